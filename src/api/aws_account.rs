@@ -1,0 +1,212 @@
+//! `AwsAccount`: how an account is reached, and which namespaces may replicate what in it. It is the platform team's object.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An AWS account that namespaces may be let into.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "bucketops.dev",
+    version = "v1alpha1",
+    kind = "AwsAccount",
+    plural = "awsaccounts",
+    singular = "awsaccount",
+    category = "aws",
+    status = "AwsAccountStatus",
+    derive = "PartialEq",
+    doc = "An AWS account: how the operator reaches it, and which namespaces may replicate what in it. Nothing is allowed that is not listed.",
+    printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountId"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Replications", type_ = "integer", json_path = ".status.replications"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Identity", type_ = "string", json_path = ".status.identity", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.assumeRole) || self.assumeRole.roleArn.contains(':' + self.accountId + ':')", "assumeRole.roleArn is in another account than accountId"))]
+pub struct AwsAccountSpec {
+    /// The 12 digits of the account, in quotes. It can't be changed. Example: "111111111111"
+    #[schemars(regex(pattern = r"^[0-9]{12}$"))]
+    #[x_kube(validation = ("self == oldSelf", "accountId can't be changed: create another AwsAccount"))]
+    pub account_id: String,
+    /// The partition of the account. It can't be changed.
+    #[serde(default)]
+    #[x_kube(validation = ("self == oldSelf", "partition can't be changed: create another AwsAccount"))]
+    pub partition: AwsPartition,
+    /// The role to work under in the account; absent: the operator's own identity, which then has to be in that account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assume_role: Option<AssumeRole>,
+    /// Whether the operator writes the policies of destination buckets and KMS keys, or only checks them.
+    #[serde(default)]
+    pub policies: Policies,
+    /// The replication roles that the operator makes in the account.
+    #[serde(default)]
+    pub roles: Roles,
+    /// Whom a refused tenant should ask. Example: "#platform-storage"
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub contact: Option<String>,
+    /// Which namespaces may replicate what from and to the account. Nothing listed, nothing allowed. At most 200.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub grants: Vec<Grant>,
+}
+
+/// A role that the operator assumes. Its trust policy has to require the external id.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AssumeRole {
+    /// ARN of the role. Example: arn:aws:iam::111111111111:role/bucket-replication-operator
+    #[schemars(regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$"))]
+    pub role_arn: String,
+    /// Sent as sts:ExternalId with every AssumeRole, 2 to 1224 characters; the role's trust policy requires it. It is no secret.
+    #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]
+    pub external_id: String,
+}
+
+/// Whether the operator writes a kind of document, or only checks it.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Policies {
+    /// Policies of destination buckets. Manage: our statements are put into them and removed from them. Check: they are only read, and what is missing is told in status.requiredActions.
+    #[serde(default)]
+    pub bucket_policy: PolicyMode,
+    /// Policies of KMS keys, likewise. A key policy is never written where it allows already what is needed.
+    #[serde(default)]
+    pub key_policy: PolicyMode,
+}
+
+/// Whether the operator writes a kind of document, or only checks it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the fields say what the values mean")]
+pub enum PolicyMode {
+    #[default]
+    Manage,
+    Check,
+}
+
+/// The replication roles that the operator makes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Roles {
+    /// IAM path of the roles, beginning and ending with a slash. It can't be changed. Example: /replication/
+    #[serde(default = "root_path")]
+    #[schemars(length(max = 512), regex(pattern = r"^/([!-.0-~]+/)*$"))]
+    #[x_kube(validation = ("self == oldSelf", "roles.path can't be changed: roles keep their path"))]
+    pub path: String,
+    /// ARN of a managed policy that is set as permissions boundary on every role. Example: arn:aws:iam::111111111111:policy/replication-boundary
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$"))]
+    pub permissions_boundary: Option<String>,
+    /// Tags set on every role beside the operator's own; at most 40. Example: {"team": "storage"}
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 40))]
+    #[x_kube(validation = ("self.all(key, !key.startsWith('bucketops.dev/'))", "tags beginning with bucketops.dev/ are the operator's own"))]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self { path: root_path(), permissions_boundary: None, tags: BTreeMap::new() }
+    }
+}
+
+fn root_path() -> String {
+    "/".into()
+}
+
+/// The partition of an account.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "they are AWS's own names")]
+pub enum AwsPartition {
+    #[default]
+    Aws,
+    AwsCn,
+    AwsUsGov,
+}
+
+/// What some namespaces may do.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Grant {
+    /// A label selector of namespaces, which can't be empty. Use kubernetes.io/metadata.name, or labels that tenants can't write. Example: {"matchLabels": {"kubernetes.io/metadata.name": "finance"}}
+    #[x_kube(validation = ("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)", "namespaces selects every namespace: name a label"))]
+    pub namespaces: LabelSelector,
+    /// What may be replicated from the account. At most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub sources: Vec<SourceGrant>,
+    /// What may be replicated into the account. At most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub destinations: Vec<DestinationGrant>,
+    /// Globs of ARNs of the account's KMS keys that may be used; checked on the resolved key, the default key included. At most 100. Example: arn:aws:kms:*:111111111111:key/*
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub kms_keys: Vec<String>,
+    /// What else the namespaces may ask for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub allow: Vec<Permission>,
+}
+
+/// Buckets that may be replicated from.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceGrant {
+    /// A glob over whole bucket names: * stands for any characters, ? for one. Example: finance-*
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9.*?-]+$"))]
+    pub bucket: String,
+    /// What the prefix of every rule has to begin with; absent: any prefix, the whole bucket included. At most 100. Example: ["Tax"]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub prefixes: Option<Vec<String>>,
+    /// Names of the AwsAccounts that the data may go to; absent: only the account itself. At most 100. Example: ["finance-dr"]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub destination_accounts: Option<Vec<String>>,
+}
+
+/// Buckets that may be replicated into.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationGrant {
+    /// A glob over whole bucket names: * stands for any characters, ? for one. Example: finance-dr-*
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9.*?-]+$"))]
+    pub bucket: String,
+}
+
+/// What a grant can allow beside replication itself.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the fields of BucketReplication say what they ask for")]
+pub enum Permission {
+    EnableVersioning,
+    Retain,
+}
+
+/// Where the account stands.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsAccountStatus {
+    /// The generation of the spec that the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready: the account can be reached, and is the one that the spec says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// ARN of the identity that the operator has in the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// How many BucketReplications name the account as source or destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replications: Option<i64>,
+}

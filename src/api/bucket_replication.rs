@@ -1,0 +1,379 @@
+//! `BucketReplication`: one source bucket replicated to one destination bucket. The doc comments are what `kubectl explain` prints.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What S3 has to replicate.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "bucketops.dev",
+    version = "v1alpha1",
+    kind = "BucketReplication",
+    plural = "bucketreplications",
+    singular = "bucketreplication",
+    shortname = "brepl",
+    category = "aws",
+    namespaced,
+    status = "BucketReplicationStatus",
+    derive = "PartialEq",
+    doc = "Makes Amazon S3 replicate a bucket to another one, SSE-KMS objects included, within one AWS account or across two.",
+    selectable = ".spec.source.bucket",
+    validation = ("size(self.metadata.name) <= 63", "metadata.name has at most 63 characters"),
+    printcolumn(name = "Source", type_ = "string", json_path = ".spec.source.bucket"),
+    printcolumn(name = "Destination", type_ = "string", json_path = ".spec.destination.bucket"),
+    printcolumn(name = "Rules", type_ = "string", json_path = ".spec.rules[*].name"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Role", type_ = "string", json_path = ".status.roleArn", priority = 1),
+    printcolumn(name = "Key", type_ = "string", json_path = ".status.destination.kmsKey", priority = 1),
+    printcolumn(name = "Last-Drift", type_ = "date", json_path = ".status.drift.lastSeenTime", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = ("self.source.bucket != self.destination.bucket", "destination.bucket is the source bucket: replicate to another bucket"),
+    validation = ("!has(self.replicationTimeControl) || self.replicationTimeControl != 'Enabled' || !has(self.metrics) || self.metrics == 'Enabled'", "replicationTimeControl needs metrics: Enabled"),
+    validation = ("!has(self.destination.kmsKey) || !has(self.source.sseKmsObjects) || self.source.sseKmsObjects != 'Skip'", "destination.kmsKey has no use with source.sseKmsObjects: Skip: remove one of them"),
+    validation = ("!has(self.source.kmsKeys) || has(self.destination.kmsKey)", "source.kmsKeys need destination.kmsKey, the key that encrypts the replicas"),
+    validation = ("self.source.account == self.destination.account || !has(self.destination.kmsKey) || !self.destination.kmsKey.endsWith('alias/aws/s3')", "destination.kmsKey is alias/aws/s3, which can't be used across accounts: name a customer managed key")
+)]
+pub struct BucketReplicationSpec {
+    /// The bucket to replicate from.
+    pub source: Source,
+    /// The bucket to replicate to.
+    pub destination: Destination,
+    /// Which objects are replicated; by default all of them. A rule selects by prefix and tags. At most 100 rules.
+    #[serde(default = "whole_bucket")]
+    #[schemars(length(min = 1, max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub rules: Vec<RuleSpec>,
+    /// Whether changes of tags, ACL and Object Lock settings made on replicas are replicated back. For two-way replication, set Sync on both sides.
+    #[serde(default)]
+    pub replica_modifications: ReplicaModifications,
+    /// Enabled adds S3 Replication Time Control: replication within 15 minutes with an SLA of AWS, at a price. It needs metrics.
+    #[serde(default = "disabled")]
+    pub replication_time_control: Switch,
+    /// Whether S3 publishes replication metrics and failure events of the rules, billed as CloudWatch custom metrics.
+    #[serde(default)]
+    pub metrics: Switch,
+    /// Require: both buckets have versioning already. Enable: the operator switches it on, where the accounts' grants allow EnableVersioning. Versioning can't be switched off again, only suspended.
+    #[serde(default)]
+    pub versioning: Versioning,
+    /// Enforce: make it so. Observe: write nothing and tell in status.plan what would be done. Paused: leave everything as it stands. Deletion works in every mode.
+    #[serde(default)]
+    pub mode: Mode,
+    /// What becomes of rules, role and statements when the object is deleted. Delete removes them. Retain leaves them to work on, where the source account's grant allows Retain.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// The bucket to replicate from.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// Name of the AwsAccount that owns the bucket. It can't be changed. Example: finance-prod
+    #[x_kube(validation = ("self == oldSelf", "source.account can't be changed: create another object"))]
+    #[schemars(length(min = 1, max = 253))]
+    pub account: String,
+    /// Name of a general purpose bucket, 3 to 63 characters. It can't be changed. Example: finance-records
+    #[x_kube(validation = ("self == oldSelf", "source.bucket can't be changed: create another object"))]
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$"))]
+    pub bucket: String,
+    /// The KMS keys that encrypt objects of the bucket, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region; default: the key of the bucket's default encryption. At most 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 20),
+        inner(regex(
+            pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z0-9-]+:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
+        ))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub kms_keys: Option<Vec<String>>,
+    /// Replicate: SSE-KMS objects are replicated, for which destination.kmsKey is needed. Skip: they are meant to stay behind.
+    #[serde(default)]
+    pub sse_kms_objects: SseKmsObjects,
+}
+
+/// The bucket to replicate to.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Destination {
+    /// Name of the AwsAccount that owns the bucket; may be the source's. Example: finance-dr
+    #[schemars(length(min = 1, max = 253))]
+    pub account: String,
+    /// Name of a general purpose bucket, 3 to 63 characters, in any Region. Example: finance-records-dr
+    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$"))]
+    pub bucket: String,
+    /// The KMS key that encrypts the replicas, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region. It is in the bucket's Region. Needed to replicate SSE-KMS objects. Example: arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(
+        pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z0-9-]+:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
+    ))]
+    pub kms_key: Option<String>,
+    /// The storage class of the replicas; default: the class of the source object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<StorageClass>,
+    /// Who owns the replicas. Destination: the destination bucket's owner. Source: the source object's owner. Unset leaves it to S3, where the destination's Object Ownership decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+}
+
+/// Which objects are replicated, and how.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.tags) || size(self.tags) == 0 || !has(self.deleteMarkers) || self.deleteMarkers != 'Replicate'", "deleteMarkers: Replicate can't be used with tags: S3 replicates no delete markers of rules that select by tag"))]
+pub struct RuleSpec {
+    /// Name of the rule, unique in the object: 1 to 63 lower-case letters, digits and hyphens. Example: tax
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The beginning of the keys, at most 1024 bytes, without wildcards; empty selects all. Example: Tax/
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = ("!self.contains('*') && !self.contains('?') && !self.contains('${')", "prefix holds a wildcard or policy variable (*, ? or ${): name the beginning of the keys as it is"))]
+    pub prefix: String,
+    /// Tags that an object must have when it is written, all of them; at most 10. Example: {"class": "records"}
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 10))]
+    pub tags: BTreeMap<String, String>,
+    /// Whether a delete marker that a user makes is replicated. Deletions of single versions and by lifecycle rules never are.
+    #[serde(default)]
+    pub delete_markers: DeleteMarkers,
+    /// A hint where rules overlap: of rules toward one bucket, the one with the higher number wins. From 0 to 1000000; default: the lowest free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub priority: Option<i32>,
+    /// Disabled keeps the rule without effect.
+    #[serde(default)]
+    pub status: Switch,
+}
+
+fn whole_bucket() -> Vec<RuleSpec> {
+    vec![RuleSpec {
+        name: "all".into(),
+        prefix: String::new(),
+        tags: BTreeMap::new(),
+        delete_markers: DeleteMarkers::Ignore,
+        priority: None,
+        status: Switch::Enabled,
+    }]
+}
+
+fn disabled() -> Switch {
+    Switch::Disabled
+}
+
+/// On or off.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the fields that use it say what it switches")]
+pub enum Switch {
+    #[default]
+    Enabled,
+    Disabled,
+}
+
+/// Whether SSE-KMS objects are replicated.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum SseKmsObjects {
+    #[default]
+    Replicate,
+    Skip,
+}
+
+/// Who owns the replicas.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum Owner {
+    Source,
+    Destination,
+}
+
+/// Whether delete markers are replicated.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum DeleteMarkers {
+    #[default]
+    Ignore,
+    Replicate,
+}
+
+/// Whether changes made on replicas are replicated back.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum ReplicaModifications {
+    #[default]
+    Ignore,
+    Sync,
+}
+
+/// Whether the operator may switch versioning on.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum Versioning {
+    #[default]
+    Require,
+    Enable,
+}
+
+/// What the operator does about the object.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum Mode {
+    #[default]
+    Enforce,
+    Observe,
+    Paused,
+}
+
+/// What becomes of the things in AWS when the object is deleted.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum DeletionPolicy {
+    #[default]
+    Delete,
+    Retain,
+}
+
+/// A storage class that S3 takes for replicas (`Destination` in the S3 API Reference).
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[schemars(inline)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs, reason = "they are AWS's own names")]
+pub enum StorageClass {
+    Standard,
+    ReducedRedundancy,
+    StandardIa,
+    OnezoneIa,
+    IntelligentTiering,
+    Glacier,
+    GlacierIr,
+    DeepArchive,
+}
+
+/// Where the object stands. Nothing in it names another namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = pending()))]
+pub struct BucketReplicationStatus {
+    /// The generation of the spec that the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What holds and what does not, with reason and message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// The source bucket as it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceStatus>,
+    /// The destination bucket as it was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<DestinationStatus>,
+    /// The role that S3 assumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    /// The object's rules in the replication configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub rules: Vec<RuleStatus>,
+    /// What would be done, one line for each step: in Observe mode, and where the object is blocked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plan: Vec<String>,
+    /// What somebody else has to apply, ready to be copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required_actions: Vec<RequiredAction>,
+    /// The last change by somebody else that was found and put right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// The source bucket as it was read.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceStatus {
+    /// The account id.
+    pub account_id: String,
+    /// The bucket's Region.
+    pub region: String,
+    /// ARNs of the keys whose objects the role can read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kms_keys: Vec<String>,
+}
+
+/// The destination bucket as it was read.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationStatus {
+    /// The account id.
+    pub account_id: String,
+    /// The bucket's Region.
+    pub region: String,
+    /// ARN of the key that encrypts the replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+}
+
+/// A rule as it stands in the replication configuration.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleStatus {
+    /// The name in the spec.
+    pub name: String,
+    /// The ID in S3.
+    pub id: String,
+    /// The priority in S3.
+    pub priority: i32,
+}
+
+/// A statement that somebody else has to apply.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RequiredAction {
+    /// The document, such as "policy of bucket finance-records-dr".
+    pub document: String,
+    /// The account whose owner has to act.
+    pub account_id: String,
+    /// The statement, as JSON.
+    pub statement: String,
+    /// How to apply it with the AWS CLI.
+    pub command: String,
+}
+
+/// A change by somebody else that was found and put right.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// When.
+    pub last_seen_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
+    /// What was done to put it right.
+    pub correction: String,
+}
+
+/// The status of an object that the operator has not seen, since tools that follow kstatus take an object without status for ready.
+fn pending() -> serde_json::Value {
+    let conditions: Vec<_> = super::condition::ConditionType::STANDING
+        .iter()
+        .map(|kind| {
+            serde_json::json!({
+                "type": kind.as_str(),
+                "status": "Unknown",
+                "reason": "Pending",
+                "message": "the operator has not looked yet",
+                "lastTransitionTime": "1970-01-01T00:00:00Z",
+            })
+        })
+        .collect();
+    serde_json::json!({ "conditions": conditions })
+}

@@ -1,0 +1,14 @@
+//! The API that users write: the group `bucketops.dev`, version `v1alpha1`.
+
+pub mod aws_account;
+pub mod bucket_replication;
+pub mod condition;
+
+pub use aws_account::AwsAccount;
+pub use bucket_replication::BucketReplication;
+
+/// Holds an object until what it made in AWS is gone.
+pub const FINALIZER: &str = "bucketops.dev/replication";
+
+/// The field manager of everything that the operator writes to the API server.
+pub const FIELD_MANAGER: &str = "bucket-replication-operator";

@@ -1,0 +1,214 @@
+//! Clients of the AWS SDK for each account and Region, on one HTTP client, with one cached session for each account.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use aws_config::{BehaviorVersion, Region as SdkRegion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+
+use super::{calls::action, error::Call};
+use crate::replication::{
+    accounts::{Account, Accounts},
+    names::{AccountId, InstallationId, Partition, Region},
+    observed::{Failure, FailureKind},
+};
+
+/// An attempt that takes longer is given up; AWS answers such calls in well under a second.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// With its retries, a call takes no longer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A session is renewed this long before it ends, so that no call outlives it.
+const RENEW_BEFORE: Duration = Duration::from_secs(300);
+/// Role chaining allows an hour at most ("IAM roles" in the IAM User Guide).
+const SESSION_SECONDS: i32 = 3600;
+
+/// What leads to all accounts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    config: SdkConfig,
+    installation: InstallationId,
+    sessions: Arc<Mutex<HashMap<AccountId, Slot>>>,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
+
+/// The clients of one account, all under one session.
+#[derive(Debug)]
+pub struct Session {
+    config: SdkConfig,
+    path_style: bool,
+    role: Option<(String, String)>,
+    expires: Option<SystemTime>,
+    /// The caller's ARN, or what is known of it.
+    pub caller: String,
+    /// IAM has one endpoint for a partition.
+    pub iam: aws_sdk_iam::Client,
+    s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
+    kms: Mutex<HashMap<Region, aws_sdk_kms::Client>>,
+}
+
+impl Aws {
+    /// Reads endpoint, Region and credentials from the environment, as every AWS SDK does.
+    pub async fn from_environment(installation: InstallationId) -> Self {
+        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard())
+            .load()
+            .await;
+        Self { config, installation, sessions: Arc::default() }
+    }
+
+    /// The Region that calls go to where nothing says another: that of the environment.
+    #[must_use]
+    pub fn home(&self, partition: Partition) -> Region {
+        let configured = self.config.region().and_then(|region| region.as_ref().parse().ok());
+        configured.unwrap_or_else(|| global_region(partition))
+    }
+
+    /// The session of `account`; a new one where there is none or it ends soon.
+    ///
+    /// # Errors
+    /// When the account's role can't be assumed.
+    pub async fn session(&self, account: &Account) -> Result<Arc<Session>, Failure> {
+        let slot = Arc::clone(self.sessions.lock().unwrap_or_else(PoisonError::into_inner).entry(account.id.clone()).or_default());
+        let mut slot = slot.lock().await;
+        let role = account.assume_role.as_ref().map(|role| (role.role_arn.clone(), role.external_id.clone()));
+        if let Some(session) = slot.as_ref().filter(|session| session.role == role && !session.ends_soon()) {
+            return Ok(Arc::clone(session));
+        }
+        let session = Arc::new(self.begin(account, role).await?);
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    async fn begin(&self, account: &Account, role: Option<(String, String)>) -> Result<Session, Failure> {
+        let Some((arn, external_id)) = role else {
+            return Ok(Session::new(self.config.clone(), account.partition, None, None, "the operator's own identity".into()));
+        };
+        let call = Call { action: action::ASSUME_ROLE, on: format!("role {arn}"), caller: "the operator's own identity" };
+        let answer = aws_sdk_sts::Client::new(&self.config)
+            .assume_role()
+            .role_arn(&arn)
+            .external_id(&external_id)
+            .role_session_name(format!("brepl-{}", self.installation))
+            .duration_seconds(SESSION_SECONDS)
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        let Some(given) = answer.credentials() else {
+            let message = format!("{} on role {arn} got no credentials", action::ASSUME_ROLE);
+            return Err(Failure { kind: FailureKind::Transient, action: action::ASSUME_ROLE.into(), message });
+        };
+        let expires = SystemTime::try_from(*given.expiration()).ok();
+        let credentials =
+            Credentials::new(given.access_key_id(), given.secret_access_key(), Some(given.session_token().into()), None, "AssumeRole");
+        let config = self.config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
+        Ok(Session::new(config, account.partition, Some((arn.clone(), external_id)), expires, arn))
+    }
+
+    /// Who the operator is in `account`: its ARN and account id.
+    ///
+    /// # Errors
+    /// When the account can't be reached.
+    pub async fn identity(&self, account: &Account) -> Result<(String, String), Failure> {
+        let session = self.session(account).await?;
+        let call = Call { action: action::GET_CALLER_IDENTITY, on: format!("account {}", account.id), caller: &session.caller };
+        let answer = aws_sdk_sts::Client::new(&session.config).get_caller_identity().send().await.map_err(|error| call.failed(&error))?;
+        Ok((answer.arn().unwrap_or_default().to_owned(), answer.account().unwrap_or_default().to_owned()))
+    }
+}
+
+impl Session {
+    fn new(config: SdkConfig, partition: Partition, role: Option<(String, String)>, expires: Option<SystemTime>, caller: String) -> Self {
+        let global = config.to_builder().region(SdkRegion::new(global_region(partition).to_string())).build();
+        let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
+        Self {
+            iam: aws_sdk_iam::Client::new(&global),
+            config,
+            path_style,
+            role,
+            expires,
+            caller,
+            s3: Mutex::default(),
+            kms: Mutex::default(),
+        }
+    }
+
+    fn ends_soon(&self) -> bool {
+        self.expires.is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE)
+    }
+
+    fn at(&self, region: &Region) -> SdkConfig {
+        self.config.to_builder().region(SdkRegion::new(region.to_string())).build()
+    }
+
+    /// The S3 client of a Region.
+    #[must_use]
+    pub fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
+        let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            // Emulators serve all buckets on one host name.
+            let config = aws_sdk_s3::config::Builder::from(&self.at(region)).force_path_style(self.path_style).build();
+            aws_sdk_s3::Client::from_conf(config)
+        };
+        clients.entry(region.clone()).or_insert_with(make).clone()
+    }
+
+    /// The KMS client of a Region.
+    #[must_use]
+    pub fn kms(&self, region: &Region) -> aws_sdk_kms::Client {
+        let mut clients = self.kms.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.entry(region.clone()).or_insert_with(|| aws_sdk_kms::Client::new(&self.at(region))).clone()
+    }
+}
+
+/// Where the global services of a partition are signed for.
+fn global_region(partition: Partition) -> Region {
+    let name = match partition {
+        Partition::Aws => "us-east-1",
+        Partition::AwsCn => "cn-north-1",
+        Partition::AwsUsGov => "us-gov-west-1",
+    };
+    match name.parse() {
+        Ok(region) => region,
+        Err(_) => unreachable!("the names above are Regions"),
+    }
+}
+
+/// AWS with the accounts of one moment: the [`super::Cloud`] of a visit.
+#[derive(Clone, Debug)]
+pub struct AwsCloud {
+    /// What leads to the accounts.
+    pub aws: Aws,
+    /// The accounts.
+    pub accounts: Arc<Accounts>,
+    /// How long a new permission is given to become known everywhere in AWS.
+    pub settle: Duration,
+}
+
+impl AwsCloud {
+    /// The session of the account with that id.
+    ///
+    /// # Errors
+    /// When no `AwsAccount` names it, or its role can't be assumed.
+    pub(super) async fn session(&self, account: &AccountId) -> Result<Arc<Session>, Failure> {
+        match self.accounts.by_id(account) {
+            Some(account) => self.aws.session(account).await,
+            None => Err(Failure {
+                kind: FailureKind::Invalid,
+                action: action::ASSUME_ROLE.into(),
+                message: format!("account {account} has no AwsAccount: ask the platform team for it"),
+            }),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Every call the operator makes, as IAM names it, with what it is made on: the one table from which its own policy is printed.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api::aws_account::{Permission, PolicyMode},
+    replication::{
+        accounts::{Account, Accounts},
+        policy::Document,
+    },
+};
+
+/// The actions as IAM names them ("Service Authorization Reference").
+#[allow(missing_docs, reason = "they are AWS's own names")]
+pub mod action {
+    pub const ASSUME_ROLE: &str = "sts:AssumeRole";
+    pub const GET_CALLER_IDENTITY: &str = "sts:GetCallerIdentity";
+    pub const GET_BUCKET_LOCATION: &str = "s3:GetBucketLocation";
+    pub const GET_BUCKET_VERSIONING: &str = "s3:GetBucketVersioning";
+    pub const PUT_BUCKET_VERSIONING: &str = "s3:PutBucketVersioning";
+    pub const GET_ENCRYPTION_CONFIGURATION: &str = "s3:GetEncryptionConfiguration";
+    pub const GET_REPLICATION_CONFIGURATION: &str = "s3:GetReplicationConfiguration";
+    /// Deleting the configuration needs the same action.
+    pub const PUT_REPLICATION_CONFIGURATION: &str = "s3:PutReplicationConfiguration";
+    pub const GET_BUCKET_POLICY: &str = "s3:GetBucketPolicy";
+    pub const PUT_BUCKET_POLICY: &str = "s3:PutBucketPolicy";
+    pub const DELETE_BUCKET_POLICY: &str = "s3:DeleteBucketPolicy";
+    pub const DESCRIBE_KEY: &str = "kms:DescribeKey";
+    pub const GET_KEY_POLICY: &str = "kms:GetKeyPolicy";
+    pub const PUT_KEY_POLICY: &str = "kms:PutKeyPolicy";
+    pub const GET_ROLE: &str = "iam:GetRole";
+    pub const GET_ROLE_POLICY: &str = "iam:GetRolePolicy";
+    pub const CREATE_ROLE: &str = "iam:CreateRole";
+    /// Creating a role with tags needs it too.
+    pub const TAG_ROLE: &str = "iam:TagRole";
+    pub const UPDATE_ASSUME_ROLE_POLICY: &str = "iam:UpdateAssumeRolePolicy";
+    pub const PUT_ROLE_POLICY: &str = "iam:PutRolePolicy";
+    pub const PUT_ROLE_PERMISSIONS_BOUNDARY: &str = "iam:PutRolePermissionsBoundary";
+    pub const DELETE_ROLE_POLICY: &str = "iam:DeleteRolePolicy";
+    pub const DELETE_ROLE: &str = "iam:DeleteRole";
+    /// No call of its own: writing a replication configuration needs it.
+    pub const PASS_ROLE: &str = "iam:PassRole";
+}
+
+use action::{
+    CREATE_ROLE, DELETE_BUCKET_POLICY, DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY, GET_BUCKET_LOCATION, GET_BUCKET_POLICY,
+    GET_BUCKET_VERSIONING, GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
+    PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY, PUT_REPLICATION_CONFIGURATION, PUT_ROLE_PERMISSIONS_BOUNDARY,
+    PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
+};
+
+/// What a call is made on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    /// Source buckets that grants name.
+    Sources,
+    /// Destination buckets that grants name.
+    Destinations,
+    /// Keys that grants name.
+    Keys,
+    /// Replication roles.
+    Roles,
+}
+
+/// When a call is made at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    /// Where a grant allows `EnableVersioning`.
+    Versioning,
+    /// Where `policies.bucketPolicy` is Manage.
+    BucketPolicies,
+    /// Where `policies.keyPolicy` is Manage.
+    KeyPolicies,
+    /// Where `roles.permissionsBoundary` is set.
+    Boundary,
+}
+
+const CALLS: &[(On, When, &str)] = &[
+    (On::Sources, When::Always, GET_BUCKET_LOCATION),
+    (On::Sources, When::Always, GET_BUCKET_VERSIONING),
+    (On::Sources, When::Always, GET_ENCRYPTION_CONFIGURATION),
+    (On::Sources, When::Always, GET_REPLICATION_CONFIGURATION),
+    (On::Sources, When::Always, PUT_REPLICATION_CONFIGURATION),
+    (On::Sources, When::Versioning, PUT_BUCKET_VERSIONING),
+    (On::Destinations, When::Always, GET_BUCKET_LOCATION),
+    (On::Destinations, When::Always, GET_BUCKET_VERSIONING),
+    (On::Destinations, When::Always, GET_BUCKET_POLICY),
+    (On::Destinations, When::BucketPolicies, PUT_BUCKET_POLICY),
+    (On::Destinations, When::BucketPolicies, DELETE_BUCKET_POLICY),
+    (On::Destinations, When::Versioning, PUT_BUCKET_VERSIONING),
+    (On::Keys, When::Always, DESCRIBE_KEY),
+    (On::Keys, When::Always, GET_KEY_POLICY),
+    (On::Keys, When::KeyPolicies, PUT_KEY_POLICY),
+    (On::Roles, When::Always, GET_ROLE),
+    (On::Roles, When::Always, GET_ROLE_POLICY),
+    (On::Roles, When::Always, CREATE_ROLE),
+    (On::Roles, When::Always, TAG_ROLE),
+    (On::Roles, When::Always, UPDATE_ASSUME_ROLE_POLICY),
+    (On::Roles, When::Always, PUT_ROLE_POLICY),
+    (On::Roles, When::Boundary, PUT_ROLE_PERMISSIONS_BOUNDARY),
+    (On::Roles, When::Always, DELETE_ROLE_POLICY),
+    (On::Roles, When::Always, DELETE_ROLE),
+    (On::Roles, When::Always, PASS_ROLE),
+];
+
+/// Those that IAM lets us bind to a permissions boundary ("Permissions boundaries for IAM entities" in the IAM User Guide).
+const BOUND: &[&str] = &[CREATE_ROLE, PUT_ROLE_POLICY, PUT_ROLE_PERMISSIONS_BOUNDARY];
+
+/// The policy that the operator needs in `account`, for the buckets and keys that its grants name.
+///
+/// # Errors
+/// When the operator could change its own role with it.
+pub fn policy(account: &Account) -> Result<Document, String> {
+    let roles = format!("arn:{}:iam::{}:role{}brepl-*", account.partition, account.id, account.roles.path);
+    if let Some(own) = account.assume_role.as_ref().filter(|own| wildmatch::WildMatch::new(&roles).matches(&own.role_arn)) {
+        return Err(format!(
+            "AwsAccount {}: the operator's own role {} is among {roles}, so that it could change its own permissions: give it another name or path",
+            account.name, own.role_arn
+        ));
+    }
+    let (sources, destinations, keys) = account.granted_globs();
+    let buckets = |globs: Vec<&str>| -> Vec<String> { globs.iter().map(|glob| format!("arn:{}:s3:::{glob}", account.partition)).collect() };
+    let (sources, destinations, keys) = (buckets(sources), buckets(destinations), keys.into_iter().map(ToOwned::to_owned).collect());
+    let boundary = account.roles.permissions_boundary.as_deref();
+    let actions = |on: On, keep: &dyn Fn(&str) -> bool| -> Vec<&str> {
+        let wanted = CALLS.iter().filter(|(table, when, action)| *table == on && applies(account, *when) && keep(action));
+        wanted.map(|(_, _, action)| *action).collect()
+    };
+    let any = |_: &str| true;
+    let has_sources = !sources.is_empty();
+    let mut statements = vec![
+        statement("SourceBuckets", &actions(On::Sources, &any), sources, None),
+        statement("DestinationBuckets", &actions(On::Destinations, &any), destinations, None),
+        statement("Keys", &actions(On::Keys, &any), keys, None),
+    ];
+    if has_sources {
+        let bound = |action: &str| boundary.is_some() && BOUND.contains(&action);
+        let free = actions(On::Roles, &|action| action != PASS_ROLE && !bound(action));
+        statements.push(statement("ReplicationRoles", &free, vec![roles.clone()], None));
+        let condition = boundary.map(|arn| json!({ "StringEquals": { "iam:PermissionsBoundary": arn } }));
+        statements.push(statement("BoundReplicationRoles", &actions(On::Roles, &bound), vec![roles.clone()], condition));
+        let condition = json!({ "StringEquals": { "iam:PassedToService": "s3.amazonaws.com" } });
+        statements.push(statement("PassReplicationRoles", &[PASS_ROLE], vec![roles], Some(condition)));
+    }
+    Ok(document(statements))
+}
+
+/// The policy of the operator's own identity: it may assume the roles that the accounts name, and nothing else.
+#[must_use]
+pub fn identity_policy(accounts: &Accounts) -> Document {
+    let roles = accounts.all().filter_map(|account| account.assume_role.as_ref()).map(|role| role.role_arn.clone()).collect();
+    document(vec![statement("AssumeAccountRoles", &[action::ASSUME_ROLE], roles, None)])
+}
+
+fn applies(account: &Account, when: When) -> bool {
+    match when {
+        When::Always => true,
+        When::Versioning => account.grants_to_anyone(Permission::EnableVersioning),
+        When::BucketPolicies => account.policies.bucket_policy == PolicyMode::Manage,
+        When::KeyPolicies => account.policies.key_policy == PolicyMode::Manage,
+        When::Boundary => account.roles.permissions_boundary.is_some(),
+    }
+}
+
+/// Without actions or resources there is no statement.
+fn statement(sid: &str, actions: &[&str], mut resources: Vec<String>, condition: Option<Value>) -> Option<Value> {
+    resources.sort();
+    resources.dedup();
+    if actions.is_empty() || resources.is_empty() {
+        return None;
+    }
+    let mut statement = Map::new();
+    statement.insert("Sid".into(), json!(sid));
+    statement.insert("Effect".into(), json!("Allow"));
+    statement.insert("Action".into(), json!(actions));
+    statement.insert("Resource".into(), json!(resources));
+    if let Some(condition) = condition {
+        statement.insert("Condition".into(), condition);
+    }
+    Some(Value::Object(statement))
+}
+
+fn document(statements: Vec<Option<Value>>) -> Document {
+    let statements: Vec<_> = statements.into_iter().flatten().collect();
+    Document::parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::AwsAccount;
+
+    fn accounts(spec: Value) -> Accounts {
+        let object: AwsAccount = serde_json::from_value(
+            json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "prod"}, "spec": spec}),
+        )
+        .expect("an AwsAccount");
+        Accounts::new([&object])
+    }
+
+    fn printed(spec: Value) -> Result<Vec<(String, Vec<String>)>, String> {
+        let accounts = accounts(spec);
+        let document = policy(accounts.by_name("prod").expect("prod"))?;
+        let list = |items: Vec<&str>| items.into_iter().map(ToOwned::to_owned).collect();
+        Ok(document.statements().iter().map(|s| (s.sid().unwrap_or_default().to_owned(), list(s.strings("Action")))).collect())
+    }
+
+    const GRANT: &str = r#"{"namespaces": {"matchLabels": {"a": "b"}}, "sources": [{"bucket": "finance-*"}]}"#;
+
+    fn spec(extra: &[(&str, Value)]) -> Value {
+        let mut spec = json!({"accountId": "111111111111", "grants": [serde_json::from_str::<Value>(GRANT).expect("a grant")]});
+        for (key, value) in extra {
+            spec[*key] = value.clone();
+        }
+        spec
+    }
+
+    #[test]
+    fn without_grants_nothing_is_needed() {
+        assert_eq!(printed(json!({"accountId": "111111111111"})), Ok(vec![]));
+    }
+
+    #[test]
+    fn only_what_is_in_use_is_printed() {
+        let sids = |statements: Vec<(String, Vec<String>)>| statements.into_iter().map(|(sid, _)| sid).collect::<Vec<_>>();
+        assert_eq!(
+            printed(spec(&[])).map(sids),
+            Ok(vec!["SourceBuckets".into(), "ReplicationRoles".into(), "PassReplicationRoles".into()])
+        );
+        let grants = json!([{"namespaces": {"matchLabels": {"a": "b"}}, "destinations": [{"bucket": "dr-*"}], "kmsKeys": ["arn:aws:kms:*:111111111111:key/*"]}]);
+        let checked =
+            printed(spec(&[("grants", grants), ("policies", json!({"bucketPolicy": "Check", "keyPolicy": "Check"}))])).expect("a policy");
+        assert!(
+            checked.iter().all(|(_, actions)| actions.iter().all(|action| !action.contains(":Put") && !action.contains(":Delete"))),
+            "{checked:?}"
+        );
+    }
+
+    #[test]
+    fn with_a_boundary_roles_are_made_only_with_it() {
+        let statements =
+            printed(spec(&[("roles", json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/b"}))])).expect("a policy");
+        let bound = statements.iter().find(|(sid, _)| sid == "BoundReplicationRoles").expect("bound");
+        assert_eq!(bound.1, BOUND);
+        let free = statements.iter().find(|(sid, _)| sid == "ReplicationRoles").expect("free");
+        assert!(free.1.iter().all(|action| !BOUND.contains(&action.as_str())));
+    }
+
+    #[test]
+    fn a_pattern_that_covers_the_operators_own_role_is_refused() {
+        let own = json!({"roleArn": "arn:aws:iam::111111111111:role/brepl-operator", "externalId": "xx"});
+        let error = printed(spec(&[("assumeRole", own)])).expect_err("refused");
+        assert!(error.contains("brepl-operator") && error.contains("another name or path"), "{error}");
+    }
+}

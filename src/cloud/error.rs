@@ -1,0 +1,123 @@
+//! From the SDK's errors to failures: sorted by what can be done about them, with a message that names call, thing and caller.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use crate::replication::observed::{Failure, FailureKind};
+
+/// A call, as it is told in messages.
+#[derive(Clone, Debug)]
+pub struct Call<'a> {
+    /// The action as IAM names it.
+    pub action: &'static str,
+    /// What it is about, such as `bucket finance-records`.
+    pub on: String,
+    /// The caller's ARN, or what is known of it.
+    pub caller: &'a str,
+}
+
+impl Call<'_> {
+    /// The failure that the SDK's error means.
+    pub fn failed<E: ProvideErrorMetadata + std::error::Error + 'static>(&self, error: &SdkError<E, HttpResponse>) -> Failure {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let code = error.code().unwrap_or_default();
+        let words = error.message().unwrap_or_default();
+        let kind = kind(code, words, status);
+        let Self { action, on, caller } = self;
+        let said = match (code, words, status) {
+            ("", "", None) => {
+                aws_smithy_types::error::display::DisplayErrorContext(error).to_string().split(" (").next().unwrap_or_default().to_owned()
+            }
+            ("", "", Some(status)) => format!("HTTP status {status}"),
+            (code, "", _) => code.to_owned(),
+            (code, words, _) => format!("{code}: {words}"),
+        };
+        let message = match kind {
+            FailureKind::Denied => format!("{caller} may not call {action} on {on} ({said}): grant it"),
+            FailureKind::Throttled => format!("AWS asked to slow down at {action} on {on} ({said})"),
+            FailureKind::Transient => format!("{action} on {on} got no good answer ({said})"),
+            _ => format!("AWS refused {action} on {on}: {said}"),
+        };
+        Failure { kind, action: (*action).to_owned(), message }
+    }
+}
+
+fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
+    match code {
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AllAccessDisabled"
+        | "UnauthorizedAccess"
+        | "MethodNotAllowed"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException"
+        | "NotAuthorized" => FailureKind::Denied,
+        "NoSuchBucket"
+        | "NoSuchEntity"
+        | "NotFoundException"
+        | "NoSuchBucketPolicy"
+        | "ReplicationConfigurationNotFoundError"
+        | "NoSuchKey"
+        | "NotFound"
+        | "ServerSideEncryptionConfigurationNotFoundError" => FailureKind::NotFound,
+        "SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequestsException" | "RequestLimitExceeded" | "RequestThrottled" => {
+            FailureKind::Throttled
+        }
+        "OperationAborted"
+        | "ConcurrentModification"
+        | "DeleteConflict"
+        | "EntityAlreadyExists"
+        | "ConflictException"
+        | "InvalidBucketState"
+        | "KMSInvalidStateException" => FailureKind::Conflict,
+        // "Your policy contains a principal that is not valid" (S3), "invalid principals" (KMS), "Invalid principal in policy" (IAM).
+        "MalformedPolicy" | "MalformedPolicyDocument" | "MalformedPolicyDocumentException"
+            if words.to_ascii_lowercase().contains("principal") =>
+        {
+            FailureKind::PrincipalNotVisible
+        }
+        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "KMSInternalException" | "ServiceFailure" | "RequestTimeout" => {
+            FailureKind::Transient
+        }
+        "" => match status {
+            Some(401 | 403 | 405) => FailureKind::Denied,
+            Some(404) => FailureKind::NotFound,
+            Some(409) => FailureKind::Conflict,
+            Some(429) => FailureKind::Throttled,
+            Some(400..=499) => FailureKind::Invalid,
+            _ => FailureKind::Transient,
+        },
+        // S3 answers so right after versioning was switched on, when not every server knows of it yet.
+        "InvalidRequest" if words.contains("ersioning") => FailureKind::Transient,
+        _ => match status {
+            Some(500..=599) => FailureKind::Transient,
+            _ => FailureKind::Invalid,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_by_what_can_be_done() {
+        for (code, words, status, expected) in [
+            ("AccessDenied", "", Some(403), FailureKind::Denied),
+            ("NoSuchEntity", "", Some(404), FailureKind::NotFound),
+            ("SlowDown", "", Some(503), FailureKind::Throttled),
+            ("OperationAborted", "", Some(409), FailureKind::Conflict),
+            ("MalformedPolicy", "Invalid principal in policy", Some(400), FailureKind::PrincipalNotVisible),
+            ("MalformedPolicy", "Policy has invalid action", Some(400), FailureKind::Invalid),
+            ("InvalidRequest", "Destination bucket must have versioning enabled.", Some(400), FailureKind::Transient),
+            ("InvalidArgument", "", Some(400), FailureKind::Invalid),
+            ("", "", Some(403), FailureKind::Denied),
+            ("", "", None, FailureKind::Transient),
+            ("SomethingNew", "", Some(500), FailureKind::Transient),
+        ] {
+            assert_eq!(kind(code, words, status), expected, "{code} {words}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The border to AWS: one trait with two methods, and what implements it on the SDK.
+
+pub mod apply;
+pub mod aws;
+pub mod calls;
+pub mod convert;
+pub mod error;
+pub mod observe;
+
+use std::future::Future;
+
+use crate::replication::{
+    observed::{Failure, Observed, Scope},
+    plan::Step,
+};
+
+/// AWS, as far as this operator knows it.
+pub trait Cloud: Send + Sync {
+    /// Reads what `scope` names, and beyond it the buckets and keys on which statements of ours stand by what was read. Changes nothing.
+    /// What can't be read is a failed facet of the answer, so that one refusal does not hide the rest.
+    fn observe(&self, scope: &Scope) -> impl Future<Output = Observed> + Send;
+
+    /// Does one step. Doing a step again that was done already changes nothing more.
+    ///
+    /// # Errors
+    /// When AWS did not do it, or it is not known whether it did.
+    fn apply(&self, step: &Step) -> impl Future<Output = Result<(), Failure>> + Send;
+}

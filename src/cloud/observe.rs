@@ -1,0 +1,288 @@
+//! The reads of a visit, side by side where nothing depends on the other: one function for each facet.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_s3::types::{BucketVersioningStatus, ServerSideEncryption};
+use futures::future::join_all;
+
+use super::{
+    aws::AwsCloud,
+    calls::action,
+    convert::{configuration_from_sdk, iam_document},
+    error::Call,
+};
+use crate::replication::{
+    compose::ledger,
+    configuration::Configuration,
+    names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
+    observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope},
+    policy::Document,
+};
+
+pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope) -> Observed {
+    let facets = Facets { cloud, scope };
+    let destinations = scope.destinations.iter().map(|bucket| facets.destination(bucket));
+    let (source, (role, role_policy), destinations) = futures::join!(facets.source(), facets.role(), join_all(destinations));
+    let (bucket, configuration, default_encryption) = source;
+    let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), role_policy.present());
+    let further: Vec<_> =
+        ledger_buckets.difference(&scope.destinations).filter(|bucket| cloud.accounts.by_id(&bucket.account).is_some()).collect();
+    let further_read = join_all(further.iter().map(|bucket| facets.destination(bucket))).await;
+    let mut observed = Observed { configuration, default_encryption, role, role_policy, ..Observed::default() };
+    observed.buckets.insert(scope.source.clone(), bucket);
+    observed.buckets.extend(scope.destinations.iter().cloned().zip(destinations));
+    observed.buckets.extend(further.into_iter().cloned().zip(further_read));
+    facets.keys(&mut observed, ledger_keys).await;
+    observed
+}
+
+struct Facets<'a> {
+    cloud: &'a AwsCloud,
+    scope: &'a Scope,
+}
+
+impl Facets<'_> {
+    async fn source(&self) -> (Bucket, Facet<Configuration>, Facet<DefaultEncryption>) {
+        let bucket = &self.scope.source;
+        let region = self.region(bucket).await;
+        let Some(at) = region.present() else { return (Bucket { region, ..Bucket::default() }, Facet::Unread, Facet::Unread) };
+        let (versioning, configuration, encryption) =
+            futures::join!(self.versioning(bucket, at), self.configuration(at), self.default_encryption(at));
+        (Bucket { versioning, region, policy: Facet::Unread }, configuration, encryption)
+    }
+
+    async fn destination(&self, bucket: &OwnedBucket) -> Bucket {
+        let region = self.region(bucket).await;
+        let Some(at) = region.present() else { return Bucket { region, ..Bucket::default() } };
+        let policy = async {
+            // Within one account the role's own policy is enough.
+            if bucket.account == self.scope.source.account { Facet::Unread } else { self.bucket_policy(bucket, at).await }
+        };
+        let (versioning, policy) = futures::join!(self.versioning(bucket, at), policy);
+        Bucket { versioning, policy, region }
+    }
+
+    async fn region(&self, bucket: &OwnedBucket) -> Facet<Region> {
+        if let Some(region) = self.scope.known.as_ref().and_then(|known| known.regions.get(bucket)) {
+            return Facet::Present(region.clone());
+        }
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_BUCKET_LOCATION, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let home = self.cloud.aws.home(bucket.partition);
+        let request = session.s3(&home).get_bucket_location().bucket(bucket.name.as_str()).expected_bucket_owner(bucket.account.as_str());
+        match request.send().await {
+            // Two old names are left from the time when Regions had none ("GetBucketLocation" in the S3 API Reference).
+            Ok(answer) => {
+                let named = match answer.location_constraint().map_or("", |constraint| constraint.as_str()) {
+                    "" | "US" => "us-east-1",
+                    "EU" => "eu-west-1",
+                    region => region,
+                };
+                match named.parse() {
+                    Ok(region) => Facet::Present(region),
+                    Err(error) => {
+                        Facet::Failed(Failure { kind: FailureKind::Invalid, action: call.action.into(), message: error.to_string() })
+                    }
+                }
+            }
+            Err(error) => {
+                // S3 sends a client of the wrong Region away, but says where the bucket is.
+                let response = error.raw_response();
+                let moved = response.filter(|response| matches!(response.status().as_u16(), 301 | 400));
+                let region =
+                    moved.and_then(|response| response.headers().get("x-amz-bucket-region")).and_then(|region| region.parse().ok());
+                region.map_or_else(|| absent_or_failed(call.failed(&error)), Facet::Present)
+            }
+        }
+    }
+
+    async fn versioning(&self, bucket: &OwnedBucket, region: &Region) -> Facet<bool> {
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_BUCKET_VERSIONING, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let request = session.s3(region).get_bucket_versioning().bucket(bucket.name.as_str());
+        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+            Ok(answer) => Facet::Present(answer.status() == Some(&BucketVersioningStatus::Enabled)),
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
+    }
+
+    async fn configuration(&self, region: &Region) -> Facet<Configuration> {
+        let bucket = &self.scope.source;
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_REPLICATION_CONFIGURATION, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let request = session.s3(region).get_bucket_replication().bucket(bucket.name.as_str());
+        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+            Ok(answer) => answer.replication_configuration().map_or(Facet::Absent, |read| Facet::Present(configuration_from_sdk(read))),
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
+    }
+
+    async fn default_encryption(&self, region: &Region) -> Facet<DefaultEncryption> {
+        let bucket = &self.scope.source;
+        if !self.scope.default_encryption {
+            return Facet::Unread;
+        }
+        if let Some(known) = self.scope.known.as_ref().and_then(|known| known.default_encryption.clone()) {
+            return Facet::Present(known);
+        }
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_ENCRYPTION_CONFIGURATION, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let request = session.s3(region).get_bucket_encryption().bucket(bucket.name.as_str());
+        let answer = match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+            Ok(answer) => answer,
+            Err(error) => return absent_or_failed(call.failed(&error)),
+        };
+        let rules = answer.server_side_encryption_configuration().map(aws_sdk_s3::types::ServerSideEncryptionConfiguration::rules);
+        let default = rules.unwrap_or_default().iter().find_map(|rule| rule.apply_server_side_encryption_by_default());
+        let Some(default) =
+            default.filter(|default| matches!(default.sse_algorithm(), ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse))
+        else {
+            return Facet::Present(DefaultEncryption::S3);
+        };
+        let named = default.kms_master_key_id().unwrap_or("alias/aws/s3");
+        // S3 also takes a bare key id, which is a key of the bucket's account and Region.
+        let bare = format!("arn:{}:kms:{region}:{}:key/{named}", bucket.partition, bucket.account);
+        match named.parse().or_else(|_| bare.parse::<KeyReference>()) {
+            Ok(reference) => Facet::Present(DefaultEncryption::Kms(reference)),
+            Err(error) => Facet::Failed(Failure { kind: FailureKind::Invalid, action: call.action.into(), message: error.to_string() }),
+        }
+    }
+
+    async fn bucket_policy(&self, bucket: &OwnedBucket, region: &Region) -> Facet<Document> {
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_BUCKET_POLICY, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let request = session.s3(region).get_bucket_policy().bucket(bucket.name.as_str());
+        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+            Ok(answer) => answer.policy().map_or(Facet::Absent, |text| readable(Document::parse(text), &call)),
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
+    }
+
+    async fn role(&self) -> (Facet<Role>, Facet<Document>) {
+        let name = &self.scope.role;
+        let session = match self.cloud.session(&self.scope.source.account).await {
+            Ok(session) => session,
+            Err(failure) => return (Facet::Failed(failure), Facet::Unread),
+        };
+        let call = Call { action: action::GET_ROLE, on: format!("role {name}"), caller: &session.caller };
+        let answer = match session.iam.get_role().role_name(name.as_str()).send().await {
+            Ok(answer) => answer,
+            Err(error) => return (absent_or_failed(call.failed(&error)), Facet::Absent),
+        };
+        let Some(role) = answer.role() else { return (Facet::Absent, Facet::Absent) };
+        let trust = readable(iam_document(role.assume_role_policy_document().unwrap_or("{}")), &call);
+        let role = match trust {
+            Facet::Present(trust) => Facet::Present(Role {
+                arn: role.arn().to_owned(),
+                trust,
+                tags: role.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect(),
+                boundary: role.permissions_boundary().and_then(|boundary| boundary.permissions_boundary_arn()).map(ToOwned::to_owned),
+            }),
+            Facet::Failed(failure) => Facet::Failed(failure),
+            Facet::Absent | Facet::Unread => Facet::Absent,
+        };
+        (role, self.role_policy(name).await)
+    }
+
+    async fn role_policy(&self, name: &RoleName) -> Facet<Document> {
+        let session = match self.cloud.session(&self.scope.source.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_ROLE_POLICY, on: format!("role {name}"), caller: &session.caller };
+        match session.iam.get_role_policy().role_name(name.as_str()).policy_name(name.as_str()).send().await {
+            Ok(answer) => readable(iam_document(answer.policy_document()), &call),
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
+    }
+
+    /// Keys that objects name are looked up and their policies read; of keys that only carry statements of ours, just the policies.
+    async fn keys(&self, observed: &mut Observed, ledger_keys: BTreeSet<KeyArn>) {
+        let default = match &observed.default_encryption {
+            Facet::Present(DefaultEncryption::Kms(reference)) => {
+                Some(KeyQuery { reference: reference.clone(), beside: self.scope.source.clone() })
+            }
+            _ => None,
+        };
+        let queries: BTreeSet<_> = self.scope.keys.iter().cloned().chain(default).collect();
+        let described = join_all(queries.iter().map(|query| self.key(query, observed.region(&query.beside)))).await;
+        observed.keys = queries.into_iter().zip(described).collect();
+        let named = observed.keys.values().filter_map(Facet::present).map(|description| description.arn.clone());
+        let arns: BTreeSet<_> = named.chain(ledger_keys).filter(|key| self.cloud.accounts.by_id(&key.account).is_some()).collect();
+        let policies = join_all(arns.iter().map(|key| self.key_policy(key))).await;
+        observed.key_policies = arns.into_iter().zip(policies).collect();
+    }
+
+    async fn key(&self, query: &KeyQuery, region: Option<&Region>) -> Facet<KeyDescription> {
+        if let Some(known) = self.scope.known.as_ref().and_then(|known| known.keys.get(query)) {
+            return Facet::Present(known.clone());
+        }
+        let Some(region) = region else { return Facet::Unread };
+        let reference = query.reference.clone().beside(query.beside.partition, &query.beside.account, region);
+        let (Some(account), Some(region)) = (reference.account(), reference.region()) else { return Facet::Unread };
+        if self.cloud.accounts.by_id(account).is_none() {
+            return Facet::Unread;
+        }
+        let session = match self.cloud.session(account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::DESCRIBE_KEY, on: format!("key {reference}"), caller: &session.caller };
+        let answer = match session.kms(region).describe_key().key_id(reference.to_string()).send().await {
+            Ok(answer) => answer,
+            Err(error) => return absent_or_failed(call.failed(&error)),
+        };
+        let Some(key) = answer.key_metadata() else { return Facet::Absent };
+        match key.arn().unwrap_or_default().parse() {
+            Ok(arn) => Facet::Present(KeyDescription {
+                arn,
+                state: key.key_state().map_or("Enabled", aws_sdk_kms::types::KeyState::as_str).to_owned(),
+                symmetric: key.key_spec().is_none_or(|spec| spec.as_str() == "SYMMETRIC_DEFAULT"),
+                managed_by_aws: key.key_manager().is_some_and(|manager| manager.as_str() == "AWS"),
+            }),
+            Err(error) => Facet::Failed(Failure { kind: FailureKind::Invalid, action: call.action.into(), message: error.to_string() }),
+        }
+    }
+
+    async fn key_policy(&self, key: &KeyArn) -> Facet<Document> {
+        let session = match self.cloud.session(&key.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_KEY_POLICY, on: format!("key {key}"), caller: &session.caller };
+        match session.kms(&key.region).get_key_policy().key_id(key.to_string()).policy_name("default").send().await {
+            Ok(answer) => answer.policy().map_or(Facet::Absent, |text| readable(Document::parse(text), &call)),
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
+    }
+}
+
+fn absent_or_failed<T>(failure: Failure) -> Facet<T> {
+    if failure.kind == FailureKind::NotFound { Facet::Absent } else { Facet::Failed(failure) }
+}
+
+fn readable(document: Result<Document, serde_json::Error>, call: &Call<'_>) -> Facet<Document> {
+    match document {
+        Ok(document) => Facet::Present(document),
+        Err(error) => Facet::Failed(Failure {
+            kind: FailureKind::Invalid,
+            action: call.action.into(),
+            message: format!("the policy of {} is not readable as JSON: {error}", call.on),
+        }),
+    }
+}

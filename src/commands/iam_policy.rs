@@ -1,0 +1,39 @@
+//! `iam-policy`: what the operator itself needs, for what is in use.
+
+use std::fmt::Write;
+
+use anyhow::bail;
+use kube::{Api, Client, api::ListParams};
+
+use super::{documents, objects};
+use crate::{api::AwsAccount, cloud::calls, config::IamPolicy, replication::accounts::Accounts};
+
+/// The policies as text.
+///
+/// # Errors
+/// When the accounts can't be read, or the operator could change its own permissions with a policy.
+pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
+    let list: Vec<AwsAccount> = if arguments.filename.is_empty() {
+        let api: Api<AwsAccount> = Api::all(Client::try_default().await?);
+        api.list(&ListParams::default()).await?.items
+    } else {
+        objects(&documents(&arguments.filename)?, "AwsAccount")?
+    };
+    let accounts = Accounts::new(&list);
+    let policy = |account| calls::policy(account).map(|document| document.pretty()).map_err(anyhow::Error::msg);
+    if arguments.identity {
+        return Ok(format!("{}\n", calls::identity_policy(&accounts).pretty()));
+    }
+    if let Some(name) = &arguments.account {
+        return match accounts.by_name(name) {
+            Ok(account) => Ok(format!("{}\n", policy(account)?)),
+            Err(problem) => bail!("{}", problem.message),
+        };
+    }
+    let mut text = format!("==> the operator's own identity <==\n{}\n", calls::identity_policy(&accounts).pretty());
+    for account in accounts.all() {
+        let role = account.assume_role.as_ref().map_or("the operator's own identity", |role| role.role_arn.as_str());
+        write!(text, "\n==> AwsAccount {}: {role} <==\n{}\n", account.name, policy(account)?)?;
+    }
+    Ok(text)
+}

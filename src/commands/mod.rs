@@ -1,0 +1,43 @@
+//! The subcommands beside `run`.
+
+pub mod crd;
+pub mod iam_policy;
+pub mod plan;
+
+use std::{fs, io::Read, path::Path};
+
+use anyhow::Context;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// All YAML documents of a file; `-` is standard input.
+pub(crate) fn documents(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Value>> {
+    let mut documents = vec![];
+    for file in files {
+        let file = file.as_ref();
+        let mut text = String::new();
+        if file == Path::new("-") {
+            std::io::stdin().read_to_string(&mut text).context("standard input can't be read")?;
+        } else {
+            text = fs::read_to_string(file).with_context(|| format!("{} can't be read", file.display()))?;
+        }
+        let read: Vec<Value> = serde_saphyr::from_multiple(&text).with_context(|| format!("{} is not YAML", file.display()))?;
+        for document in read {
+            // `kubectl get -o yaml` of several objects prints a list.
+            match document.get("items").and_then(Value::as_array) {
+                Some(items) => documents.extend(items.iter().cloned()),
+                None if document.is_null() => {}
+                None => documents.push(document),
+            }
+        }
+    }
+    Ok(documents)
+}
+
+/// Those of the documents that are of `kind`.
+pub(crate) fn objects<K: DeserializeOwned>(documents: &[Value], kind: &str) -> anyhow::Result<Vec<K>> {
+    let of_kind = documents.iter().filter(|document| document.get("kind").and_then(Value::as_str) == Some(kind));
+    of_kind
+        .map(|document| serde_json::from_value(document.clone()).with_context(|| format!("a {kind} in the files is not valid")))
+        .collect()
+}

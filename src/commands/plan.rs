@@ -1,0 +1,302 @@
+//! `plan`: what an object would create in AWS, as documents and as steps, before anything is done.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, ResourceExt, api::ListParams};
+use serde_json::{Value, json};
+
+use super::{documents, objects};
+use crate::{
+    api::{AwsAccount, BucketReplication, bucket_replication::Mode},
+    cloud::{
+        Cloud,
+        aws::{Aws, AwsCloud},
+    },
+    config::{Output, Plan},
+    replication::{
+        Object, Problem,
+        accounts::{Accounts, Labels},
+        assess::{Resolved, ResolvedKeys},
+        compose::{Claims, Desired, compose},
+        decision::{Stand, Visit, decide, scope},
+        names::{KeyArn, KeyReference, ObjectKey, Region},
+        observed::{KeyQuery, Observed},
+        plan::Step,
+        policy::Document,
+        validate::{Encryption, Valid, source_of, validate},
+    },
+};
+
+/// The text to print, and whether something would change.
+#[derive(Debug)]
+pub struct Printed {
+    /// For standard output.
+    pub text: String,
+    /// For standard error.
+    pub warnings: Vec<String>,
+    /// Whether anything differs from what stands; offline there is nothing to differ from.
+    pub changes: bool,
+}
+
+/// Plans.
+///
+/// # Errors
+/// When files, cluster or AWS can't be read, or the object can't have what it asks for.
+pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
+    let documents = documents(&arguments.filename)?;
+    let mut replications: Vec<BucketReplication> = objects(&documents, "BucketReplication")?;
+    let accounts: Vec<AwsAccount> = objects(&documents, "AwsAccount")?;
+    let (Some(replication), None) = (replications.pop(), replications.first()) else {
+        bail!("the files hold no BucketReplication, or more than one: plan one at a time");
+    };
+    let (printed, changes) =
+        if arguments.offline { offline(arguments, &replication, accounts)? } else { online(arguments, replication, accounts).await? };
+    if let Some(directory) = &arguments.directory {
+        fs::create_dir_all(directory).with_context(|| format!("{} can't be made", directory.display()))?;
+        for (name, document) in &printed.documents {
+            let file = directory.join(name);
+            fs::write(&file, format!("{document:#}\n")).with_context(|| format!("{} can't be written", file.display()))?;
+        }
+    }
+    let text = match arguments.output {
+        Output::Text => printed.text()?,
+        Output::Json => format!("{:#}\n", printed.json()),
+        Output::Yaml => serde_saphyr::to_string(&printed.json())?,
+    };
+    Ok(Printed { text, warnings: printed.warnings, changes })
+}
+
+#[derive(Default)]
+struct Answer {
+    steps: Vec<String>,
+    documents: Vec<(String, Value)>,
+    warnings: Vec<String>,
+}
+
+impl Answer {
+    fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        for step in &self.steps {
+            writeln!(text, "{step}")?;
+        }
+        for (index, (name, document)) in self.documents.iter().enumerate() {
+            let gap = if index > 0 || !self.steps.is_empty() { "\n" } else { "" };
+            writeln!(text, "{gap}==> {name} <==\n{document:#}")?;
+        }
+        Ok(text)
+    }
+
+    fn json(&self) -> Value {
+        let mut fields = serde_json::Map::new();
+        if !self.steps.is_empty() {
+            fields.insert("steps".into(), json!(self.steps));
+        }
+        fields.extend(self.documents.iter().cloned());
+        Value::Object(fields)
+    }
+}
+
+fn refused(problems: &[Problem]) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{}",
+        problems.iter().map(|problem| format!("{}: {}", problem.reason.as_str(), problem.message)).collect::<Vec<_>>().join("\n")
+    )
+}
+
+fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> Object {
+    let namespace = replication.namespace().unwrap_or_else(|| namespace.to_owned());
+    Object {
+        key: ObjectKey { namespace, name: replication.name_any() },
+        uid: replication.uid().unwrap_or_default(),
+        created: replication.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        spec: replication.spec.clone(),
+        deleting: false,
+        held: false,
+        namespace_labels: labels,
+    }
+}
+
+/// The five documents of the walkthrough, in its order.
+fn five(desired: &Desired, valid: &Valid, keys: Option<&ResolvedKeys>) -> Vec<(String, Value)> {
+    let mut documents = vec![];
+    if let Some(configuration) = &desired.configuration {
+        documents.push(("replication.json".to_owned(), json!(configuration)));
+    }
+    if let Some(role) = &desired.role {
+        documents.push(("trust.json".into(), role.trust.json()));
+        documents.push(("permissions.json".into(), role.permissions.json()));
+    }
+    if let Some(statements) = desired.bucket_statements.get(&valid.destination) {
+        documents.push(("destination-bucket-policy.json".into(), Document::of(statements.clone()).json()));
+    }
+    if let Some(statements) = keys.and_then(|keys| desired.key_statements.get(&keys.replica)) {
+        documents.push(("destination-key-policy.json".into(), Document::of(statements.clone()).json()));
+    }
+    documents
+}
+
+/// Without cluster and AWS, everything that would be read there is taken to be as it has to be, and what can't be known is told.
+fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsAccount>) -> anyhow::Result<(Answer, bool)> {
+    let mut warnings = vec![];
+    let spec = &replication.spec;
+    let named: BTreeSet<_> = [&spec.source.account, &spec.destination.account].into_iter().collect();
+    for (index, name) in named.into_iter().enumerate() {
+        if !list.iter().any(|account| account.name_any() == *name) {
+            let id = format!("{index:012}");
+            warnings.push(format!("AwsAccount {name} is not in the files: {id} stands for its account id"));
+            list.push(stand_in(name, &id)?);
+        }
+    }
+    for account in &mut list {
+        account.spec.grants = vec![everything(&spec.source.account, &spec.destination.account)?];
+    }
+    let accounts = Accounts::new(&list);
+    let labels = Labels::from([("kubernetes.io/metadata.name".to_owned(), "offline".to_owned())]);
+    let object = object(replication, &arguments.namespace, labels);
+    let valid = validate(&object, &accounts).map_err(|problems| refused(&problems))?;
+    let source = source_of(spec, &accounts).map_err(|problem| refused(&[problem]))?;
+    let account = accounts.by_name(&spec.source.account).map_err(|problem| refused(&[problem]))?;
+    let resolved = resolve_offline(arguments, &valid, &mut warnings)?;
+    let observed = Observed::default();
+    let desired = compose(&Claims {
+        installation: &arguments.installation_id,
+        accounts: &accounts,
+        account,
+        source: &source,
+        observed: &observed,
+        acting: std::slice::from_ref(&resolved),
+        withheld: &BTreeSet::new(),
+        carried: &BTreeMap::new(),
+    });
+    let mut desired = desired;
+    if resolved.keys.as_ref().is_some_and(|keys| keys.replica.account == source.account) {
+        // Within one account, key policies as AWS makes them let the account's roles use the key.
+        desired.key_statements.clear();
+    }
+    Ok((Answer { steps: vec![], documents: five(&desired, &valid, resolved.keys.as_ref()), warnings }, false))
+}
+
+fn stand_in(name: &str, id: &str) -> anyhow::Result<AwsAccount> {
+    let account =
+        json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": id}});
+    Ok(serde_json::from_value(account)?)
+}
+
+fn everything(source: &str, destination: &str) -> anyhow::Result<crate::api::aws_account::Grant> {
+    Ok(serde_json::from_value(json!({
+        "namespaces": {"matchLabels": {"kubernetes.io/metadata.name": "offline"}},
+        "sources": [{"bucket": "*", "destinationAccounts": [source, destination]}],
+        "destinations": [{"bucket": "*"}],
+        "kmsKeys": ["*"],
+        "allow": ["EnableVersioning", "Retain"],
+    }))?)
+}
+
+fn resolve_offline(arguments: &Plan, valid: &Valid, warnings: &mut Vec<String>) -> anyhow::Result<Resolved> {
+    let region_of = |keys: &[&KeyQuery], flag: &str| -> anyhow::Result<Region> {
+        let named = keys.iter().find_map(|query| query.reference.region());
+        Ok(match named {
+            Some(region) => region.clone(),
+            None => flag.parse()?,
+        })
+    };
+    let (source_queries, replica): (Vec<KeyQuery>, Option<KeyQuery>) = match &valid.encryption {
+        Encryption::Replicate { source_keys, replica_key } => (source_keys.clone().unwrap_or_default(), Some(replica_key.clone())),
+        Encryption::NoKey | Encryption::Skip => (vec![], None),
+    };
+    let source_region = region_of(&source_queries.iter().collect::<Vec<_>>(), &arguments.source_region)?;
+    let destination_region = region_of(&replica.iter().collect::<Vec<_>>(), &arguments.destination_region)?;
+    let mut by_arn = |query: &KeyQuery, region: &Region| -> anyhow::Result<KeyArn> {
+        let reference = query.reference.clone().beside(query.beside.partition, &query.beside.account, region);
+        if let KeyReference::AliasArn { partition, region, account, alias } = &reference {
+            let name = alias.replace(['/', '_'], "-");
+            warnings.push(format!("{reference} can't be resolved offline: {name} stands for the key's id"));
+            return Ok(format!("arn:{partition}:kms:{region}:{account}:key/{name}").parse()?);
+        }
+        Ok(reference.to_string().parse()?)
+    };
+    let keys = match &replica {
+        None => None,
+        Some(replica) => {
+            let mut source: BTreeSet<_> =
+                source_queries.iter().map(|query| by_arn(query, &source_region)).collect::<anyhow::Result<_>>()?;
+            let replica = by_arn(replica, &destination_region)?;
+            if source.is_empty() {
+                let id = format!("default-key-of-{}", valid.source.name.as_str().replace('.', "-"));
+                warnings.push(format!("the default key of bucket {} is not known offline: {id} stands for its id", valid.source.name));
+                source.insert(format!("arn:{}:kms:{source_region}:{}:key/{id}", valid.source.partition, valid.source.account).parse()?);
+            }
+            Some(ResolvedKeys { source, replica })
+        }
+    };
+    Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys })
+}
+
+/// With cluster and AWS: the steps that would be done now, for all objects on the bucket with this one among them.
+async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<AwsAccount>) -> anyhow::Result<(Answer, bool)> {
+    let client = Client::try_default().await.context("no cluster to ask: use --offline, or set KUBECONFIG")?;
+    let mut accounts = files;
+    for account in Api::<AwsAccount>::all(client.clone()).list(&ListParams::default()).await?.items {
+        if !accounts.iter().any(|given| given.name_any() == account.name_any()) {
+            accounts.push(account);
+        }
+    }
+    let accounts = Arc::new(Accounts::new(&accounts));
+    let source = source_of(&replication.spec, &accounts).map_err(|problem| refused(&[problem]))?;
+    let labels: BTreeMap<_, _> = Api::<Namespace>::all(client.clone())
+        .list_metadata(&ListParams::default())
+        .await?
+        .items
+        .into_iter()
+        .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
+        .collect();
+    let labels_of = |replication: &BucketReplication| {
+        let namespace = replication.namespace().unwrap_or_else(|| arguments.namespace.clone());
+        labels.get(&namespace).cloned().unwrap_or_default()
+    };
+    let mut this = object(&replication, &arguments.namespace, labels_of(&replication));
+    // A plan is for what would be, so that an object that only observes is planned as if it did not.
+    this.spec.mode = Mode::Enforce;
+    let params = ListParams::default().fields(&format!("spec.source.bucket={}", source.name));
+    let mut all = vec![];
+    for other in Api::<BucketReplication>::all(client).list(&params).await?.items {
+        let labels = labels_of(&other);
+        let deleting = other.metadata.deletion_timestamp.is_some();
+        let other = Object { deleting, ..object(&other, &arguments.namespace, labels) };
+        if other.key == this.key {
+            this.created = other.created;
+        } else if source_of(&other.spec, &accounts).is_ok_and(|other| other == source) {
+            all.push(other);
+        }
+    }
+    this.created = this.created.or_else(|| Some(Timestamp::now()));
+    let key = this.key.clone();
+    all.push(this);
+    let visit =
+        Visit { installation: &arguments.installation_id, accounts: &accounts, source: &source, objects: &all, failed: &BTreeMap::new() };
+    let aws = Aws::from_environment(arguments.installation_id.clone()).await;
+    let cloud = AwsCloud { aws, accounts: Arc::clone(&accounts), settle: Duration::ZERO };
+    let observed = cloud.observe(&scope(&visit, None)).await;
+    let decision = decide(&visit, &observed, &|_| true);
+    let (resolved, mut warnings) = match decision.stands.get(&key) {
+        Some(Stand::Acting { resolved, problems }) => {
+            (resolved, problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>())
+        }
+        Some(Stand::Refused(problems)) => return Err(refused(problems)),
+        _ => bail!("the object is neither planned nor refused"),
+    };
+    warnings.extend(decision.unread.iter().map(|problem| problem.message.clone()));
+    let steps: Vec<_> = decision.steps.iter().filter(|planned| planned.step != Step::Settle).collect();
+    let texts = steps.iter().map(|planned| format!("{} {}", planned.step.sign(), planned.step)).collect();
+    let documents = five(&decision.desired, &resolved.valid, resolved.keys.as_ref());
+    Ok((Answer { steps: texts, documents, warnings }, !steps.is_empty()))
+}

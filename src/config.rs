@@ -1,0 +1,162 @@
+//! Flags, each with an environment twin and a default.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::replication::names::InstallationId;
+
+/// Makes Amazon S3 replicate buckets, SSE-KMS objects included, as BucketReplication objects in Kubernetes say.
+#[derive(Debug, Parser)]
+#[command(name = "bucket-replication-operator", version, about)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controller.
+    Run(Box<Settings>),
+    /// Print what a BucketReplication would create in AWS.
+    Plan(Plan),
+    /// Print the custom resource definitions as YAML.
+    Crd,
+    /// Print the IAM policies that the operator itself needs, from AwsAccount objects.
+    IamPolicy(IamPolicy),
+}
+
+/// Flags of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
+    /// Marks what this installation makes in AWS: 1 to 16 lower-case letters and digits. Set it by hand in production, so that a rebuilt cluster finds its things again; by default it is made of the cluster's and the release's identity.
+    #[arg(long, env)]
+    pub installation_id: Option<InstallationId>,
+    /// Namespace of the release, for the default installation id.
+    #[arg(long, env, default_value = "default")]
+    pub release_namespace: String,
+    /// Name of the release, for the default installation id.
+    #[arg(long, env, default_value = "bucket-replication-operator")]
+    pub release_name: String,
+    /// Namespaces to watch, separated by commas; by default all. With it, the status of AwsAccounts is not written.
+    #[arg(long, env, value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// From one look for drift to the next.
+    #[arg(long, env, default_value = "10m", value_parser = duration)]
+    pub drift_period: Duration,
+    /// From one look at everything, keys and Regions included, to the next.
+    #[arg(long, env, default_value = "1h", value_parser = duration)]
+    pub preflight_period: Duration,
+    /// Two reads this long apart that both differ from what should stand are drift; reads of S3 may lag.
+    #[arg(long, env, default_value = "5s", value_parser = duration)]
+    pub drift_grace: Duration,
+    /// How long AWS is given to make new permissions known before the replication configuration that needs them is written: S3 does not retry objects that fail in between.
+    #[arg(long, env, default_value = "15s", value_parser = duration)]
+    pub settle_delay: Duration,
+    /// The longest wait between two tries of what does not succeed.
+    #[arg(long, env, default_value = "5m", value_parser = duration)]
+    pub longest_retry: Duration,
+    /// Events that come within this time after the first one make one visit to a bucket.
+    #[arg(long, env, default_value = "250ms", value_parser = duration)]
+    pub event_window: Duration,
+    /// At most this many buckets are visited at once.
+    #[arg(long, env, default_value_t = 16)]
+    pub concurrency: usize,
+    /// Where /metrics, /healthz and /readyz are served.
+    #[arg(long, env, default_value = "0.0.0.0:8080")]
+    pub listen_address: SocketAddr,
+    /// How log lines are written.
+    #[arg(long, env, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged, as tracing's directives.
+    #[arg(long, env = "RUST_LOG", default_value = "info,aws_config=warn,aws_smithy_runtime=warn")]
+    pub log_filter: String,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// YAML files with one BucketReplication and, without a cluster, the AwsAccounts that it names; - reads standard input.
+    #[arg(short, long, required = true)]
+    pub filename: Vec<PathBuf>,
+    /// Use neither cluster nor AWS: print the documents for what the files say.
+    #[arg(long)]
+    pub offline: bool,
+    /// Write each document to a file in this directory, too.
+    #[arg(long)]
+    pub directory: Option<PathBuf>,
+    /// The namespace of a BucketReplication that names none.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Region of the source bucket, where no key's ARN tells it.
+    #[arg(long, default_value = "us-east-1")]
+    pub source_region: String,
+    /// Region of the destination bucket, where no key's ARN tells it.
+    #[arg(long, default_value = "us-east-1")]
+    pub destination_region: String,
+    /// The installation that the plan is for.
+    #[arg(long, env, default_value = "default")]
+    pub installation_id: InstallationId,
+    /// How the documents are printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// How documents are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Each document under a line with its name.
+    Text,
+    /// One JSON object, with a field for each document.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Flags of `iam-policy`.
+#[derive(Debug, Args)]
+pub struct IamPolicy {
+    /// YAML files with AwsAccounts; - reads standard input. By default those in the cluster.
+    #[arg(short, long)]
+    pub filename: Vec<PathBuf>,
+    /// Print only the policy of this AwsAccount's role.
+    #[arg(long, conflicts_with = "identity")]
+    pub account: Option<String>,
+    /// Print only the policy of the operator's own identity.
+    #[arg(long)]
+    pub identity: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}: use a duration such as 90s, 10m or 1h"))?;
+    Duration::try_from(parsed).map_err(|_| "it is negative: use a duration such as 90s, 10m or 1h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("-1s").is_err());
+        assert!(duration("ten").is_err());
+    }
+
+    #[test]
+    fn the_arguments_hold_together() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,196 @@
+//! The border to Kubernetes: consistent reads, finalizers, statuses and Events.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Mutex,
+};
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::visit::Gate;
+use crate::{
+    api::{
+        AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, aws_account::AwsAccountStatus, bucket_replication::BucketReplicationStatus,
+    },
+    replication::names::ObjectKey,
+};
+
+/// What writes to the API server.
+#[derive(Clone)]
+pub struct Kubernetes {
+    client: Client,
+    recorder: Recorder,
+    /// Empty: all namespaces.
+    namespaces: Vec<String>,
+}
+
+/// Namespace and name of an object.
+#[must_use]
+pub fn key_of(object: &BucketReplication) -> ObjectKey {
+    ObjectKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
+
+/// Whether our finalizer holds the object.
+#[must_use]
+pub fn is_held(object: &BucketReplication) -> bool {
+    object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// An object that is gone but for others' finalizers is none of ours.
+#[must_use]
+pub fn is_ours(object: &BucketReplication) -> bool {
+    object.metadata.deletion_timestamp.is_none() || is_held(object)
+}
+
+fn version(object: &BucketReplication) -> (ObjectKey, Option<String>, Option<i64>, bool) {
+    (key_of(object), object.uid(), object.metadata.generation, object.metadata.deletion_timestamp.is_some())
+}
+
+impl Kubernetes {
+    /// On `client`, for objects in `namespaces`, or in all where there are none.
+    #[must_use]
+    pub fn new(client: Client, namespaces: Vec<String>) -> Self {
+        let instance = std::env::var("HOSTNAME").ok();
+        let recorder = Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.into(), instance });
+        Self { client, recorder, namespaces }
+    }
+
+    fn objects(&self, namespace: &str) -> Api<BucketReplication> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// All objects on a source bucket, by a consistent read.
+    async fn on_bucket(&self, bucket: &str) -> kube::Result<Vec<BucketReplication>> {
+        let params = ListParams::default().fields(&format!("spec.source.bucket={bucket}"));
+        if self.namespaces.is_empty() {
+            return Ok(Api::all(self.client.clone()).list(&params).await?.items);
+        }
+        let mut objects = vec![];
+        for namespace in &self.namespaces {
+            objects.extend(self.objects(namespace).list(&params).await?.items);
+        }
+        Ok(objects)
+    }
+
+    async fn set_finalizers(&self, object: &BucketReplication, finalizers: &[String]) -> kube::Result<BucketReplication> {
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version(), "uid": object.uid()}});
+        let api = self.objects(&object.namespace().unwrap_or_default());
+        api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await
+    }
+
+    /// Lets a deleted object go.
+    ///
+    /// # Errors
+    /// When the API server does not take it, as where the object was changed in between.
+    pub async fn release(&self, object: &BucketReplication) -> kube::Result<()> {
+        let others: Vec<_> = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+        self.set_finalizers(object, &others).await.map(drop)
+    }
+
+    /// Writes the status of an object. The resource version makes sure that it is the object that was looked at: a uid does not.
+    ///
+    /// # Errors
+    /// When the API server does not take it.
+    pub async fn write_status(
+        &self,
+        object: &BucketReplication,
+        version: Option<&str>,
+        status: &BucketReplicationStatus,
+    ) -> kube::Result<()> {
+        let patch = applied::<BucketReplication>(&object.name_any(), version, status);
+        let api = self.objects(&object.namespace().unwrap_or_default());
+        api.patch_status(&object.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
+    }
+
+    /// Writes the status of an account.
+    ///
+    /// # Errors
+    /// When the API server does not take it.
+    pub async fn write_account_status(&self, account: &AwsAccount, status: &AwsAccountStatus) -> kube::Result<()> {
+        let patch = applied::<AwsAccount>(&account.name_any(), account.resource_version().as_deref(), status);
+        let api: Api<AwsAccount> = Api::all(self.client.clone());
+        api.patch_status(&account.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
+    }
+
+    /// Records an Event on an object. Events are for people and may be lost.
+    pub async fn record(&self, object: &BucketReplication, warning: bool, reason: &str, note: &str) {
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(1000).collect()),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(%error, reason, "an Event was not recorded");
+        }
+    }
+}
+
+fn applied<K: Resource<DynamicType = ()>>(name: &str, version: Option<&str>, status: &impl Serialize) -> serde_json::Value {
+    json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "resourceVersion": version},
+        "status": status,
+    })
+}
+
+/// The gate of one visit: what the visit took from the store has to be what stands in etcd.
+pub struct StoreGate<'a> {
+    kubernetes: &'a Kubernetes,
+    bucket: &'a str,
+    taken: BTreeSet<(ObjectKey, Option<String>, Option<i64>, bool)>,
+    versions: Mutex<HashMap<ObjectKey, String>>,
+}
+
+impl<'a> StoreGate<'a> {
+    /// For a visit that took `objects` from the store.
+    pub fn new(kubernetes: &'a Kubernetes, bucket: &'a str, objects: impl Iterator<Item = &'a BucketReplication>) -> Self {
+        Self { kubernetes, bucket, taken: objects.map(version).collect(), versions: Mutex::default() }
+    }
+
+    /// The resource versions that objects have now, as far as they were read or written here.
+    #[must_use]
+    pub fn versions(self) -> HashMap<ObjectKey, String> {
+        self.versions.into_inner().unwrap_or_default()
+    }
+
+    async fn try_open(&self, acting: &BTreeSet<ObjectKey>) -> kube::Result<bool> {
+        let live: Vec<_> = self.kubernetes.on_bucket(self.bucket).await?.into_iter().filter(is_ours).collect();
+        if live.iter().map(version).collect::<BTreeSet<_>>() != self.taken {
+            tracing::debug!(bucket = self.bucket, "the store lags behind: looking again");
+            return Ok(false);
+        }
+        let mut versions = BTreeMap::new();
+        for object in live {
+            let key = key_of(&object);
+            let current = if acting.contains(&key) && !is_held(&object) {
+                let finalizers: Vec<_> = object.finalizers().iter().cloned().chain([FINALIZER.to_owned()]).collect();
+                self.kubernetes.set_finalizers(&object, &finalizers).await?
+            } else {
+                object
+            };
+            versions.insert(key, current.resource_version().unwrap_or_default());
+        }
+        if let Ok(mut kept) = self.versions.lock() {
+            kept.extend(versions);
+        }
+        Ok(true)
+    }
+}
+
+impl Gate for StoreGate<'_> {
+    async fn open(&self, acting: &BTreeSet<ObjectKey>) -> bool {
+        self.try_open(acting).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, bucket = self.bucket, "the API server did not confirm what is in the store");
+            false
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! Watches Kubernetes and visits buckets: events of four watches become keys of one queue.
+
+pub mod kubernetes;
+pub mod queue;
+pub mod reconcile;
+pub mod trigger;
+pub mod visit;
+
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt, future::try_join_all};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, Store},
+        watcher,
+    },
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    api::{AwsAccount, BucketReplication},
+    cloud::aws::Aws,
+    config::Settings,
+    metrics::Metrics,
+    replication::{names::InstallationId, requeue::Periods},
+};
+use kubernetes::Kubernetes;
+use reconcile::{Context, Key};
+use trigger::{Touched, touched};
+use visit::Times;
+
+/// A watch that hears nothing for so long is started anew; load balancers cut silent connections after about four minutes.
+const WATCH_SECONDS: u32 = 45;
+
+/// Runs until `stop`, and then lets running visits finish. `synced` is called once every watch has listed what there is.
+///
+/// # Errors
+/// When a watch ends for good.
+pub async fn run(
+    client: Client,
+    aws: Aws,
+    installation: InstallationId,
+    settings: &Settings,
+    metrics: Metrics,
+    synced: impl FnOnce(),
+    stop: impl Future<Output = ()> + Send,
+) -> anyhow::Result<()> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let mut watches = tokio::task::JoinSet::new();
+    let mut objects = vec![];
+    for api in object_apis(&client, &settings.watch_namespaces) {
+        let (store, writer) = reflector::store();
+        objects.push(store);
+        let events = watcher(api, config()).default_backoff().modify(strip).reflect(writer);
+        watches.spawn(forward(touched(events, trigger::object), sender.clone()));
+    }
+    let (accounts, writer) = reflector::store();
+    let events = watcher(Api::<AwsAccount>::all(client.clone()), config()).default_backoff().modify(strip).reflect(writer);
+    watches.spawn(forward(touched(events, trigger::account), sender.clone()));
+    let (namespaces, writer) = reflector::store();
+    let events =
+        watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config()).default_backoff().modify(strip).reflect(writer);
+    watches.spawn(forward(touched(events, trigger::namespace), sender));
+    let context = Arc::new(Context {
+        installation,
+        kubernetes: Kubernetes::new(client, settings.watch_namespaces.clone()),
+        aws,
+        objects,
+        accounts,
+        namespaces,
+        times: Times { preflight: settings.preflight_period, grace: settings.drift_grace, settle: settings.settle_delay },
+        periods: Periods { drift: settings.drift_period, longest_retry: settings.longest_retry },
+        tells_accounts: settings.watch_namespaces.is_empty(),
+        metrics,
+        memory: std::sync::Mutex::default(),
+        identities: std::sync::Mutex::default(),
+    });
+    // With a store that lacks objects, a bucket would be composed without them.
+    try_join_all(context.objects.iter().map(Store::wait_until_ready)).await?;
+    context.accounts.wait_until_ready().await?;
+    context.namespaces.wait_until_ready().await?;
+    synced();
+    let settings = queue::Settings { window: settings.event_window, at_most: settings.concurrency, after_panic: Duration::from_secs(30) };
+    let expanding = Arc::clone(&context);
+    let received = futures::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|touched| (touched, receiver)));
+    let keys = received.flat_map(move |touched| futures::stream::iter(keys(&expanding, &touched))).take_until(stop);
+    queue::run(keys.boxed(), settings, move |key| {
+        let context = Arc::clone(&context);
+        async move { context.reconcile(&key).await }
+    })
+    .await;
+    Ok(())
+}
+
+fn object_apis(client: &Client, namespaces: &[String]) -> Vec<Api<BucketReplication>> {
+    if namespaces.is_empty() {
+        return vec![Api::all(client.clone())];
+    }
+    namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// What nobody reads need not be kept in memory.
+fn strip<K: ResourceExt>(object: &mut K) {
+    object.managed_fields_mut().clear();
+    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+}
+
+async fn forward(touched: impl Stream<Item = Touched>, sender: mpsc::UnboundedSender<Touched>) {
+    let mut touched = std::pin::pin!(touched);
+    while let Some(touched) = touched.next().await {
+        if sender.send(touched).is_err() {
+            return;
+        }
+    }
+}
+
+/// What has to be visited for what was touched: an object's bucket and accounts; for an account or a namespace, the buckets of all objects that
+/// it decides about.
+fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
+    let buckets = |decides: &dyn Fn(&BucketReplication) -> bool| -> HashSet<Key> {
+        let objects = context.all_objects();
+        objects.iter().filter(|object| decides(object)).map(|object| Key::Bucket(object.spec.source.bucket.clone())).collect()
+    };
+    match touched {
+        Touched::Object { bucket, source, destination } => {
+            let accounts: HashSet<_> = [source, destination].into_iter().map(|name| Key::Account(name.clone())).collect();
+            accounts.into_iter().chain([Key::Bucket(bucket.clone())]).collect()
+        }
+        Touched::Account(name) => {
+            let id = context.accounts.find(|account| account.name_any() == *name).map(|account| format!(":{}:", account.spec.account_id));
+            let decides = |object: &BucketReplication| {
+                let spec = &object.spec;
+                let mut keys = spec.source.kms_keys.iter().flatten().chain(&spec.destination.kms_key);
+                // A key may be of a third account, and the default key of any: an object that is not ready is looked at whatever it names.
+                let named = spec.source.account == *name || spec.destination.account == *name;
+                named || id.as_ref().is_some_and(|id| keys.any(|key| key.contains(id))) || !is_ready(object)
+            };
+            buckets(&decides).into_iter().chain([Key::Account(name.clone())]).collect()
+        }
+        Touched::Namespace(name) => buckets(&|object| object.namespace().as_deref() == Some(name)).into_iter().collect(),
+    }
+}
+
+fn is_ready(object: &BucketReplication) -> bool {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}

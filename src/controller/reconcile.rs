@@ -1,0 +1,311 @@
+//! A bucket or an account comes up: what is known of it is gathered, it is visited, and what came of it is written to Kubernetes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
+
+use super::{
+    kubernetes::{Kubernetes, StoreGate, is_held, is_ours, key_of},
+    visit::{Memory, Report, Subject, Times, visit},
+};
+use crate::{
+    api::{
+        AwsAccount, BucketReplication,
+        aws_account::AwsAccountStatus,
+        bucket_replication::BucketReplicationStatus,
+        condition::{ConditionType, Finding, Reason},
+    },
+    cloud::aws::{Aws, AwsCloud},
+    metrics::Metrics,
+    replication::{
+        Object, Problem,
+        accounts::{Account, Accounts, Labels},
+        assess,
+        names::{InstallationId, ObjectKey, OwnedBucket},
+        observed::FailureKind,
+        requeue::{Ending, Periods, wait},
+        status,
+        validate::{self, source_of},
+    },
+};
+
+/// What is visited.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// A source bucket, by name.
+    Bucket(String),
+    /// An `AwsAccount`, by name.
+    Account(String),
+}
+
+/// What reconciling may use.
+pub struct Context {
+    /// This installation.
+    pub installation: InstallationId,
+    /// The border to Kubernetes.
+    pub kubernetes: Kubernetes,
+    /// The border to AWS.
+    pub aws: Aws,
+    /// The objects of each watch, one for each watched namespace.
+    pub objects: Vec<Store<BucketReplication>>,
+    /// All `AwsAccount`s.
+    pub accounts: Store<AwsAccount>,
+    /// All namespaces, for their labels.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// How long things may stay, or have to.
+    pub times: Times,
+    /// When to come back.
+    pub periods: Periods,
+    /// Whether all namespaces are watched, so that the status of accounts can be told.
+    pub tells_accounts: bool,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What is remembered of each bucket.
+    pub memory: Mutex<HashMap<OwnedBucket, Memory>>,
+    /// Who we are in each account, and when that was asked.
+    pub identities: Mutex<HashMap<String, (Option<i64>, Instant, Finding, String)>>,
+}
+
+impl Context {
+    /// All objects in the stores.
+    pub fn all_objects(&self) -> Vec<Arc<BucketReplication>> {
+        self.objects.iter().flat_map(Store::state).collect()
+    }
+
+    fn labels(&self, namespace: &str) -> Labels {
+        let found = self.namespaces.find(|candidate| candidate.name_any() == namespace);
+        found.map(|namespace| namespace.labels().clone()).unwrap_or_default()
+    }
+
+    fn current_accounts(&self) -> Arc<Accounts> {
+        let state = self.accounts.state();
+        Arc::new(Accounts::new(state.iter().map(AsRef::as_ref)))
+    }
+
+    /// Visits what came up, and says when to come back to it.
+    pub async fn reconcile(&self, key: &Key) -> Option<tokio::time::Instant> {
+        match key {
+            Key::Bucket(bucket) => self.bucket(bucket).await,
+            Key::Account(account) => self.account(account).await,
+        }
+        .map(|wait| tokio::time::Instant::now() + wait)
+    }
+
+    async fn bucket(&self, bucket: &str) -> Option<std::time::Duration> {
+        let accounts = self.current_accounts();
+        let taken: Vec<_> =
+            self.all_objects().into_iter().filter(|object| object.spec.source.bucket == bucket && is_ours(object)).collect();
+        if taken.is_empty() {
+            self.memory.lock().unwrap_or_else(PoisonError::into_inner).retain(|known, _| known.name.as_str() != bucket);
+            return None;
+        }
+        let mut by_owner: BTreeMap<OwnedBucket, Vec<&Arc<BucketReplication>>> = BTreeMap::new();
+        let mut earliest = None;
+        for object in &taken {
+            match source_of(&object.spec, &accounts) {
+                Ok(owned) => by_owner.entry(owned).or_default().push(object),
+                Err(_) => {
+                    self.without_source(object, &accounts).await;
+                    earliest = Some(wait(Ending::Blocked, bucket, 0, &self.periods));
+                }
+            }
+        }
+        for (owned, objects) in by_owner {
+            let after = self.visit(&owned, &objects, &taken, &accounts).await;
+            earliest = Some(earliest.map_or(after, |earliest: std::time::Duration| earliest.min(after)));
+        }
+        earliest
+    }
+
+    async fn visit(
+        &self,
+        owned: &OwnedBucket,
+        objects: &[&Arc<BucketReplication>],
+        taken: &[Arc<BucketReplication>],
+        accounts: &Arc<Accounts>,
+    ) -> std::time::Duration {
+        let started = Instant::now();
+        let subject = Subject {
+            installation: self.installation.clone(),
+            accounts: Arc::clone(accounts),
+            source: owned.clone(),
+            objects: objects
+                .iter()
+                .map(|object| (self.reduced(object), object.metadata.generation, object.status.clone().unwrap_or_default()))
+                .collect(),
+        };
+        let cloud = AwsCloud { aws: self.aws.clone(), accounts: Arc::clone(accounts), settle: self.times.settle };
+        let gate = StoreGate::new(&self.kubernetes, owned.name.as_str(), taken.iter().map(AsRef::as_ref));
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(owned).unwrap_or_default();
+        let mut report = visit(&cloud, &gate, &subject, &mut memory, &self.times, Timestamp::now).await;
+        if !self.tell(objects, &report, &gate.versions()).await {
+            report.ending = Ending::Retry;
+        }
+        memory.attempts = if report.ending == Ending::Retry { memory.attempts.saturating_add(1) } else { 0 };
+        let after = wait(report.ending, owned.name.as_str(), memory.attempts, &self.periods);
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(owned.clone(), memory);
+        self.metrics.visited(&report, started.elapsed());
+        tracing::debug!(bucket = %owned.name, ending = ?report.ending, steps = report.done.len(), "visited");
+        after
+    }
+
+    fn reduced(&self, object: &BucketReplication) -> Object {
+        let key = key_of(object);
+        Object {
+            namespace_labels: self.labels(&key.namespace),
+            key,
+            uid: object.uid().unwrap_or_default(),
+            created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            spec: object.spec.clone(),
+            deleting: object.metadata.deletion_timestamp.is_some(),
+            held: is_held(object),
+        }
+    }
+
+    /// Writes statuses, Events and finalizers. False where the API server did not take all of it.
+    async fn tell(&self, objects: &[&Arc<BucketReplication>], report: &Report, versions: &HashMap<ObjectKey, String>) -> bool {
+        let mut all = true;
+        for object in objects {
+            let key = key_of(object);
+            for (_, correction) in report.corrections.iter().filter(|(concerned, _)| *concerned == key) {
+                self.kubernetes
+                    .record(object, true, "DriftCorrected", &format!("somebody else changed what this object made: {correction}"))
+                    .await;
+            }
+            if report.released.contains(&key) {
+                all &= done(self.kubernetes.release(object).await, &key);
+                continue;
+            }
+            if let Some(status) = report.statuses.get(&key) {
+                all &= self.write(object, versions.get(&key).map(String::as_str), status).await;
+            }
+        }
+        all
+    }
+
+    async fn write(&self, object: &BucketReplication, version: Option<&str>, status: &BucketReplicationStatus) -> bool {
+        let previous = object.status.clone().unwrap_or_default();
+        if previous == *status {
+            return true;
+        }
+        let stored = object.resource_version();
+        let written = done(self.kubernetes.write_status(object, version.or(stored.as_deref()), status).await, &key_of(object));
+        let find = |status: &BucketReplicationStatus| {
+            let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+            ready.map(|condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone()))
+        };
+        if let (true, Some((holds, reason, message))) = (written, find(status)) {
+            let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
+            if before != Some((holds.clone(), reason.clone())) {
+                self.kubernetes.record(object, holds == "False", &reason, &message).await;
+            }
+        }
+        written
+    }
+
+    /// An object whose source account can't be used belongs to no visit. Where the account is gone, nothing can be removed, and deletion
+    /// does not wait for it.
+    async fn without_source(&self, object: &Arc<BucketReplication>, accounts: &Accounts) {
+        let problems = validate::validate(&self.reduced(object), accounts).err().unwrap_or_default();
+        let gone = problems.iter().any(|problem| problem.reason == Reason::AccountNotFound);
+        if object.metadata.deletion_timestamp.is_some() && gone {
+            let note = "the source AwsAccount is gone: what this object made in AWS is left as it stands";
+            self.kubernetes.record(object, true, Reason::AccountNotFound.as_str(), note).await;
+            done(self.kubernetes.release(object).await, &key_of(object));
+            return;
+        }
+        let previous = object.status.clone().unwrap_or_default();
+        let status = status::refused(object.metadata.generation, &previous, &problems, Timestamp::now());
+        self.write(object, None, &status).await;
+    }
+
+    async fn account(&self, name: &str) -> Option<std::time::Duration> {
+        let object = self.accounts.find(|account| account.name_any() == name)?;
+        if !self.tells_accounts {
+            return None;
+        }
+        let accounts = self.current_accounts();
+        let (finding, identity) = self.identify(&object, &accounts).await;
+        let uses =
+            |replication: &Arc<BucketReplication>| replication.spec.source.account == name || replication.spec.destination.account == name;
+        let previous = object.status.clone().unwrap_or_default();
+        let generation = object.metadata.generation;
+        let status = AwsAccountStatus {
+            observed_generation: generation,
+            conditions: vec![finding.condition(ConditionType::Ready, generation, &previous.conditions, Timestamp::now())],
+            identity: (!identity.is_empty()).then_some(identity),
+            replications: i64::try_from(self.all_objects().iter().filter(|replication| uses(replication)).count()).ok(),
+        };
+        if status != previous
+            && let Err(error) = self.kubernetes.write_account_status(&object, &status).await
+        {
+            tracing::warn!(%error, account = name, "the status of an AwsAccount was not written");
+            return Some(wait(Ending::Retry, name, 1, &self.periods));
+        }
+        Some(wait(if finding.holds == Some(true) { Ending::Done } else { Ending::Blocked }, name, 0, &self.periods))
+    }
+
+    /// Who we are in the account. Asked once in a preflight period, and at each visit as long as it fails.
+    async fn identify(&self, object: &AwsAccount, accounts: &Accounts) -> (Finding, String) {
+        let name = object.name_any();
+        let generation = object.metadata.generation;
+        let account = match accounts.by_name(&name) {
+            Ok(account) => account,
+            Err(problem) => {
+                let problem = accounts.problem(&name).cloned().unwrap_or(problem);
+                return (Finding::no(problem.reason, problem.message), String::new());
+            }
+        };
+        let known = self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        if let Some((at, since, finding, identity)) = known
+            && at == generation
+            && since.elapsed() < self.times.preflight
+            && finding.holds == Some(true)
+        {
+            return (finding, identity);
+        }
+        let (finding, identity) = self.ask_identity(account).await;
+        let entry = (generation, Instant::now(), finding.clone(), identity.clone());
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).insert(name, entry);
+        (finding, identity)
+    }
+
+    async fn ask_identity(&self, account: &Account) -> (Finding, String) {
+        match self.aws.identity(account).await {
+            Ok((arn, id)) if id == account.id.as_str() => {
+                // The session's name at the end of an assumed role's ARN says nothing new.
+                (Finding::yes(Reason::Ready, format!("account {id} is reached")), arn)
+            }
+            Ok((arn, id)) => {
+                let message = format!("{arn} is in account {id}, not in {}: correct spec.accountId or spec.assumeRole", account.id);
+                (Finding::no(Reason::WrongAccount, message), arn)
+            }
+            Err(failure) => {
+                let problem: Problem = assess::failed(ConditionType::Ready, &failure);
+                let holds = if failure.kind == FailureKind::Denied { Some(false) } else { None };
+                (Finding { holds, reason: problem.reason, message: problem.message }, String::new())
+            }
+        }
+    }
+}
+
+fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {
+    match result {
+        Ok(_) => true,
+        // Somebody else was faster, or the object is gone: the watch will tell.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+            tracing::debug!(object = %key, %status, "the object was changed in between");
+            status.code == 404
+        }
+        Err(error) => {
+            tracing::warn!(object = %key, %error, "the API server did not take a write");
+            false
+        }
+    }
+}

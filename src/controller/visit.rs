@@ -1,0 +1,286 @@
+//! One visit to a source bucket: read, decide, write, tell. It knows AWS only as [`Cloud`] and Kubernetes only as [`Gate`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    api::{
+        bucket_replication::BucketReplicationStatus,
+        condition::{ConditionType, Reason},
+    },
+    cloud::Cloud,
+    replication::{
+        Object, Problem,
+        accounts::Accounts,
+        assess,
+        decision::{self, Decision, Stand, Visit, decide},
+        names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
+        observed::{Facts, FailureKind, Observed},
+        plan::Step,
+        requeue::Ending,
+        status::{Grounds, Outcome, status},
+    },
+};
+
+/// What has to be true in Kubernetes before anything is written to AWS.
+pub trait Gate: Send + Sync {
+    /// Whether the objects are still as the visit took them, by a consistent read, and those of `acting` are held by our finalizer.
+    fn open(&self, acting: &BTreeSet<ObjectKey>) -> impl Future<Output = bool> + Send;
+}
+
+/// What a visit is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// This installation.
+    pub installation: InstallationId,
+    /// All accounts.
+    pub accounts: std::sync::Arc<Accounts>,
+    /// The source bucket.
+    pub source: OwnedBucket,
+    /// All objects that name it, with the generation of their spec and the status that they have.
+    pub objects: Vec<(Object, Option<i64>, BucketReplicationStatus)>,
+}
+
+/// How long things may stay, or have to.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// From one full look at everything to the next.
+    pub preflight: Duration,
+    /// Two reads that differ from what should stand, this long apart, are drift.
+    pub grace: Duration,
+    /// How long AWS is given to make a permission known everywhere.
+    pub settle: Duration,
+}
+
+/// What is remembered of a bucket from one visit to the next; all of it can be lost.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Visits in a row that have to be tried again.
+    pub attempts: u32,
+    facts: Option<(Facts, String, Timestamp)>,
+    permissions: Option<(String, Timestamp)>,
+    suspicion: Option<(Vec<String>, Timestamp)>,
+}
+
+/// What came of a visit.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The status that each object should have.
+    pub statuses: BTreeMap<ObjectKey, BucketReplicationStatus>,
+    /// Deleted objects whose part in AWS is gone.
+    pub released: BTreeSet<ObjectKey>,
+    /// What was done to put right what somebody else had changed, for each object.
+    pub corrections: Vec<(ObjectKey, String)>,
+    /// The steps that were done.
+    pub done: Vec<Step>,
+    /// When to come back.
+    pub ending: Ending,
+}
+
+/// Visits a bucket.
+pub async fn visit<C: Cloud, G: Gate>(
+    cloud: &C,
+    gate: &G,
+    subject: &Subject,
+    memory: &mut Memory,
+    times: &Times,
+    clock: impl Fn() -> Timestamp,
+) -> Report {
+    let objects: Vec<_> = subject.objects.iter().map(|(object, ..)| object.clone()).collect();
+    let ready: BTreeSet<_> = subject
+        .objects
+        .iter()
+        .filter(|(_, generation, status)| was_ready(*generation, status))
+        .map(|(object, ..)| object.key.clone())
+        .collect();
+    let looked_at = looked_at(subject);
+    let mut failed: BTreeMap<ObjectKey, Problem> = BTreeMap::new();
+    let mut done = vec![];
+    loop {
+        let view = Visit {
+            installation: &subject.installation,
+            accounts: &subject.accounts,
+            source: &subject.source,
+            objects: &objects,
+            failed: &failed,
+        };
+        let known = memory.known(&looked_at, times.preflight, clock()).filter(|_| ready.len() == objects.len() && failed.is_empty());
+        let observed = cloud.observe(&decision::scope(&view, known)).await;
+        let now = clock();
+        let decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
+        let drift = decision.is_drift(&ready);
+        if !memory.confirms(&decision, drift, times.grace, now) {
+            return subject.unchanged(Ending::After(times.grace));
+        }
+        let acting: BTreeSet<_> =
+            decision.stands.iter().filter(|(_, stand)| matches!(stand, Stand::Acting { .. })).map(|(key, _)| key.clone()).collect();
+        let unheld = objects.iter().any(|object| !object.held && acting.contains(&object.key));
+        if (!decision.steps.is_empty() || unheld) && !gate.open(&acting).await {
+            return subject.unchanged(Ending::After(Duration::from_millis(200)));
+        }
+        let mut outcome = apply(cloud, &decision, drift).await;
+        done.extend(outcome.done.iter().map(|planned| planned.step.clone()));
+        memory.note(&decision, &observed, &outcome, &looked_at, clock());
+        if let Some(problem) = hold_back(&outcome, &subject.source) {
+            let concerned: BTreeSet<_> = outcome.undone.first().map(|planned| planned.concerns.clone()).unwrap_or_default();
+            let others = acting.iter().any(|key| !concerned.contains(key));
+            let before = failed.len();
+            failed.extend(concerned.into_iter().map(|key| (key, problem.clone())));
+            if others && failed.len() > before {
+                continue;
+            }
+        }
+        outcome.drift = drift;
+        return subject.report(&decision, &observed, &outcome, done, clock());
+    }
+}
+
+fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool {
+    let ready = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+        condition.type_ == ConditionType::Ready.as_str() && condition.status == "True"
+    };
+    status.observed_generation == generation && status.conditions.iter().any(ready)
+}
+
+/// A fingerprint of all that is looked at beside AWS: with another one, everything is read anew.
+fn looked_at(subject: &Subject) -> String {
+    let specs: Vec<_> =
+        subject.objects.iter().map(|(object, generation, _)| format!("{}/{generation:?}/{}", object.uid, object.deleting)).collect();
+    fingerprint(&specs.iter().map(String::as_str).collect::<Vec<_>>(), 64)
+}
+
+async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome {
+    let mut outcome = Outcome { drift, ..Outcome::default() };
+    for planned in &decision.steps {
+        if outcome.failure.is_some() {
+            outcome.undone.push(planned.clone());
+            continue;
+        }
+        tracing::info!(step = %planned.step, drift, "doing");
+        match cloud.apply(&planned.step).await {
+            Ok(()) => outcome.done.push(planned.clone()),
+            Err(failure) => {
+                tracing::warn!(step = %planned.step, reason = %failure, "not done");
+                outcome.failure = Some(failure);
+                outcome.undone.push(planned.clone());
+            }
+        }
+    }
+    outcome
+}
+
+/// A failure that more tries do not mend concerns only the objects that the step was for.
+fn hold_back(outcome: &Outcome, source: &OwnedBucket) -> Option<Problem> {
+    let failure = outcome
+        .failure
+        .as_ref()
+        .filter(|failure| matches!(failure.kind, FailureKind::Denied | FailureKind::Invalid | FailureKind::NotFound))?;
+    Some(assess::failed(outcome.undone.first()?.step.condition(source), failure))
+}
+
+impl Memory {
+    fn known(&self, looked_at: &str, preflight: Duration, now: Timestamp) -> Option<Facts> {
+        let (facts, at_objects, since) = self.facts.as_ref()?;
+        (at_objects == looked_at && age(*since, now) < preflight).then(|| facts.clone())
+    }
+
+    fn settled(&self, permissions: &str, settle: Duration, now: Timestamp) -> bool {
+        settle.is_zero() || self.permissions.as_ref().is_some_and(|(standing, since)| standing == permissions && age(*since, now) >= settle)
+    }
+
+    /// A read may lag behind our own writes, so that drift is only what two reads a grace period apart both show.
+    fn confirms(&mut self, decision: &Decision, drift: bool, grace: Duration, now: Timestamp) -> bool {
+        if !drift || grace.is_zero() {
+            self.suspicion = None;
+            return true;
+        }
+        let texts = decision.texts();
+        match &self.suspicion {
+            Some((suspected, since)) if *suspected == texts => {
+                let confirmed = age(*since, now) >= grace;
+                if confirmed {
+                    self.suspicion = None;
+                }
+                confirmed
+            }
+            _ => {
+                self.suspicion = Some((texts, now));
+                false
+            }
+        }
+    }
+
+    fn note(&mut self, decision: &Decision, observed: &Observed, outcome: &Outcome, looked_at: &str, now: Timestamp) {
+        let taken =
+            self.facts.as_ref().filter(|(_, at_objects, _)| at_objects == looked_at).map(|(facts, _, since)| (facts.clone(), *since));
+        let facts = observed.facts();
+        let since = taken.filter(|(known, _)| *known == facts).map_or(now, |(_, since)| since);
+        self.facts = Some((facts, looked_at.to_owned(), since));
+        let changed = outcome.undone.iter().any(|planned| !matches!(planned.step, Step::PutReplication { .. } | Step::Settle));
+        if changed {
+            self.permissions = None;
+        } else if self.permissions.as_ref().is_none_or(|(standing, _)| *standing != decision.permissions) {
+            self.permissions = Some((decision.permissions.clone(), now));
+        }
+    }
+}
+
+fn age(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+impl Subject {
+    fn unchanged(&self, ending: Ending) -> Report {
+        Report { statuses: BTreeMap::new(), released: BTreeSet::new(), corrections: vec![], done: vec![], ending }
+    }
+
+    fn report(&self, decision: &Decision, observed: &Observed, outcome: &Outcome, done: Vec<Step>, now: Timestamp) -> Report {
+        let grounds = Grounds { installation: &self.installation, source: &self.source, decision, outcome, now };
+        let statuses: BTreeMap<_, _> = self
+            .objects
+            .iter()
+            .map(|(object, generation, previous)| (object.key.clone(), status(&object.key, *generation, previous, &grounds)))
+            .collect();
+        let leaving = decision.stands.iter().filter(|(_, stand)| **stand == Stand::Leaving).map(|(key, _)| key.clone());
+        let released = if decision.unread.is_empty() && all_removed(outcome) { leaving.collect() } else { BTreeSet::new() };
+        let corrections = outcome
+            .done
+            .iter()
+            .filter(|_| outcome.drift)
+            .flat_map(|planned| planned.concerns.iter().map(|key| (key.clone(), planned.step.to_string())))
+            .collect();
+        Report { released, corrections, done, ending: ending(&statuses, decision, observed, outcome), statuses }
+    }
+}
+
+/// A role that holds something foreign can't be deleted; without our policy on it, it is not ours any more.
+fn all_removed(outcome: &Outcome) -> bool {
+    let only_role_left = matches!(outcome.undone.as_slice(), [planned] if matches!(planned.step, Step::DeleteRole { .. }));
+    let conflict = outcome.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Conflict);
+    outcome.undone.is_empty() || (only_role_left && conflict)
+}
+
+fn ending(statuses: &BTreeMap<ObjectKey, BucketReplicationStatus>, decision: &Decision, observed: &Observed, outcome: &Outcome) -> Ending {
+    let unavailable = |problem: &Problem| problem.reason == Reason::AwsUnavailable;
+    let problems = decision.stands.values().flat_map(|stand| match stand {
+        Stand::Refused(problems) | Stand::Acting { problems, .. } => problems.as_slice(),
+        _ => &[],
+    });
+    let problems: Vec<_> = problems.chain(&decision.unread).collect();
+    let failed = outcome.failure.as_ref().map(|failure| failure.kind);
+    let again =
+        matches!(failed, Some(FailureKind::Throttled | FailureKind::Transient | FailureKind::Conflict | FailureKind::PrincipalNotVisible));
+    if again || problems.iter().any(|problem| unavailable(problem)) {
+        return Ending::Retry;
+    }
+    let not_found = observed.configuration.failure().is_some();
+    if failed.is_some() || !problems.is_empty() || not_found || statuses.is_empty() {
+        return Ending::Blocked;
+    }
+    Ending::Done
+}

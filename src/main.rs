@@ -1,0 +1,103 @@
+//! Arguments in, exit code out: the only place that prints and exits.
+
+use std::{
+    io::{Write, stderr, stdout},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use bucket_replication_operator::{
+    cloud::aws::Aws,
+    commands,
+    config::{Arguments, Command, Settings},
+    controller,
+    metrics::Metrics,
+    replication::names::{InstallationId, fingerprint},
+    server::{self, Readiness},
+    telemetry,
+};
+use clap::Parser;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, ResourceExt};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            // 1 is "there are changes", as with `kubectl diff`.
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match arguments.command {
+        Command::Run(settings) => run(*settings).await.map(|()| (String::new(), ExitCode::SUCCESS)),
+        Command::Crd => commands::crd::run().map(|text| (text, ExitCode::SUCCESS)),
+        Command::IamPolicy(arguments) => commands::iam_policy::run(&arguments).await.map(|text| (text, ExitCode::SUCCESS)),
+        Command::Plan(arguments) => commands::plan::run(&arguments).await.map(|printed| {
+            for warning in &printed.warnings {
+                let _ = writeln!(stderr(), "warning: {warning}");
+            }
+            (printed.text, if printed.changes { ExitCode::from(1) } else { ExitCode::SUCCESS })
+        }),
+    };
+    match result {
+        // A reader that closed the pipe has read enough.
+        Ok((text, code)) => stdout().write_all(text.as_bytes()).map_or(ExitCode::SUCCESS, |()| code),
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    telemetry::start(&settings)?;
+    let client = Client::try_default().await.context("no cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")?;
+    let installation = match settings.installation_id.clone() {
+        Some(installation) => installation,
+        None => default_installation(&client, &settings).await?,
+    };
+    tracing::info!(%installation, version = env!("CARGO_PKG_VERSION"), "starting");
+    let aws = Aws::from_environment(installation.clone()).await;
+    let (metrics, ready) = (Metrics::default(), Readiness::default());
+    let (stop, stopped) = watch::channel(false);
+    let stopping = |mut stopped: watch::Receiver<bool>| async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let served = tokio::spawn(server::serve(settings.listen_address, metrics.clone(), ready.clone(), stopping(stopped.clone())));
+    let synced = move || {
+        ready.set();
+        tracing::info!("every watch is synced");
+    };
+    let controller = controller::run(client, aws, installation, &settings, metrics, synced, stopping(stopped));
+    let mut controller = std::pin::pin!(controller);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        ended = &mut controller => return ended,
+        failed = served => return Err(match failed {
+            Ok(Err(error)) => anyhow::Error::new(error).context(format!("{} can't be served", settings.listen_address)),
+            _ => anyhow::anyhow!("the server of /metrics ended"),
+        }),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: running visits finish");
+    let _ = stop.send(true);
+    controller.await
+}
+
+/// The identity of the cluster and of the release in it: two releases never take each other's things for their own.
+async fn default_installation(client: &Client, settings: &Settings) -> anyhow::Result<InstallationId> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let system = namespaces
+        .get_metadata("kube-system")
+        .await
+        .context("the default installation id needs the uid of namespace kube-system: set --installation-id")?;
+    let cluster = system.uid().unwrap_or_default();
+    Ok(fingerprint(&[&cluster, &settings.release_namespace, &settings.release_name], 10).parse()?)
+}

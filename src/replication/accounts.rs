@@ -1,0 +1,337 @@
+//! The accounts that the platform team listed, and what their grants let a namespace do.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use wildmatch::WildMatch;
+
+use super::{
+    Problem,
+    names::{AccountId, BucketName, KeyArn, Partition, Prefix},
+};
+use crate::api::{
+    AwsAccount,
+    aws_account::{AssumeRole, AwsPartition, Grant, Permission, Policies, Roles},
+    condition::{ConditionType, Reason},
+};
+
+/// An account, as an `AwsAccount` describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Account {
+    /// The name of the `AwsAccount`.
+    pub name: String,
+    /// The account's id.
+    pub id: AccountId,
+    /// The account's partition.
+    pub partition: Partition,
+    /// The role to work under.
+    pub assume_role: Option<AssumeRole>,
+    /// Which documents we write.
+    pub policies: Policies,
+    /// The roles that we make.
+    pub roles: Roles,
+    contact: Option<String>,
+    grants: Vec<Grant>,
+}
+
+/// The labels of a namespace.
+pub type Labels = BTreeMap<String, String>;
+
+/// All accounts by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accounts(BTreeMap<String, Result<Account, Problem>>);
+
+impl Accounts {
+    /// Reads the `AwsAccount`s. Of several that name one account the oldest counts, so that nobody can put another one in its place.
+    #[must_use]
+    pub fn new<'a>(objects: impl IntoIterator<Item = &'a AwsAccount>) -> Self {
+        let mut objects: Vec<_> = objects.into_iter().collect();
+        let age = |account: &AwsAccount| account.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        objects.sort_by_key(|account| (age(account), account.metadata.name.clone()));
+        let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut accounts = BTreeMap::new();
+        for object in objects {
+            let name = object.metadata.name.as_deref().unwrap_or_default();
+            let holder = *first.entry(&object.spec.account_id).or_insert(name);
+            let account = if holder == name {
+                Account::new(name, object)
+            } else {
+                Err(Problem::new(
+                    ConditionType::Accepted,
+                    Reason::DuplicateAccount,
+                    format!(
+                        "AwsAccount {name} names account {}, which AwsAccount {holder} named first: use that one",
+                        object.spec.account_id
+                    ),
+                ))
+            };
+            accounts.insert(name.to_owned(), account);
+        }
+        Self(accounts)
+    }
+
+    /// The account of that name.
+    ///
+    /// # Errors
+    /// When no `AwsAccount` of that name stands, or it can't be used.
+    pub fn by_name(&self, name: &str) -> Result<&Account, Problem> {
+        match self.0.get(name) {
+            Some(Ok(account)) => Ok(account),
+            Some(Err(problem)) => Err(Problem::new(ConditionType::Accepted, Reason::AccountNotReady, problem.message.clone())),
+            None => Err(Problem::new(
+                ConditionType::Accepted,
+                Reason::AccountNotFound,
+                format!("AwsAccount {name} does not exist: correct the name, or ask the platform team for it"),
+            )),
+        }
+    }
+
+    /// Why the account of that name can't be used.
+    #[must_use]
+    pub fn problem(&self, name: &str) -> Option<&Problem> {
+        self.0.get(name)?.as_ref().err()
+    }
+
+    /// The account with that id.
+    #[must_use]
+    pub fn by_id(&self, id: &AccountId) -> Option<&Account> {
+        self.all().find(|account| &account.id == id)
+    }
+
+    /// All accounts that can be used, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Account> {
+        self.0.values().filter_map(|account| account.as_ref().ok())
+    }
+}
+
+impl Account {
+    fn new(name: &str, object: &AwsAccount) -> Result<Self, Problem> {
+        let spec = object.spec.clone();
+        let partition = match spec.partition {
+            AwsPartition::Aws => Partition::Aws,
+            AwsPartition::AwsCn => Partition::AwsCn,
+            AwsPartition::AwsUsGov => Partition::AwsUsGov,
+        };
+        let id = spec
+            .account_id
+            .parse()
+            .map_err(|error| Problem::new(ConditionType::Accepted, Reason::InvalidSpec, format!("AwsAccount {name}: accountId {error}")))?;
+        Ok(Self {
+            name: name.to_owned(),
+            id,
+            partition,
+            assume_role: spec.assume_role,
+            policies: spec.policies,
+            roles: spec.roles,
+            contact: spec.contact,
+            grants: spec.grants,
+        })
+    }
+
+    fn grants<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Grant> {
+        self.grants.iter().filter(|grant| selects(&grant.namespaces, labels))
+    }
+
+    /// Every glob of source buckets, destination buckets and keys that some namespace is granted.
+    #[must_use]
+    pub fn granted_globs(&self) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
+        let grants = || self.grants.iter();
+        (
+            grants().flat_map(|grant| &grant.sources).map(|source| source.bucket.as_str()).collect(),
+            grants().flat_map(|grant| &grant.destinations).map(|destination| destination.bucket.as_str()).collect(),
+            grants().flat_map(|grant| &grant.kms_keys).map(String::as_str).collect(),
+        )
+    }
+
+    /// Whether some grant lets some namespace ask for `permission`.
+    #[must_use]
+    pub fn grants_to_anyone(&self, permission: Permission) -> bool {
+        self.grants.iter().any(|grant| grant.allow.contains(&permission))
+    }
+
+    fn refusal(&self, condition: ConditionType, what: &str) -> Problem {
+        let ask = self.contact.as_ref().map_or_else(|| "ask the platform team".to_owned(), |contact| format!("ask {contact}"));
+        Problem::new(condition, Reason::NotGranted, format!("no grant of AwsAccount {} lets this namespace {what}: {ask}", self.name))
+    }
+
+    /// Whether data of `bucket` under `prefixes` may be replicated to `destination`.
+    ///
+    /// # Errors
+    /// Names what no grant allows, and whom to ask.
+    pub fn allow_source(&self, labels: &Labels, bucket: &BucketName, prefixes: &[&Prefix], destination: &Self) -> Result<(), Problem> {
+        let sources: Vec<_> =
+            self.grants(labels).flat_map(|grant| &grant.sources).filter(|source| glob(&source.bucket, bucket.as_str())).collect();
+        if sources.is_empty() {
+            return Err(self.refusal(ConditionType::Accepted, &format!("replicate from bucket {bucket}")));
+        }
+        let to_destination: Vec<_> = sources
+            .into_iter()
+            .filter(|source| match &source.destination_accounts {
+                Some(names) => names.contains(&destination.name),
+                None => self.id == destination.id,
+            })
+            .collect();
+        if to_destination.is_empty() {
+            return Err(self.refusal(
+                ConditionType::Accepted,
+                &format!("replicate from bucket {bucket} to AwsAccount {} (destinationAccounts)", destination.name),
+            ));
+        }
+        let allowed = |prefix: &Prefix| {
+            to_destination.iter().any(|source| match &source.prefixes {
+                Some(prefixes) => prefixes.iter().any(|granted| prefix.as_str().starts_with(granted.as_str())),
+                None => true,
+            })
+        };
+        match prefixes.iter().find(|prefix| !allowed(prefix)) {
+            Some(prefix) if prefix.as_str().is_empty() => {
+                Err(self.refusal(ConditionType::Accepted, &format!("replicate all of bucket {bucket}, only some prefixes of it")))
+            }
+            Some(prefix) => Err(self.refusal(ConditionType::Accepted, &format!("replicate prefix \"{prefix}\" of bucket {bucket}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether data may be replicated into `bucket`.
+    ///
+    /// # Errors
+    /// Names what no grant allows, and whom to ask.
+    pub fn allow_destination(&self, labels: &Labels, bucket: &BucketName) -> Result<(), Problem> {
+        let granted =
+            self.grants(labels).flat_map(|grant| &grant.destinations).any(|destination| glob(&destination.bucket, bucket.as_str()));
+        if granted { Ok(()) } else { Err(self.refusal(ConditionType::Accepted, &format!("replicate into bucket {bucket}"))) }
+    }
+
+    /// Whether `key` may be used.
+    ///
+    /// # Errors
+    /// Names what no grant allows, and whom to ask.
+    pub fn allow_key(&self, labels: &Labels, key: &KeyArn) -> Result<(), Problem> {
+        let arn = key.to_string();
+        let granted = self.grants(labels).flat_map(|grant| &grant.kms_keys).any(|pattern| glob(pattern, &arn));
+        if granted { Ok(()) } else { Err(self.refusal(ConditionType::KeysReady, &format!("use key {arn}"))) }
+    }
+
+    /// Whether `permission` may be asked for.
+    ///
+    /// # Errors
+    /// Names what no grant allows, and whom to ask.
+    pub fn allow(&self, labels: &Labels, permission: Permission) -> Result<(), Problem> {
+        let granted = self.grants(labels).any(|grant| grant.allow.contains(&permission));
+        let name: &str = permission.into();
+        if granted { Ok(()) } else { Err(self.refusal(ConditionType::Accepted, &format!("ask for {name} (allow)"))) }
+    }
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    WildMatch::new(pattern).matches(text)
+}
+
+/// A label selector as Kubernetes reads it, but for the empty one, which selects nothing here: nothing listed, nothing allowed.
+fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
+    let expressions = selector.match_expressions.as_deref().unwrap_or_default();
+    let equal = selector.match_labels.iter().flatten();
+    let empty = expressions.is_empty() && selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty);
+    !empty
+        && equal.clone().all(|(key, value)| labels.get(key) == Some(value))
+        && expressions.iter().all(|expression| {
+            let value = labels.get(&expression.key);
+            let listed = value.is_some_and(|value| expression.values.iter().flatten().any(|listed| listed == value));
+            match expression.operator.as_str() {
+                "In" => listed,
+                "NotIn" => !listed,
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                _ => false,
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(name: &str, id: &str, grants: serde_json::Value) -> AwsAccount {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name},
+            "spec": {"accountId": id, "contact": "#storage", "grants": grants},
+        }))
+        .expect("an AwsAccount")
+    }
+
+    fn labels() -> Labels {
+        [("kubernetes.io/metadata.name".to_owned(), "finance".to_owned())].into()
+    }
+
+    fn check(grants: serde_json::Value, bucket: &str, prefix: &str, destination: &str) -> Result<(), String> {
+        let objects = [account("prod", "111111111111", grants), account("dr", "222222222222", serde_json::json!([]))];
+        let accounts = Accounts::new(&objects);
+        let source = accounts.by_name("prod").expect("prod");
+        let destination = accounts.by_name(destination).expect("destination");
+        source
+            .allow_source(&labels(), &bucket.parse().expect("bucket"), &[&prefix.parse().expect("prefix")], destination)
+            .map_err(|problem| problem.message)
+    }
+
+    fn finance(sources: &serde_json::Value) -> serde_json::Value {
+        serde_json::json!([{"namespaces": {"matchLabels": {"kubernetes.io/metadata.name": "finance"}}, "sources": sources}])
+    }
+
+    #[test]
+    fn nothing_listed_nothing_allowed() {
+        let error = check(serde_json::json!([]), "finance-a", "Tax", "dr").expect_err("refused");
+        assert_eq!(error, "no grant of AwsAccount prod lets this namespace replicate from bucket finance-a: ask #storage");
+    }
+
+    #[test]
+    fn globs_match_whole_names() {
+        let grants = finance(&serde_json::json!([{"bucket": "finance-*", "destinationAccounts": ["dr"]}]));
+        assert_eq!(check(grants.clone(), "finance-a", "", "dr"), Ok(()));
+        check(grants, "my-finance-a", "", "dr").expect_err("the glob begins at the beginning");
+    }
+
+    #[test]
+    fn data_goes_only_to_listed_accounts_and_by_default_stays() {
+        let listed = finance(&serde_json::json!([{"bucket": "*", "destinationAccounts": ["other"]}]));
+        check(listed, "finance-a", "", "dr").expect_err("not listed");
+        let unlisted = finance(&serde_json::json!([{"bucket": "*"}]));
+        assert_eq!(check(unlisted.clone(), "finance-a", "", "prod"), Ok(()));
+        check(unlisted, "finance-a", "", "dr").expect_err("leaves the account");
+    }
+
+    #[test]
+    fn a_prefix_lies_within_a_granted_one() {
+        let grants = finance(&serde_json::json!([{"bucket": "*", "prefixes": ["Tax"]}]));
+        assert_eq!(check(grants.clone(), "finance-a", "Tax/2024", "prod"), Ok(()));
+        check(grants.clone(), "finance-a", "Ta", "prod").expect_err("wider");
+        check(grants, "finance-a", "", "prod").expect_err("all of it");
+    }
+
+    #[test]
+    fn a_grant_is_for_the_namespaces_that_it_selects() {
+        for selector in [
+            serde_json::json!({}),
+            serde_json::json!({"matchLabels": {}}),
+            serde_json::json!({"matchLabels": {"kubernetes.io/metadata.name": "hr"}}),
+            serde_json::json!({"matchExpressions": [{"key": "team", "operator": "Exists"}]}),
+            serde_json::json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["finance"]}]}),
+            serde_json::json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Like", "values": ["finance"]}]}),
+        ] {
+            let grants = serde_json::json!([{"namespaces": selector, "sources": [{"bucket": "*"}]}]);
+            check(grants, "finance-a", "", "prod").expect_err("another namespace's grant");
+        }
+    }
+
+    #[test]
+    fn the_first_of_two_that_name_one_account_counts() {
+        let mut late = account("a-late", "111111111111", serde_json::json!([]));
+        let mut early = account("early", "111111111111", serde_json::json!([]));
+        let at = |second| Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::constant(second, 0)));
+        late.metadata.creation_timestamp = at(2);
+        early.metadata.creation_timestamp = at(1);
+        let accounts = Accounts::new([&late, &early]);
+        assert!(accounts.by_name("early").is_ok());
+        assert_eq!(accounts.by_name("a-late").expect_err("a duplicate").reason, Reason::AccountNotReady);
+        assert_eq!(accounts.by_id(&"111111111111".parse().expect("id")).map(|account| account.name.as_str()), Some("early"));
+    }
+}

@@ -1,0 +1,230 @@
+//! From what an object asks for and what stands in AWS to what it can have: Regions and keys resolved, or what is missing.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Problem,
+    accounts::Accounts,
+    names::{KeyArn, Region},
+    observed::{DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed},
+    validate::{Encryption, Valid},
+};
+use crate::api::condition::{ConditionType, Reason};
+
+/// An object for which everything that it stands on was read and found right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// What was asked for.
+    pub valid: Valid,
+    /// The source bucket's Region.
+    pub source_region: Region,
+    /// The destination bucket's Region.
+    pub destination_region: Region,
+    /// The keys, where SSE-KMS objects are replicated.
+    pub keys: Option<ResolvedKeys>,
+}
+
+/// The keys of an object by ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedKeys {
+    /// The keys of the source objects.
+    pub source: BTreeSet<KeyArn>,
+    /// The key of the replicas.
+    pub replica: KeyArn,
+}
+
+/// The keys to look up for an object, as far as they are known before its default key is.
+#[must_use]
+pub fn keys_of(valid: &Valid) -> Vec<KeyQuery> {
+    match &valid.encryption {
+        Encryption::Replicate { source_keys, replica_key } => source_keys.iter().flatten().chain([replica_key]).cloned().collect(),
+        Encryption::Skip | Encryption::NoKey => vec![],
+    }
+}
+
+/// Whether the source bucket's default encryption says something about the object.
+#[must_use]
+pub fn needs_default_encryption(valid: &Valid) -> bool {
+    matches!(valid.encryption, Encryption::NoKey | Encryption::Replicate { source_keys: None, .. })
+}
+
+/// Checks what the object stands on.
+///
+/// # Errors
+/// All that is missing.
+pub fn assess(valid: &Valid, observed: &Observed, accounts: &Accounts) -> Result<Resolved, Vec<Problem>> {
+    let mut problems = vec![];
+    let source_region = bucket(valid, observed, ConditionType::SourceReady, &mut problems);
+    let destination_region = bucket(valid, observed, ConditionType::DestinationReady, &mut problems);
+    let keys = match (&source_region, &destination_region) {
+        (Some(source), Some(destination)) => keys(valid, observed, accounts, source, destination, &mut problems),
+        _ => None,
+    };
+    match (source_region, destination_region) {
+        (Some(source_region), Some(destination_region)) if problems.is_empty() => {
+            Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys })
+        }
+        _ => Err(problems),
+    }
+}
+
+fn bucket(valid: &Valid, observed: &Observed, condition: ConditionType, problems: &mut Vec<Problem>) -> Option<Region> {
+    let (bucket, side) =
+        if condition == ConditionType::SourceReady { (&valid.source, "source") } else { (&valid.destination, "destination") };
+    let read = observed.buckets.get(bucket);
+    let region = match read.map(|read| &read.region) {
+        Some(Facet::Present(region)) => region.clone(),
+        Some(Facet::Failed(failure)) => {
+            problems.push(failed(condition, failure));
+            return None;
+        }
+        _ => {
+            let message =
+                format!("{side} bucket {} does not exist in account {}: create it, or correct spec.{side}", bucket.name, bucket.account);
+            problems.push(Problem::new(condition, Reason::BucketNotFound, message));
+            return None;
+        }
+    };
+    match read.map(|read| &read.versioning) {
+        Some(Facet::Present(true)) => {}
+        Some(Facet::Failed(failure)) => problems.push(failed(condition, failure)),
+        _ if valid.enable_versioning => {}
+        _ => {
+            let message = format!(
+                "{side} bucket {} has no versioning, which S3 replication needs: run aws s3api put-bucket-versioning --bucket {} --versioning-configuration Status=Enabled, or set spec.versioning to Enable",
+                bucket.name, bucket.name
+            );
+            problems.push(Problem::new(condition, Reason::VersioningNotEnabled, message));
+        }
+    }
+    if condition == ConditionType::DestinationReady
+        && let Some(failure) = read.and_then(|read| read.policy.failure())
+    {
+        problems.push(failed(condition, failure));
+    }
+    Some(region)
+}
+
+fn keys(
+    valid: &Valid,
+    observed: &Observed,
+    accounts: &Accounts,
+    source_region: &Region,
+    destination_region: &Region,
+    problems: &mut Vec<Problem>,
+) -> Option<ResolvedKeys> {
+    let missing = |reason, message: String| Problem::new(ConditionType::KeysReady, reason, message);
+    let default_key = |problems: &mut Vec<Problem>| match &observed.default_encryption {
+        Facet::Present(DefaultEncryption::Kms(key)) => Some(KeyQuery { reference: key.clone(), beside: valid.source.clone() }),
+        Facet::Failed(failure) => {
+            problems.push(failed(ConditionType::KeysReady, failure));
+            None
+        }
+        _ => None,
+    };
+    let (source_keys, replica_key) = match &valid.encryption {
+        Encryption::Skip => return None,
+        Encryption::NoKey => {
+            if let Some(key) = default_key(problems) {
+                problems.push(missing(
+                    Reason::ReplicaKeyMissing,
+                    format!(
+                        "source bucket {} encrypts with {key} by default, and such objects are not replicated without a key for the replicas: set spec.destination.kmsKey, or spec.source.sseKmsObjects to Skip",
+                        valid.source.name
+                    ),
+                ));
+            }
+            return None;
+        }
+        Encryption::Replicate { source_keys: Some(keys), replica_key } => (keys.clone(), replica_key),
+        Encryption::Replicate { source_keys: None, replica_key } => {
+            let before = problems.len();
+            match default_key(problems) {
+                Some(key) => (vec![key], replica_key),
+                None if problems.len() > before => return None,
+                None => {
+                    problems.push(missing(
+                        Reason::SourceKeysMissing,
+                        format!(
+                            "source bucket {} does not encrypt with KMS by default, so that the keys of its SSE-KMS objects are not known: set spec.source.kmsKeys",
+                            valid.source.name
+                        ),
+                    ));
+                    return None;
+                }
+            }
+        }
+    };
+    let mut resolve = |query: &KeyQuery, region: &Region, replica: bool| match key(valid, query, region, replica, observed, accounts) {
+        Ok(arn) => Some(arn),
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    };
+    let source: BTreeSet<_> = source_keys.iter().filter_map(|query| resolve(query, source_region, false)).collect();
+    let replica = resolve(replica_key, destination_region, true);
+    Some(ResolvedKeys { source, replica: replica? })
+}
+
+fn key(
+    valid: &Valid,
+    query: &KeyQuery,
+    region: &Region,
+    replica: bool,
+    observed: &Observed,
+    accounts: &Accounts,
+) -> Result<KeyArn, Problem> {
+    let missing = |reason, message: String| Problem::new(ConditionType::KeysReady, reason, message);
+    let bucket = &query.beside.name;
+    if let Some(other) = query.reference.region().filter(|named| *named != region) {
+        return Err(missing(
+            Reason::KeyInOtherRegion,
+            format!("key {query} is in {other}, but bucket {bucket} in {region}: name a key of {region}"),
+        ));
+    }
+    let owner = query.reference.account().unwrap_or(&query.beside.account);
+    let Some(account) = accounts.by_id(owner) else {
+        return Err(missing(
+            Reason::KeyAccountUnknown,
+            format!("key {query} belongs to account {owner}, which has no AwsAccount: ask the platform team for it"),
+        ));
+    };
+    let description: &KeyDescription = match observed.keys.get(query) {
+        Some(Facet::Present(description)) => description,
+        Some(Facet::Failed(failure)) => return Err(failed(ConditionType::KeysReady, failure)),
+        _ => {
+            return Err(missing(
+                Reason::KeyNotFound,
+                format!("key {query} does not exist in account {owner} in {region}: correct the key"),
+            ));
+        }
+    };
+    if description.state != "Enabled" || !description.symmetric {
+        let state =
+            if description.symmetric { format!("its state is {}", description.state) } else { "it is not for symmetric encryption".into() };
+        return Err(missing(Reason::KeyNotUsable, format!("key {} can't be used: {state}", description.arn)));
+    }
+    if replica && description.managed_by_aws && valid.source.account != valid.destination.account {
+        return Err(missing(
+            Reason::KeyManagedByAws,
+            format!("key {} is managed by AWS, which can't be used across accounts: name a customer managed key", description.arn),
+        ));
+    }
+    account.allow_key(&valid.namespace_labels, &description.arn)?;
+    if let Some(Facet::Failed(failure)) = observed.key_policies.get(&description.arn) {
+        return Err(failed(ConditionType::KeysReady, failure));
+    }
+    Ok(description.arn.clone())
+}
+
+/// The problem that a failed read or write makes.
+#[must_use]
+pub fn failed(condition: ConditionType, failure: &Failure) -> Problem {
+    let reason = match failure.kind {
+        FailureKind::Denied => Reason::AccessDenied,
+        FailureKind::Throttled | FailureKind::Transient | FailureKind::PrincipalNotVisible => Reason::AwsUnavailable,
+        FailureKind::NotFound | FailureKind::Conflict | FailureKind::Invalid => Reason::RefusedByAws,
+    };
+    Problem::new(condition, reason, failure.message.clone())
+}

@@ -1,0 +1,517 @@
+//! From all objects on one source bucket to the one state of AWS that serves them, whatever order they are looked at in.
+//!
+//! What is not ours is carried over, and so is what belongs to objects that do not act now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    accounts::{Account, Accounts},
+    assess::Resolved,
+    configuration::{
+        AccessControlTranslation, Configuration, EncryptionConfiguration, Filter, Metrics, Minutes, ReplicationRule, ReplicationTime,
+        RuleDestination, RuleMark, Setting, SourceSelectionCriteria,
+    },
+    names::{AccountId, BucketName, InstallationId, KeyArn, ObjectKey, OwnedBucket, Prefix, Region, RoleName, role_arn},
+    observed::{Facet, Observed},
+    policy::{Document, Mark, Purpose, Request, Statement},
+    validate::ValidRule,
+};
+
+/// The role's tag that says which installation made it.
+pub const TAG_INSTALLATION: &str = "bucketops.dev/installation";
+/// The role's tag that says which source bucket it is for.
+pub const TAG_SOURCE_BUCKET: &str = "bucketops.dev/source-bucket";
+
+/// Replication Time Control and its metrics know one threshold only (`ReplicationTimeValue` in the S3 API Reference).
+const THRESHOLD: Minutes = Minutes { minutes: 15 };
+
+/// Whose wishes are composed, and on what ground.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    /// This installation.
+    pub installation: &'a InstallationId,
+    /// All accounts.
+    pub accounts: &'a Accounts,
+    /// The account of the source bucket.
+    pub account: &'a Account,
+    /// The source bucket.
+    pub source: &'a OwnedBucket,
+    /// What stands in AWS.
+    pub observed: &'a Observed,
+    /// Objects that get what they ask for, in order.
+    pub acting: &'a [Resolved],
+    /// Those of them whose rules have to wait: the role is made, so that somebody else can name it in a policy.
+    pub withheld: &'a BTreeSet<ObjectKey>,
+    /// Objects whose part stays as it stands.
+    pub carried: &'a BTreeMap<ObjectKey, Carry>,
+}
+
+/// How the part of an object that does not act is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carry {
+    /// As it stands.
+    AsItStands,
+    /// Its rules are disabled: it may not have what stands any more.
+    Disabled,
+    /// Its rules are marked as retained, since it goes and wants them to stay.
+    Retained,
+}
+
+/// The state of AWS that serves all objects on a source bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// `None`: the bucket has no replication configuration.
+    pub configuration: Option<Configuration>,
+    /// `None`: there is no role of ours.
+    pub role: Option<DesiredRole>,
+    /// Statements of ours in bucket policies.
+    pub bucket_statements: BTreeMap<OwnedBucket, Vec<Statement>>,
+    /// Statements of ours in key policies.
+    pub key_statements: BTreeMap<KeyArn, Vec<Statement>>,
+    /// Buckets that get versioning.
+    pub versioning: BTreeMap<OwnedBucket, Region>,
+}
+
+/// The role of a source bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredRole {
+    /// The account that it is in.
+    pub account: AccountId,
+    /// Its name.
+    pub name: RoleName,
+    /// Its path.
+    pub path: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Who may assume it.
+    pub trust: Document,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its permissions boundary.
+    pub boundary: Option<String>,
+    /// What it may do.
+    pub permissions: Document,
+}
+
+/// Who may assume a replication role. No condition on `aws:SourceAccount` or `aws:SourceArn`: AWS documents for no replication page that S3
+/// sends them, and a key that is not sent makes the condition false.
+#[must_use]
+pub fn trust() -> Document {
+    Document::parse(
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#,
+    )
+    .unwrap_or_default()
+}
+
+/// Composes what all objects on a source bucket ask for.
+#[must_use]
+pub fn compose(claims: &Claims<'_>) -> Desired {
+    let role = role_frame(claims);
+    let rules = rules(claims);
+    let foreign = standing_rules(claims).into_iter().any(|rule| rule.mark(claims.installation).is_none());
+    let configuration = configuration(claims, rules, &role.arn);
+    let ours: Vec<_> =
+        configuration.iter().flat_map(|c| &c.rules).filter_map(|rule| Some((rule.mark(claims.installation)?, rule.clone()))).collect();
+    let needs_role =
+        !ours.is_empty() || !claims.acting.is_empty() || (foreign && configuration.as_ref().is_some_and(|c| c.role == role.arn));
+    let permissions = if needs_role { permissions(claims, &ours) } else { vec![] };
+    let withheld = claims.acting.iter().filter(|resolved| claims.withheld.contains(&resolved.valid.key));
+    let announced: Vec<_> = withheld.flat_map(rules_of).collect();
+    let bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule).chain(&announced));
+    let key_statements = key_statements(claims, &role, &permissions);
+    let versioning = versioning(claims);
+    let role = needs_role.then(|| DesiredRole { permissions: Document::of(permissions), ..role });
+    Desired { configuration, role, bucket_statements, key_statements, versioning }
+}
+
+fn role_frame(claims: &Claims<'_>) -> DesiredRole {
+    let name = RoleName::of(claims.installation, claims.source);
+    let path = &claims.account.roles.path;
+    let mut tags = claims.account.roles.tags.clone();
+    tags.insert(TAG_INSTALLATION.into(), claims.installation.to_string());
+    tags.insert(TAG_SOURCE_BUCKET.into(), claims.source.name.to_string());
+    let standing = claims.observed.role.present().map(|role| role.arn.clone());
+    DesiredRole {
+        account: claims.account.id.clone(),
+        arn: standing.unwrap_or_else(|| role_arn(claims.account.partition, &claims.account.id, path, &name)),
+        name,
+        path: path.clone(),
+        trust: trust(),
+        tags,
+        boundary: claims.account.roles.permissions_boundary.clone(),
+        permissions: Document::default(),
+    }
+}
+
+fn standing_rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
+    claims.observed.configuration.present().map(|configuration| configuration.rules.clone()).unwrap_or_default()
+}
+
+/// All rules that should stand: foreign ones first and as they are, then ours in the order of their objects.
+fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
+    let standing = standing_rules(claims);
+    let mut kept = vec![];
+    for mut rule in standing.clone() {
+        let Some(mark) = rule.mark(claims.installation) else {
+            kept.push(rule);
+            continue;
+        };
+        if mark.retained {
+            kept.push(rule);
+            continue;
+        }
+        let withheld = claims.withheld.contains(&mark.object).then_some(&Carry::AsItStands);
+        match claims.carried.get(&mark.object).or(withheld) {
+            Some(Carry::AsItStands) => {}
+            Some(Carry::Disabled) => rule.status = false.into(),
+            Some(Carry::Retained) => rule.id = Some(RuleMark { retained: true, ..mark }.id(claims.installation)),
+            None => continue,
+        }
+        kept.push(rule);
+    }
+    let free = claims.acting.iter().filter(|resolved| !claims.withheld.contains(&resolved.valid.key));
+    let wanted: Vec<_> = free.flat_map(|resolved| resolved.valid.rules.iter().map(move |rule| (resolved, rule))).collect();
+    let mut taken: BTreeSet<i32> = kept.iter().filter_map(|rule| rule.priority).collect();
+    let mut priorities: BTreeMap<String, i32> = BTreeMap::new();
+    let id = |resolved: &Resolved, rule: &ValidRule| {
+        RuleMark { object: resolved.valid.key.clone(), rule: rule.name.clone(), retained: false }.id(claims.installation)
+    };
+    // A standing priority is kept, so that adding or removing an object changes no other object's rules.
+    for (resolved, rule) in &wanted {
+        let id = id(resolved, rule);
+        let held = standing.iter().find(|standing| standing.id.as_ref() == Some(&id)).and_then(|standing| standing.priority);
+        if let Some(held) = held.filter(|held| rule.priority.is_none_or(|hint| hint == *held) && !taken.contains(held)) {
+            taken.insert(held);
+            priorities.insert(id, held);
+        }
+    }
+    for (resolved, rule) in &wanted {
+        let id = id(resolved, rule);
+        if !priorities.contains_key(&id)
+            && let Some(free) = (rule.priority.unwrap_or(1)..=i32::MAX).find(|priority| !taken.contains(priority))
+        {
+            taken.insert(free);
+            priorities.insert(id, free);
+        }
+    }
+    kept.extend(wanted.into_iter().map(|(resolved, rule)| {
+        let id = id(resolved, rule);
+        let priority = priorities.get(&id).copied();
+        replication_rule(resolved, rule, id, priority)
+    }));
+    kept
+}
+
+/// The rules of one object, without ID and priority.
+#[must_use]
+pub fn rules_of(resolved: &Resolved) -> Vec<ReplicationRule> {
+    resolved.valid.rules.iter().map(|rule| ReplicationRule { id: None, ..replication_rule(resolved, rule, String::new(), None) }).collect()
+}
+
+fn replication_rule(resolved: &Resolved, rule: &ValidRule, id: String, priority: Option<i32>) -> ReplicationRule {
+    let valid = &resolved.valid;
+    let sse_kms_encrypted_objects = resolved.keys.as_ref().map(|_| Setting::new(true));
+    let replica_modifications = valid.sync_replica_modifications.then(|| Setting::new(true));
+    let criteria = SourceSelectionCriteria { sse_kms_encrypted_objects, replica_modifications };
+    let across = valid.source.account != valid.destination.account;
+    ReplicationRule {
+        id: Some(id),
+        priority,
+        prefix: None,
+        filter: Some(Filter::new(rule.prefix.as_str(), rule.tags.clone())),
+        status: rule.enabled.into(),
+        source_selection_criteria: (criteria != SourceSelectionCriteria::default()).then_some(criteria),
+        existing_object_replication: None,
+        destination: RuleDestination {
+            bucket: valid.destination.arn(),
+            account: (across || valid.owner_override).then(|| valid.destination.account.to_string()),
+            storage_class: valid.storage_class.map(|class| <&str>::from(class).to_owned()),
+            access_control_translation: valid.owner_override.then(|| AccessControlTranslation { owner: "Destination".into() }),
+            encryption_configuration: resolved
+                .keys
+                .as_ref()
+                .map(|keys| EncryptionConfiguration { replica_kms_key_id: Some(keys.replica.to_string()) }),
+            replication_time: valid.time_control.then_some(ReplicationTime { status: true.into(), time: Some(THRESHOLD) }),
+            metrics: valid.metrics.then_some(Metrics { status: true.into(), event_threshold: valid.time_control.then_some(THRESHOLD) }),
+        },
+        delete_marker_replication: Some(Setting::new(rule.delete_markers)),
+    }
+}
+
+/// A configuration that holds nothing of ours stays as it is; one without rules is none.
+fn configuration(claims: &Claims<'_>, rules: Vec<ReplicationRule>, role: &str) -> Option<Configuration> {
+    let ours = |rules: &[ReplicationRule]| rules.iter().any(|rule| rule.mark(claims.installation).is_some());
+    let standing = claims.observed.configuration.present();
+    if !ours(&rules) && !standing.is_some_and(|standing| ours(&standing.rules)) {
+        return standing.cloned();
+    }
+    (!rules.is_empty()).then(|| Configuration { role: role.to_owned(), rules })
+}
+
+fn permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)]) -> Vec<Statement> {
+    let mut statements = vec![Statement::allow(
+        claims.installation,
+        Purpose::SourceBucket,
+        claims.source.name.as_str(),
+        None,
+        &["s3:GetReplicationConfiguration", "s3:ListBucket"],
+        &[claims.source.arn()],
+        &vec![],
+    )];
+    for resolved in claims.acting {
+        statements.extend(object_permissions(claims.installation, resolved));
+    }
+    let acting: BTreeSet<_> = claims.acting.iter().map(|resolved| Mark::owner(&resolved.valid.key.to_string())).collect();
+    let carried: BTreeSet<_> =
+        ours.iter().map(|(mark, _)| Mark::owner(&mark.object.to_string())).filter(|owner| !acting.contains(owner)).collect();
+    let standing = claims.observed.role_policy.present().map(|policy| policy.ours(claims.installation)).unwrap_or_default();
+    statements.extend(standing.into_iter().filter(|statement| statement.mark().is_some_and(|mark| carried.contains(&mark.owner))));
+    statements
+}
+
+/// What the role may do for one object: read the source objects, write the replicas, and use the keys for just that.
+fn object_permissions(installation: &InstallationId, resolved: &Resolved) -> Vec<Statement> {
+    let valid = &resolved.valid;
+    let owner = valid.key.to_string();
+    let allow = |purpose, actions: &[&str], resources: &[String], conditions: &super::policy::Conditions| {
+        Statement::allow(installation, purpose, &owner, None, actions, resources, conditions)
+    };
+    let prefixes = widest(valid.rules.iter().map(|rule| rule.prefix.clone()));
+    let under = |bucket: &OwnedBucket| prefixes.iter().map(|prefix| bucket.objects(prefix)).collect::<Vec<_>>();
+    let mut statements = vec![allow(
+        Purpose::SourceObjects,
+        &["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging"],
+        &under(&valid.source),
+        &vec![],
+    )];
+    for (actions, prefixes) in
+        by_actions(valid.rules.iter().map(|rule| (replica_actions(rule.delete_markers, valid.owner_override), rule.prefix.clone())))
+    {
+        let resources: Vec<_> = prefixes.iter().map(|prefix| valid.destination.objects(prefix)).collect();
+        // Without it, a bucket that a stranger makes under the name of a deleted destination would receive the data.
+        let account = ("StringEqualsIfExists", "aws:ResourceAccount".to_owned(), vec![valid.destination.account.to_string()]);
+        statements.push(allow(Purpose::Replicas, &actions, &resources, &vec![account]));
+    }
+    if let Some(keys) = &resolved.keys {
+        // With an S3 Bucket Key the encryption context is the bucket's ARN, else the object's. Each object has a setting of its own,
+        // so both forms are needed ("Replicating encrypted objects" in the S3 User Guide).
+        let context = |bucket: &OwnedBucket| std::iter::once(bucket.arn()).chain(under(bucket)).collect::<Vec<_>>();
+        let conditions = |bucket: &OwnedBucket, region: &Region| {
+            vec![
+                ("StringEquals", "kms:ViaService".to_owned(), vec![via_service(region)]),
+                ("StringLike", "kms:EncryptionContext:aws:s3:arn".to_owned(), context(bucket)),
+            ]
+        };
+        let source: Vec<_> = keys.source.iter().map(ToString::to_string).collect();
+        statements.push(allow(Purpose::SourceKeys, SOURCE_KEY_ACTIONS, &source, &conditions(&valid.source, &resolved.source_region)));
+        statements.push(allow(
+            Purpose::ReplicaKey,
+            REPLICA_KEY_ACTIONS,
+            &[keys.replica.to_string()],
+            &conditions(&valid.destination, &resolved.destination_region),
+        ));
+    }
+    statements
+}
+
+const SOURCE_KEY_ACTIONS: &[&str] = &["kms:Decrypt"];
+/// `Encrypt` for every replica; `GenerateDataKey` and `Decrypt` where a bucket key is used ("Replicating encrypted objects" and "Receiving
+/// replication failure events" in the S3 User Guide).
+const REPLICA_KEY_ACTIONS: &[&str] = &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
+
+fn replica_actions(delete_markers: bool, owner_override: bool) -> Vec<&'static str> {
+    let mut actions = vec!["s3:ReplicateObject", "s3:ReplicateTags"];
+    if delete_markers {
+        actions.push("s3:ReplicateDelete");
+    }
+    if owner_override {
+        actions.push("s3:ObjectOwnerOverrideToBucketOwner");
+    }
+    actions
+}
+
+fn via_service(region: &Region) -> String {
+    format!("s3.{region}.amazonaws.com")
+}
+
+fn by_actions(rules: impl Iterator<Item = (Vec<&'static str>, Prefix)>) -> BTreeMap<Vec<&'static str>, Vec<Prefix>> {
+    let mut groups: BTreeMap<_, Vec<Prefix>> = BTreeMap::new();
+    for (actions, prefix) in rules {
+        groups.entry(actions).or_default().push(prefix);
+    }
+    groups.into_iter().map(|(actions, prefixes)| (actions, widest(prefixes.into_iter()))).collect()
+}
+
+/// The prefixes without those that another one covers, in order.
+fn widest(prefixes: impl Iterator<Item = Prefix>) -> Vec<Prefix> {
+    let mut widest: Vec<Prefix> = vec![];
+    for prefix in prefixes.collect::<BTreeSet<_>>() {
+        if !widest.iter().any(|wider| wider.covers(&prefix)) {
+            widest.push(prefix);
+        }
+    }
+    widest
+}
+
+/// The statements that destinations in other accounts need for our rules, one for each set of actions.
+fn bucket_statements<'a>(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    rules: impl Iterator<Item = &'a ReplicationRule>,
+) -> BTreeMap<OwnedBucket, Vec<Statement>> {
+    let mut by_bucket: BTreeMap<OwnedBucket, Vec<(Vec<&'static str>, Prefix)>> = BTreeMap::new();
+    for rule in rules {
+        let Some(bucket) = destination_of(rule, claims.source) else { continue };
+        if bucket.account == claims.source.account {
+            continue;
+        }
+        let delete_markers = rule.delete_marker_replication == Some(Setting::new(true));
+        let actions = replica_actions(delete_markers, rule.destination.access_control_translation.is_some());
+        let Ok(prefix) = rule.selected_prefix().parse() else { continue };
+        by_bucket.entry(bucket).or_default().push((actions, prefix));
+    }
+    let statements = |bucket: &OwnedBucket, rules: Vec<(Vec<&'static str>, Prefix)>| {
+        by_actions(rules.into_iter())
+            .into_iter()
+            .map(|(actions, prefixes)| {
+                let resources: Vec<_> = prefixes.iter().map(|prefix| bucket.objects(prefix)).collect();
+                Statement::allow(claims.installation, Purpose::Replicas, role.name.as_str(), Some(&role.arn), &actions, &resources, &vec![])
+            })
+            .collect()
+    };
+    by_bucket
+        .into_iter()
+        .map(|(bucket, rules)| {
+            let made = statements(&bucket, rules);
+            (bucket, made)
+        })
+        .collect()
+}
+
+/// The destination bucket that a rule of ours names: without an account it is the source's.
+#[must_use]
+pub fn destination_of(rule: &ReplicationRule, source: &OwnedBucket) -> Option<OwnedBucket> {
+    let name: BucketName = rule.destination.bucket.rsplit(':').next()?.parse().ok()?;
+    let account = match &rule.destination.account {
+        Some(account) => account.parse().ok()?,
+        None => source.account.clone(),
+    };
+    Some(OwnedBucket { partition: source.partition, account, name })
+}
+
+/// The statements that key policies need for what the role's own policy lets it do with keys, where they do not allow it already.
+fn key_statements(claims: &Claims<'_>, role: &DesiredRole, permissions: &[Statement]) -> BTreeMap<KeyArn, Vec<Statement>> {
+    let mut uses: BTreeMap<(KeyArn, Purpose), BTreeSet<String>> = BTreeMap::new();
+    for statement in permissions {
+        let Some(purpose) = statement.mark().map(|mark| mark.purpose) else { continue };
+        if !matches!(purpose, Purpose::SourceKeys | Purpose::ReplicaKey) {
+            continue;
+        }
+        for key in statement.strings("Resource").into_iter().filter_map(|arn| arn.parse().ok()) {
+            let via = statement.condition("StringEquals", "kms:ViaService").into_iter().map(ToOwned::to_owned);
+            uses.entry((key, purpose)).or_default().extend(via);
+        }
+    }
+    let mut statements: BTreeMap<KeyArn, Vec<Statement>> = BTreeMap::new();
+    for ((key, purpose), via) in uses {
+        let actions = if purpose == Purpose::SourceKeys { SOURCE_KEY_ACTIONS } else { REPLICA_KEY_ACTIONS };
+        let services: Vec<_> = via.into_iter().collect();
+        let condition = vec![("StringEquals", "kms:ViaService".to_owned(), services.clone())];
+        let wanted = Statement::allow(
+            claims.installation,
+            Purpose::KeyUse,
+            role.name.as_str(),
+            Some(&role.arn),
+            actions,
+            &["*".to_owned()],
+            &condition,
+        );
+        if key_allows_already(claims, role, &key, actions, &services, &wanted) {
+            continue;
+        }
+        statements.entry(key).or_default().push(wanted);
+    }
+    statements
+}
+
+fn key_allows_already(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    key: &KeyArn,
+    actions: &[&str],
+    services: &[String],
+    wanted: &Statement,
+) -> bool {
+    let Some(Facet::Present(policy)) = claims.observed.key_policies.get(key) else { return false };
+    let account = &claims.account.id;
+    if policy.statements().iter().any(|statement| statement.sid() == wanted.sid()) {
+        return false;
+    }
+    services.iter().all(|service| {
+        let request = Request {
+            principals: vec![role.arn.clone(), format!("arn:{}:iam::{account}:root", claims.account.partition), account.to_string()],
+            actions,
+            resource: key.to_string(),
+            context: [
+                ("kms:viaservice", service.clone()),
+                ("kms:calleraccount", account.to_string()),
+                ("aws:principalaccount", account.to_string()),
+                ("aws:principalarn", role.arn.clone()),
+            ]
+            .into(),
+        };
+        policy.allows(&request, |statement| statement.mark_of(claims.installation).is_some())
+    })
+}
+
+fn versioning(claims: &Claims<'_>) -> BTreeMap<OwnedBucket, Region> {
+    let off = |bucket: &OwnedBucket| claims.observed.buckets.get(bucket).is_some_and(|read| read.versioning != Facet::Present(true));
+    claims
+        .acting
+        .iter()
+        .filter(|resolved| resolved.valid.enable_versioning)
+        .flat_map(|resolved| {
+            [
+                (resolved.valid.source.clone(), resolved.source_region.clone()),
+                (resolved.valid.destination.clone(), resolved.destination_region.clone()),
+            ]
+        })
+        .filter(|(bucket, _)| off(bucket))
+        .collect()
+}
+
+/// The buckets and keys that statements of ours were put onto, as the role's policy and our rules tell: what has to be looked at beyond
+/// what objects name now. Only what is in this partition counts.
+#[must_use]
+pub fn ledger(
+    installation: &InstallationId,
+    source: &OwnedBucket,
+    configuration: Option<&Configuration>,
+    role_policy: Option<&Document>,
+) -> (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>) {
+    let mut buckets = BTreeSet::new();
+    let mut keys = BTreeSet::new();
+    for rule in configuration.iter().flat_map(|configuration| &configuration.rules).filter(|rule| rule.mark(installation).is_some()) {
+        buckets.extend(destination_of(rule, source));
+        let key = rule.destination.encryption_configuration.as_ref().and_then(|encryption| encryption.replica_kms_key_id.as_deref());
+        keys.extend(key.and_then(|key| key.parse::<KeyArn>().ok()));
+    }
+    for statement in role_policy.iter().flat_map(|policy| policy.ours(installation)) {
+        match statement.mark().map(|mark| mark.purpose) {
+            Some(Purpose::Replicas) => {
+                let accounts = statement.condition("StringEqualsIfExists", "aws:ResourceAccount");
+                let Some(account) = accounts.first().and_then(|account| account.parse::<AccountId>().ok()) else { continue };
+                for resource in statement.strings("Resource") {
+                    let name = resource.rsplit(':').next().and_then(|path| path.split('/').next()).and_then(|name| name.parse().ok());
+                    buckets.extend(name.map(|name| OwnedBucket { partition: source.partition, account: account.clone(), name }));
+                }
+            }
+            Some(Purpose::SourceKeys | Purpose::ReplicaKey) => {
+                keys.extend(statement.strings("Resource").into_iter().filter_map(|arn| arn.parse::<KeyArn>().ok()));
+            }
+            _ => {}
+        }
+    }
+    buckets.retain(|bucket| bucket != source);
+    (buckets, keys)
+}

@@ -1,0 +1,359 @@
+//! The replication configuration of a source bucket, in the shape of `aws s3api put-bucket-replication --replication-configuration`.
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{InstallationId, ObjectKey};
+
+/// `ReplicationConfiguration` of the S3 API: a bucket has one, and a PUT replaces all of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Configuration {
+    /// ARN of the role that S3 assumes, one for all rules.
+    pub role: String,
+    /// At most 1,000 rules.
+    pub rules: Vec<ReplicationRule>,
+}
+
+/// `ReplicationRule` of the S3 API. Every element is kept, so that a foreign rule is written back as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ReplicationRule {
+    /// At most 255 characters, unique in the configuration.
+    #[serde(rename = "ID", default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Of rules toward one bucket, the one with the higher number wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// Stands only in rules of the old schema, V1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Stands in every rule of the schema V2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+    /// Whether the rule acts.
+    pub status: Status,
+    /// What else is selected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_selection_criteria: Option<SourceSelectionCriteria>,
+    /// Not taken by S3 any more, but found in old configurations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing_object_replication: Option<Setting>,
+    /// Where to.
+    pub destination: RuleDestination,
+    /// Whether delete markers are replicated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_marker_replication: Option<Setting>,
+}
+
+/// `Enabled` or `Disabled`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumString)]
+#[allow(missing_docs, reason = "they are AWS's own words")]
+pub enum Status {
+    #[default]
+    Enabled,
+    Disabled,
+}
+
+impl From<bool> for Status {
+    fn from(enabled: bool) -> Self {
+        if enabled { Self::Enabled } else { Self::Disabled }
+    }
+}
+
+/// An element that holds only a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Setting {
+    /// Whether it is on.
+    pub status: Status,
+}
+
+impl Setting {
+    /// On or off.
+    #[must_use]
+    pub fn new(enabled: bool) -> Self {
+        Self { status: enabled.into() }
+    }
+}
+
+/// `ReplicationRuleFilter`: nothing, a prefix, a tag, or several of them in `And`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Filter {
+    /// The beginning of the keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// One tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+    /// A prefix and tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub and: Option<And>,
+}
+
+impl Filter {
+    /// The filter for a prefix and tags, in the one form that S3 takes for them.
+    #[must_use]
+    pub fn new(prefix: &str, tags: Vec<Tag>) -> Self {
+        let prefix = Some(prefix.to_owned());
+        match (tags.len(), prefix.as_deref()) {
+            (0, _) => Self { prefix, ..Self::default() },
+            (1, Some("")) => Self { tag: tags.into_iter().next(), ..Self::default() },
+            (_, Some("")) => Self { and: Some(And { prefix: None, tags }), ..Self::default() },
+            _ => Self { and: Some(And { prefix, tags }), ..Self::default() },
+        }
+    }
+
+    /// The prefix, wherever it stands; empty where there is none.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.prefix.as_deref().or(self.and.as_ref().and_then(|and| and.prefix.as_deref())).unwrap_or_default()
+    }
+
+    /// The tags, wherever they stand, sorted.
+    #[must_use]
+    pub fn tags(&self) -> Vec<&Tag> {
+        let mut tags: Vec<_> = self.tag.iter().chain(self.and.iter().flat_map(|and| &and.tags)).collect();
+        tags.sort();
+        tags
+    }
+}
+
+/// Several conditions of a filter, all of which have to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct And {
+    /// The beginning of the keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// The tags.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+}
+
+/// A tag of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Tag {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+/// What is selected beside the filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SourceSelectionCriteria {
+    /// Whether SSE-KMS (and DSSE-KMS) objects are replicated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sse_kms_encrypted_objects: Option<Setting>,
+    /// Whether changes on replicas are replicated back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_modifications: Option<Setting>,
+}
+
+/// `Destination` of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RuleDestination {
+    /// ARN of the bucket.
+    pub bucket: String,
+    /// The account that owns the bucket: S3 then refuses a bucket that somebody else made under its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The storage class of replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// Who owns the replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_control_translation: Option<AccessControlTranslation>,
+    /// What encrypts the replicas of SSE-KMS objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_configuration: Option<EncryptionConfiguration>,
+    /// Replication Time Control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_time: Option<ReplicationTime>,
+    /// Metrics and failure events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+}
+
+/// Who owns the replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccessControlTranslation {
+    /// `Destination`, the only value that S3 takes.
+    pub owner: String,
+}
+
+/// What encrypts the replicas.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EncryptionConfiguration {
+    /// ARN of the key.
+    #[serde(rename = "ReplicaKmsKeyID", default, skip_serializing_if = "Option::is_none")]
+    pub replica_kms_key_id: Option<String>,
+}
+
+/// Replication Time Control.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ReplicationTime {
+    /// Whether it is on.
+    pub status: Status,
+    /// 15 minutes, the only value that S3 takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Minutes>,
+}
+
+/// Metrics and failure events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Metrics {
+    /// Whether they are on.
+    pub status: Status,
+    /// 15 minutes beside Replication Time Control, else absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_threshold: Option<Minutes>,
+}
+
+/// A time in minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Minutes {
+    /// How many.
+    pub minutes: i32,
+}
+
+/// What the ID of a rule of ours says: `<id>/<namespace>/<name>/<rule>`, before it `retained/` where its object left it behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleMark {
+    /// The object that the rule is of.
+    pub object: ObjectKey,
+    /// The rule's name in the object.
+    pub rule: String,
+    /// Whether the object is gone and the rule was meant to stay.
+    pub retained: bool,
+}
+
+impl RuleMark {
+    /// The ID of the rule.
+    #[must_use]
+    pub fn id(&self, installation: &InstallationId) -> String {
+        let retained = if self.retained { "retained/" } else { "" };
+        format!("{retained}{installation}/{}/{}", self.object, self.rule)
+    }
+
+    fn parse(id: &str, installation: &InstallationId) -> Option<Self> {
+        let (retained, id) = id.strip_prefix("retained/").map_or((false, id), |rest| (true, rest));
+        let parts: Vec<_> = id.split('/').collect();
+        let [marked, namespace, name, rule] = parts[..] else { return None };
+        (marked == installation.as_str()).then(|| Self {
+            object: ObjectKey { namespace: namespace.into(), name: name.into() },
+            rule: rule.into(),
+            retained,
+        })
+    }
+}
+
+impl ReplicationRule {
+    /// What the rule's ID says, where `installation` made it.
+    #[must_use]
+    pub fn mark(&self, installation: &InstallationId) -> Option<RuleMark> {
+        RuleMark::parse(self.id.as_deref()?, installation)
+    }
+
+    /// The beginning of the keys that the rule selects.
+    #[must_use]
+    pub fn selected_prefix(&self) -> &str {
+        self.filter.as_ref().map_or_else(|| self.prefix.as_deref().unwrap_or_default(), Filter::prefix)
+    }
+
+    /// Whether both mean the same: the form of the filter is left out of it.
+    #[must_use]
+    pub fn means(&self, other: &Self) -> bool {
+        let filter = |rule: &Self| rule.filter.as_ref().map(|f| (f.prefix().to_owned(), f.tags().into_iter().cloned().collect::<Vec<_>>()));
+        let rest = |rule: &Self| Self { filter: None, ..rule.clone() };
+        filter(self) == filter(other) && rest(self) == rest(other)
+    }
+
+    /// Whether some object can be selected by both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (self.selected_prefix(), other.selected_prefix());
+        let tags = |rule: &Self| -> Vec<Tag> { rule.filter.iter().flat_map(Filter::tags).cloned().collect() };
+        let contradict = tags(self).iter().any(|one| tags(other).iter().any(|two| one.key == two.key && one.value != two.value));
+        (a.starts_with(b) || b.starts_with(a)) && !contradict
+    }
+
+    /// Whether what the two would do to one object is the same.
+    #[must_use]
+    pub fn same_settings(&self, other: &Self) -> bool {
+        self.destination == other.destination
+            && self.source_selection_criteria == other.source_selection_criteria
+            && self.delete_marker_replication == other.delete_marker_replication
+            && self.status == other.status
+    }
+}
+
+impl Configuration {
+    /// Whether both mean the same, whatever the order of their rules.
+    #[must_use]
+    pub fn means(&self, other: &Self) -> bool {
+        self.role == other.role
+            && self.rules.len() == other.rules.len()
+            && self.rules.iter().all(|rule| other.rules.iter().any(|candidate| rule.means(candidate)))
+            && other.rules.iter().all(|rule| self.rules.iter().any(|candidate| rule.means(candidate)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> InstallationId {
+        "prod".parse().expect("an id")
+    }
+
+    fn rule(prefix: &str, tags: &[(&str, &str)]) -> ReplicationRule {
+        let tags = tags.iter().map(|(key, value)| Tag { key: (*key).into(), value: (*value).into() }).collect();
+        ReplicationRule { filter: Some(Filter::new(prefix, tags)), ..ReplicationRule::default() }
+    }
+
+    #[test]
+    fn a_rule_id_says_whose_it_is() {
+        for retained in [false, true] {
+            let mark = RuleMark { object: ObjectKey { namespace: "finance".into(), name: "tax".into() }, rule: "all".into(), retained };
+            let named = ReplicationRule { id: Some(mark.id(&id())), ..ReplicationRule::default() };
+            assert_eq!(named.mark(&id()), Some(mark));
+        }
+        for foreign in ["", "tax", "other/finance/tax/all", "prod/a/b", "prod/a/b/c/d", "retained/x"] {
+            assert_eq!(ReplicationRule { id: Some(foreign.into()), ..ReplicationRule::default() }.mark(&id()), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_filter_takes_the_form_that_s3_wants() {
+        let json = |rule: ReplicationRule| serde_json::to_string(&rule.filter).expect("json");
+        assert_eq!(json(rule("", &[])), r#"{"Prefix":""}"#);
+        assert_eq!(json(rule("Tax", &[])), r#"{"Prefix":"Tax"}"#);
+        assert_eq!(json(rule("", &[("a", "1")])), r#"{"Tag":{"Key":"a","Value":"1"}}"#);
+        assert_eq!(json(rule("Tax", &[("a", "1")])), r#"{"And":{"Prefix":"Tax","Tags":[{"Key":"a","Value":"1"}]}}"#);
+    }
+
+    #[test]
+    fn empty_filter_and_empty_prefix_mean_the_same_but_no_filter_is_another_schema() {
+        let empty = ReplicationRule { filter: Some(Filter::default()), ..ReplicationRule::default() };
+        assert!(empty.means(&rule("", &[])));
+        assert!(!ReplicationRule::default().means(&empty));
+    }
+
+    #[test]
+    fn overlap() {
+        assert!(rule("Tax", &[]).overlaps(&rule("", &[])));
+        assert!(rule("Tax/2024", &[]).overlaps(&rule("Tax", &[("a", "1")])));
+        assert!(!rule("Tax", &[]).overlaps(&rule("Legal", &[])));
+        assert!(!rule("", &[("a", "1")]).overlaps(&rule("", &[("a", "2")])));
+    }
+}

@@ -1,0 +1,67 @@
+//! What is decided, without doing any of it: no client, clock, randomness or environment in here.
+//!
+//! ```text
+//!  spec ─▶ validate ─▶ Valid ─▶ assess ─▶ compose ─▶ Desired ─┐
+//!                        │                                    ├─▶ plan ─▶ steps
+//!                        └────▶ Scope ─▶ (read) ─▶ Observed ──┘
+//! ```
+//!
+//! [`decision::decide`] is this picture as code; [`status`] turns its outcome into what users read.
+
+pub mod accounts;
+pub mod assess;
+pub mod compose;
+pub mod configuration;
+pub mod decision;
+pub mod names;
+pub mod observed;
+pub mod plan;
+pub mod policy;
+pub mod requeue;
+pub mod status;
+pub mod validate;
+
+use crate::api::{
+    bucket_replication::{BucketReplicationSpec, RequiredAction},
+    condition::{ConditionType, Reason},
+};
+
+/// Why an object can't have what it asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// The condition that it makes false.
+    pub condition: ConditionType,
+    /// The reason of that condition.
+    pub reason: Reason,
+    /// What is wrong, with the thing named, and what to do.
+    pub message: String,
+    /// What somebody else has to apply.
+    pub action: Option<RequiredAction>,
+}
+
+impl Problem {
+    /// A problem that no statement solves.
+    #[must_use]
+    pub fn new(condition: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
+        Self { condition, reason, message: message.into(), action: None }
+    }
+}
+
+/// A `BucketReplication`, reduced to what decisions depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Namespace and name.
+    pub key: names::ObjectKey,
+    /// Tells it from an object of the same name that comes later.
+    pub uid: String,
+    /// When it was created; the first in order wins where two conflict.
+    pub created: Option<jiff::Timestamp>,
+    /// What users wrote.
+    pub spec: BucketReplicationSpec,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether our finalizer holds it, as it has to before anything is written for it.
+    pub held: bool,
+    /// The labels of its namespace.
+    pub namespace_labels: accounts::Labels,
+}

@@ -1,0 +1,205 @@
+//! What AWS said, as plain data: which things to read, and for each whether it is there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{
+    configuration::Configuration,
+    names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
+    policy::Document,
+};
+
+/// One thing in AWS. A refusal is not an absence: what may not be read may not be overwritten either.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Facet<T> {
+    /// It was not asked for.
+    #[default]
+    Unread,
+    /// AWS says that it is not there.
+    Absent,
+    /// It is there.
+    Present(T),
+    /// It could not be read.
+    Failed(Failure),
+}
+
+impl<T> Facet<T> {
+    /// The thing, where it is there.
+    #[must_use]
+    pub fn present(&self) -> Option<&T> {
+        match self {
+            Self::Present(thing) => Some(thing),
+            _ => None,
+        }
+    }
+
+    /// Why it could not be read.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// A call that AWS did not do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What can be done about it.
+    pub kind: FailureKind,
+    /// The action as IAM names it, such as `s3:PutReplicationConfiguration`.
+    pub action: String,
+    /// Which call on what, as whom, and AWS's words; without request ids.
+    pub message: String,
+}
+
+/// The kinds of failure, by what can be done about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+pub enum FailureKind {
+    /// A permission is missing.
+    Denied,
+    /// What the call is about does not exist.
+    NotFound,
+    /// AWS asked to slow down.
+    Throttled,
+    /// Something else stands in the way.
+    Conflict,
+    /// A role that was just made is not known everywhere yet (`Principal` in the IAM User Guide).
+    PrincipalNotVisible,
+    /// A fault of the network or of AWS, or no answer in time.
+    Transient,
+    /// AWS did not take what was sent.
+    Invalid,
+}
+
+/// A key to look up: how it was named, and the bucket beside which an alias is looked up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyQuery {
+    /// How it was named.
+    pub reference: KeyReference,
+    /// The bucket that it is for.
+    pub beside: OwnedBucket,
+}
+
+/// What to read for a visit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scope {
+    /// The bucket that is visited.
+    pub source: OwnedBucket,
+    /// The role of the bucket, and the name of our inline policy on it.
+    pub role: RoleName,
+    /// The installation whose statements in the role's policy tell which buckets and keys carry statements of ours.
+    pub installation: super::names::InstallationId,
+    /// Destinations that objects name.
+    pub destinations: BTreeSet<OwnedBucket>,
+    /// Keys that objects name.
+    pub keys: BTreeSet<KeyQuery>,
+    /// Whether the source bucket's default encryption matters.
+    pub default_encryption: bool,
+    /// Facts that need no new look; `None` looks at everything.
+    pub known: Option<Facts>,
+}
+
+/// What changes so rarely that a drift check does not read it again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// The Regions of buckets.
+    pub regions: BTreeMap<OwnedBucket, Region>,
+    /// The default encryption of the source bucket.
+    pub default_encryption: Option<DefaultEncryption>,
+    /// Keys as they were looked up.
+    pub keys: BTreeMap<KeyQuery, KeyDescription>,
+}
+
+/// What stands in AWS.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// The source bucket and all destinations.
+    pub buckets: BTreeMap<OwnedBucket, Bucket>,
+    /// The keys, by how they were named.
+    pub keys: BTreeMap<KeyQuery, Facet<KeyDescription>>,
+    /// The policies of the keys.
+    pub key_policies: BTreeMap<KeyArn, Facet<Document>>,
+    /// The default encryption of the source bucket.
+    pub default_encryption: Facet<DefaultEncryption>,
+    /// The replication configuration of the source bucket.
+    pub configuration: Facet<Configuration>,
+    /// The role of the source bucket.
+    pub role: Facet<Role>,
+    /// Our inline policy on that role.
+    pub role_policy: Facet<Document>,
+}
+
+impl Observed {
+    /// What a drift check need not read again.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        Facts {
+            regions: self.buckets.iter().filter_map(|(bucket, read)| Some((bucket.clone(), read.region.present()?.clone()))).collect(),
+            default_encryption: self.default_encryption.present().cloned(),
+            keys: self.keys.iter().filter_map(|(query, read)| Some((query.clone(), read.present()?.clone()))).collect(),
+        }
+    }
+
+    /// The bucket's Region, where it was read.
+    #[must_use]
+    pub fn region(&self, bucket: &OwnedBucket) -> Option<&Region> {
+        self.buckets.get(bucket)?.region.present()
+    }
+}
+
+/// A bucket.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bucket {
+    /// Absent where there is no such bucket in that account.
+    pub region: Facet<Region>,
+    /// Whether versioning is on.
+    pub versioning: Facet<bool>,
+    /// The bucket policy; read for destinations in another account.
+    pub policy: Facet<Document>,
+}
+
+/// The default encryption of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DefaultEncryption {
+    /// S3's own keys.
+    S3,
+    /// A KMS key.
+    Kms(KeyReference),
+}
+
+/// A KMS key (`DescribeKey` in the KMS API Reference).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDescription {
+    /// The key's ARN.
+    pub arn: KeyArn,
+    /// `Enabled` where it can be used.
+    pub state: String,
+    /// Whether it encrypts symmetrically, the only kind that S3 uses.
+    pub symmetric: bool,
+    /// Whether AWS manages it.
+    pub managed_by_aws: bool,
+}
+
+/// The role of a source bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// Who may assume it.
+    pub trust: Document,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// ARN of its permissions boundary.
+    pub boundary: Option<String>,
+}
+
+impl fmt::Display for KeyQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reference.fmt(f)
+    }
+}

@@ -1,0 +1,420 @@
+//! From what stands and what should stand to the ordered steps between them. All rules of order are here.
+//!
+//! Permissions come before the rule that needs them, since objects that fail in between are never retried by S3; on the way back it is
+//! the reverse, and the role's policy shrinks last: it tells which buckets and keys still hold statements of ours.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{
+    compose::{Desired, DesiredRole, TAG_INSTALLATION, TAG_SOURCE_BUCKET},
+    configuration::Configuration,
+    names::{AccountId, InstallationId, KeyArn, ObjectKey, OwnedBucket, Region, RoleName},
+    observed::{Facet, Failure, Observed},
+    policy::{Document, Mark, Statement},
+};
+use crate::api::condition::ConditionType;
+
+/// One change in AWS. Each is one call, but for `Settle`, which is none.
+#[derive(Clone, Debug, PartialEq, strum::IntoStaticStr)]
+pub enum Step {
+    /// Switch versioning on.
+    EnableVersioning {
+        /// The bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+    },
+    /// Make the role.
+    CreateRole(Box<DesiredRole>),
+    /// Put the role's trust policy right.
+    UpdateTrustPolicy(Box<DesiredRole>),
+    /// Put the role's tags right.
+    TagRole(Box<DesiredRole>),
+    /// Put the role's permissions boundary right.
+    PutRolePermissionsBoundary {
+        /// The role.
+        role: Box<DesiredRole>,
+        /// ARN of the boundary.
+        boundary: String,
+    },
+    /// Write the role's inline policy.
+    PutRolePolicy {
+        /// The account.
+        account: AccountId,
+        /// The role, which is the policy's name too.
+        role: RoleName,
+        /// The policy.
+        document: Document,
+    },
+    /// Write a bucket policy.
+    PutBucketPolicy {
+        /// The bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+        /// The policy.
+        document: Document,
+    },
+    /// Remove a bucket policy that held only statements of ours.
+    DeleteBucketPolicy {
+        /// The bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+    },
+    /// Write a key policy.
+    PutKeyPolicy {
+        /// The key.
+        key: KeyArn,
+        /// The policy.
+        document: Document,
+    },
+    /// Wait until what was permitted is known everywhere in AWS.
+    Settle,
+    /// Write the replication configuration.
+    PutReplication {
+        /// The source bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+        /// The configuration.
+        configuration: Configuration,
+    },
+    /// Remove the replication configuration.
+    DeleteReplication {
+        /// The source bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+    },
+    /// Remove the role's inline policy.
+    DeleteRolePolicy {
+        /// The account.
+        account: AccountId,
+        /// The role.
+        role: RoleName,
+    },
+    /// Remove the role.
+    DeleteRole {
+        /// The account.
+        account: AccountId,
+        /// The role.
+        role: RoleName,
+    },
+}
+
+impl Step {
+    /// How the step changes AWS, as Terraform's users know it: `+` adds, `~` changes, `-` removes, a space does neither.
+    #[must_use]
+    pub fn sign(&self) -> char {
+        match self {
+            Self::CreateRole(_) | Self::EnableVersioning { .. } => '+',
+            Self::Settle => ' ',
+            Self::DeleteBucketPolicy { .. } | Self::DeleteReplication { .. } | Self::DeleteRolePolicy { .. } | Self::DeleteRole { .. } => {
+                '-'
+            }
+            _ => '~',
+        }
+    }
+
+    /// The condition that is about what the step changes.
+    #[must_use]
+    pub fn condition(&self, source: &OwnedBucket) -> ConditionType {
+        match self {
+            Self::EnableVersioning { bucket, .. } if bucket == source => ConditionType::SourceReady,
+            Self::EnableVersioning { .. } | Self::PutBucketPolicy { .. } | Self::DeleteBucketPolicy { .. } => {
+                ConditionType::DestinationReady
+            }
+            Self::PutKeyPolicy { .. } => ConditionType::KeysReady,
+            Self::PutReplication { .. } | Self::DeleteReplication { .. } | Self::Settle => ConditionType::ReplicationConfigured,
+            _ => ConditionType::RoleReady,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EnableVersioning { bucket, .. } => write!(f, "enable versioning of bucket {bucket}"),
+            Self::CreateRole(role) => write!(f, "create role {}", role.arn),
+            Self::UpdateTrustPolicy(role) => write!(f, "put right the trust policy of role {}", role.name),
+            Self::TagRole(role) => write!(f, "put right the tags of role {}", role.name),
+            Self::PutRolePermissionsBoundary { role, boundary } => write!(f, "set permissions boundary {boundary} on role {}", role.name),
+            Self::PutRolePolicy { role, document, .. } => {
+                write!(f, "write the inline policy of role {role}: {}", count(document.statements().len(), "statement"))
+            }
+            Self::PutBucketPolicy { bucket, document, .. } => {
+                write!(f, "write the policy of bucket {bucket}: {}", count(document.statements().len(), "statement"))
+            }
+            Self::DeleteBucketPolicy { bucket, .. } => write!(f, "delete the policy of bucket {bucket}, which holds only our statements"),
+            Self::PutKeyPolicy { key, document } => {
+                write!(f, "write the policy of key {key}: {}", count(document.statements().len(), "statement"))
+            }
+            Self::Settle => write!(f, "wait until AWS knows the permissions everywhere"),
+            Self::PutReplication { bucket, configuration, .. } => {
+                write!(f, "write the replication configuration of bucket {bucket}: {}", count(configuration.rules.len(), "rule"))
+            }
+            Self::DeleteReplication { bucket, .. } => write!(f, "delete the replication configuration of bucket {bucket}"),
+            Self::DeleteRolePolicy { role, .. } => write!(f, "delete the inline policy of role {role}"),
+            Self::DeleteRole { role, .. } => write!(f, "delete role {role}"),
+        }
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A step, and the objects that it is done for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedStep {
+    /// The step.
+    pub step: Step,
+    /// The objects whose part in AWS it changes.
+    pub concerns: BTreeSet<ObjectKey>,
+}
+
+/// Who uses what: needed to say whom a step is for.
+#[derive(Clone, Debug, Default)]
+pub struct Users {
+    /// All objects that act or leave.
+    pub all: BTreeSet<ObjectKey>,
+    /// By destination.
+    pub buckets: BTreeMap<OwnedBucket, BTreeSet<ObjectKey>>,
+    /// By key.
+    pub keys: BTreeMap<KeyArn, BTreeSet<ObjectKey>>,
+}
+
+/// The ordered steps from what stands to what should stand.
+#[must_use]
+pub fn plan(
+    installation: &InstallationId,
+    source: &OwnedBucket,
+    desired: &Desired,
+    observed: &Observed,
+    users: &Users,
+    settled: bool,
+) -> Vec<PlannedStep> {
+    let planner = Planner { installation, source, desired, observed, users };
+    let configuration = planner.configuration();
+    let mut steps = planner.versioning();
+    steps.extend(planner.role());
+    let transition = configuration.is_some();
+    let (role_grown, role_shrunk) = planner.role_policy(transition);
+    let (buckets_grown, buckets_shrunk) = planner.bucket_policies(transition);
+    let (keys_grown, keys_shrunk) = planner.key_policies(transition);
+    steps.extend(role_grown);
+    steps.extend(buckets_grown);
+    steps.extend(keys_grown);
+    if let Some(configuration) = configuration {
+        let removes = matches!(configuration.step, Step::DeleteReplication { .. });
+        if !removes && (!settled || !steps.is_empty()) {
+            steps.push(PlannedStep { step: Step::Settle, concerns: configuration.concerns.clone() });
+        }
+        steps.push(configuration);
+    }
+    steps.extend(buckets_shrunk);
+    steps.extend(keys_shrunk);
+    // The role's policy tells where statements of ours stand: as long as one such place can't be read, it stays as it is.
+    if unreached(observed).is_empty() {
+        steps.extend(role_shrunk);
+        steps.extend(planner.role_removal());
+    }
+    steps
+}
+
+/// The policies of destinations and keys that could not be read.
+#[must_use]
+pub fn unreached(observed: &Observed) -> Vec<(ConditionType, &Failure)> {
+    let destination = |bucket| (ConditionType::DestinationReady, bucket);
+    let buckets = observed.buckets.values().filter_map(|bucket| bucket.policy.failure()).map(destination);
+    let keys = observed.key_policies.values().filter_map(Facet::failure).map(|failure| (ConditionType::KeysReady, failure));
+    buckets.chain(keys).collect()
+}
+
+struct Planner<'a> {
+    installation: &'a InstallationId,
+    source: &'a OwnedBucket,
+    desired: &'a Desired,
+    observed: &'a Observed,
+    users: &'a Users,
+}
+
+/// A document's two changes: to old and new statements together, then to the new ones alone.
+type Change = (Option<Document>, Option<Document>);
+
+impl Planner<'_> {
+    fn versioning(&self) -> Vec<PlannedStep> {
+        let steps = self
+            .desired
+            .versioning
+            .iter()
+            .map(|(bucket, region)| Step::EnableVersioning { bucket: bucket.clone(), region: region.clone() });
+        steps.map(|step| self.for_all(step)).collect()
+    }
+
+    fn role(&self) -> Vec<PlannedStep> {
+        let Some(wanted) = &self.desired.role else { return vec![] };
+        let Some(standing) = self.observed.role.present() else {
+            return vec![self.for_all(Step::CreateRole(Box::new(wanted.clone())))];
+        };
+        let mut steps = vec![];
+        if !standing.trust.means(&wanted.trust) {
+            steps.push(Step::UpdateTrustPolicy(Box::new(wanted.clone())));
+        }
+        if wanted.tags.iter().any(|(key, value)| standing.tags.get(key) != Some(value)) {
+            steps.push(Step::TagRole(Box::new(wanted.clone())));
+        }
+        if let Some(boundary) = wanted.boundary.clone().filter(|boundary| standing.boundary.as_ref() != Some(boundary)) {
+            steps.push(Step::PutRolePermissionsBoundary { role: Box::new(wanted.clone()), boundary });
+        }
+        steps.into_iter().map(|step| self.for_all(step)).collect()
+    }
+
+    fn role_policy(&self, transition: bool) -> (Option<PlannedStep>, Option<PlannedStep>) {
+        let Some(wanted) = &self.desired.role else { return (None, None) };
+        let nothing = Document::default();
+        let standing = self.observed.role_policy.present();
+        let (grown, shrunk) = self.change(standing.unwrap_or(&nothing), &wanted.permissions.statements(), transition, |_| true);
+        let step = |document: Document| {
+            let concerns = self.owners(standing.unwrap_or(&nothing), &document);
+            let step = Step::PutRolePolicy { account: wanted.account.clone(), role: wanted.name.clone(), document };
+            PlannedStep { step, concerns: if concerns.is_empty() { self.users.all.clone() } else { concerns } }
+        };
+        (grown.map(step), shrunk.map(step))
+    }
+
+    fn bucket_policies(&self, transition: bool) -> (Vec<PlannedStep>, Vec<PlannedStep>) {
+        let (mut grown, mut shrunk) = (vec![], vec![]);
+        for (bucket, read) in &self.observed.buckets {
+            let (Some(region), nothing) = (read.region.present(), Document::default()) else { continue };
+            let standing = match &read.policy {
+                Facet::Present(policy) => policy,
+                Facet::Absent => &nothing,
+                Facet::Unread | Facet::Failed(_) => continue,
+            };
+            let wanted = self.desired.bucket_statements.get(bucket).map(Vec::as_slice).unwrap_or_default();
+            let (grow, shrink) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
+            let step = |document: Document| {
+                let (bucket, region) = (bucket.clone(), region.clone());
+                let concerns = self.users.buckets.get(&bucket).unwrap_or(&self.users.all).clone();
+                let step = if document.is_empty() {
+                    Step::DeleteBucketPolicy { bucket, region }
+                } else {
+                    Step::PutBucketPolicy { bucket, region, document }
+                };
+                PlannedStep { step, concerns }
+            };
+            grown.extend(grow.map(step));
+            shrunk.extend(shrink.map(step));
+        }
+        (grown, shrunk)
+    }
+
+    fn key_policies(&self, transition: bool) -> (Vec<PlannedStep>, Vec<PlannedStep>) {
+        let (mut grown, mut shrunk) = (vec![], vec![]);
+        for (key, read) in &self.observed.key_policies {
+            let Some(standing) = read.present() else { continue };
+            let wanted = self.desired.key_statements.get(key).map(Vec::as_slice).unwrap_or_default();
+            let (grow, shrink) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
+            let step = |document| {
+                let concerns = self.users.keys.get(key).unwrap_or(&self.users.all).clone();
+                PlannedStep { step: Step::PutKeyPolicy { key: key.clone(), document }, concerns }
+            };
+            grown.extend(grow.map(step));
+            shrunk.extend(shrink.map(step));
+        }
+        (grown, shrunk)
+    }
+
+    /// With a new configuration to come, old statements stay until it stands; else the document goes to its end state at once.
+    fn change(&self, standing: &Document, wanted: &[Statement], transition: bool, ours: impl Fn(&Statement) -> bool) -> Change {
+        let last = standing.merged(wanted, |statement| statement.mark_of(self.installation).is_some() && ours(statement));
+        let differs = |document: &Document, from: &Document| !document.means(from);
+        if !transition {
+            return (differs(&last, standing).then_some(last), None);
+        }
+        let grown = standing.merged(wanted, |_| false);
+        (differs(&grown, standing).then(|| grown.clone()), differs(&last, &grown).then_some(last))
+    }
+
+    fn is_role_statement(&self, statement: &Statement) -> bool {
+        let role = RoleName::of(self.installation, self.source);
+        statement.mark().is_some_and(|mark| mark.owner == Mark::owner(role.as_str()))
+    }
+
+    fn configuration(&self) -> Option<PlannedStep> {
+        let bucket = self.source.clone();
+        let region = self.observed.region(&bucket)?.clone();
+        let standing = match &self.observed.configuration {
+            Facet::Present(standing) => Some(standing),
+            Facet::Absent => None,
+            Facet::Unread | Facet::Failed(_) => return None,
+        };
+        let step = match (standing, &self.desired.configuration) {
+            (None, None) => return None,
+            (Some(standing), Some(wanted)) if standing.means(wanted) => return None,
+            (_, Some(wanted)) => Step::PutReplication { bucket, region, configuration: wanted.clone() },
+            (Some(_), None) => Step::DeleteReplication { bucket, region },
+        };
+        let concerns = self.changed_owners(standing, self.desired.configuration.as_ref());
+        Some(PlannedStep { step, concerns: if concerns.is_empty() { self.users.all.clone() } else { concerns } })
+    }
+
+    fn role_removal(&self) -> Vec<PlannedStep> {
+        let (None, Some(role)) = (&self.desired.role, self.observed.role.present()) else { return vec![] };
+        if !is_ours(role, self.installation, self.source) {
+            return vec![];
+        }
+        let (account, name) = (self.source.account.clone(), RoleName::of(self.installation, self.source));
+        let mut steps = vec![];
+        if self.observed.role_policy.present().is_some() {
+            steps.push(Step::DeleteRolePolicy { account: account.clone(), role: name.clone() });
+        }
+        steps.push(Step::DeleteRole { account, role: name });
+        steps.into_iter().map(|step| self.for_all(step)).collect()
+    }
+
+    fn for_all(&self, step: Step) -> PlannedStep {
+        PlannedStep { step, concerns: self.users.all.clone() }
+    }
+
+    /// The objects whose rules differ between the two configurations.
+    fn changed_owners(&self, before: Option<&Configuration>, after: Option<&Configuration>) -> BTreeSet<ObjectKey> {
+        let rules = |configuration: Option<&Configuration>| configuration.map(|c| c.rules.clone()).unwrap_or_default();
+        let (before, after) = (rules(before), rules(after));
+        let only_in = |some: &[_], others: &[super::configuration::ReplicationRule]| -> Vec<super::configuration::ReplicationRule> {
+            some.iter()
+                .filter(|rule: &&super::configuration::ReplicationRule| !others.iter().any(|other| rule.means(other)))
+                .cloned()
+                .collect()
+        };
+        let changed = only_in(&before, &after).into_iter().chain(only_in(&after, &before));
+        changed.filter_map(|rule| Some(rule.mark(self.installation)?.object)).collect()
+    }
+
+    /// The objects whose statements differ between the two documents.
+    fn owners(&self, before: &Document, after: &Document) -> BTreeSet<ObjectKey> {
+        let canonical = |document: &Document| {
+            document.ours(self.installation).iter().map(|s| (s.canonical().to_string(), s.mark())).collect::<Vec<_>>()
+        };
+        let (before, after) = (canonical(before), canonical(after));
+        let changed: BTreeSet<_> = before
+            .iter()
+            .filter(|s| !after.contains(s))
+            .chain(after.iter().filter(|s| !before.contains(s)))
+            .filter_map(|(_, mark)| Some(mark.as_ref()?.owner.clone()))
+            .collect();
+        self.users.all.iter().filter(|object| changed.contains(&Mark::owner(&object.to_string()))).cloned().collect()
+    }
+}
+
+/// Whether a role that stands under our name is ours: a foreign one with the same name is left alone.
+#[must_use]
+pub fn is_ours(role: &super::observed::Role, installation: &InstallationId, source: &OwnedBucket) -> bool {
+    role.tags.get(TAG_INSTALLATION).map(String::as_str) == Some(installation.as_str())
+        && role.tags.get(TAG_SOURCE_BUCKET).map(String::as_str) == Some(source.name.as_str())
+}

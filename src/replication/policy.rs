@@ -1,0 +1,480 @@
+//! Policy documents of IAM, S3 and KMS: read, compared in meaning, and merged, so that what is not ours stays as it was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+use wildmatch::WildMatch;
+
+use super::names::{InstallationId, fingerprint};
+
+/// Digits of each of the two fingerprints in a Sid: 40 bits, so that the 1,000 objects a bucket can have do not meet by chance.
+const DIGITS: usize = 10;
+
+/// What a statement of ours is for; it stands in the Sid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::EnumString)]
+pub enum Purpose {
+    /// The role may read the replication configuration and list the source bucket.
+    SourceBucket,
+    /// The role may read the source objects.
+    SourceObjects,
+    /// The role may decrypt with the source keys.
+    SourceKeys,
+    /// The role may write replicas: in its own policy, and in that of the destination bucket.
+    Replicas,
+    /// The role may encrypt with the replica key: in its own policy.
+    ReplicaKey,
+    /// The role may use the key: in the key's own policy.
+    KeyUse,
+}
+
+/// What the Sid of a statement of ours says: `Brepl<id><Purpose><owner><content>`, letters and digits only as IAM wants them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The installation that wrote the statement.
+    pub installation: String,
+    /// What the statement is for.
+    pub purpose: Purpose,
+    /// The fingerprint of whom the statement serves: an object, or a role.
+    pub owner: String,
+}
+
+impl Mark {
+    /// What `sid` says, if it is one of ours.
+    #[must_use]
+    pub fn parse(sid: &str) -> Option<Self> {
+        let rest = sid.strip_prefix("Brepl")?;
+        let (rest, hashes) = rest.split_at_checked(rest.len().checked_sub(2 * DIGITS)?)?;
+        let (installation, purpose) = rest.split_at(rest.find(|c: char| c.is_ascii_uppercase())?);
+        let hexadecimal = hashes.bytes().all(|b| b.is_ascii_hexdigit());
+        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        if !hexadecimal || installation.is_empty() || !installation.bytes().all(lower) {
+            return None;
+        }
+        Some(Self { installation: installation.into(), purpose: purpose.parse().ok()?, owner: hashes[..DIGITS].into() })
+    }
+
+    /// The fingerprint under which statements that serve `owner` are marked.
+    #[must_use]
+    pub fn owner(owner: &str) -> String {
+        fingerprint(&[owner], DIGITS)
+    }
+}
+
+/// A statement, of ours or foreign, as the JSON object it was read as.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statement(Value);
+
+/// A condition block: operator, key, values.
+pub type Conditions = Vec<(&'static str, String, Vec<String>)>;
+
+impl Statement {
+    /// A statement of ours that allows `actions`. The Sid holds a fingerprint of the content too: the statements before and after an
+    /// edit can then stand side by side until the old one has no use.
+    #[must_use]
+    pub fn allow(
+        installation: &InstallationId,
+        purpose: Purpose,
+        owner: &str,
+        principal: Option<&str>,
+        actions: &[&str],
+        resources: &[String],
+        conditions: &Conditions,
+    ) -> Self {
+        let mut body = Map::new();
+        body.insert("Effect".into(), json!("Allow"));
+        if let Some(principal) = principal {
+            body.insert("Principal".into(), json!({ "AWS": principal }));
+        }
+        body.insert("Action".into(), one_or_list(actions));
+        body.insert("Resource".into(), one_or_list(resources));
+        if !conditions.is_empty() {
+            let mut block = Map::new();
+            for (operator, key, values) in conditions {
+                let keys = block.entry(*operator).or_insert_with(|| json!({}));
+                keys[key] = one_or_list(values);
+            }
+            body.insert("Condition".into(), Value::Object(block));
+        }
+        let content = fingerprint(&[&Value::Object(body.clone()).to_string()], DIGITS);
+        let purpose: &str = purpose.into();
+        let mut statement = Map::new();
+        statement.insert("Sid".into(), json!(format!("Brepl{installation}{purpose}{}{content}", Mark::owner(owner))));
+        statement.extend(body);
+        Self(Value::Object(statement))
+    }
+
+    /// The Sid, where there is one.
+    #[must_use]
+    pub fn sid(&self) -> Option<&str> {
+        self.0.get("Sid")?.as_str()
+    }
+
+    /// What the Sid says, where it is one of ours.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        self.sid().and_then(Mark::parse)
+    }
+
+    /// The mark, where it is of `installation`.
+    #[must_use]
+    pub fn mark_of(&self, installation: &InstallationId) -> Option<Mark> {
+        self.mark().filter(|mark| mark.installation == installation.as_str())
+    }
+
+    /// The statement as JSON.
+    #[must_use]
+    pub fn json(&self) -> &Value {
+        &self.0
+    }
+
+    /// The strings of an element that may be a string or a list, such as `Action`.
+    #[must_use]
+    pub fn strings(&self, element: &str) -> Vec<&str> {
+        strings(self.0.get(element).unwrap_or(&Value::Null))
+    }
+
+    /// The values of the condition `operator` on `key`.
+    #[must_use]
+    pub fn condition(&self, operator: &str, key: &str) -> Vec<&str> {
+        self.0.get("Condition").and_then(|c| c.get(operator)).and_then(|c| c.get(key)).map(strings).unwrap_or_default()
+    }
+
+    /// The statement in a form that is equal for equal meanings: lists sorted, single strings as lists, actions in lower case.
+    #[must_use]
+    pub fn canonical(&self) -> Value {
+        let Value::Object(statement) = &self.0 else { return self.0.clone() };
+        let sorted: BTreeMap<_, _> =
+            statement.iter().map(|(element, value)| (element.clone(), canonical_element(element, value))).collect();
+        json!(sorted)
+    }
+}
+
+fn one_or_list<T: AsRef<str>>(values: &[T]) -> Value {
+    match values {
+        [one] => json!(one.as_ref()),
+        many => json!(many.iter().map(AsRef::as_ref).collect::<Vec<_>>()),
+    }
+}
+
+fn strings(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
+        _ => vec![],
+    }
+}
+
+fn canonical_element(element: &str, value: &Value) -> Value {
+    match element {
+        "Action" | "NotAction" => sorted_list(value, |text| text.to_ascii_lowercase()),
+        "Resource" | "NotResource" => sorted_list(value, ToOwned::to_owned),
+        "Principal" | "NotPrincipal" => match value {
+            Value::Object(kinds) => {
+                let kinds: BTreeMap<_, _> = kinds.iter().map(|(kind, who)| (kind, sorted_list(who, ToOwned::to_owned))).collect();
+                json!(kinds)
+            }
+            other => other.clone(),
+        },
+        "Condition" => match value {
+            Value::Object(operators) => {
+                let operators: BTreeMap<_, _> = operators
+                    .iter()
+                    .map(|(operator, keys)| {
+                        let keys: BTreeMap<_, _> = keys
+                            .as_object()
+                            .into_iter()
+                            .flatten()
+                            .map(|(key, values)| (key.to_ascii_lowercase(), sorted_list(values, ToOwned::to_owned)))
+                            .collect();
+                        (operator, keys)
+                    })
+                    .collect();
+                json!(operators)
+            }
+            other => other.clone(),
+        },
+        _ => value.clone(),
+    }
+}
+
+fn sorted_list(value: &Value, normal: impl Fn(&str) -> String) -> Value {
+    let items = match value {
+        Value::Array(items) => items.clone(),
+        one => vec![one.clone()],
+    };
+    let texts: BTreeSet<_> = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), &normal)).collect();
+    json!(texts)
+}
+
+/// Who asks, and under which condition keys, when a document is asked whether it allows something.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The forms under which the caller may be named as principal: its ARN, its account's root ARN, its account id.
+    pub principals: Vec<String>,
+    /// All of these have to be allowed.
+    pub actions: &'a [&'a str],
+    /// The resource asked for.
+    pub resource: String,
+    /// Condition keys that are known for the request, in lower case.
+    pub context: BTreeMap<&'static str, String>,
+}
+
+/// A policy document. What is not a statement of ours is kept as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document(Map<String, Value>);
+
+impl Default for Document {
+    fn default() -> Self {
+        let mut document = Map::new();
+        document.insert("Version".into(), json!("2012-10-17"));
+        document.insert("Statement".into(), json!([]));
+        Self(document)
+    }
+}
+
+impl Document {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// When `text` is no JSON object.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).map(Self)
+    }
+
+    /// A document of these statements.
+    #[must_use]
+    pub fn of(statements: impl IntoIterator<Item = Statement>) -> Self {
+        let mut document = Self::default();
+        document.0["Statement"] = statements.into_iter().map(|statement| statement.0).collect();
+        document
+    }
+
+    /// The statements, in order.
+    #[must_use]
+    pub fn statements(&self) -> Vec<Statement> {
+        match self.0.get("Statement") {
+            Some(Value::Array(statements)) => statements.iter().cloned().map(Statement).collect(),
+            Some(one) => vec![Statement(one.clone())],
+            None => vec![],
+        }
+    }
+
+    /// The statements that `installation` marked.
+    #[must_use]
+    pub fn ours(&self, installation: &InstallationId) -> Vec<Statement> {
+        self.statements().into_iter().filter(|statement| statement.mark_of(installation).is_some()).collect()
+    }
+
+    /// This document with `wanted` in place of the statements for which `replaced` holds. Foreign statements keep order and form; a
+    /// wanted statement that stands keeps its place, so that merging what is there already changes nothing.
+    #[must_use]
+    pub fn merged(&self, wanted: &[Statement], replaced: impl Fn(&Statement) -> bool) -> Self {
+        let mut missing: Vec<&Statement> = wanted.iter().collect();
+        let mut statements = vec![];
+        for statement in self.statements() {
+            if let Some(place) = missing.iter().position(|wanted| wanted.sid() == statement.sid() && statement.sid().is_some()) {
+                let wanted = missing.remove(place);
+                statements.push(if wanted.canonical() == statement.canonical() { statement } else { wanted.clone() });
+            } else if !replaced(&statement) {
+                statements.push(statement);
+            }
+        }
+        statements.extend(missing.into_iter().cloned());
+        let mut document = self.clone();
+        document.0.insert("Statement".into(), statements.into_iter().map(|statement| statement.0).collect());
+        document
+    }
+
+    /// Whether the document has no statement.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.statements().is_empty()
+    }
+
+    /// Whether both mean the same, whatever the order and form of their statements.
+    #[must_use]
+    pub fn means(&self, other: &Self) -> bool {
+        let canonical = |document: &Self| {
+            let mut statements: Vec<_> = document.statements().iter().map(|statement| statement.canonical().to_string()).collect();
+            statements.sort();
+            statements
+        };
+        self.0.get("Version") == other.0.get("Version") && canonical(self) == canonical(other)
+    }
+
+    /// The document without white space, as it is sent and as AWS counts its length.
+    #[must_use]
+    pub fn compact(&self) -> String {
+        Value::Object(self.0.clone()).to_string()
+    }
+
+    /// The document for people.
+    #[must_use]
+    pub fn pretty(&self) -> String {
+        format!("{:#}", Value::Object(self.0.clone()))
+    }
+
+    /// The document as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+
+    /// Whether statements outside of `ignored` allow all that `request` asks for. An answer of yes is certain; where a statement uses a
+    /// condition that can't be told here, it does not count.
+    #[must_use]
+    pub fn allows(&self, request: &Request<'_>, ignored: impl Fn(&Statement) -> bool) -> bool {
+        let statements = self.statements();
+        request.actions.iter().all(|action| {
+            statements.iter().any(|statement| {
+                !ignored(statement)
+                    && statement.0.get("Effect") == Some(&json!("Allow"))
+                    && names_principal(statement, &request.principals)
+                    && statement
+                        .strings("Action")
+                        .iter()
+                        .any(|pattern| matches(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase()))
+                    && statement.strings("Resource").iter().any(|pattern| matches(pattern, &request.resource))
+                    && holds(statement, &request.context)
+            })
+        })
+    }
+}
+
+fn names_principal(statement: &Statement, principals: &[String]) -> bool {
+    match statement.0.get("Principal") {
+        Some(Value::String(anyone)) => anyone == "*",
+        Some(Value::Object(kinds)) => {
+            strings(kinds.get("AWS").unwrap_or(&Value::Null)).iter().any(|named| *named == "*" || principals.iter().any(|p| p == named))
+        }
+        _ => false,
+    }
+}
+
+fn holds(statement: &Statement, context: &BTreeMap<&'static str, String>) -> bool {
+    let Some(block) = statement.0.get("Condition") else { return true };
+    let Some(operators) = block.as_object() else { return false };
+    operators.iter().all(|(operator, keys)| {
+        keys.as_object().is_some_and(|keys| {
+            keys.iter().all(|(key, values)| {
+                let Some(actual) = context.get(key.to_ascii_lowercase().as_str()) else { return false };
+                strings(values).iter().any(|expected| match operator.as_str() {
+                    "StringEquals" | "StringEqualsIfExists" => expected == actual,
+                    "StringLike" | "StringLikeIfExists" | "ArnLike" | "ArnEquals" => matches(expected, actual),
+                    _ => false,
+                })
+            })
+        })
+    })
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    WildMatch::new(pattern).matches(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> InstallationId {
+        "prod".parse().expect("an id")
+    }
+
+    fn ours(owner: &str, resource: &str) -> Statement {
+        Statement::allow(&id(), Purpose::Replicas, owner, None, &["s3:ReplicateObject"], &[resource.to_owned()], &vec![])
+    }
+
+    #[test]
+    fn a_mark_is_read_back_from_the_sid() {
+        let mark = ours("a/b", "*").mark().expect("a mark");
+        assert_eq!((mark.installation.as_str(), mark.purpose, mark.owner), ("prod", Purpose::Replicas, Mark::owner("a/b")));
+    }
+
+    #[test]
+    fn foreign_sids_are_no_marks() {
+        for sid in [
+            "",
+            "Brepl",
+            "AllowReplication",
+            "Breplprod",
+            "BreplprodReplicas",
+            "BreplprodElsewhere0123456789abcdef0123",
+            "BreplReplicas0123456789abcdef0123",
+        ] {
+            assert_eq!(Mark::parse(sid), None, "{sid}");
+        }
+    }
+
+    #[test]
+    fn one_installation_is_not_taken_for_another_whose_id_begins_alike() {
+        let longer: InstallationId = "prod2".parse().expect("an id");
+        assert!(ours("a/b", "*").mark_of(&longer).is_none());
+    }
+
+    #[test]
+    fn meaning_ignores_order_lists_and_case_of_actions() {
+        let a = Document::parse(
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:b","S3:A"],"Resource":"x","Condition":{"StringLike":{"K":["1","2"]}}}]}"#,
+        );
+        let b = Document::parse(
+            r#"{"Version":"2012-10-17","Statement":{"Condition":{"StringLike":{"k":["2","1"]}},"Resource":["x"],"Action":["s3:a","s3:B"],"Effect":"Allow"}}"#,
+        );
+        assert!(a.expect("json").means(&b.expect("json")));
+    }
+
+    #[test]
+    fn meaning_tells_resources_and_effects_apart() {
+        let document = |effect: &str, resource: &str| {
+            Document::parse(&format!(r#"{{"Statement":[{{"Effect":"{effect}","Action":"a","Resource":"{resource}"}}]}}"#)).expect("json")
+        };
+        assert!(!document("Allow", "x").means(&document("Allow", "X")));
+        assert!(!document("Allow", "x").means(&document("Deny", "x")));
+    }
+
+    #[test]
+    fn merging_keeps_what_is_foreign_as_it_was() {
+        let foreign = r#"{"Version":"2008-10-17","Id":"theirs","Statement":[{"Sid":"A","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"x"}]}"#;
+        let standing = Document::parse(foreign).expect("json");
+        let merged = standing.merged(&[ours("a/b", "y")], |_| false);
+        assert_eq!(merged.statements().len(), 2);
+        let back = merged.merged(&[], |statement| statement.mark_of(&id()).is_some());
+        assert_eq!(back.compact(), foreign);
+    }
+
+    #[test]
+    fn merging_what_stands_changes_nothing_and_what_was_altered_is_put_right() {
+        let wanted = [ours("a/b", "y")];
+        let standing = Document::default().merged(&wanted, |_| false);
+        assert_eq!(standing.merged(&wanted, |_| true), standing);
+        let altered = Document::parse(&standing.compact().replace("s3:ReplicateObject", "s3:*")).expect("json");
+        assert!(altered.merged(&wanted, |_| true).means(&standing));
+    }
+
+    fn key_policy(statement: &str) -> bool {
+        let request = Request {
+            principals: vec!["arn:aws:iam::1:root".into(), "arn:aws:iam::1:role/r".into(), "1".into()],
+            actions: &["kms:Encrypt", "kms:Decrypt"],
+            resource: "arn:aws:kms:us-east-1:2:key/k".into(),
+            context: [("kms:viaservice", "s3.us-east-1.amazonaws.com".to_owned())].into(),
+        };
+        Document::parse(&format!(r#"{{"Statement":[{statement}]}}"#)).expect("json").allows(&request, |_| false)
+    }
+
+    #[test]
+    fn a_key_policy_is_asked_what_it_allows_already() {
+        assert!(key_policy(r#"{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"kms:*","Resource":"*"}"#));
+        assert!(key_policy(
+            r#"{"Effect":"Allow","Principal":{"AWS":["1"]},"Action":["kms:Enc*","kms:decrypt"],"Resource":"*","Condition":{"StringLike":{"kms:ViaService":"s3.*.amazonaws.com"}}}"#
+        ));
+        for not_enough in [
+            r#"{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::2:root"},"Action":"kms:*","Resource":"*"}"#,
+            r#"{"Effect":"Allow","Principal":{"AWS":"1"},"Action":"kms:Encrypt","Resource":"*"}"#,
+            r#"{"Effect":"Allow","Principal":{"AWS":"1"},"NotAction":"kms:Put*","Resource":"*"}"#,
+            r#"{"Effect":"Allow","Principal":{"AWS":"1"},"Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":"ec2.us-east-1.amazonaws.com"}}}"#,
+            r#"{"Effect":"Allow","Principal":{"AWS":"1"},"Action":"kms:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"true"}}}"#,
+            r#"{"Effect":"Allow","NotPrincipal":{"AWS":"9"},"Action":"kms:*","Resource":"*"}"#,
+        ] {
+            assert!(!key_policy(not_enough), "{not_enough}");
+        }
+    }
+}

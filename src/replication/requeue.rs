@@ -1,0 +1,73 @@
+//! When to come back to a bucket.
+
+use std::time::Duration;
+
+use super::names::fingerprint;
+
+/// How a visit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All is as it should be: look again for drift.
+    Done,
+    /// Somebody has to act: look again, but seldom.
+    Blocked,
+    /// AWS or the API server could not do it now: try again, each time later.
+    Retry,
+    /// Come back at a set time.
+    After(Duration),
+}
+
+/// The periods that endings are turned into.
+#[derive(Clone, Copy, Debug)]
+pub struct Periods {
+    /// From one look for drift to the next.
+    pub drift: Duration,
+    /// The longest wait between two tries.
+    pub longest_retry: Duration,
+}
+
+/// The first wait between two tries; each further one is twice as long.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// How long to wait. `attempt` counts the visits in a row that ended in `Retry`, this one included. Where many buckets would come due
+/// together, a fingerprint of the bucket spreads them.
+#[must_use]
+pub fn wait(ending: Ending, bucket: &str, attempt: u32, periods: &Periods) -> Duration {
+    match ending {
+        Ending::Done => spread(periods.drift, bucket),
+        Ending::Blocked => spread(periods.drift.min(periods.longest_retry), bucket),
+        Ending::Retry => {
+            let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1).min(16)));
+            spread(doubled.min(periods.longest_retry), &format!("{bucket}/{attempt}"))
+        }
+        Ending::After(wait) => wait,
+    }
+}
+
+/// Between four fifths of the period and all of it, the same for the same name.
+fn spread(period: Duration, name: &str) -> Duration {
+    let hash = u32::from_str_radix(&fingerprint(&[name], 4), 16).unwrap_or_default();
+    period.mul_f64(0.8 + 0.2 * f64::from(hash) / 65536.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIODS: Periods = Periods { drift: Duration::from_secs(600), longest_retry: Duration::from_secs(300) };
+
+    #[test]
+    fn retries_come_later_and_later_up_to_a_bound() {
+        let waits: Vec<_> = (1..40).map(|attempt| wait(Ending::Retry, "b", attempt, &PERIODS)).collect();
+        assert!(waits[0] <= Duration::from_secs(1) && waits[0] >= Duration::from_millis(800));
+        assert!(waits[..8].windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn drift_is_found_within_its_period_and_buckets_are_spread_over_it() {
+        let waits: Vec<_> = (0..100).map(|n| wait(Ending::Done, &format!("bucket-{n}"), 0, &PERIODS)).collect();
+        assert!(waits.iter().all(|wait| *wait <= PERIODS.drift && *wait >= PERIODS.drift.mul_f64(0.8)));
+        assert!(waits.iter().max() > waits.iter().min());
+    }
+}

@@ -1,0 +1,267 @@
+//! What users read: the status of an object, from what was decided and what came of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    Problem,
+    assess::{self, Resolved},
+    compose::Desired,
+    decision::{Decision, Stand},
+    names::{InstallationId, ObjectKey, OwnedBucket},
+    observed::Failure,
+    plan::PlannedStep,
+};
+use crate::api::{
+    bucket_replication::{BucketReplicationStatus, DestinationStatus, Drift, RuleStatus, SourceStatus},
+    condition::{ConditionType, Finding, Reason},
+};
+
+/// What came of the steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The steps that were not done.
+    pub undone: Vec<PlannedStep>,
+    /// Why: the failure of the first of them, where it was tried.
+    pub failure: Option<Failure>,
+    /// Whether what was done put right what somebody else had changed.
+    pub drift: bool,
+    /// The steps that were done.
+    pub done: Vec<PlannedStep>,
+}
+
+/// What a status is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'a> {
+    /// This installation.
+    pub installation: &'a InstallationId,
+    /// The source bucket.
+    pub source: &'a OwnedBucket,
+    /// What was decided.
+    pub decision: &'a Decision,
+    /// What came of it.
+    pub outcome: &'a Outcome,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The status of the object `key`, whose `generation` was looked at. Nothing changes in it where nothing changed in fact.
+#[must_use]
+pub fn status(
+    key: &ObjectKey,
+    generation: Option<i64>,
+    previous: &BucketReplicationStatus,
+    grounds: &Grounds<'_>,
+) -> BucketReplicationStatus {
+    let Some(stand) = grounds.decision.stands.get(key) else { return previous.clone() };
+    let mut findings = findings(key, stand, grounds);
+    let pending = grounds.decision.pending.get(key).cloned().unwrap_or_default();
+    let ready = ready(stand, &findings, &pending);
+    findings.insert(ConditionType::Ready, ready.clone());
+    if let Some((kind, finding)) = kstatus(stand, &ready) {
+        findings.insert(kind, finding);
+    }
+    let conditions =
+        findings.iter().map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, grounds.now)).collect();
+    let resolved = match stand {
+        Stand::Acting { resolved, .. } | Stand::Observing(resolved) => Some(resolved),
+        _ => None,
+    };
+    let kept = || (previous.source.clone(), previous.destination.clone());
+    let (source, destination) = resolved.map_or_else(kept, |resolved| ends(resolved));
+    let actions = match stand {
+        Stand::Acting { problems, .. } | Stand::Refused(problems) => problems.iter().filter_map(|problem| problem.action.clone()).collect(),
+        _ => vec![],
+    };
+    BucketReplicationStatus {
+        observed_generation: generation,
+        conditions,
+        source,
+        destination,
+        role_arn: resolved.and(grounds.decision.desired.role.as_ref()).map(|role| role.arn.clone()).or_else(|| previous.role_arn.clone()),
+        rules: if *stand == Stand::Paused { previous.rules.clone() } else { rules(key, &grounds.decision.desired, grounds.installation) },
+        plan: pending,
+        required_actions: actions,
+        drift: drift(key, grounds).or_else(|| previous.drift.clone()),
+    }
+}
+
+/// The status of an object that belongs to no visit, since its source account can't be used.
+#[must_use]
+pub fn refused(
+    generation: Option<i64>,
+    previous: &BucketReplicationStatus,
+    problems: &[Problem],
+    now: Timestamp,
+) -> BucketReplicationStatus {
+    let stand = Stand::Refused(problems.to_vec());
+    let mut findings = refusal(problems);
+    let ready = ready(&stand, &findings, &[]);
+    findings.insert(ConditionType::Ready, ready.clone());
+    findings.extend(kstatus(&stand, &ready));
+    let conditions = findings.iter().map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now)).collect();
+    BucketReplicationStatus { observed_generation: generation, conditions, required_actions: vec![], plan: vec![], ..previous.clone() }
+}
+
+fn refusal(problems: &[Problem]) -> BTreeMap<ConditionType, Finding> {
+    let waiting = Finding::unknown(Reason::Waiting, "something that comes first does not hold: see the other conditions");
+    let parts = &ConditionType::STANDING[..ConditionType::STANDING.len() - 1];
+    let mut findings: BTreeMap<_, _> = parts.iter().map(|kind| (*kind, waiting.clone())).collect();
+    if problems.iter().all(|problem| problem.condition != ConditionType::Accepted) {
+        findings.insert(ConditionType::Accepted, Finding::yes(Reason::Accepted, "the object is valid and allowed"));
+    }
+    insert_problems(&mut findings, problems);
+    findings
+}
+
+fn ends(resolved: &Resolved) -> (Option<SourceStatus>, Option<DestinationStatus>) {
+    let valid = &resolved.valid;
+    let source = SourceStatus {
+        account_id: valid.source.account.to_string(),
+        region: resolved.source_region.to_string(),
+        kms_keys: resolved.keys.iter().flat_map(|keys| &keys.source).map(ToString::to_string).collect(),
+    };
+    let destination = DestinationStatus {
+        account_id: valid.destination.account.to_string(),
+        region: resolved.destination_region.to_string(),
+        kms_key: resolved.keys.as_ref().map(|keys| keys.replica.to_string()),
+    };
+    (Some(source), Some(destination))
+}
+
+fn rules(key: &ObjectKey, desired: &Desired, installation: &InstallationId) -> Vec<RuleStatus> {
+    let rules = desired.configuration.iter().flat_map(|configuration| &configuration.rules);
+    let mut rules: Vec<_> = rules
+        .filter_map(|rule| {
+            let mark = rule.mark(installation).filter(|mark| &mark.object == key)?;
+            Some(RuleStatus { name: mark.rule, id: rule.id.clone()?, priority: rule.priority? })
+        })
+        .collect();
+    rules.sort_by(|a, b| a.name.cmp(&b.name));
+    rules
+}
+
+fn drift(key: &ObjectKey, grounds: &Grounds<'_>) -> Option<Drift> {
+    let mut mine = grounds.outcome.done.iter().filter(|planned| grounds.outcome.drift && planned.concerns.contains(key)).peekable();
+    mine.peek()?;
+    let correction = mine.map(|planned| planned.step.to_string()).collect::<Vec<_>>().join("; ");
+    let now = Timestamp::from_second(grounds.now.as_second()).unwrap_or(grounds.now);
+    Some(Drift { last_seen_time: Time(now), correction })
+}
+
+/// Each condition but the summary.
+fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
+    let parts = &ConditionType::STANDING[..ConditionType::STANDING.len() - 1];
+    let all = |finding: &Finding| parts.iter().map(|kind| (*kind, finding.clone())).collect::<BTreeMap<_, _>>();
+    let accepted = Finding::yes(Reason::Accepted, "the object is valid and allowed");
+    match stand {
+        Stand::Paused => {
+            let mut findings = all(&Finding::unknown(Reason::Paused, "spec.mode is Paused: nothing is read or written for this object"));
+            findings.insert(ConditionType::Accepted, accepted);
+            findings
+        }
+        Stand::Leaving => {
+            let blocked = grounds.decision.unread.first().map(|problem| problem.message.clone());
+            let finding = blocked.or_else(|| grounds.outcome.failure.as_ref().map(|failure| failure.message.clone())).map_or_else(
+                || Finding::unknown(Reason::Deleting, "what the object made in AWS is being removed"),
+                |message| Finding::no(Reason::DeletionBlocked, message),
+            );
+            all(&finding)
+        }
+        Stand::Refused(problems) => refusal(problems),
+        Stand::Observing(resolved) => {
+            let mut findings = all(&Finding::unknown(Reason::PlanPending, "spec.mode is Observe: see status.plan"));
+            findings.insert(ConditionType::Accepted, accepted);
+            if grounds.decision.pending.get(key).is_none_or(Vec::is_empty) {
+                findings.extend(right(resolved, grounds));
+            }
+            findings
+        }
+        Stand::Acting { resolved, problems } => {
+            let mut findings = right(resolved, grounds);
+            findings.insert(ConditionType::Accepted, accepted);
+            for planned in grounds.outcome.undone.iter().filter(|planned| planned.concerns.contains(key)).rev() {
+                let text = format!("has to be done yet: {}", planned.step);
+                findings.insert(planned.step.condition(grounds.source), Finding::unknown(Reason::Progressing, text));
+            }
+            if let (Some(failure), Some(planned)) = (&grounds.outcome.failure, grounds.outcome.undone.first())
+                && planned.concerns.contains(key)
+            {
+                insert_problems(&mut findings, &[assess::failed(planned.step.condition(grounds.source), failure)]);
+            }
+            if !problems.is_empty() {
+                let waits = "the rules are written once the statements in status.requiredActions stand";
+                findings.insert(ConditionType::ReplicationConfigured, Finding::unknown(Reason::Waiting, waits));
+            }
+            insert_problems(&mut findings, problems);
+            findings
+        }
+    }
+}
+
+fn insert_problems(findings: &mut BTreeMap<ConditionType, Finding>, problems: &[Problem]) {
+    for kind in ConditionType::STANDING {
+        let mine: Vec<_> = problems.iter().filter(|problem| problem.condition == kind).collect();
+        if let Some(first) = mine.first() {
+            let message = mine.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
+            findings.insert(kind, Finding::no(first.reason, shortened(message)));
+        }
+    }
+}
+
+/// A condition's message may have 32,768 characters by its schema; people read far fewer.
+fn shortened(mut message: String) -> String {
+    const MOST: usize = 1024;
+    if message.len() > MOST {
+        let end = (0..=MOST).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
+/// The findings where everything is as it should be.
+fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
+    let valid = &resolved.valid;
+    let bucket = |bucket: &OwnedBucket, region| {
+        Finding::yes(Reason::BucketReady, format!("bucket {} is in {region} and has versioning", bucket.name))
+    };
+    let keys = resolved.keys.as_ref().map_or_else(
+        || Finding::yes(Reason::NoKeysNeeded, "SSE-KMS objects are not replicated: no key is needed"),
+        |keys| Finding::yes(Reason::KeysReady, format!("replicas of SSE-KMS objects are encrypted with {}", keys.replica)),
+    );
+    let role = grounds.decision.desired.role.as_ref().map_or_else(String::new, |role| role.arn.clone());
+    [
+        (ConditionType::Accepted, Finding::yes(Reason::Accepted, "the object is valid and allowed")),
+        (ConditionType::SourceReady, bucket(&valid.source, &resolved.source_region)),
+        (ConditionType::DestinationReady, bucket(&valid.destination, &resolved.destination_region)),
+        (ConditionType::KeysReady, keys),
+        (ConditionType::RoleReady, Finding::yes(Reason::RoleReady, format!("role {role} stands with its permissions"))),
+        (ConditionType::ReplicationConfigured, Finding::yes(Reason::RulesConfigured, "the rules stand in the replication configuration")),
+    ]
+    .into()
+}
+
+fn ready(stand: &Stand, findings: &BTreeMap<ConditionType, Finding>, pending: &[String]) -> Finding {
+    if matches!(stand, Stand::Observing(_)) && !pending.is_empty() {
+        return Finding::no(Reason::PlanPending, "spec.mode is Observe, and status.plan holds steps: set it to Enforce to have them done");
+    }
+    let parts = || ConditionType::STANDING.iter().filter_map(|kind| findings.get(kind));
+    let first = parts().find(|finding| finding.holds == Some(false)).or_else(|| parts().find(|finding| finding.holds.is_none()));
+    first.cloned().unwrap_or_else(|| {
+        Finding::yes(Reason::Ready, "S3 replicates what the object asks for, as far as buckets, keys, role and configuration tell")
+    })
+}
+
+/// `Reconciling` and `Stalled` as kstatus reads them: at work, or waiting for somebody.
+fn kstatus(stand: &Stand, ready: &Finding) -> Option<(ConditionType, Finding)> {
+    let holds = |kind| Some((kind, Finding::yes(ready.reason, ready.message.clone())));
+    match (stand, ready.holds) {
+        (_, Some(true)) | (Stand::Paused, _) => None,
+        (Stand::Observing(_), Some(false)) => None,
+        (_, Some(false)) if ready.reason != Reason::AwsUnavailable => holds(ConditionType::Stalled),
+        _ => holds(ConditionType::Reconciling),
+    }
+}

@@ -1,0 +1,62 @@
+//! `/metrics`, `/healthz` and `/readyz`.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+
+/// Whether every watch has listed what there is.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// From now on the operator is ready.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Serves until `stop`.
+///
+/// # Errors
+/// When the address can't be bound.
+pub async fn serve(
+    address: SocketAddr,
+    metrics: Metrics,
+    ready: Readiness,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "serving /metrics, /healthz and /readyz");
+    let answer = move || {
+        let is_ready = ready.0.load(Ordering::Relaxed);
+        std::future::ready(if is_ready {
+            (StatusCode::OK, "ok\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "the watches are not synced yet\n")
+        })
+    };
+    let text = move || {
+        std::future::ready(match metrics.text() {
+            Ok(text) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        })
+    };
+    let routes =
+        Router::new().route("/healthz", get(|| std::future::ready("ok\n"))).route("/readyz", get(answer)).route("/metrics", get(text));
+    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+}

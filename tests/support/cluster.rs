@@ -1,0 +1,252 @@
+//! A cluster in memory around the real visit: objects with their statuses and finalizers, and a clock that the test moves.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bucket_replication_operator::{
+    api::{
+        AwsAccount,
+        bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
+    },
+    controller::visit::{Gate, Memory, Report, Subject, Times, visit},
+    replication::{
+        Object,
+        accounts::Accounts,
+        names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, Partition},
+        observed::DefaultEncryption,
+        policy::Document,
+        requeue::Ending,
+    },
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::world::{World, WorldBucket, WorldKey};
+
+pub const PROD: &str = "111111111111";
+pub const DR: &str = "222222222222";
+pub const KEYS: &str = "333333333333";
+
+pub fn installation() -> InstallationId {
+    "test".parse().unwrap()
+}
+
+pub fn bucket(account: &str, name: &str) -> OwnedBucket {
+    OwnedBucket { partition: Partition::Aws, account: account.parse().unwrap(), name: name.parse().unwrap() }
+}
+
+pub fn key(account: &str, region: &str, id: &str) -> KeyArn {
+    format!("arn:aws:kms:{region}:{account}:key/{id}").parse().unwrap()
+}
+
+/// An `AwsAccount` whose grants allow everything to the namespaces of the tests.
+pub fn account(name: &str, id: &str, extra: &Value) -> AwsAccount {
+    let mut spec = json!({
+        "accountId": id,
+        "contact": "#storage",
+        "grants": [{
+            "namespaces": {"matchLabels": {"team": "finance"}},
+            "sources": [{"bucket": "*", "destinationAccounts": ["prod", "dr"]}],
+            "destinations": [{"bucket": "*"}],
+            "kmsKeys": ["arn:aws:kms:*"],
+            "allow": ["EnableVersioning", "Retain"],
+        }],
+    });
+    for (field, value) in extra.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    serde_json::from_value(json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": spec}))
+        .unwrap()
+}
+
+/// Three accounts with buckets, keys and what foreigners put there: the ground that every test starts from.
+pub fn ground() -> World {
+    let world = World::new(installation());
+    let foreign_policy = |name: &str| {
+        Document::parse(&format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"TheirsÄ","Effect":"Deny","NotPrincipal":{{"AWS":["{DR}","{PROD}"]}},"Action":"s3:DeleteBucket","Resource":"arn:aws:s3:::{name}"}}]}}"#
+        ))
+        .unwrap()
+    };
+    world.edit(|state| {
+        for (account, name, region) in
+            [(PROD, "source", "us-east-1"), (PROD, "backup", "us-east-1"), (DR, "dest", "us-west-2"), (DR, "archive", "eu-west-1")]
+        {
+            state.buckets.insert(
+                bucket(account, name),
+                WorldBucket {
+                    region: region.parse().unwrap(),
+                    versioning: true,
+                    policy: (name == "dest").then(|| foreign_policy(name)),
+                    encryption: DefaultEncryption::S3,
+                    configuration: None,
+                },
+            );
+        }
+        for (account, region, id) in
+            [(PROD, "us-east-1", "src"), (PROD, "us-east-1", "src2"), (PROD, "us-east-1", "bkp"), (DR, "us-west-2", "dst"), (KEYS, "us-west-2", "central"), (DR, "eu-west-1", "arc")]
+        {
+            let policy = format!(
+                r#"{{"Version":"2012-10-17","Id":"default","Statement":[{{"Sid":"Enable IAM","Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::{account}:root"}},"Action":"kms:*","Resource":"*"}}]}}"#
+            );
+            state.keys.insert(key(account, region, id), WorldKey { state: "Enabled".into(), managed_by_aws: false, policy: Document::parse(&policy).unwrap() });
+        }
+    });
+    world
+}
+
+/// The objects of a cluster, and the memory of the operator.
+pub struct Cluster {
+    pub accounts: Vec<AwsAccount>,
+    pub objects: BTreeMap<ObjectKey, (Object, i64, BucketReplicationStatus)>,
+    pub memory: Memory,
+    pub clock: Mutex<Timestamp>,
+    pub times: Times,
+    created: i64,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            accounts: vec![account("prod", PROD, &json!({})), account("dr", DR, &json!({})), account("keys", KEYS, &json!({}))],
+            objects: BTreeMap::new(),
+            memory: Memory::default(),
+            clock: Mutex::new(Timestamp::from_second(1_800_000_000).unwrap()),
+            times: Times { preflight: Duration::from_secs(3600), grace: Duration::from_secs(5), settle: Duration::from_secs(15) },
+            created: 0,
+        }
+    }
+}
+
+struct OpenGate<'a> {
+    opened: &'a Mutex<BTreeSet<ObjectKey>>,
+}
+
+impl Gate for OpenGate<'_> {
+    async fn open(&self, acting: &BTreeSet<ObjectKey>) -> bool {
+        self.opened.lock().unwrap().extend(acting.iter().cloned());
+        true
+    }
+}
+
+pub fn object_key(name: &str) -> ObjectKey {
+    ObjectKey { namespace: "finance".into(), name: name.into() }
+}
+
+impl Cluster {
+    /// Applies an object, as `kubectl apply` does.
+    pub fn apply(&mut self, name: &str, spec: &Value) {
+        let spec: BucketReplicationSpec = serde_json::from_value(spec.clone()).unwrap();
+        self.created += 1;
+        let created = self.created;
+        let entry = self.objects.entry(object_key(name)).or_insert_with_key(|key| {
+            let object = Object {
+                key: key.clone(),
+                uid: format!("uid-{created}"),
+                created: Timestamp::from_second(created).ok(),
+                spec: spec.clone(),
+                deleting: false,
+                held: false,
+                namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
+            };
+            (object, 0, BucketReplicationStatus::default())
+        });
+        if entry.1 == 0 || entry.0.spec != spec {
+            entry.0.spec = spec;
+            entry.1 += 1;
+        }
+    }
+
+    /// Deletes an object, as `kubectl delete` does.
+    pub fn delete(&mut self, name: &str) {
+        let key = object_key(name);
+        let Some(entry) = self.objects.get_mut(&key) else { return };
+        if entry.0.held {
+            entry.0.deleting = true;
+            entry.1 += 1;
+        } else {
+            self.objects.remove(&key);
+        }
+    }
+
+    /// The operator is gone and comes again: it has forgotten everything.
+    pub fn restart(&mut self) {
+        self.memory = Memory::default();
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        let mut clock = self.clock.lock().unwrap();
+        *clock = clock.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+    }
+
+    /// One visit to the bucket `source`.
+    pub async fn visit(&mut self, world: &World) -> Report {
+        let subject = Subject {
+            installation: installation(),
+            accounts: Arc::new(Accounts::new(&self.accounts)),
+            source: bucket(PROD, "source"),
+            objects: self
+                .objects
+                .values()
+                .map(|(object, generation, status)| (object.clone(), Some(*generation), status.clone()))
+                .collect(),
+        };
+        let opened = Mutex::default();
+        let now = *self.clock.lock().unwrap();
+        let report = visit(world, &OpenGate { opened: &opened }, &subject, &mut self.memory, &self.times, || now).await;
+        for key in opened.into_inner().unwrap() {
+            self.objects.get_mut(&key).unwrap().0.held = true;
+        }
+        for (key, status) in &report.statuses {
+            self.objects.get_mut(key).unwrap().2 = status.clone();
+        }
+        for key in &report.released {
+            self.objects.remove(key);
+        }
+        report
+    }
+
+    /// Visits until nothing is left to do, with time passing in between; the number of visits that it took.
+    pub async fn settle(&mut self, world: &World) -> usize {
+        for round in 1..=12 {
+            if self.objects.is_empty() {
+                return round;
+            }
+            let report = self.visit(world).await;
+            self.pass(30);
+            if report.done.is_empty() && matches!(report.ending, Ending::Done | Ending::Blocked) && report.released.is_empty() {
+                return round;
+            }
+        }
+        panic!("twelve visits did not bring it to rest");
+    }
+
+    /// Status and reason of a condition.
+    pub fn condition(&self, name: &str, kind: &str) -> (String, String) {
+        let status = &self.objects[&object_key(name)].2;
+        let found = status.conditions.iter().find(|condition| condition.type_ == kind);
+        found.map(|condition| (condition.status.clone(), condition.reason.clone())).unwrap_or_default()
+    }
+
+    pub fn message(&self, name: &str, kind: &str) -> String {
+        let status = &self.objects[&object_key(name)].2;
+        status.conditions.iter().find(|condition| condition.type_ == kind).map(|condition| condition.message.clone()).unwrap_or_default()
+    }
+}
+
+/// A spec: from `source` to `destination`, with what `extra` says.
+pub fn spec(destination: (&str, &str), replica_key: Option<&KeyArn>, extra: &Value) -> Value {
+    let mut spec =
+        json!({"source": {"account": "prod", "bucket": "source"}, "destination": {"account": destination.0, "bucket": destination.1}});
+    if let Some(replica_key) = replica_key {
+        spec["destination"]["kmsKey"] = json!(replica_key.to_string());
+        spec["source"]["kmsKeys"] = json!([key(PROD, "us-east-1", "src").to_string()]);
+    }
+    for (field, value) in extra.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    spec
+}

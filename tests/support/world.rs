@@ -1,0 +1,410 @@
+//! An AWS in memory that refuses what AWS refuses; each refusal names the page that it comes from.
+//!
+//! After each step it also holds what our own order rules promise: no rule of ours stands without the permissions that it needs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
+
+use bucket_replication_operator::{
+    cloud::Cloud,
+    replication::{
+        compose::{destination_of, ledger},
+        configuration::{Configuration, Setting},
+        names::{AccountId, InstallationId, KeyArn, KeyReference, OwnedBucket, Region, RoleName},
+        observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope},
+        plan::Step,
+        policy::{Document, Request, Statement},
+    },
+};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorldBucket {
+    pub region: Region,
+    pub versioning: bool,
+    pub policy: Option<Document>,
+    pub encryption: DefaultEncryption,
+    pub configuration: Option<Configuration>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorldKey {
+    pub state: String,
+    pub managed_by_aws: bool,
+    pub policy: Document,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorldRole {
+    pub role: Role,
+    pub policies: BTreeMap<String, Document>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    pub buckets: BTreeMap<OwnedBucket, WorldBucket>,
+    pub keys: BTreeMap<KeyArn, WorldKey>,
+    pub aliases: BTreeMap<KeyReference, KeyArn>,
+    pub roles: BTreeMap<(AccountId, RoleName), WorldRole>,
+    /// Actions that are denied, each with the account.
+    pub denied: BTreeSet<(String, AccountId)>,
+}
+
+/// What goes wrong next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// After so many writes the process is gone: nothing more is written.
+    pub crash_after: Option<usize>,
+    /// The answer to this write is lost: it took effect, and the caller sees a fault.
+    pub lose_answer_of: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+pub struct World {
+    pub state: Mutex<State>,
+    pub faults: Mutex<Faults>,
+    pub written: Mutex<Vec<Step>>,
+    pub installation: Option<InstallationId>,
+}
+
+fn refuse<T>(kind: FailureKind, message: impl Into<String>) -> Result<T, Failure> {
+    Err(Failure { kind, action: "test".into(), message: message.into() })
+}
+
+impl World {
+    pub fn new(installation: InstallationId) -> Self {
+        Self { installation: Some(installation), ..Self::default() }
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faults.lock().unwrap() = faults;
+        self.written.lock().unwrap().clear();
+    }
+
+    pub fn writes(&self) -> usize {
+        self.written.lock().unwrap().iter().filter(|step| **step != Step::Settle).count()
+    }
+
+    pub fn edit<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
+        edit(&mut self.state.lock().unwrap())
+    }
+
+    pub fn snapshot(&self) -> State {
+        self.state.lock().unwrap().clone()
+    }
+}
+
+impl State {
+    fn denied(&self, action: &str, account: &AccountId) -> Option<Failure> {
+        let denied = self.denied.contains(&(action.to_owned(), account.clone()));
+        denied.then(|| Failure { kind: FailureKind::Denied, action: action.into(), message: format!("may not call {action}") })
+    }
+
+    fn bucket(&self, bucket: &OwnedBucket) -> Result<&WorldBucket, Failure> {
+        match self.buckets.get(bucket) {
+            Some(found) => Ok(found),
+            None => refuse(FailureKind::NotFound, format!("NoSuchBucket {bucket}")),
+        }
+    }
+
+    /// A policy may name only roles that exist ("AWS JSON policy elements: Principal" in the IAM User Guide).
+    fn check_principals(&self, document: &Document) -> Result<(), Failure> {
+        for statement in document.statements() {
+            let Some(named) = statement.json().get("Principal").and_then(|p| p.get("AWS")) else { continue };
+            let names: Vec<String> = match named {
+                serde_json::Value::String(one) => vec![one.clone()],
+                many => many.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(ToOwned::to_owned)).collect(),
+            };
+            for name in names.iter().filter(|name| name.contains(":role/")) {
+                if !self.roles.values().any(|role| role.role.arn == *name) {
+                    return refuse(FailureKind::PrincipalNotVisible, format!("MalformedPolicy: invalid principal {name}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put_replication(&mut self, bucket: &OwnedBucket, configuration: &Configuration) -> Result<(), Failure> {
+        let invalid = |message: String| refuse(FailureKind::Invalid, message);
+        // "Requirements and considerations for replication" in the S3 User Guide.
+        if !self.bucket(bucket)?.versioning {
+            return invalid("Versioning must be 'Enabled' on the bucket".into());
+        }
+        // "PutBucketReplication" in the S3 API Reference: 1 to 1,000 rules.
+        if configuration.rules.is_empty() || configuration.rules.len() > 1000 {
+            return invalid("MalformedXML: number of rules".into());
+        }
+        let (mut ids, mut priorities) = (BTreeSet::new(), BTreeSet::new());
+        for rule in &configuration.rules {
+            let (Some(id), Some(priority), Some(filter)) = (&rule.id, rule.priority, &rule.filter) else {
+                return invalid("V2 rules need ID, Priority and Filter".into());
+            };
+            if !ids.insert(id.clone()) || id.len() > 255 || !id.is_ascii() {
+                return invalid(format!("rule ID {id}"));
+            }
+            if !priorities.insert(priority) || priority < 0 {
+                return invalid(format!("Found duplicate priority {priority}"));
+            }
+            if rule.delete_marker_replication.is_none() {
+                return invalid("DeleteMarkerReplication must be specified".into());
+            }
+            if !filter.tags().is_empty() && rule.delete_marker_replication == Some(Setting::new(true)) {
+                return invalid("Delete marker replication is not supported if any Tag filter is specified".into());
+            }
+            let encrypted = rule.destination.encryption_configuration.is_some();
+            let selected = rule.source_selection_criteria.as_ref().is_some_and(|criteria| criteria.sse_kms_encrypted_objects.is_some());
+            if encrypted != selected {
+                return invalid("SseKmsEncryptedObjects and EncryptionConfiguration go together".into());
+            }
+            let translated = rule.destination.access_control_translation.is_some();
+            if translated && rule.destination.account.is_none() {
+                return invalid("Account must be specified when AccessControlTranslation has a value".into());
+            }
+            match (&rule.destination.replication_time, &rule.destination.metrics) {
+                (Some(time), Some(metrics)) if time.status == metrics.status && metrics.event_threshold.is_some() => {}
+                (None, Some(metrics)) if metrics.event_threshold.is_none() => {}
+                (None, None) => {}
+                _ => return invalid("ReplicationTime and Metrics do not fit together".into()),
+            }
+            let Some(destination) = destination_of(rule, bucket) else { return invalid("Invalid bucket ARN".into()) };
+            if destination.name == bucket.name {
+                return invalid("Destination bucket cannot be the same as the source bucket.".into());
+            }
+            match self.buckets.get(&destination) {
+                None => return invalid("Destination bucket must exist.".into()),
+                Some(found) if !found.versioning => return invalid("Destination bucket must have versioning enabled.".into()),
+                Some(_) => {}
+            }
+        }
+        // "Grant a user permissions to pass a role to an AWS service": only a role of the same account.
+        if !configuration.role.contains(bucket.account.as_str()) {
+            return refuse(FailureKind::Denied, "the role is of another account");
+        }
+        if let Some(found) = self.buckets.get_mut(bucket) {
+            found.configuration = Some(configuration.clone());
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::EnableVersioning { bucket, .. } => {
+                self.bucket(bucket)?;
+                self.buckets.get_mut(bucket).unwrap().versioning = true;
+            }
+            Step::CreateRole(role) => {
+                let key = (role.account.clone(), role.name.clone());
+                if self.roles.contains_key(&key) {
+                    return refuse(FailureKind::Conflict, "EntityAlreadyExists");
+                }
+                let made =
+                    Role { arn: role.arn.clone(), trust: role.trust.clone(), tags: role.tags.clone(), boundary: role.boundary.clone() };
+                self.roles.insert(key, WorldRole { role: made, policies: BTreeMap::new() });
+            }
+            Step::UpdateTrustPolicy(role) => self.role(&role.account, &role.name)?.role.trust = role.trust.clone(),
+            Step::TagRole(role) => self.role(&role.account, &role.name)?.role.tags.extend(role.tags.clone()),
+            Step::PutRolePermissionsBoundary { role, boundary } => {
+                self.role(&role.account, &role.name)?.role.boundary = Some(boundary.clone());
+            }
+            Step::PutRolePolicy { account, role, document } => {
+                // "IAM and AWS STS quotas" in the IAM User Guide.
+                if document.compact().len() > 10_240 {
+                    return refuse(FailureKind::Invalid, "LimitExceeded");
+                }
+                self.role(account, role)?.policies.insert(role.to_string(), document.clone());
+            }
+            Step::PutBucketPolicy { bucket, document, .. } => {
+                self.bucket(bucket)?;
+                self.check_principals(document)?;
+                // "Amazon S3 endpoints and quotas" in the AWS General Reference.
+                if document.compact().len() > 20 * 1024 || document.is_empty() {
+                    return refuse(FailureKind::Invalid, "PolicyTooLarge or MalformedPolicy");
+                }
+                self.buckets.get_mut(bucket).unwrap().policy = Some(document.clone());
+            }
+            Step::DeleteBucketPolicy { bucket, .. } => {
+                self.bucket(bucket)?;
+                self.buckets.get_mut(bucket).unwrap().policy = None;
+            }
+            Step::PutKeyPolicy { key, document } => {
+                self.check_principals(document)?;
+                // "PutKeyPolicy" in the KMS API Reference: the caller must still be able to manage the key.
+                let root = format!("arn:aws:iam::{}:root", key.account);
+                let caller =
+                    Request { principals: vec![root], actions: &["kms:PutKeyPolicy"], resource: key.to_string(), context: BTreeMap::new() };
+                if !document.allows(&caller, |_| false) {
+                    return refuse(FailureKind::Invalid, "MalformedPolicyDocumentException: lock-out");
+                }
+                match self.keys.get_mut(key) {
+                    Some(found) => found.policy = document.clone(),
+                    None => return refuse(FailureKind::NotFound, "NotFoundException"),
+                }
+            }
+            Step::Settle => {}
+            Step::PutReplication { bucket, configuration, .. } => self.put_replication(bucket, configuration)?,
+            Step::DeleteReplication { bucket, .. } => {
+                self.bucket(bucket)?;
+                self.buckets.get_mut(bucket).unwrap().configuration = None;
+            }
+            Step::DeleteRolePolicy { account, role } => {
+                if self.role(account, role)?.policies.remove(role.as_str()).is_none() {
+                    return refuse(FailureKind::NotFound, "NoSuchEntity");
+                }
+            }
+            Step::DeleteRole { account, role } => {
+                // "DeleteRole" in the IAM API Reference.
+                if !self.role(account, role)?.policies.is_empty() {
+                    return refuse(FailureKind::Conflict, "DeleteConflict: policies have to be removed first");
+                }
+                self.roles.remove(&(account.clone(), role.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn role(&mut self, account: &AccountId, role: &RoleName) -> Result<&mut WorldRole, Failure> {
+        match self.roles.get_mut(&(account.clone(), role.clone())) {
+            Some(found) => Ok(found),
+            None => refuse(FailureKind::NotFound, "NoSuchEntity"),
+        }
+    }
+
+    /// Objects that fail are never retried by S3, so that every rule of ours that acts has to be covered by its permissions at all times.
+    pub fn uncovered(&self, installation: &InstallationId) -> Vec<String> {
+        let mut missing = vec![];
+        for (source, bucket) in &self.buckets {
+            let Some(configuration) = &bucket.configuration else { continue };
+            for rule in configuration.rules.iter().filter(|rule| rule.mark(installation).is_some()) {
+                let id = rule.id.clone().unwrap_or_default();
+                let Some(role) = self.roles.values().find(|role| role.role.arn == configuration.role) else {
+                    missing.push(format!("{id}: no role"));
+                    continue;
+                };
+                let destination = destination_of(rule, source).unwrap();
+                let prefix = rule.selected_prefix();
+                let statements: Vec<_> = role.policies.values().flat_map(Document::statements).collect();
+                let covers = |statements: &[Statement], action: &str, resource: &str| {
+                    let covered = |statement: &Statement| {
+                        let matches =
+                            |pattern: &str| pattern.strip_suffix('*').map_or(pattern == resource, |start| resource.starts_with(start));
+                        statement.strings("Action").contains(&action) && statement.strings("Resource").into_iter().any(matches)
+                    };
+                    statements.iter().any(covered)
+                };
+                let replica = format!("{}/{prefix}", destination.arn());
+                if !covers(&statements, "s3:GetObjectVersionForReplication", &format!("{}/{prefix}", source.arn())) {
+                    missing.push(format!("{id}: may not read"));
+                }
+                if !covers(&statements, "s3:ReplicateObject", &replica) {
+                    missing.push(format!("{id}: may not write"));
+                }
+                let policy = self.buckets.get(&destination).and_then(|found| found.policy.clone()).unwrap_or_default();
+                if destination.account != source.account && !covers(&policy.statements(), "s3:ReplicateObject", &replica) {
+                    missing.push(format!("{id}: the destination does not let it write"));
+                }
+                let key =
+                    rule.destination.encryption_configuration.as_ref().and_then(|encryption| encryption.replica_kms_key_id.as_deref());
+                if let Some(key) = key {
+                    if !covers(&statements, "kms:Encrypt", key) {
+                        missing.push(format!("{id}: may not encrypt"));
+                    }
+                    let arn: KeyArn = key.parse().unwrap();
+                    let request = Request {
+                        principals: vec![configuration.role.clone(), format!("arn:aws:iam::{}:root", source.account)],
+                        actions: &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"],
+                        resource: key.to_owned(),
+                        context: [("kms:viaservice", format!("s3.{}.amazonaws.com", arn.region))].into(),
+                    };
+                    if !self.keys.get(&arn).is_some_and(|found| found.policy.allows(&request, |_| false)) {
+                        missing.push(format!("{id}: the key does not let it encrypt"));
+                    }
+                }
+            }
+        }
+        missing
+    }
+}
+
+impl Cloud for World {
+    async fn observe(&self, scope: &Scope) -> Observed {
+        let state = self.state.lock().unwrap();
+        let bucket = |bucket: &OwnedBucket| {
+            if let Some(failure) = state.denied("s3:GetBucketPolicy", &bucket.account).filter(|_| bucket.account != scope.source.account) {
+                let region = state.buckets.get(bucket).map_or(Facet::Absent, |found| Facet::Present(found.region.clone()));
+                return Bucket { region, versioning: Facet::Present(true), policy: Facet::Failed(failure) };
+            }
+            let Some(found) = state.buckets.get(bucket) else { return Bucket { region: Facet::Absent, ..Bucket::default() } };
+            let policy = if bucket.account == scope.source.account {
+                Facet::Unread
+            } else {
+                found.policy.clone().map_or(Facet::Absent, Facet::Present)
+            };
+            Bucket { region: Facet::Present(found.region.clone()), versioning: Facet::Present(found.versioning), policy }
+        };
+        let source = state.buckets.get(&scope.source);
+        let configuration = source.map_or(Facet::Unread, |found| found.configuration.clone().map_or(Facet::Absent, Facet::Present));
+        let role = state.roles.get(&(scope.source.account.clone(), scope.role.clone()));
+        let role_policy = role.and_then(|role| role.policies.get(scope.role.as_str())).cloned().map_or(Facet::Absent, Facet::Present);
+        let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), role_policy.present());
+        let mut observed = Observed { configuration, role_policy, ..Observed::default() };
+        observed.role = role.map_or(Facet::Absent, |role| Facet::Present(role.role.clone()));
+        for name in scope.destinations.iter().chain(&ledger_buckets).chain([&scope.source]) {
+            observed.buckets.insert(name.clone(), bucket(name));
+        }
+        if scope.default_encryption {
+            observed.default_encryption = source.map_or(Facet::Unread, |found| Facet::Present(found.encryption.clone()));
+        }
+        let default = match &observed.default_encryption {
+            Facet::Present(DefaultEncryption::Kms(reference)) => {
+                Some(KeyQuery { reference: reference.clone(), beside: scope.source.clone() })
+            }
+            _ => None,
+        };
+        for query in scope.keys.iter().cloned().chain(default) {
+            let Some(region) = observed.region(&query.beside) else { continue };
+            let reference = query.reference.clone().beside(query.beside.partition, &query.beside.account, region);
+            let arn = match &reference {
+                KeyReference::Key(arn) => Some(arn),
+                alias => state.aliases.get(alias),
+            };
+            let described = arn.and_then(|arn| Some((arn, state.keys.get(arn)?))).map_or(Facet::Absent, |(arn, key)| {
+                Facet::Present(KeyDescription {
+                    arn: arn.clone(),
+                    state: key.state.clone(),
+                    symmetric: true,
+                    managed_by_aws: key.managed_by_aws,
+                })
+            });
+            observed.keys.insert(query, described);
+        }
+        let named: Vec<_> = observed.keys.values().filter_map(Facet::present).map(|key| key.arn.clone()).collect();
+        for arn in named.into_iter().chain(ledger_keys) {
+            let policy = match state.denied("kms:GetKeyPolicy", &arn.account) {
+                Some(failure) => Facet::Failed(failure),
+                None => state.keys.get(&arn).map_or(Facet::Absent, |key| Facet::Present(key.policy.clone())),
+            };
+            observed.key_policies.insert(arn, policy);
+        }
+        observed
+    }
+
+    async fn apply(&self, step: &Step) -> Result<(), Failure> {
+        let faults = *self.faults.lock().unwrap();
+        let mut written = self.written.lock().unwrap();
+        if faults.crash_after.is_some_and(|most| written.len() >= most) {
+            return refuse(FailureKind::Transient, "the process is gone");
+        }
+        let mut state = self.state.lock().unwrap();
+        state.write(step)?;
+        written.push(step.clone());
+        if let Some(installation) = &self.installation {
+            let uncovered = state.uncovered(installation);
+            assert!(uncovered.is_empty(), "after \"{step}\": {uncovered:?}");
+        }
+        if faults.lose_answer_of == Some(written.len()) {
+            return refuse(FailureKind::Transient, "the answer was lost");
+        }
+        Ok(())
+    }
+}
