@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = ("!has(self.assumeRole) || self.assumeRole.roleArn.contains(':' + self.accountId + ':')", "assumeRole.roleArn is in another account than accountId"))]
 pub struct AwsAccountSpec {
     /// The 12 digits of the account, in quotes. It can't be changed. Example: "111111111111"
-    #[schemars(regex(pattern = r"^[0-9]{12}$"))]
+    #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     #[x_kube(validation = ("self == oldSelf", "accountId can't be changed: create another AwsAccount"))]
     pub account_id: String,
     /// The partition of the account. It can't be changed.
@@ -61,7 +61,7 @@ pub struct AwsAccountSpec {
 #[serde(rename_all = "camelCase")]
 pub struct AssumeRole {
     /// ARN of the role. Example: arn:aws:iam::111111111111:role/bucket-replication-operator
-    #[schemars(regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$"))]
+    #[schemars(length(max = 640), regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$"))]
     pub role_arn: String,
     /// Sent as sts:ExternalId with every AssumeRole, 2 to 1224 characters; the role's trust policy requires it. It is no secret.
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]

@@ -100,6 +100,9 @@ impl Facets<'_> {
     }
 
     async fn versioning(&self, bucket: &OwnedBucket, region: &Region) -> Facet<bool> {
+        if self.scope.removing {
+            return Facet::Unread;
+        }
         let session = match self.cloud.session(&bucket.account).await {
             Ok(session) => session,
             Err(failure) => return Facet::Failed(failure),

@@ -118,13 +118,13 @@ impl Kubernetes {
         api.patch_status(&account.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
     }
 
-    /// Records an Event on an object. Events are for people and may be lost.
-    pub async fn record(&self, object: &BucketReplication, warning: bool, reason: &str, note: &str) {
+    /// Records an Event on an object; Events of one reason and action become a series. They are for people and may be lost.
+    pub async fn record(&self, object: &BucketReplication, warning: bool, reason: &str, action: &str, note: &str) {
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
             note: Some(note.chars().take(1000).collect()),
-            action: "Reconcile".into(),
+            action: action.to_owned(),
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {

@@ -35,6 +35,9 @@ use crate::{
     },
 };
 
+/// The action of Events that are about the whole object; those about one change in AWS name the step.
+const RECONCILE: &str = "Reconcile";
+
 /// What is visited.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
@@ -174,9 +177,8 @@ impl Context {
         for object in objects {
             let key = key_of(object);
             for (_, correction) in report.corrections.iter().filter(|(concerned, _)| *concerned == key) {
-                self.kubernetes
-                    .record(object, true, "DriftCorrected", &format!("somebody else changed what this object made: {correction}"))
-                    .await;
+                let note = format!("somebody else changed what this object made: {correction}");
+                self.kubernetes.record(object, true, "DriftCorrected", correction.into(), &note).await;
             }
             if report.released.contains(&key) {
                 all &= done(self.kubernetes.release(object).await, &key);
@@ -203,7 +205,7 @@ impl Context {
         if let (true, Some((holds, reason, message))) = (written, find(status)) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
-                self.kubernetes.record(object, holds == "False", &reason, &message).await;
+                self.kubernetes.record(object, holds == "False", &reason, RECONCILE, &message).await;
             }
         }
         written
@@ -216,7 +218,7 @@ impl Context {
         let gone = problems.iter().any(|problem| problem.reason == Reason::AccountNotFound);
         if object.metadata.deletion_timestamp.is_some() && gone {
             let note = "the source AwsAccount is gone: what this object made in AWS is left as it stands";
-            self.kubernetes.record(object, true, Reason::AccountNotFound.as_str(), note).await;
+            self.kubernetes.record(object, true, Reason::AccountNotFound.as_str(), RECONCILE, note).await;
             done(self.kubernetes.release(object).await, &key_of(object));
             return;
         }

@@ -62,7 +62,8 @@ pub struct Times {
 pub struct Memory {
     /// Visits in a row that have to be tried again.
     pub attempts: u32,
-    facts: Option<(Facts, String, Timestamp)>,
+    looked_at: String,
+    facts: Option<(Facts, Timestamp)>,
     permissions: Option<(String, Timestamp)>,
     suspicion: Option<(Vec<String>, Timestamp)>,
 }
@@ -75,7 +76,7 @@ pub struct Report {
     /// Deleted objects whose part in AWS is gone.
     pub released: BTreeSet<ObjectKey>,
     /// What was done to put right what somebody else had changed, for each object.
-    pub corrections: Vec<(ObjectKey, String)>,
+    pub corrections: Vec<(ObjectKey, Step)>,
     /// The steps that were done.
     pub done: Vec<Step>,
     /// When to come back.
@@ -109,7 +110,9 @@ pub async fn visit<C: Cloud, G: Gate>(
             objects: &objects,
             failed: &failed,
         };
-        let known = memory.known(&looked_at, times.preflight, clock()).filter(|_| ready.len() == objects.len() && failed.is_empty());
+        let removing = objects.iter().all(|object| object.deleting);
+        let looked_at_all = memory.looked_at == looked_at && ready.len() == objects.len() && failed.is_empty();
+        let known = memory.known(times.preflight, clock()).filter(|_| removing || looked_at_all);
         let observed = cloud.observe(&decision::scope(&view, known)).await;
         let now = clock();
         let decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
@@ -184,9 +187,9 @@ fn hold_back(outcome: &Outcome, source: &OwnedBucket) -> Option<Problem> {
 }
 
 impl Memory {
-    fn known(&self, looked_at: &str, preflight: Duration, now: Timestamp) -> Option<Facts> {
-        let (facts, at_objects, since) = self.facts.as_ref()?;
-        (at_objects == looked_at && age(*since, now) < preflight).then(|| facts.clone())
+    fn known(&self, preflight: Duration, now: Timestamp) -> Option<Facts> {
+        let (facts, since) = self.facts.as_ref()?;
+        (age(*since, now) < preflight).then(|| facts.clone())
     }
 
     fn settled(&self, permissions: &str, settle: Duration, now: Timestamp) -> bool {
@@ -216,11 +219,11 @@ impl Memory {
     }
 
     fn note(&mut self, decision: &Decision, observed: &Observed, outcome: &Outcome, looked_at: &str, now: Timestamp) {
-        let taken =
-            self.facts.as_ref().filter(|(_, at_objects, _)| at_objects == looked_at).map(|(facts, _, since)| (facts.clone(), *since));
         let facts = observed.facts();
-        let since = taken.filter(|(known, _)| *known == facts).map_or(now, |(_, since)| since);
-        self.facts = Some((facts, looked_at.to_owned(), since));
+        let since =
+            self.facts.as_ref().filter(|(known, _)| self.looked_at == looked_at && *known == facts).map_or(now, |(_, since)| *since);
+        self.facts = Some((facts, since));
+        looked_at.clone_into(&mut self.looked_at);
         let changed = outcome.undone.iter().any(|planned| !matches!(planned.step, Step::PutReplication { .. } | Step::Settle));
         if changed {
             self.permissions = None;
@@ -252,7 +255,7 @@ impl Subject {
             .done
             .iter()
             .filter(|_| outcome.drift)
-            .flat_map(|planned| planned.concerns.iter().map(|key| (key.clone(), planned.step.to_string())))
+            .flat_map(|planned| planned.concerns.iter().map(|key| (key.clone(), planned.step.clone())))
             .collect();
         Report { released, corrections, done, ending: ending(&statuses, decision, observed, outcome), statuses }
     }

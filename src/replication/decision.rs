@@ -108,6 +108,7 @@ pub fn scope(visit: &Visit<'_>, known: Option<Facts>) -> Scope {
         destinations: BTreeSet::new(),
         keys: BTreeSet::new(),
         default_encryption: false,
+        removing: visit.objects.iter().all(|object| object.deleting),
         known,
     };
     for object in visit.objects {

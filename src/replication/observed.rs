@@ -100,6 +100,8 @@ pub struct Scope {
     pub keys: BTreeSet<KeyQuery>,
     /// Whether the source bucket's default encryption matters.
     pub default_encryption: bool,
+    /// Whether all objects are leaving, so that only what may have to be removed is read.
+    pub removing: bool,
     /// Facts that need no new look; `None` looks at everything.
     pub known: Option<Facts>,
 }

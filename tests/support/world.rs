@@ -340,7 +340,8 @@ impl Cloud for World {
             } else {
                 found.policy.clone().map_or(Facet::Absent, Facet::Present)
             };
-            Bucket { region: Facet::Present(found.region.clone()), versioning: Facet::Present(found.versioning), policy }
+            let versioning = if scope.removing { Facet::Unread } else { Facet::Present(found.versioning) };
+            Bucket { region: Facet::Present(found.region.clone()), versioning, policy }
         };
         let source = state.buckets.get(&scope.source);
         let configuration = source.map_or(Facet::Unread, |found| found.configuration.clone().map_or(Facet::Absent, Facet::Present));

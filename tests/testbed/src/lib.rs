@@ -1,1 +1,9 @@
-//! placeholder
+//! The ground that tests and demo stand on: etcd, a real Kubernetes API server with its controller manager, and an emulator of AWS, all on
+//! loopback, with a proxy between operator and emulator that logs every call.
+
+pub mod cloud;
+pub mod demo;
+pub mod environment;
+pub mod process;
+pub mod proxy;
+pub mod stage;

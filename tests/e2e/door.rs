@@ -1,0 +1,151 @@
+//! Bad input: refused by the API server where it can see it, else by the controller, which then writes nothing.
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use testbed::stage::{SOURCE_REGION, Stage};
+
+use crate::Ground;
+
+#[path = "../bad_input/mod.rs"]
+mod bad_input;
+
+pub async fn the_api_server_refuses_what_it_can_see(ground: &Ground) -> anyhow::Result<()> {
+    let stage = ground.stage("refused").await?;
+    for (name, pointer, value, expected) in bad_input::replications() {
+        let mut object = stage.replication();
+        bad_input::put(&mut object, pointer, value);
+        let refused = stage.apply(&object).await.err().with_context(|| format!("{name}: was taken"))?.to_string();
+        ensure!(refused.contains(expected), "{name}: {refused}");
+    }
+    for (name, pointer, value, expected) in bad_input::accounts() {
+        let mut object = stage.source_account();
+        object["metadata"]["name"] = "refused-other".into();
+        bad_input::put(&mut object, pointer, value);
+        let refused = stage.apply(&object).await.err().with_context(|| format!("{name}: was taken"))?.to_string();
+        ensure!(refused.contains(expected), "{name}: {refused}");
+    }
+    stage.apply(&stage.replication()).await?;
+    for (pointer, value) in [("/spec/source/bucket", "another-bucket"), ("/spec/source/account", "another-account")] {
+        let mut changed = stage.replication();
+        bad_input::put(&mut changed, pointer, json!(value));
+        let refused = stage.apply(&changed).await.err().with_context(|| format!("{pointer}: was taken"))?.to_string();
+        ensure!(refused.contains("can't be changed: create another object"), "{refused}");
+    }
+    ensure!(stage.get("tax").await?["status"]["conditions"][6]["reason"] == "Pending", "an object that nobody saw is not ready");
+    Ok(())
+}
+
+/// Applies an object that the API server takes, and expects this condition of it, with no write to AWS.
+async fn refuses(stage: &Stage<'_>, name: &str, change: impl Fn(&mut Value), kind: &str, reason: &str, told: &str) -> anyhow::Result<()> {
+    let mut object = stage.replication();
+    object["metadata"]["name"] = name.into();
+    change(&mut object);
+    stage.apply(&object).await.with_context(|| format!("{name}: the API server refused it"))?;
+    let message = stage.wait_for(name, kind, "False", reason).await?;
+    stage.wait_for(name, "Ready", "False", reason).await?;
+    ensure!(message.contains(told), "{name}: {message}");
+    stage.delete(name).await
+}
+
+pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("controller").await?;
+    let region_key = stage.destination.make_key("eu-west-1").await?;
+    stage.source.make_bucket(SOURCE_REGION, "controller-kms-default").await?;
+    set_default_key(&stage, "controller-kms-default").await?;
+    stage.destination.make_bucket("us-west-2", "controller-unversioned").await?;
+    stage.destination.set_versioning("us-west-2", "controller-unversioned", false).await?;
+    stage.destination.make_bucket("us-west-2", "elsewhere-dest").await?;
+    stage.start().await?;
+    let set = |pointer: &'static str, value: Value| move |object: &mut Value| bad_input::put(object, pointer, value.clone());
+    let key = |id: &str| json!(format!("arn:aws:kms:us-west-2:{id}:key/11111111-1111-1111-1111-111111111111"));
+    let unknown = key("444444444444");
+    let absent = key(&stage.destination.id);
+    refuses(
+        &stage,
+        "no-account",
+        set("/spec/destination/account", json!("nobody")),
+        "Accepted",
+        "AccountNotFound",
+        "AwsAccount nobody does not exist",
+    )
+    .await?;
+    refuses(
+        &stage,
+        "no-source",
+        set("/spec/source/account", json!("nobody")),
+        "Accepted",
+        "AccountNotFound",
+        "AwsAccount nobody does not exist",
+    )
+    .await?;
+    refuses(
+        &stage,
+        "no-grant",
+        set("/spec/destination/bucket", json!("elsewhere-dest")),
+        "Accepted",
+        "NotGranted",
+        "ask #platform-storage",
+    )
+    .await?;
+    refuses(&stage, "prefix", set("/spec/rules/0/prefix", json!("Other")), "Accepted", "NotGranted", "prefix \"Other\"").await?;
+    refuses(&stage, "suffix", set("/spec/destination/bucket", json!("controller-x-s3alias")), "Accepted", "InvalidSpec", "access point")
+        .await?;
+    refuses(
+        &stage,
+        "key-region",
+        set("/spec/destination/kmsKey", json!(region_key)),
+        "KeysReady",
+        "KeyInOtherRegion",
+        "name a key of us-west-2",
+    )
+    .await?;
+    refuses(&stage, "key-unknown", set("/spec/destination/kmsKey", unknown), "KeysReady", "KeyAccountUnknown", "444444444444").await?;
+    refuses(&stage, "key-absent", set("/spec/destination/kmsKey", absent), "KeysReady", "KeyNotFound", "does not exist").await?;
+    refuses(
+        &stage,
+        "no-bucket",
+        set("/spec/destination/bucket", json!("controller-missing")),
+        "DestinationReady",
+        "BucketNotFound",
+        "create it",
+    )
+    .await?;
+    refuses(
+        &stage,
+        "unversioned",
+        set("/spec/destination/bucket", json!("controller-unversioned")),
+        "DestinationReady",
+        "VersioningNotEnabled",
+        "put-bucket-versioning",
+    )
+    .await?;
+    let without_keys = |object: &mut Value| {
+        object["spec"]["source"] = json!({"account": "controller-prod", "bucket": "controller-kms-default"});
+        object["spec"]["destination"] = json!({"account": "controller-dr", "bucket": "controller-dest-bucket"});
+    };
+    refuses(&stage, "no-key", without_keys, "KeysReady", "ReplicaKeyMissing", "or spec.source.sseKmsObjects to Skip").await?;
+    let writes: Vec<_> = stage.proxy.calls().into_iter().filter(testbed::proxy::Call::writes).collect();
+    ensure!(writes.is_empty(), "{writes:?}");
+    Ok(())
+}
+
+async fn set_default_key(stage: &Stage<'_>, bucket: &str) -> anyhow::Result<()> {
+    use aws_sdk_s3::types::{
+        ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    };
+    let default = ServerSideEncryptionByDefault::builder()
+        .sse_algorithm(ServerSideEncryption::AwsKms)
+        .kms_master_key_id(&stage.source_key)
+        .build()?;
+    let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
+    let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build()?;
+    stage
+        .source
+        .s3(SOURCE_REGION)
+        .put_bucket_encryption()
+        .bucket(bucket)
+        .server_side_encryption_configuration(configuration)
+        .send()
+        .await?;
+    Ok(())
+}

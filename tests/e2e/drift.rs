@@ -1,0 +1,64 @@
+//! Somebody else changes what an object made.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use testbed::stage::{DESTINATION_REGION, SOURCE_REGION, Stage, until};
+
+use crate::Ground;
+
+const PERIOD: Duration = Duration::from_secs(12);
+
+async fn corrections(stage: &Stage<'_>) -> anyhow::Result<usize> {
+    Ok(stage.events().await?.iter().filter(|(reason, _)| reason == "DriftCorrected").count())
+}
+
+pub async fn what_somebody_removes_is_put_back_with_one_event_each(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("drift").await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let role = stage.source.replication_roles().await?.pop().context("no role")?;
+
+    stage.source.s3(SOURCE_REGION).delete_bucket_replication().bucket(&stage.source_bucket).send().await?;
+    let back = until(PERIOD, async || stage.source.replication(SOURCE_REGION, &stage.source_bucket).await).await?;
+    ensure!(back.is_some_and(|configuration| configuration.rules().len() == 1), "the rule is not put back");
+
+    stage.source.iam().delete_role_policy().role_name(&role).policy_name(&role).send().await?;
+    let policy = async || Ok(stage.source.iam().get_role_policy().role_name(&role).policy_name(&role).send().await.ok());
+    until(PERIOD, policy).await?.context("the role's policy is not put back")?;
+
+    stage.destination.s3(DESTINATION_REGION).delete_bucket_policy().bucket(&stage.destination_bucket).send().await?;
+    let policy = async || stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await;
+    until(PERIOD, policy).await?.context("the bucket policy's statement is not put back")?;
+
+    until(PERIOD, async || Ok((corrections(&stage).await? >= 3).then_some(()))).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let events = stage.events().await?;
+    ensure!(corrections(&stage).await? == 3, "{events:#?}");
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    ensure!(!stage.get("tax").await?["status"]["drift"]["correction"].is_null());
+    Ok(())
+}
+
+pub async fn drift_checks_read_only(ground: &Ground) -> anyhow::Result<()> {
+    let flags = [("DRIFT_PERIOD", "3s"), ("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "0s")];
+    let mut stage = ground.stage_with("steady", &flags).await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let created = stage.proxy.take().into_iter().filter(|call| call.service != "sts").count();
+    let version = stage.get("tax").await?["metadata"]["resourceVersion"].clone();
+    tokio::time::sleep(Duration::from_millis(9_500)).await;
+    let calls = stage.proxy.take();
+    ensure!(calls.iter().all(|call| !call.writes()), "{calls:?}");
+    let checks = calls.iter().filter(|call| call.action == "s3:GetReplicationConfiguration").count();
+    ensure!((2..=4).contains(&checks), "{checks} checks in three periods");
+    ensure!(calls.len() == 8 * checks, "a drift check takes 8 calls, not {} for {checks}", calls.len());
+    ensure!(created == 16, "creating takes 16 calls, not {created}");
+    ensure!(stage.get("tax").await?["metadata"]["resourceVersion"] == version, "a drift check changed the object");
+    stage.delete("tax").await?;
+    let deleted = stage.proxy.take();
+    ensure!(deleted.len() == 11, "deleting takes 11 calls, not {}: {deleted:?}", deleted.len());
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! An object comes, changes and goes.
+
+use std::{collections::BTreeSet, process::Command, time::Duration};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use testbed::{
+    process::{output, program, repository},
+    stage::{DESTINATION_REGION, SOURCE_REGION, Stage, until},
+};
+
+use crate::Ground;
+
+async fn aws(stage: &Stage<'_>, account: &str, arguments: &[&str]) -> anyhow::Result<Value> {
+    let mut command = Command::new(program("aws")?);
+    command.args(["--output", "json", "--endpoint-url", &format!("http://{}", stage.environment.emulator)]).args(arguments);
+    command.env("AWS_ACCESS_KEY_ID", account).env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_DEFAULT_REGION", SOURCE_REGION);
+    Ok(serde_json::from_str(&output(&mut command).await?)?)
+}
+
+pub async fn the_walkthrough_across_two_accounts(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("walkthrough").await?;
+    let key_policy_before = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let object = stage.get("tax").await?;
+    ensure!(object["status"]["rules"][0]["name"] == "tax", "{:#}", object["status"]);
+    ensure!(object["status"]["destination"]["region"] == DESTINATION_REGION, "{:#}", object["status"]);
+    let types: Vec<_> = object["status"]["conditions"].as_array().into_iter().flatten().map(|c| c["type"].clone()).collect();
+    ensure!(
+        types
+            == ["Accepted", "SourceReady", "DestinationReady", "KeysReady", "RoleReady", "ReplicationConfigured", "Ready"].map(Value::from),
+        "{types:?}"
+    );
+
+    let policy = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
+    let statements = |policy: &Value| policy["Statement"].as_array().cloned().unwrap_or_default();
+    ensure!(statements(&policy)[..2] == statements(&key_policy_before)[..], "foreign statements changed: {policy:#}");
+    ensure!(statements(&policy).len() == 3, "{policy:#}");
+    let source_key = stage.source.key_policy(SOURCE_REGION, &stage.source_key).await?;
+    ensure!(statements(&source_key).len() == 2, "the source key's policy lets the role's account in, and needs nothing: {source_key:#}");
+
+    let inside = stage.source.upload(SOURCE_REGION, &stage.source_bucket, "Tax/2024.txt", &stage.source_key).await?;
+    let outside = stage.source.upload(SOURCE_REGION, &stage.source_bucket, "Other/2024.txt", &stage.source_key).await?;
+    ensure!((inside.as_deref(), outside) == (Some("COMPLETED"), None), "{inside:?}");
+    ensure!(stage.destination.has(DESTINATION_REGION, &stage.destination_bucket, "Tax/2024.txt").await?);
+    ensure!(!stage.destination.has(DESTINATION_REGION, &stage.destination_bucket, "Other/2024.txt").await?);
+
+    stage.delete("tax").await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)?;
+    ensure!(stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await? == key_policy_before);
+    ensure!(stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?.is_none());
+    Ok(())
+}
+
+pub async fn within_one_account_without_kms(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("oneaccount").await?;
+    stage.source.make_bucket(SOURCE_REGION, "oneaccount-backup").await?;
+    stage.start().await?;
+    let mut object = stage.replication();
+    object["spec"]["source"] = json!({"account": stage.source_account_name(), "bucket": stage.source_bucket});
+    object["spec"]["destination"] =
+        json!({"account": stage.source_account_name(), "bucket": "oneaccount-backup", "storageClass": "STANDARD_IA"});
+    stage.apply(&object).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    stage.wait_for("tax", "KeysReady", "True", "NoKeysNeeded").await?;
+    let configuration = stage.source.replication(SOURCE_REGION, &stage.source_bucket).await?.context("no configuration")?;
+    let rule = configuration.rules().first().context("no rule")?;
+    ensure!(rule.source_selection_criteria().is_none(), "{rule:?}");
+    ensure!(
+        stage.source.bucket_policy(SOURCE_REGION, "oneaccount-backup").await?.is_none(),
+        "within one account no bucket policy is needed"
+    );
+    let touched: Vec<_> = stage.proxy.calls().into_iter().filter(|call| call.service == "kms").collect();
+    ensure!(touched.is_empty(), "{touched:?}");
+    stage.delete("tax").await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}
+
+pub async fn an_edit_leaves_nothing_of_the_old_even_with_crashes(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("edit").await?;
+    stage.destination.make_bucket(DESTINATION_REGION, "edit-second").await?;
+    let second_key = stage.destination.make_key(DESTINATION_REGION).await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let mut edited = stage.replication();
+    edited["spec"]["destination"]["bucket"] = "edit-second".into();
+    edited["spec"]["destination"]["kmsKey"] = second_key.clone().into();
+    edited["spec"]["rules"] = json!([{"name": "law", "prefix": "Legal"}]);
+    let original = stage.replication();
+    for round in 0..6 {
+        let object = if round % 2 == 0 { &edited } else { &original };
+        let _ = stage.proxy.take();
+        stage.apply(object).await?;
+        // Stopped after one write more in each round.
+        until(
+            Duration::from_secs(20),
+            async || Ok((stage.proxy.calls().iter().filter(|call| call.writes()).count() > round).then_some(())),
+        )
+        .await?;
+        stage.crash();
+        stage.start().await?;
+        stage.wait_for("tax", "Ready", "True", "Ready").await?;
+        let (bucket, key, prefix) = if round % 2 == 0 {
+            ("edit-second", &second_key, "Legal*")
+        } else {
+            (stage.destination_bucket.as_str(), &stage.replica_key, "Tax*")
+        };
+        for candidate in ["edit-second", stage.destination_bucket.as_str()] {
+            let policy = stage.destination.bucket_policy(DESTINATION_REGION, candidate).await?;
+            ensure!(policy.is_some() == (candidate == bucket), "round {round}: policy of {candidate}: {policy:?}");
+            if let Some(policy) = policy {
+                ensure!(policy["Statement"].as_array().map(Vec::len) == Some(1), "{policy:#}");
+                ensure!(policy["Statement"][0]["Resource"] == format!("arn:aws:s3:::{bucket}/{prefix}"), "{policy:#}");
+            }
+        }
+        for candidate in [&second_key, &stage.replica_key] {
+            let policy = stage.destination.key_policy(DESTINATION_REGION, candidate).await?;
+            ensure!(policy.to_string().contains("\"Brepl") == (candidate == key), "round {round}: policy of {candidate}: {policy:#}");
+        }
+        let role = stage.source.replication_roles().await?.pop().context("no role")?;
+        let policy = aws(&stage, &stage.source.id, &["iam", "get-role-policy", "--role-name", &role, "--policy-name", &role]).await?;
+        ensure!(policy["PolicyDocument"]["Statement"].as_array().map(Vec::len) == Some(5), "{policy:#}");
+    }
+    stage.delete("tax").await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}
+
+pub async fn reapplying_restarting_and_reordering_write_nothing(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("again").await?;
+    let more = stage.source.make_key(SOURCE_REGION).await?;
+    stage.start().await?;
+    let with = |keys: [&String; 2], rules: [&str; 2]| {
+        let mut object = stage.replication();
+        object["spec"]["source"]["kmsKeys"] = json!(keys);
+        object["spec"]["rules"] = rules.iter().map(|rule| json!({"name": rule.to_lowercase(), "prefix": rule})).collect();
+        object
+    };
+    let first = with([&stage.source_key, &more], ["Tax", "Legal"]);
+    let reordered = with([&more, &stage.source_key], ["Legal", "Tax"]);
+    stage.apply(&first).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let _ = stage.proxy.take();
+    let version = async || Ok::<_, anyhow::Error>(stage.get("tax").await?["metadata"]["resourceVersion"].clone());
+    let before = version().await?;
+    stage.apply(&first).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ensure!(version().await? == before, "applying the same object changed it");
+    stage.crash();
+    stage.start().await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    ensure!(stage.get("tax").await?["metadata"]["resourceVersion"] == before, "a restart changed the object");
+    stage.apply(&reordered).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let writes: Vec<_> = stage.proxy.calls().into_iter().filter(testbed::proxy::Call::writes).collect();
+    ensure!(writes.is_empty(), "{writes:?}");
+    ensure!(stage.proxy.calls().iter().any(|call| call.action == "s3:GetReplicationConfiguration"), "nothing was looked at");
+    Ok(())
+}
+
+pub async fn every_call_is_printed_by_iam_policy_and_carries_owner_and_external_id(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("calls").await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    stage.delete("tax").await?;
+    let calls = stage.proxy.calls();
+    let refused: Vec<_> = calls.iter().filter(|call| call.status == 403).collect();
+    ensure!(refused.is_empty(), "refused under the printed policy: {refused:?}");
+    let mut printed = BTreeSet::new();
+    for account in [stage.source_account(), stage.destination_account()] {
+        let policy: Value = serde_json::from_str(&stage.printed_policy(&account).await?)?;
+        let actions =
+            policy["Statement"].as_array().into_iter().flatten().flat_map(|s| s["Action"].as_array().cloned().unwrap_or_default());
+        printed.extend(actions.filter_map(|action| action.as_str().map(ToOwned::to_owned)));
+    }
+    let called: BTreeSet<_> = calls.iter().filter(|call| call.service != "sts").map(|call| call.action.clone()).collect();
+    let unprinted: Vec<_> = called.difference(&printed).collect();
+    ensure!(unprinted.is_empty(), "called, but not printed: {unprinted:?}");
+    for call in calls.iter().filter(|call| call.service == "s3") {
+        ensure!(call.expected_owner.is_some(), "without expected owner: {call:?}");
+    }
+    for call in calls.iter().filter(|call| call.action == "sts:AssumeRole") {
+        let field = |name: &str| call.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        ensure!(field("ExternalId") == Some(testbed::cloud::EXTERNAL_ID), "{call:?}");
+        ensure!(field("RoleSessionName") == Some("brepl-calls"), "{call:?}");
+    }
+    let assumed = calls.iter().filter(|call| call.action == "sts:AssumeRole").count();
+    ensure!(assumed == 2, "one session for each account, not {assumed}");
+    Ok(())
+}
+
+/// A golden test on the wire: what `plan --offline` prints is, document by document, what stands.
+pub async fn what_stands_is_exactly_what_plan_offline_prints(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("golden").await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let file = stage.environment.directory.join("golden-object.json");
+    let documents = [stage.replication(), stage.source_account(), stage.destination_account()];
+    std::fs::write(&file, documents.map(|document| format!("---\n{document}\n")).concat())?;
+    let mut command = Command::new(repository().join(env!("CARGO_BIN_EXE_bucket-replication-operator")));
+    command.args(["plan", "--offline", "--output", "json", "--installation-id", "golden", "--filename"]).arg(&file);
+    let planned: Value = serde_json::from_str(&output(&mut command).await?)?;
+    let source = stage.source.id.as_str();
+    let standing = aws(&stage, source, &["s3api", "get-bucket-replication", "--bucket", &stage.source_bucket]).await?;
+    ensure!(standing["ReplicationConfiguration"] == planned["replication.json"], "{standing:#}\n{planned:#}");
+    let role = stage.source.replication_roles().await?.pop().context("no role")?;
+    let permissions = aws(&stage, source, &["iam", "get-role-policy", "--role-name", &role, "--policy-name", &role]).await?;
+    ensure!(permissions["PolicyDocument"] == planned["permissions.json"], "{permissions:#}\n{planned:#}");
+    let trust = aws(&stage, source, &["iam", "get-role", "--role-name", &role]).await?;
+    ensure!(trust["Role"]["AssumeRolePolicyDocument"] == planned["trust.json"], "{trust:#}");
+    let bucket = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?;
+    ensure!(bucket.as_ref() == Some(&planned["destination-bucket-policy.json"]), "{bucket:?}\n{planned:#}");
+    let key = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
+    ensure!(key["Statement"][2] == planned["destination-key-policy.json"]["Statement"][0], "{key:#}\n{planned:#}");
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! End to end: the operator's own binary under the chart's ServiceAccount and RBAC, the real API server, and AWS on the wire. Every test has AWS
+//! accounts, buckets and a namespace of its own, and they run side by side.
+#![allow(missing_docs, reason = "the names of the tests are sentences")]
+
+mod door;
+mod drift;
+mod life;
+
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+use libtest_mimic::{Arguments, Trial};
+use testbed::{
+    cloud::{Account, OPERATOR_ACCOUNT, Operator},
+    environment::Environment,
+    process::repository,
+    stage::{Setting, Stage},
+};
+
+/// What all tests share.
+struct Ground {
+    environment: Environment,
+    operator: Operator,
+    kubeconfig: std::path::PathBuf,
+}
+
+impl Ground {
+    async fn make() -> anyhow::Result<Self> {
+        let directory = repository().join("target/e2e");
+        let environment = Environment::start(&directory, true, &|_| {}).await?;
+        environment.kubectl(&["apply", "--server-side", "-f", &repository().join("crds").to_string_lossy()]).await?;
+        environment
+            .kubectl(&[
+                "wait",
+                "--for=condition=Established",
+                "crd/awsaccounts.bucketops.dev",
+                "crd/bucketreplications.bucketops.dev",
+                "--timeout=30s",
+            ])
+            .await?;
+        environment.install_chart("bucket-replication", &["crds.install=false"]).await?;
+        let kubeconfig = environment.service_account("bucket-replication", "bucket-replication-operator").await?;
+        let operator = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator)).make_operator().await?;
+        Ok(Self { environment, operator, kubeconfig })
+    }
+
+    /// A stage whose operator looks for drift every three seconds.
+    async fn stage(&self, name: &str) -> anyhow::Result<Stage<'_>> {
+        let short =
+            [("DRIFT_PERIOD", "3s"), ("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "0s"), ("LONGEST_RETRY", "3s"), ("PREFLIGHT_PERIOD", "3s")];
+        self.stage_with(name, &short).await
+    }
+
+    async fn stage_with(&self, name: &str, flags: &[(&str, &str)]) -> anyhow::Result<Stage<'_>> {
+        let setting = Setting {
+            binary: Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator")).to_owned(),
+            kubeconfig: self.kubeconfig.clone(),
+            identity: self.operator.clone(),
+            namespaced: true,
+            environment: flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        };
+        Stage::set(&self.environment, name, setting).await
+    }
+}
+
+type Test = fn(&'static Runtime) -> anyhow::Result<()>;
+
+/// The one environment and the threads that its tests run on.
+struct Runtime {
+    ground: Ground,
+    tokio: tokio::runtime::Runtime,
+}
+
+/// Makes a test of an async function that gets the shared ground.
+macro_rules! tests {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        &[$((concat!(stringify!($module), "::", stringify!($name)), (|runtime| runtime.tokio.block_on($module::$name(&runtime.ground))) as Test)),*]
+    };
+}
+
+const TESTS: &[(&str, Test)] = tests![
+    life::the_walkthrough_across_two_accounts,
+    life::within_one_account_without_kms,
+    life::an_edit_leaves_nothing_of_the_old_even_with_crashes,
+    life::reapplying_restarting_and_reordering_write_nothing,
+    life::every_call_is_printed_by_iam_policy_and_carries_owner_and_external_id,
+    life::what_stands_is_exactly_what_plan_offline_prints,
+    drift::what_somebody_removes_is_put_back_with_one_event_each,
+    drift::drift_checks_read_only,
+    door::the_api_server_refuses_what_it_can_see,
+    door::the_controller_refuses_the_rest_and_writes_nothing,
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let wanted = |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    if arguments.list || !TESTS.iter().any(|(name, _)| wanted(name)) {
+        let trials = TESTS.iter().map(|(name, _)| Trial::test(*name, || Ok(()))).collect();
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let made = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
+    let made = made.and_then(|tokio| Ok(Runtime { ground: tokio.block_on(Ground::make())?, tokio }));
+    // A failure to make the ground fails every test, with the reason.
+    let made: Arc<Result<&'static Runtime, String>> = Arc::new(match made {
+        Ok(runtime) => Ok(Box::leak(Box::new(runtime))),
+        Err(error) => Err(format!("{error:#}")),
+    });
+    let trial = |(name, test): &(&'static str, Test)| {
+        let (made, test) = (Arc::clone(&made), *test);
+        Trial::test(*name, move || match made.as_ref() {
+            Ok(runtime) => test(runtime).map_err(|error| format!("{error:#}").into()),
+            Err(error) => Err(error.into()),
+        })
+    };
+    let arguments = Arguments { test_threads: arguments.test_threads.or(Some(6)), ..arguments };
+    let conclusion = libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect());
+    if let Ok(runtime) = made.as_ref() {
+        runtime.ground.environment.end();
+    }
+    conclusion.exit_code()
+}

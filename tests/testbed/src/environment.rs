@@ -1,0 +1,313 @@
+//! One environment: its processes, its kubeconfig, and how it is started and ended. Ports are free ones, so that environments don't collide.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use ring::{
+    rand::{SecureRandom, SystemRandom},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cloud::{Account, OPERATOR_ACCOUNT, Operator},
+    process::{Process, free_port, output, program, repository},
+};
+
+/// etcd, API server, controller manager and emulator; they end when this is dropped.
+#[derive(Debug)]
+pub struct Environment {
+    /// Where everything of it lies.
+    pub directory: PathBuf,
+    /// The emulator.
+    pub emulator: SocketAddr,
+    processes: Mutex<Vec<Process>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Running {
+    emulator: SocketAddr,
+    processes: Vec<(String, u32)>,
+}
+
+impl Environment {
+    /// Starts all of it in `directory`. `tell` gets a line for each part, with the time it took.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub async fn start(directory: &Path, enforce: bool, tell: &dyn Fn(&str)) -> anyhow::Result<Self> {
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
+        }
+        fs::create_dir_all(directory.join("pki"))?;
+        let directory = directory.canonicalize()?;
+        let start = Instant::now();
+        let emulator: SocketAddr = ([127, 0, 0, 1], free_port()?).into();
+        let (cloud, cluster) = tokio::try_join!(start_emulator(&directory, emulator, enforce), start_control_plane(&directory))?;
+        let mut processes = cluster;
+        processes.push(cloud);
+        tell(&format!(
+            "etcd, kube-apiserver, kube-controller-manager and ministack run on loopback ({:.1} s)",
+            start.elapsed().as_secs_f64()
+        ));
+        Ok(Self { directory, emulator, processes: Mutex::new(processes) })
+    }
+
+    /// The admin's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("kubeconfig")
+    }
+
+    /// A program with the admin's kubeconfig.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub fn as_admin(&self, name: &str) -> anyhow::Result<Command> {
+        let mut command = Command::new(program(name)?);
+        command.env("KUBECONFIG", self.kubeconfig());
+        Ok(command)
+    }
+
+    /// Runs kubectl as admin.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        output(self.as_admin("kubectl")?.args(arguments)).await
+    }
+
+    /// Applies YAML as admin.
+    ///
+    /// # Errors
+    /// When the API server refuses it; with its words.
+    pub async fn apply(&self, yaml: &str) -> anyhow::Result<String> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let file = self.directory.join(format!("apply-{}.yaml", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&file, yaml)?;
+        let applied = self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &file.to_string_lossy()]).await;
+        fs::remove_file(file)?;
+        applied
+    }
+
+    /// Installs the chart with Helm into the namespace `operator`.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub async fn install_chart(&self, namespace: &str, set: &[&str]) -> anyhow::Result<String> {
+        let chart = repository().join("charts/bucket-replication-operator");
+        let mut helm = self.as_admin("helm")?;
+        helm.args(["install", "bucket-replication-operator"]).arg(chart).args(["--namespace", namespace, "--create-namespace"]);
+        for value in set {
+            helm.args(["--set", value]);
+        }
+        for (variable, part) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")] {
+            helm.env(variable, self.directory.join("helm").join(part));
+        }
+        output(&mut helm).await
+    }
+
+    /// A kubeconfig of a ServiceAccount, with a token as a pod would have it.
+    ///
+    /// # Errors
+    /// When the API server gives no token.
+    pub async fn service_account(&self, namespace: &str, name: &str) -> anyhow::Result<PathBuf> {
+        let token = self.kubectl(&["create", "token", name, "--namespace", namespace, "--duration", "4h"]).await?;
+        let admin = fs::read_to_string(self.kubeconfig())?;
+        let mut config: serde_json::Value = serde_json::from_str(&admin)?;
+        config["users"][0]["user"]["token"] = token.trim().into();
+        let file = self.directory.join(format!("kubeconfig-{namespace}-{name}"));
+        fs::write(&file, format!("{config:#}"))?;
+        Ok(file)
+    }
+
+    fn take_processes(&self) -> Vec<Process> {
+        std::mem::take(&mut *self.processes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends all processes, for those who can't drop it.
+    pub fn end(&self) {
+        drop(self.take_processes());
+    }
+
+    /// Leaves everything running, and notes what to end later.
+    ///
+    /// # Errors
+    /// When the note can't be written.
+    pub fn detach(self) -> anyhow::Result<()> {
+        let processes = self.take_processes().into_iter().map(|process| (process.name().to_owned(), process.detach())).collect();
+        let note = Running { emulator: self.emulator, processes };
+        fs::write(self.directory.join("running.json"), serde_json::to_string_pretty(&note)?)?;
+        Ok(())
+    }
+
+    /// Whether what was detached in `directory` still runs.
+    #[must_use]
+    pub fn is_running(directory: &Path) -> bool {
+        running(directory).is_some_and(|note| note.processes.iter().all(|(name, id)| is_process(name, *id)))
+    }
+
+    /// Ends what was detached in `directory`: only processes that still are what was started. Gives the names of those that it ended.
+    ///
+    /// # Errors
+    /// When a process can't be ended.
+    pub async fn stop(directory: &Path) -> anyhow::Result<Vec<String>> {
+        let Some(note) = running(directory) else { return Ok(vec![]) };
+        let alive: Vec<_> = note.processes.into_iter().filter(|(name, id)| is_process(name, *id)).collect();
+        for (_, id) in alive.iter().rev() {
+            output(Command::new("kill").arg(id.to_string())).await?;
+        }
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while let Some((name, id)) = alive.iter().find(|(name, id)| is_process(name, *id)) {
+            if Instant::now() > deadline {
+                bail!("{name} (process {id}) does not end");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        fs::remove_file(directory.join("running.json"))?;
+        Ok(alive.into_iter().map(|(name, _)| name).collect())
+    }
+}
+
+fn running(directory: &Path) -> Option<Running> {
+    serde_json::from_str(&fs::read_to_string(directory.join("running.json")).ok()?).ok()
+}
+
+/// Process ids are used again, so that the command line has to name the program, too.
+fn is_process(name: &str, id: u32) -> bool {
+    let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).contains(name)
+}
+
+async fn start_emulator(directory: &Path, address: SocketAddr, enforce: bool) -> anyhow::Result<Process> {
+    let mut command = Command::new(program("ministack")?);
+    command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", address.port().to_string()).env("AUTH", enforce.to_string());
+    command.env("TMPDIR", directory).current_dir(directory);
+    let mut process = Process::start("ministack", &directory.join("logs/ministack.log"), &mut command)?;
+    process.wait_until(Duration::from_secs(30), async || tokio::net::TcpStream::connect(address).await.is_ok()).await?;
+    Ok(process)
+}
+
+async fn start_control_plane(directory: &Path) -> anyhow::Result<Vec<Process>> {
+    let log = |name: &str| directory.join("logs").join(format!("{name}.log"));
+    let pki = directory.join("pki");
+    let (client_port, peer_port, secure_port, manager_port) = (free_port()?, free_port()?, free_port()?, free_port()?);
+    let etcd_url = format!("http://127.0.0.1:{client_port}");
+    let peer_url = format!("http://127.0.0.1:{peer_port}");
+    let mut command = Command::new(program("etcd")?);
+    command.arg("--data-dir").arg(directory.join("etcd")).args(["--unsafe-no-fsync", "--log-level", "warn"]);
+    command.args(["--listen-client-urls", &etcd_url, "--advertise-client-urls", &etcd_url, "--listen-peer-urls", &peer_url]);
+    command.args(["--initial-advertise-peer-urls", &peer_url, "--initial-cluster", &format!("default={peer_url}")]);
+    let etcd = Process::start("etcd", &log("etcd"), &mut command)?;
+    let key = pki.join("service-account.key");
+    let public_key = pki.join("service-account.pub");
+    let (private, public) = signing_key()?;
+    fs::write(&key, private)?;
+    fs::write(&public_key, public)?;
+    let token = random_token()?;
+    let tokens = pki.join("tokens.csv");
+    fs::write(&tokens, format!("{token},admin,admin,system:masters\n"))?;
+    let server = format!("https://127.0.0.1:{secure_port}");
+    let mut command = Command::new(program("kube-apiserver")?);
+    command.args(["--etcd-servers", &etcd_url, "--bind-address", "127.0.0.1", "--secure-port", &secure_port.to_string()]);
+    command.arg("--cert-dir").arg(&pki).arg("--token-auth-file").arg(&tokens);
+    command.args(["--service-account-issuer", "https://kubernetes.default.svc", "--authorization-mode", "RBAC"]);
+    command.arg("--service-account-key-file").arg(&public_key).arg("--service-account-signing-key-file").arg(&key);
+    command.args(["--service-cluster-ip-range", "10.0.0.0/24", "--advertise-address", "127.0.0.1", "--endpoint-reconciler-type", "none"]);
+    let mut apiserver = Process::start("kube-apiserver", &log("kube-apiserver"), &mut command)?;
+    let kubeconfig = directory.join("kubeconfig");
+    let certificate = pki.join("apiserver.crt");
+    apiserver.wait_until(Duration::from_secs(60), async || certificate.is_file()).await?;
+    fs::write(&kubeconfig, kubeconfig_text(&server, &fs::read(&certificate)?, &token))?;
+    let kubectl = program("kubectl")?;
+    let ready = async || output(Command::new(&kubectl).env("KUBECONFIG", &kubeconfig).args(["get", "--raw", "/readyz"])).await.is_ok();
+    apiserver.wait_until(Duration::from_secs(90), ready).await?;
+    let mut command = Command::new(program("kube-controller-manager")?);
+    command.arg("--kubeconfig").arg(&kubeconfig).arg("--service-account-private-key-file").arg(&key);
+    command.args(["--leader-elect=false", "--bind-address", "127.0.0.1", "--secure-port", &manager_port.to_string()]);
+    command.arg("--cert-dir").arg(directory.join("manager")).args(["--concurrent-namespace-syncs", "10"]);
+    let manager = Process::start("kube-controller-manager", &log("kube-controller-manager"), &mut command)?;
+    Ok(vec![etcd, apiserver, manager])
+}
+
+/// JSON is YAML, too, and needs no quoting rules of our own.
+fn kubeconfig_text(server: &str, certificate: &[u8], token: &str) -> String {
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "testbed",
+        "clusters": [{"name": "testbed", "cluster": {"server": server, "certificate-authority-data": STANDARD.encode(certificate)}}],
+        "users": [{"name": "testbed", "user": {"token": token}}],
+        "contexts": [{"name": "testbed", "context": {"cluster": "testbed", "user": "testbed"}}],
+    });
+    format!("{config:#}")
+}
+
+/// What comes before the point of a P-256 key in a `SubjectPublicKeyInfo` (RFC 5480).
+const P256_HEADER: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
+    0x07, 0x03, 0x42, 0x00,
+];
+
+/// A key that signs the tokens of ServiceAccounts: the private and the public part as PEM.
+fn signing_key() -> anyhow::Result<(String, String)> {
+    let random = SystemRandom::new();
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).ok().context("no key can be made")?;
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).ok().context("no key can be read")?;
+    let public = [P256_HEADER.as_slice(), pair.public_key().as_ref()].concat();
+    let pem = |kind: &str, bytes: &[u8]| format!("-----BEGIN {kind} KEY-----\n{}\n-----END {kind} KEY-----\n", STANDARD.encode(bytes));
+    Ok((pem("PRIVATE", document.as_ref()), pem("PUBLIC", &public)))
+}
+
+fn random_token() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new().fill(&mut bytes).ok().context("no random numbers")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// `env-up`: an environment that stays, with the CRDs applied and an identity for the operator.
+///
+/// # Errors
+/// When a part does not come up.
+pub async fn up(directory: &Path, enforce: bool, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
+    if Environment::is_running(directory) {
+        tell(&format!("it runs already; kubeconfig and aws.env are in {}", directory.display()));
+        return Ok(());
+    }
+    Environment::stop(directory).await?;
+    let environment = Environment::start(directory, enforce, tell).await?;
+    environment.kubectl(&["apply", "--server-side", "-f", &repository().join("crds").to_string_lossy()]).await?;
+    environment
+        .kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "crd/awsaccounts.bucketops.dev",
+            "crd/bucketreplications.bucketops.dev",
+            "--timeout=30s",
+        ])
+        .await?;
+    let own = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator));
+    let operator: Operator = own.make_operator().await?;
+    let lines = [
+        "# The operator's own identity in the emulator: it may assume any role, and nothing else.".to_owned(),
+        format!("export AWS_ENDPOINT_URL=http://{}", environment.emulator),
+        "export AWS_REGION=us-east-1".into(),
+        format!("export AWS_ACCESS_KEY_ID={}", operator.access_key_id),
+        format!("export AWS_SECRET_ACCESS_KEY={}", operator.secret_access_key),
+    ];
+    fs::write(environment.directory.join("aws.env"), lines.join("\n") + "\n")?;
+    tell(&format!("kubeconfig: {}", environment.kubeconfig().display()));
+    tell(&format!("aws.env:    {}", environment.directory.join("aws.env").display()));
+    environment.detach()
+}

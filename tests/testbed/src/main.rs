@@ -1,0 +1,74 @@
+//! `testbed up`, `testbed down` and `testbed demo`, for the Makefile.
+
+use std::{
+    io::{Write, stderr, stdout},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use testbed::{
+    demo,
+    environment::{self, Environment},
+};
+
+#[derive(Debug, Parser)]
+#[command(about = "A real Kubernetes API server and an AWS emulator on loopback")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start an environment and leave it running.
+    Up {
+        /// Where everything of it lies.
+        #[arg(long, default_value = "target/env")]
+        directory: PathBuf,
+        /// Whether the emulator enforces IAM policies.
+        #[arg(long, env = "EMULATOR_AUTH", default_value_t = true, action = clap::ArgAction::Set)]
+        emulator_auth: bool,
+    },
+    /// End what `up` started.
+    Down {
+        /// Where everything of it lies.
+        #[arg(long, default_value = "target/env")]
+        directory: PathBuf,
+    },
+    /// The walkthrough, from two empty accounts to replicated objects and back.
+    Demo {
+        /// Where everything of it lies.
+        #[arg(long, default_value = "target/demo")]
+        directory: PathBuf,
+        /// The operator's binary.
+        #[arg(long, default_value = "target/debug/bucket-replication-operator")]
+        operator: PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    let tell = |line: &str| {
+        let _ = writeln!(stdout(), "{line}");
+    };
+    match command {
+        Command::Up { directory, emulator_auth } => environment::up(&directory, emulator_auth, &tell).await,
+        Command::Down { directory } => {
+            let ended = Environment::stop(&directory).await?;
+            tell(&if ended.is_empty() { "nothing was running".into() } else { format!("ended {}", ended.join(", ")) });
+            Ok(())
+        }
+        Command::Demo { directory, operator } => demo::run(&directory, &operator, &tell).await,
+    }
+}
