@@ -1,0 +1,112 @@
+# Everything that is done with this repository, the same for people and CI. `make` alone lists it.
+
+SHELL := /bin/bash -eu -o pipefail
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+TOOLS := target/tools
+BIN := $(TOOLS)/bin
+KUBERNETES := v1.36.3
+ETCD := v3.6.8
+HELM := v4.3.1
+CARGO_DENY := 0.20.2
+# A clean checkout and a second run build the same way; Go keeps its cache in the home directory.
+export GOFLAGS := -mod=readonly
+export GOTOOLCHAIN := local
+OPERATOR := target/debug/bucket-replication-operator
+TESTBED := target/debug/testbed
+timed = @start=$$(date +%s); $(2); echo "$(1): $$(( $$(date +%s) - start )) s"
+
+.PHONY: help
+help: ## List what can be done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## Build the operator and the testbed
+	$(call timed,build,cargo build --locked --workspace)
+
+.PHONY: demo
+demo: tools build ## The walkthrough on this machine: two AWS accounts in an emulator, a real API server, replicated objects
+	$(call timed,demo,$(TESTBED) demo --operator $(OPERATOR))
+
+.PHONY: test
+test: tools build ## All tests: unit, golden, property, CEL, end to end
+	$(call timed,test,cargo test --locked --workspace)
+
+.PHONY: check
+check: fmt clippy docs deny charts test ## What CI runs
+
+.PHONY: fmt
+fmt: ## Is everything formatted?
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy: ## Lints, with warnings as errors
+	$(call timed,clippy,cargo clippy --locked --workspace --all-targets -- -D warnings)
+
+.PHONY: docs
+docs: ## Does the documentation of the code build?
+	$(call timed,docs,RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet)
+
+.PHONY: deny
+deny: $(BIN)/cargo-deny ## Licences, bans and sources of all dependencies
+	$(BIN)/cargo-deny --locked check bans licenses sources
+
+.PHONY: charts
+charts: $(BIN)/helm ## Lint the chart
+	$(BIN)/helm lint --strict charts/bucket-replication-operator
+
+.PHONY: update
+update: ## Write all generated files and goldens anew
+	UPDATE=1 cargo test --locked --test generated --test golden
+
+.PHONY: env-up
+env-up: tools build ## Start etcd, kube-apiserver, kube-controller-manager and ministack, and leave them running
+	@$(TESTBED) up
+
+.PHONY: env-down
+env-down: ## End what env-up started
+	@if [ -x $(TESTBED) ]; then $(TESTBED) down; else echo "nothing was running"; fi
+
+# Variables that the caller has set win over those of aws.env.
+.PHONY: run
+run: build ## Run the operator in the foreground against what env-up started
+	@test -f target/env/aws.env || { echo "error: run make env-up first" >&2; exit 1; }
+	@given=$$(export -p); source target/env/aws.env; eval "$$given"; \
+	export KUBECONFIG=$${KUBECONFIG:-$$PWD/target/env/kubeconfig} LISTEN_ADDRESS=$${LISTEN_ADDRESS:-127.0.0.1:8080}; \
+	exec $(OPERATOR) run
+
+.PHONY: tools
+tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(TOOLS)/python/.stamp ## Get etcd, Kubernetes, Helm, kubectl, ministack and the AWS CLI
+
+$(BIN)/etcd: tests/tools/etcd/go.mod
+	@command -v go >/dev/null || { echo "error: Go is needed to build etcd: install it from your distribution" >&2; exit 1; }
+	@echo "building etcd $(ETCD) (about half a minute the first time)"
+	$(call timed,etcd,cd tests/tools/etcd && go build -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3)
+
+$(BIN)/kube-apiserver: tests/tools/kubernetes/go.mod
+	@command -v go >/dev/null || { echo "error: Go is needed to build Kubernetes: install it from your distribution" >&2; exit 1; }
+	@echo "building kube-apiserver, kube-controller-manager and kubectl $(KUBERNETES) (about five minutes the first time)"
+	@mkdir -p $(BIN)
+	$(call timed,kubernetes,cd tests/tools/kubernetes && go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/$(BIN)/ tool)
+	@touch $@
+
+$(BIN)/helm: tests/tools/helm/go.mod
+	@command -v go >/dev/null || { echo "error: Go is needed to build Helm: install it from your distribution" >&2; exit 1; }
+	@echo "building helm $(HELM) (about two minutes the first time)"
+	$(call timed,helm,cd tests/tools/helm && go build -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm)
+
+$(TOOLS)/python/.stamp: tests/tools/python/requirements.txt
+	@command -v python3 >/dev/null || { echo "error: python3 with venv is needed for ministack: install it from your distribution" >&2; exit 1; }
+	@echo "installing ministack and the AWS CLI"
+	@python3 -m venv --clear $(TOOLS)/python
+	$(call timed,python,$(TOOLS)/python/bin/pip install --quiet --no-deps -r tests/tools/python/requirements.txt)
+	@touch $@
+
+$(BIN)/cargo-deny:
+	@echo "building cargo-deny $(CARGO_DENY) (a few minutes the first time)"
+	$(call timed,cargo-deny,cargo install --quiet --locked --version $(CARGO_DENY) --root $(TOOLS) cargo-deny)
+
+.PHONY: clean
+clean: env-down ## Remove everything that was built
+	rm -rf target
