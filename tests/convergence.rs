@@ -16,6 +16,7 @@ use support::{
 };
 
 /// An object of a test: which destination, whether with KMS, which prefixes, and other settings.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug)]
 struct Wish {
     destination: usize,
@@ -126,7 +127,7 @@ fn nothing_of_ours(state: &State) -> bool {
         && state.roles.is_empty()
 }
 
-async fn ready(cluster: &Cluster) {
+fn ready(cluster: &Cluster) {
     for key in cluster.objects.keys() {
         assert_eq!(cluster.condition(&key.name, "Ready").0, "True", "{key}: {}", cluster.message(&key.name, "Ready"));
     }
@@ -171,25 +172,25 @@ async fn life(wishes: Vec<Wish>, edit: Wish, stop: usize, lose: bool, intruder: 
         cluster.apply(&format!("o{name}"), &write(*name, wish));
     }
     interrupted(&mut cluster, &world, faults).await;
-    ready(&cluster).await;
+    ready(&cluster);
     assert_eq!(foreign(&world.snapshot()), before);
     assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after create");
 
     wishes[0].1 = edit;
     cluster.apply("o0", &write(0, &wishes[0].1));
     interrupted(&mut cluster, &world, faults).await;
-    ready(&cluster).await;
+    ready(&cluster);
     assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after edit");
 
     if intruder {
         world.edit(|state| {
-            state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration.as_mut().unwrap().rules.push(foreign_rule())
+            state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration.as_mut().unwrap().rules.push(foreign_rule());
         });
     }
     let with_intruder = foreign(&world.snapshot());
     cluster.delete("o0");
     interrupted(&mut cluster, &world, faults).await;
-    ready(&cluster).await;
+    ready(&cluster);
     assert_eq!(foreign(&world.snapshot()), with_intruder);
     if !intruder {
         assert_eq!(comparable(&world.snapshot()), fresh(&wishes[1..]).await, "after deleting one");
@@ -246,5 +247,5 @@ async fn applying_again_restarting_and_reordering_lists_writes_nothing() {
     cluster.restart();
     cluster.settle(&world).await;
     assert_eq!(world.writes(), 0, "{:?}", world.written.lock().unwrap());
-    ready(&cluster).await;
+    ready(&cluster);
 }

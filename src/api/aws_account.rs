@@ -1,4 +1,6 @@
 //! `AwsAccount`: how an account is reached, and which namespaces may replicate what in it. It is the platform team's object.
+#![allow(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "the comments are what `kubectl explain` prints")]
+#![allow(clippy::duplicated_attributes, reason = "columns share their type")]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! `BucketReplication`: one source bucket replicated to one destination bucket. The doc comments are what `kubectl explain` prints.
+#![allow(clippy::doc_markdown, reason = "the comments are what `kubectl explain` prints")]
 
 use std::collections::BTreeMap;
 

@@ -11,8 +11,9 @@ use crate::replication::{
 };
 
 impl Cloud for AwsCloud {
+    // On the heap: with all calls side by side the future is large, and it is moved through every layer above.
     async fn observe(&self, scope: &Scope) -> Observed {
-        observe(self, scope).await
+        Box::pin(observe(self, scope)).await
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// With its retries, a call takes no longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// A session is renewed this long before it ends, so that no call outlives it.
-const RENEW_BEFORE: Duration = Duration::from_secs(300);
+const RENEW_BEFORE: Duration = Duration::from_mins(5);
 /// Role chaining allows an hour at most ("IAM roles" in the IAM User Guide).
 const SESSION_SECONDS: i32 = 3600;
 

@@ -170,7 +170,7 @@ fn destination_to_sdk(destination: &RuleDestination) -> Result<sdk::Destination,
         let made = sdk::Metrics::builder().status(word(metrics.status).into()).set_event_threshold(metrics.event_threshold.map(minutes));
         builder = builder.metrics(made.build()?);
     }
-    Ok(builder.build()?)
+    builder.build()
 }
 
 #[cfg(test)]

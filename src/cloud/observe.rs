@@ -28,7 +28,7 @@ pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope) -> Observed {
     let further: Vec<_> =
         ledger_buckets.difference(&scope.destinations).filter(|bucket| cloud.accounts.by_id(&bucket.account).is_some()).collect();
     let further_read = join_all(further.iter().map(|bucket| facets.destination(bucket))).await;
-    let mut observed = Observed { configuration, default_encryption, role, role_policy, ..Observed::default() };
+    let mut observed = Observed { default_encryption, configuration, role, role_policy, ..Observed::default() };
     observed.buckets.insert(scope.source.clone(), bucket);
     observed.buckets.extend(scope.destinations.iter().cloned().zip(destinations));
     observed.buckets.extend(further.into_iter().cloned().zip(further_read));
@@ -48,7 +48,7 @@ impl Facets<'_> {
         let Some(at) = region.present() else { return (Bucket { region, ..Bucket::default() }, Facet::Unread, Facet::Unread) };
         let (versioning, configuration, encryption) =
             futures::join!(self.versioning(bucket, at), self.configuration(at), self.default_encryption(at));
-        (Bucket { versioning, region, policy: Facet::Unread }, configuration, encryption)
+        (Bucket { region, versioning, policy: Facet::Unread }, configuration, encryption)
     }
 
     async fn destination(&self, bucket: &OwnedBucket) -> Bucket {
@@ -59,7 +59,7 @@ impl Facets<'_> {
             if bucket.account == self.scope.source.account { Facet::Unread } else { self.bucket_policy(bucket, at).await }
         };
         let (versioning, policy) = futures::join!(self.versioning(bucket, at), policy);
-        Bucket { versioning, policy, region }
+        Bucket { region, versioning, policy }
     }
 
     async fn region(&self, bucket: &OwnedBucket) -> Facet<Region> {

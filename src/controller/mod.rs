@@ -86,8 +86,8 @@ pub async fn run(
     synced();
     let settings = queue::Settings { window: settings.event_window, at_most: settings.concurrency, after_panic: Duration::from_secs(30) };
     let expanding = Arc::clone(&context);
-    let received = futures::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|touched| (touched, receiver)));
-    let keys = received.flat_map(move |touched| futures::stream::iter(keys(&expanding, &touched))).take_until(stop);
+    let all_touched = futures::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|touched| (touched, receiver)));
+    let keys = all_touched.flat_map(move |touched| futures::stream::iter(keys(&expanding, &touched))).take_until(stop);
     queue::run(keys.boxed(), settings, move |key| {
         let context = Arc::clone(&context);
         async move { context.reconcile(&key).await }

@@ -138,7 +138,7 @@ mod tests {
             touch.send("a").expect("open");
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         drop(touch);
         queue.await.expect("ends");
         let (_, most_at_once, visits) = *state.lock().expect("unpoisoned");

@@ -72,7 +72,16 @@ pub struct Context {
     /// What is remembered of each bucket.
     pub memory: Mutex<HashMap<OwnedBucket, Memory>>,
     /// Who we are in each account, and when that was asked.
-    pub identities: Mutex<HashMap<String, (Option<i64>, Instant, Finding, String)>>,
+    pub identities: Mutex<HashMap<String, Identified>>,
+}
+
+/// Who we are in an account: asked for which generation, when, and with what outcome.
+#[derive(Clone)]
+pub struct Identified {
+    generation: Option<i64>,
+    since: Instant,
+    finding: Finding,
+    arn: String,
 }
 
 impl Context {
@@ -111,12 +120,11 @@ impl Context {
         let mut by_owner: BTreeMap<OwnedBucket, Vec<&Arc<BucketReplication>>> = BTreeMap::new();
         let mut earliest = None;
         for object in &taken {
-            match source_of(&object.spec, &accounts) {
-                Ok(owned) => by_owner.entry(owned).or_default().push(object),
-                Err(_) => {
-                    self.without_source(object, &accounts).await;
-                    earliest = Some(wait(Ending::Blocked, bucket, 0, &self.periods));
-                }
+            if let Ok(owned) = source_of(&object.spec, &accounts) {
+                by_owner.entry(owned).or_default().push(object);
+            } else {
+                self.without_source(object, &accounts).await;
+                earliest = Some(wait(Ending::Blocked, bucket, 0, &self.periods));
             }
         }
         for (owned, objects) in by_owner {
@@ -265,17 +273,17 @@ impl Context {
             }
         };
         let known = self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        if let Some((at, since, finding, identity)) = known
-            && at == generation
-            && since.elapsed() < self.times.preflight
-            && finding.holds == Some(true)
+        if let Some(known) = known
+            && known.generation == generation
+            && known.since.elapsed() < self.times.preflight
+            && known.finding.holds == Some(true)
         {
-            return (finding, identity);
+            return (known.finding, known.arn);
         }
-        let (finding, identity) = self.ask_identity(account).await;
-        let entry = (generation, Instant::now(), finding.clone(), identity.clone());
-        self.identities.lock().unwrap_or_else(PoisonError::into_inner).insert(name, entry);
-        (finding, identity)
+        let (finding, arn) = self.ask_identity(account).await;
+        let identified = Identified { generation, since: Instant::now(), finding: finding.clone(), arn: arn.clone() };
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).insert(name, identified);
+        (finding, arn)
     }
 
     async fn ask_identity(&self, account: &Account) -> (Finding, String) {

@@ -118,13 +118,13 @@ pub async fn visit<C: Cloud, G: Gate>(
         let decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
         let drift = decision.is_drift(&ready);
         if !memory.confirms(&decision, drift, times.grace, now) {
-            return subject.unchanged(Ending::After(times.grace));
+            return Report::unchanged(Ending::After(times.grace));
         }
         let acting: BTreeSet<_> =
             decision.stands.iter().filter(|(_, stand)| matches!(stand, Stand::Acting { .. })).map(|(key, _)| key.clone()).collect();
         let unheld = objects.iter().any(|object| !object.held && acting.contains(&object.key));
         if (!decision.steps.is_empty() || unheld) && !gate.open(&acting).await {
-            return subject.unchanged(Ending::After(Duration::from_millis(200)));
+            return Report::unchanged(Ending::After(Duration::from_millis(200)));
         }
         let mut outcome = apply(cloud, &decision, drift).await;
         done.extend(outcome.done.iter().map(|planned| planned.step.clone()));
@@ -237,11 +237,13 @@ fn age(since: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }
 
-impl Subject {
-    fn unchanged(&self, ending: Ending) -> Report {
-        Report { statuses: BTreeMap::new(), released: BTreeSet::new(), corrections: vec![], done: vec![], ending }
+impl Report {
+    fn unchanged(ending: Ending) -> Self {
+        Self { statuses: BTreeMap::new(), released: BTreeSet::new(), corrections: vec![], done: vec![], ending }
     }
+}
 
+impl Subject {
     fn report(&self, decision: &Decision, observed: &Observed, outcome: &Outcome, done: Vec<Step>, now: Timestamp) -> Report {
         let grounds = Grounds { installation: &self.installation, source: &self.source, decision, outcome, now };
         let statuses: BTreeMap<_, _> = self

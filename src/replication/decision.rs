@@ -448,8 +448,10 @@ fn await_owners(
                 "the policy of bucket {name} does not let {} replicate into it: have the owner of account {} apply the statement in status.requiredActions",
                 role.arn, bucket.account
             );
-            let problem =
-                Problem { action: Some(action), ..Problem::new(ConditionType::DestinationReady, Reason::BucketPolicyNeeded, message) };
+            let problem = Problem {
+                action: Some(Box::new(action)),
+                ..Problem::new(ConditionType::DestinationReady, Reason::BucketPolicyNeeded, message)
+            };
             wait(first.users.buckets.get(bucket), &problem);
         }
     }
@@ -469,7 +471,8 @@ fn await_owners(
                 "the policy of key {key} does not let {} use it: have the owner of account {} apply the statement in status.requiredActions",
                 role.arn, key.account
             );
-            let problem = Problem { action: Some(action), ..Problem::new(ConditionType::KeysReady, Reason::KeyPolicyNeeded, message) };
+            let problem =
+                Problem { action: Some(Box::new(action)), ..Problem::new(ConditionType::KeysReady, Reason::KeyPolicyNeeded, message) };
             wait(first.users.keys.get(key), &problem);
         }
     }

@@ -36,7 +36,7 @@ pub struct Problem {
     /// What is wrong, with the thing named, and what to do.
     pub message: String,
     /// What somebody else has to apply.
-    pub action: Option<RequiredAction>,
+    pub action: Option<Box<RequiredAction>>,
 }
 
 impl Problem {

@@ -1,6 +1,9 @@
 //! Names of AWS: each type holds only values that AWS takes, so that what is built from them needs no second check.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt::{self, Write},
+    str::FromStr,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -21,8 +24,13 @@ pub fn fingerprint(parts: &[&str], length: usize) -> String {
         hasher.update(part.as_bytes());
         hasher.update([0]);
     }
-    let digest = hasher.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()[..length.min(64)].to_owned()
+    let mut text = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        // Writing to a string can't fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.truncate(length);
+    text
 }
 
 macro_rules! text_type {

@@ -297,7 +297,7 @@ impl Planner<'_> {
                 Facet::Unread | Facet::Failed(_) => continue,
             };
             let wanted = self.desired.bucket_statements.get(bucket).map(Vec::as_slice).unwrap_or_default();
-            let (grow, shrink) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
+            let (growth, shrinkage) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
             let step = |document: Document| {
                 let (bucket, region) = (bucket.clone(), region.clone());
                 let concerns = self.users.buckets.get(&bucket).unwrap_or(&self.users.all).clone();
@@ -308,8 +308,8 @@ impl Planner<'_> {
                 };
                 PlannedStep { step, concerns }
             };
-            grown.extend(grow.map(step));
-            shrunk.extend(shrink.map(step));
+            grown.extend(growth.map(step));
+            shrunk.extend(shrinkage.map(step));
         }
         (grown, shrunk)
     }
@@ -319,13 +319,13 @@ impl Planner<'_> {
         for (key, read) in &self.observed.key_policies {
             let Some(standing) = read.present() else { continue };
             let wanted = self.desired.key_statements.get(key).map(Vec::as_slice).unwrap_or_default();
-            let (grow, shrink) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
+            let (growth, shrinkage) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
             let step = |document| {
                 let concerns = self.users.keys.get(key).unwrap_or(&self.users.all).clone();
                 PlannedStep { step: Step::PutKeyPolicy { key: key.clone(), document }, concerns }
             };
-            grown.extend(grow.map(step));
-            shrunk.extend(shrink.map(step));
+            grown.extend(growth.map(step));
+            shrunk.extend(shrinkage.map(step));
         }
         (grown, shrunk)
     }

@@ -166,7 +166,7 @@ fn strings(value: &Value) -> Vec<&str> {
 
 fn canonical_element(element: &str, value: &Value) -> Value {
     match element {
-        "Action" | "NotAction" => sorted_list(value, |text| text.to_ascii_lowercase()),
+        "Action" | "NotAction" => sorted_list(value, str::to_ascii_lowercase),
         "Resource" | "NotResource" => sorted_list(value, ToOwned::to_owned),
         "Principal" | "NotPrincipal" => match value {
             Value::Object(kinds) => {

@@ -72,7 +72,9 @@ pub fn status(
     let kept = || (previous.source.clone(), previous.destination.clone());
     let (source, destination) = resolved.map_or_else(kept, |resolved| ends(resolved));
     let actions = match stand {
-        Stand::Acting { problems, .. } | Stand::Refused(problems) => problems.iter().filter_map(|problem| problem.action.clone()).collect(),
+        Stand::Acting { problems, .. } | Stand::Refused(problems) => {
+            problems.iter().filter_map(|problem| problem.action.as_deref().cloned()).collect()
+        }
         _ => vec![],
     };
     BucketReplicationStatus {
@@ -259,8 +261,7 @@ fn ready(stand: &Stand, findings: &BTreeMap<ConditionType, Finding>, pending: &[
 fn kstatus(stand: &Stand, ready: &Finding) -> Option<(ConditionType, Finding)> {
     let holds = |kind| Some((kind, Finding::yes(ready.reason, ready.message.clone())));
     match (stand, ready.holds) {
-        (_, Some(true)) | (Stand::Paused, _) => None,
-        (Stand::Observing(_), Some(false)) => None,
+        (_, Some(true)) | (Stand::Paused, _) | (Stand::Observing(_), Some(false)) => None,
         (_, Some(false)) if ready.reason != Reason::AwsUnavailable => holds(ConditionType::Stalled),
         _ => holds(ConditionType::Reconciling),
     }

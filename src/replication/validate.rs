@@ -17,6 +17,7 @@ use crate::api::{
 };
 
 /// An object that AWS would take.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the spec of its own")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Valid {
     /// Namespace and name.

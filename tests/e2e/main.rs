@@ -1,4 +1,4 @@
-//! End to end: the operator's own binary under the chart's ServiceAccount and RBAC, the real API server, and AWS on the wire. Every test has AWS
+//! End to end: the operator's own binary under the chart's `ServiceAccount` and RBAC, the real API server, and AWS on the wire. Every test has AWS
 //! accounts, buckets and a namespace of its own, and they run side by side.
 #![allow(missing_docs, reason = "the names of the tests are sentences")]
 
@@ -21,26 +21,19 @@ struct Ground {
     environment: Environment,
     operator: Operator,
     kubeconfig: std::path::PathBuf,
+    chart: Vec<(String, String)>,
 }
 
 impl Ground {
     async fn make() -> anyhow::Result<Self> {
         let directory = repository().join("target/e2e");
         let environment = Environment::start(&directory, true, &|_| {}).await?;
-        environment.kubectl(&["apply", "--server-side", "-f", &repository().join("crds").to_string_lossy()]).await?;
-        environment
-            .kubectl(&[
-                "wait",
-                "--for=condition=Established",
-                "crd/awsaccounts.bucketops.dev",
-                "crd/bucketreplications.bucketops.dev",
-                "--timeout=30s",
-            ])
-            .await?;
+        environment.apply_crds().await?;
         environment.install_chart("bucket-replication", &["crds.install=false"]).await?;
         let kubeconfig = environment.service_account("bucket-replication", "bucket-replication-operator").await?;
+        let chart = environment.chart_environment("bucket-replication").await?;
         let operator = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator)).make_operator().await?;
-        Ok(Self { environment, operator, kubeconfig })
+        Ok(Self { environment, operator, kubeconfig, chart })
     }
 
     /// A stage whose operator looks for drift every three seconds.
@@ -51,12 +44,14 @@ impl Ground {
     }
 
     async fn stage_with(&self, name: &str, flags: &[(&str, &str)]) -> anyhow::Result<Stage<'_>> {
+        let own = flags.iter().chain(&[("RUST_LOG", "info,bucket_replication_operator=debug")]);
+        let own = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let setting = Setting {
             binary: Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator")).to_owned(),
             kubeconfig: self.kubeconfig.clone(),
             identity: self.operator.clone(),
             namespaced: true,
-            environment: flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            environment: self.chart.iter().cloned().chain(own).collect(),
         };
         Stage::set(&self.environment, name, setting).await
     }

@@ -112,11 +112,11 @@ impl State {
     fn check_principals(&self, document: &Document) -> Result<(), Failure> {
         for statement in document.statements() {
             let Some(named) = statement.json().get("Principal").and_then(|p| p.get("AWS")) else { continue };
-            let names: Vec<String> = match named {
+            let principals: Vec<String> = match named {
                 serde_json::Value::String(one) => vec![one.clone()],
                 many => many.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(ToOwned::to_owned)).collect(),
             };
-            for name in names.iter().filter(|name| name.contains(":role/")) {
+            for name in principals.iter().filter(|name| name.contains(":role/")) {
                 if !self.roles.values().any(|role| role.role.arn == *name) {
                     return refuse(FailureKind::PrincipalNotVisible, format!("MalformedPolicy: invalid principal {name}"));
                 }

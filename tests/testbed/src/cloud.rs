@@ -13,8 +13,8 @@ use aws_sdk_s3::{
 
 /// The account that the operator lives in.
 pub const OPERATOR_ACCOUNT: &str = "999999999999";
-/// The external id that the tests' accounts require.
-pub const EXTERNAL_ID: &str = "testbed-external-id";
+/// The external id that all accounts require: that of `deploy/samples/accounts.yaml`.
+pub const EXTERNAL_ID: &str = "a-string-that-you-choose";
 
 /// An account, with its owner's rights.
 #[derive(Clone, Debug)]

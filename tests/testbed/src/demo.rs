@@ -1,8 +1,309 @@
-//! The demo.
-use std::path::Path;
-/// x
+//! `make demo`: the walkthrough, from two empty accounts to replicated objects and back, with what AWS says at each step.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    cloud::{Account, OPERATOR_ACCOUNT},
+    environment::Environment,
+    process::{output, program, repository},
+    proxy::Call,
+    stage::{DESTINATION_REGION, Place, SOURCE_REGION, Setting, Stage, until},
+};
+
+const SOURCE_ACCOUNT: &str = "111111111111";
+const DESTINATION_ACCOUNT: &str = "222222222222";
+const OPERATOR_NAMESPACE: &str = "bucket-replication";
+/// Between two looks for drift, so that one comes up while somebody watches.
+const DRIFT_PERIOD: Duration = Duration::from_secs(10);
+
+/// What the demo plays on, and where it tells.
+struct Demo<'a> {
+    stage: Stage<'a>,
+    files: PathBuf,
+    tell: &'a dyn Fn(&str),
+}
+
+/// Plays the walkthrough in `directory`, with the operator's binary.
+///
 /// # Errors
-/// x
-pub async fn run(_d: &Path, _o: &Path, _t: &dyn Fn(&str)) -> anyhow::Result<()> {
+/// When a step does not come out as the walkthrough has it.
+pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let heading = |number: u32, text: &str| tell(&format!("\n== {number}. {text}  [{:.1} s]", start.elapsed().as_secs_f64()));
+
+    heading(1, "A Kubernetes API server and AWS (the emulator ministack, which enforces IAM policies), on loopback");
+    let environment = Environment::start(directory, true, tell).await?;
+    let endpoint = format!("http://{}", environment.emulator);
+
+    heading(2, "helm install");
+    let chart = "charts/bucket-replication-operator";
+    let period = format!("controller.driftPeriod={}s", DRIFT_PERIOD.as_secs());
+    let set = [period.as_str(), "controller.settleDelay=2s", "controller.logFormat=text"];
+    tell(&format!(
+        "$ helm install bucket-replication-operator {chart} -n {OPERATOR_NAMESPACE} --create-namespace --set {}",
+        set.join(" --set ")
+    ));
+    environment.install_chart(OPERATOR_NAMESPACE, &set).await?;
+    environment.wait_for_crds().await?;
+    let operator_account = Account::new(OPERATOR_ACCOUNT, &endpoint);
+    let identity = operator_account.make_operator().await?;
+    let setting = Setting {
+        binary: operator.canonicalize().with_context(|| format!("{} is not built: run make build", operator.display()))?,
+        kubeconfig: environment.service_account(OPERATOR_NAMESPACE, "bucket-replication-operator").await?,
+        identity,
+        namespaced: false,
+        environment: environment.chart_environment(OPERATOR_NAMESPACE).await?,
+    };
+    tell("This cluster has no node, so the operator runs as a process: with the environment of the chart's Deployment, as the chart's");
+    tell("ServiceAccount under the chart's RBAC, and in AWS as an IAM user that may assume roles and nothing else.");
+
+    heading(3, "Two AWS accounts, as the walkthrough has them");
+    let place = Place {
+        source_account: SOURCE_ACCOUNT.into(),
+        destination_account: DESTINATION_ACCOUNT.into(),
+        source_bucket: "source-bucket".into(),
+        destination_bucket: "dest-bucket".into(),
+    };
+    let stage = Stage::make(&environment, "finance", place, setting).await?;
+    let files = environment.directory.join("files");
+    fs::create_dir_all(&files)?;
+    let mut demo = Demo { stage, files, tell };
+    demo.profiles(&endpoint)?;
+    demo.accounts().await?;
+
+    heading(4, "The platform team lists both accounts, and what namespace finance may do in them");
+    demo.list_accounts().await?;
+
+    heading(5, "The app team applies one BucketReplication");
+    demo.apply().await?;
+    let created = demo.stage.proxy.take();
+
+    heading(6, "What stands in AWS now");
+    let before = demo.show_documents().await?;
+
+    heading(7, "Test the setup: one SSE-KMS object under Tax/, and one outside it");
+    demo.upload().await?;
+
+    heading(8, "Looking for drift: reads only");
+    let checked = demo.drift_check().await?;
+
+    heading(9, "The object is deleted: nothing of ours is left, and everything foreign is");
+    let deleted = demo.delete(&before).await?;
+
+    heading(10, "AWS calls, as the proxy between operator and AWS counted them");
+    demo.count("create     ", 12, &created);
+    demo.count("drift check", 8, &checked);
+    demo.count("delete     ", 8, &deleted);
     Ok(())
+}
+
+impl Demo<'_> {
+    fn tell(&self, text: &str) {
+        (self.tell)(text);
+    }
+
+    /// Profiles accountA and accountB for the AWS CLI, as the walkthrough has them.
+    fn profiles(&self, endpoint: &str) -> anyhow::Result<()> {
+        let profile = |name: &str, account: &str, region: &str| {
+            format!(
+                "[profile {name}]\nregion = {region}\nendpoint_url = {endpoint}\naws_access_key_id = {account}\naws_secret_access_key = test\n"
+            )
+        };
+        let text = profile("accountA", SOURCE_ACCOUNT, SOURCE_REGION) + &profile("accountB", DESTINATION_ACCOUNT, DESTINATION_REGION);
+        Ok(fs::write(self.files.join("aws-config"), text)?)
+    }
+
+    /// Runs a command of the AWS CLI as an account's owner, and shows it. The words are separated by spaces.
+    async fn aws(&self, words: &str) -> anyhow::Result<String> {
+        self.tell(&format!("$ aws {words}"));
+        let text = self.aws_silently(words).await?;
+        if !text.trim().is_empty() {
+            self.tell(text.trim_end());
+        }
+        Ok(text)
+    }
+
+    async fn aws_silently(&self, words: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(program("aws")?);
+        command.args(words.split(' ')).current_dir(&self.files).env_clear().env("HOME", &self.files).env("AWS_PAGER", "");
+        command.env("AWS_CONFIG_FILE", self.files.join("aws-config"));
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        output(&mut command).await
+    }
+
+    async fn kubectl(&self, words: &str) -> anyhow::Result<()> {
+        self.tell(&format!("$ kubectl {words}"));
+        let text = self.stage.environment.kubectl(&words.split(' ').collect::<Vec<_>>()).await?;
+        self.tell(text.trim_end());
+        Ok(())
+    }
+
+    /// What is there before us: buckets with versioning, keys, and statements of the accounts' owners.
+    async fn accounts(&self) -> anyhow::Result<()> {
+        let stage = &self.stage;
+        self.tell(&format!("account A: {SOURCE_ACCOUNT}, source-bucket in {SOURCE_REGION} with versioning, KMS key {}", stage.source_key));
+        self.tell(&format!(
+            "account B: {DESTINATION_ACCOUNT}, dest-bucket in {DESTINATION_REGION} with versioning, KMS key {}",
+            stage.replica_key
+        ));
+        let foreign = serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Sid": "OnlyByTLS", "Effect": "Deny", "Principal": "*", "Action": "s3:*",
+                "Resource": ["arn:aws:s3:::dest-bucket", "arn:aws:s3:::dest-bucket/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}, "StringEquals": {"aws:UserAgent": "a statement of account B's own"}},
+            }],
+        });
+        fs::write(self.files.join("own-policy.json"), format!("{foreign:#}"))?;
+        self.aws("s3api put-bucket-policy --bucket dest-bucket --policy file://own-policy.json --profile accountB").await?;
+        self.tell("dest-bucket has a policy of account B's own now, and the key of account B has one, too: both have to survive.");
+        Ok(())
+    }
+
+    async fn list_accounts(&mut self) -> anyhow::Result<()> {
+        let accounts = "deploy/samples/accounts.yaml";
+        for (name, account) in [("finance-prod", &self.stage.source), ("finance-dr", &self.stage.destination)] {
+            self.tell(&format!(
+                "$ bucket-replication-operator iam-policy -f deploy/samples/accounts.yaml --account {name} > operator-policy.json"
+            ));
+            let mut print = Command::new(self.stage.binary());
+            let policy =
+                output(print.arg("iam-policy").current_dir(repository()).arg("-f").arg(accounts).args(["--account", name])).await?;
+            account.make_operator_role(&policy).await?;
+            self.tell(&format!(
+                "role bucket-replication-operator of account {} has exactly that policy ({} actions), and trusts the operator with the ExternalId",
+                account.id,
+                actions(&policy)?
+            ));
+        }
+        self.stage.environment.kubectl(&["create", "namespace", "finance"]).await?;
+        self.kubectl(&format!("apply -f {accounts}")).await?;
+        self.stage.start().await?;
+        self.tell("$ bucket-replication-operator run");
+        self.kubectl("wait --for=condition=Ready --timeout=60s awsaccount/finance-prod awsaccount/finance-dr").await?;
+        let identified = self.stage.proxy.take();
+        ensure!(identified.iter().all(|call| call.service == "sts"), "{identified:?}");
+        Ok(())
+    }
+
+    async fn apply(&self) -> anyhow::Result<()> {
+        let sample = fs::read_to_string(repository().join("deploy/samples/walkthrough.yaml"))?;
+        let source = "arn:aws:kms:us-east-1:111111111111:key/11111111-1111-1111-1111-111111111111";
+        let replica = "arn:aws:kms:us-west-2:222222222222:key/22222222-2222-2222-2222-222222222222";
+        ensure!(sample.contains(source) && sample.contains(replica), "the sample names other keys");
+        let text = sample.replace(source, &self.stage.source_key).replace(replica, &self.stage.replica_key);
+        let file = self.files.join("walkthrough.yaml");
+        fs::write(&file, &text)?;
+        let shown: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        self.tell(&shown.join("\n"));
+        let start = Instant::now();
+        let shown = file.strip_prefix(repository()).unwrap_or(&file);
+        self.kubectl(&format!("apply -f {}", shown.display())).await?;
+        self.kubectl("wait --for=condition=Ready --timeout=60s bucketreplication/tax -n finance").await?;
+        self.tell(&format!("ready after {:.1} s, 2 s of them to let the new permissions become known", start.elapsed().as_secs_f64()));
+        self.kubectl("get bucketreplication -n finance").await
+    }
+
+    /// Shows every document that the object made or changed; gives the policy of the destination's key.
+    async fn show_documents(&self) -> anyhow::Result<serde_json::Value> {
+        self.aws("s3api get-bucket-replication --bucket source-bucket --profile accountA").await?;
+        let role = self.stage.source.replication_roles().await?.pop().context("no replication role")?;
+        self.aws(&format!("iam get-role --role-name {role} --query Role.AssumeRolePolicyDocument --profile accountA")).await?;
+        self.aws(&format!("iam get-role-policy --role-name {role} --policy-name {role} --query PolicyDocument --profile accountA")).await?;
+        self.policy("s3api get-bucket-policy --bucket dest-bucket").await?;
+        self.policy(&format!("kms get-key-policy --key-id {} --policy-name default", self.stage.replica_key)).await
+    }
+
+    /// Shows a policy of account B, which the AWS CLI prints as a string, as JSON of several lines.
+    async fn policy(&self, words: &str) -> anyhow::Result<serde_json::Value> {
+        let words = format!("{words} --query Policy --output text --profile accountB");
+        self.tell(&format!("$ aws {words}"));
+        let policy = serde_json::from_str(&self.aws_silently(&words).await?)?;
+        self.tell(&format!("{policy:#}"));
+        Ok(policy)
+    }
+
+    async fn upload(&self) -> anyhow::Result<()> {
+        fs::write(self.files.join("1040.txt"), "income\n")?;
+        for object in ["Tax/1040.txt", "Other/1040.txt"] {
+            let words = format!(
+                "s3api put-object --bucket source-bucket --key {object} --body 1040.txt --server-side-encryption aws:kms --ssekms-key-id {} --profile accountA",
+                self.stage.source_key
+            );
+            self.tell(&format!("$ aws {words}"));
+            self.aws_silently(&words).await?;
+        }
+        for object in ["Tax/1040.txt", "Other/1040.txt"] {
+            let query = format!(
+                "s3api head-object --bucket source-bucket --key {object} --query ReplicationStatus --output text --profile accountA"
+            );
+            let status = self.aws_silently(&query).await?.trim().to_owned();
+            let there = self.stage.destination.has(DESTINATION_REGION, "dest-bucket", object).await?;
+            ensure!(there == object.starts_with("Tax/"), "{object} is replicated: {there}, with status {status}");
+            let status = if status == "None" { "no ReplicationStatus".to_owned() } else { format!("ReplicationStatus {status}") };
+            self.tell(&format!("{object}: {status}; it is {}in dest-bucket", if there { "" } else { "not " }));
+        }
+        Ok(())
+    }
+
+    /// Waits for the next look for drift, and gives its calls.
+    async fn drift_check(&self) -> anyhow::Result<Vec<Call>> {
+        let _ = self.stage.proxy.take();
+        let looked = async || Ok(self.stage.proxy.calls().iter().any(|call| call.action == "s3:GetReplicationConfiguration").then_some(()));
+        until(DRIFT_PERIOD * 2, looked).await?.context("nothing was looked at")?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let calls = self.stage.proxy.take();
+        ensure!(calls.iter().all(|call| !call.writes()), "a look for drift wrote: {calls:?}");
+        for call in &calls {
+            self.tell(&format!("{} {}", call.action, call.resource));
+        }
+        Ok(calls)
+    }
+
+    async fn delete(&self, before: &serde_json::Value) -> anyhow::Result<Vec<Call>> {
+        let _ = self.stage.proxy.take();
+        self.kubectl("delete bucketreplication tax -n finance").await?;
+        let calls = self.stage.proxy.take();
+        self.stage.is_tidy().await?.map_err(anyhow::Error::msg)?;
+        self.tell("source-bucket has no replication configuration, account A no role brepl-*, and no policy a statement of ours.");
+        let bucket = self.policy("s3api get-bucket-policy --bucket dest-bucket").await?;
+        let own: serde_json::Value = serde_json::from_str(&fs::read_to_string(self.files.join("own-policy.json"))?)?;
+        ensure!(bucket == own, "the policy of dest-bucket is not what it was: {bucket:#}");
+        let key = self.stage.destination.key_policy(DESTINATION_REGION, &self.stage.replica_key).await?;
+        let foreign =
+            |policy: &serde_json::Value| policy["Statement"].as_array().map(|all| all.iter().take(2).cloned().collect::<Vec<_>>());
+        ensure!(foreign(&key) == foreign(before) && key["Statement"].as_array().map(Vec::len) == Some(2), "{key:#}");
+        ensure!(self.stage.destination.has(DESTINATION_REGION, "dest-bucket", "Tax/1040.txt").await?, "the replica is gone");
+        self.tell(
+            "The statements of account B's own stand as they stood, in dest-bucket's policy and in its key's, and the replica is there.",
+        );
+        Ok(calls)
+    }
+
+    fn count(&self, what: &str, aim: usize, calls: &[Call]) {
+        let (sessions, calls): (Vec<_>, Vec<_>) = calls.iter().partition(|call| call.service == "sts");
+        let writes = calls.iter().filter(|call| call.writes()).count();
+        let refused = calls.iter().filter(|call| call.status == 403).count();
+        let sessions = if sessions.is_empty() { String::new() } else { format!(", and {} to sts", sessions.len()) };
+        self.tell(&format!(
+            "{what}: {:2} calls (aim {aim}): {:2} reads, {writes} writes{sessions}; {refused} refused",
+            calls.len(),
+            calls.len() - writes
+        ));
+    }
+}
+
+fn actions(policy: &str) -> anyhow::Result<usize> {
+    let policy: serde_json::Value = serde_json::from_str(policy)?;
+    let statements = policy["Statement"].as_array().context("no statements")?;
+    Ok(statements.iter().map(|statement| statement["Action"].as_array().map_or(1, Vec::len)).sum())
 }

@@ -76,7 +76,7 @@ impl Environment {
     /// When the program is not there.
     pub fn as_admin(&self, name: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(program(name)?);
-        command.env("KUBECONFIG", self.kubeconfig());
+        command.env("KUBECONFIG", self.kubeconfig()).current_dir(repository());
         Ok(command)
     }
 
@@ -101,6 +101,24 @@ impl Environment {
         applied
     }
 
+    /// Applies `crds/` and waits until the API server serves them.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn apply_crds(&self) -> anyhow::Result<()> {
+        self.kubectl(&["apply", "--server-side", "-f", &repository().join("crds").to_string_lossy()]).await?;
+        self.wait_for_crds().await
+    }
+
+    /// Waits until the API server serves the CRDs.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn wait_for_crds(&self) -> anyhow::Result<()> {
+        let crds = ["crd/awsaccounts.bucketops.dev", "crd/bucketreplications.bucketops.dev"];
+        self.kubectl(&["wait", "--for=condition=Established", crds[0], crds[1], "--timeout=30s"]).await.map(drop)
+    }
+
     /// Installs the chart with Helm into the namespace `operator`.
     ///
     /// # Errors
@@ -118,7 +136,19 @@ impl Environment {
         output(&mut helm).await
     }
 
-    /// A kubeconfig of a ServiceAccount, with a token as a pod would have it.
+    /// The environment that the chart's Deployment gives its pods.
+    ///
+    /// # Errors
+    /// When the chart is not installed.
+    pub async fn chart_environment(&self, namespace: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let text = self.kubectl(&["get", "deployment", "bucket-replication-operator", "-n", namespace, "-o", "json"]).await?;
+        let deployment: serde_json::Value = serde_json::from_str(&text)?;
+        let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().context("the container has no env")?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(variables.iter().map(|variable| (text(&variable["name"]), text(&variable["value"]))).collect())
+    }
+
+    /// A kubeconfig of a `ServiceAccount`, with a token as a pod would have it.
     ///
     /// # Errors
     /// When the API server gives no token.
@@ -228,7 +258,7 @@ async fn start_control_plane(directory: &Path) -> anyhow::Result<Vec<Process>> {
     let mut apiserver = Process::start("kube-apiserver", &log("kube-apiserver"), &mut command)?;
     let kubeconfig = directory.join("kubeconfig");
     let certificate = pki.join("apiserver.crt");
-    apiserver.wait_until(Duration::from_secs(60), async || certificate.is_file()).await?;
+    apiserver.wait_until(Duration::from_mins(1), async || certificate.is_file()).await?;
     fs::write(&kubeconfig, kubeconfig_text(&server, &fs::read(&certificate)?, &token))?;
     let kubectl = program("kubectl")?;
     let ready = async || output(Command::new(&kubectl).env("KUBECONFIG", &kubeconfig).args(["get", "--raw", "/readyz"])).await.is_ok();
@@ -260,7 +290,7 @@ const P256_HEADER: [u8; 26] = [
     0x07, 0x03, 0x42, 0x00,
 ];
 
-/// A key that signs the tokens of ServiceAccounts: the private and the public part as PEM.
+/// A key that signs the tokens of `ServiceAccount`s: the private and the public part as PEM.
 fn signing_key() -> anyhow::Result<(String, String)> {
     let random = SystemRandom::new();
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).ok().context("no key can be made")?;
@@ -273,7 +303,7 @@ fn signing_key() -> anyhow::Result<(String, String)> {
 fn random_token() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
     SystemRandom::new().fill(&mut bytes).ok().context("no random numbers")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(STANDARD.encode(bytes))
 }
 
 /// `env-up`: an environment that stays, with the CRDs applied and an identity for the operator.
@@ -287,16 +317,7 @@ pub async fn up(directory: &Path, enforce: bool, tell: &dyn Fn(&str)) -> anyhow:
     }
     Environment::stop(directory).await?;
     let environment = Environment::start(directory, enforce, tell).await?;
-    environment.kubectl(&["apply", "--server-side", "-f", &repository().join("crds").to_string_lossy()]).await?;
-    environment
-        .kubectl(&[
-            "wait",
-            "--for=condition=Established",
-            "crd/awsaccounts.bucketops.dev",
-            "crd/bucketreplications.bucketops.dev",
-            "--timeout=30s",
-        ])
-        .await?;
+    environment.apply_crds().await?;
     let own = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator));
     let operator: Operator = own.make_operator().await?;
     let lines = [

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
@@ -46,7 +46,19 @@ pub struct Stage<'a> {
     pub proxy: Proxy,
     operator: Option<Process>,
     setting: Setting,
-    starts: u32,
+}
+
+/// Accounts and buckets by name.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The account of the source bucket, 12 digits.
+    pub source_account: String,
+    /// The account of the destination bucket, 12 digits.
+    pub destination_account: String,
+    /// The source bucket.
+    pub source_bucket: String,
+    /// The destination bucket.
+    pub destination_bucket: String,
 }
 
 /// How the operator is run.
@@ -60,7 +72,7 @@ pub struct Setting {
     pub identity: Operator,
     /// Whether it sees its own namespace only.
     pub namespaced: bool,
-    /// Flags beside the usual ones.
+    /// Flags, as the environment has them.
     pub environment: Vec<(String, String)>,
 }
 
@@ -71,20 +83,39 @@ fn next_account() -> String {
 }
 
 impl<'a> Stage<'a> {
-    /// Makes accounts, buckets, keys, the operator's roles under exactly the policies that `iam-policy` prints, a namespace and the
-    /// `AwsAccount`s. The operator does not run yet.
+    /// A place of its own: everything in AWS, a namespace, and `AwsAccount`s with the operator's roles. The operator does not run yet.
     ///
     /// # Errors
     /// When a part can't be made.
     pub async fn set(environment: &'a Environment, name: &str, setting: Setting) -> anyhow::Result<Self> {
+        let place = Place {
+            source_account: next_account(),
+            destination_account: next_account(),
+            source_bucket: format!("{name}-source-bucket"),
+            destination_bucket: format!("{name}-dest-bucket"),
+        };
+        let stage = Self::make(environment, name, place, setting).await?;
+        environment.kubectl(&["create", "namespace", name]).await?;
+        for (account, document) in [(&stage.source, stage.source_account()), (&stage.destination, stage.destination_account())] {
+            account.make_operator_role(&stage.printed_policy(&document).await?).await?;
+            environment.apply(&document.to_string()).await?;
+        }
+        Ok(stage)
+    }
+
+    /// Makes accounts, buckets and keys, and nothing in Kubernetes.
+    ///
+    /// # Errors
+    /// When a part can't be made.
+    pub async fn make(environment: &'a Environment, name: &str, place: Place, setting: Setting) -> anyhow::Result<Self> {
         let endpoint = format!("http://{}", environment.emulator);
-        let (source, destination) = (Account::new(&next_account(), &endpoint), Account::new(&next_account(), &endpoint));
-        let (source_bucket, destination_bucket) = (format!("{name}-source-bucket"), format!("{name}-dest-bucket"));
+        let (source, destination) = (Account::new(&place.source_account, &endpoint), Account::new(&place.destination_account, &endpoint));
+        let Place { source_bucket, destination_bucket, .. } = place;
         source.make_bucket(SOURCE_REGION, &source_bucket).await?;
         destination.make_bucket(DESTINATION_REGION, &destination_bucket).await?;
         let (source_key, replica_key) = (source.make_key(SOURCE_REGION).await?, destination.make_key(DESTINATION_REGION).await?);
         let proxy = Proxy::start(environment.emulator).await?;
-        let stage = Self {
+        Ok(Self {
             environment,
             source,
             destination,
@@ -96,15 +127,7 @@ impl<'a> Stage<'a> {
             proxy,
             operator: None,
             setting,
-            starts: 0,
-        };
-        stage.environment.kubectl(&["create", "namespace", name]).await?;
-        for (account, document) in [(&stage.source, stage.source_account()), (&stage.destination, stage.destination_account())] {
-            let policy = stage.printed_policy(&document).await?;
-            account.make_operator_role(&policy).await?;
-            stage.environment.apply(&document.to_string()).await?;
-        }
-        Ok(stage)
+        })
     }
 
     /// The name of the source's `AwsAccount`.
@@ -168,22 +191,30 @@ impl<'a> Stage<'a> {
         output(Command::new(&self.setting.binary).arg("iam-policy").arg("--filename").arg(&file).args(["--account", name])).await
     }
 
+    /// The operator's binary.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.setting.binary
+    }
+
     /// Starts the operator.
     ///
     /// # Errors
     /// When it does not become ready.
     pub async fn start(&mut self) -> anyhow::Result<()> {
-        self.starts += 1;
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(&self.setting.binary);
-        command.arg("run").env_clear().env("KUBECONFIG", &self.setting.kubeconfig).env("LISTEN_ADDRESS", &address);
+        command
+            .arg("run")
+            .env_clear()
+            .envs(self.setting.environment.iter().cloned())
+            .env("KUBECONFIG", &self.setting.kubeconfig)
+            .env("LISTEN_ADDRESS", &address);
         command.env("AWS_ENDPOINT_URL", &self.proxy.url).env("AWS_REGION", SOURCE_REGION);
         command
             .env("AWS_ACCESS_KEY_ID", &self.setting.identity.access_key_id)
             .env("AWS_SECRET_ACCESS_KEY", &self.setting.identity.secret_access_key);
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env("RUST_LOG", "info,bucket_replication_operator=debug");
-        command.env("RELEASE_NAMESPACE", "bucket-replication");
-        command.envs(self.setting.environment.iter().cloned());
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
         if self.setting.namespaced {
             command.env("WATCH_NAMESPACES", &self.name).env("INSTALLATION_ID", &self.name);
         }
@@ -230,7 +261,7 @@ impl<'a> Stage<'a> {
     /// When it takes too long; with the whole status.
     pub async fn wait_for(&self, name: &str, kind: &str, status: &str, reason: &str) -> anyhow::Result<String> {
         let mut last = Value::Null;
-        let found = until(Duration::from_secs(60), async || {
+        let found = until(Duration::from_mins(1), async || {
             last = self.get(name).await?;
             let fresh = last["status"]["observedGeneration"] == last["metadata"]["generation"];
             let conditions = last["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -249,7 +280,7 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When it takes too long.
     pub async fn wait_gone(&self, name: &str) -> anyhow::Result<()> {
-        let gone = until(Duration::from_secs(60), async || Ok(self.get(name).await?.is_null().then_some(()))).await?;
+        let gone = until(Duration::from_mins(1), async || Ok(self.get(name).await?.is_null().then_some(()))).await?;
         gone.with_context(|| format!("{name} does not go"))
     }
 
