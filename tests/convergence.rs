@@ -142,15 +142,17 @@ async fn fresh(wishes: &[(usize, Wish)]) -> Value {
     comparable(&world.snapshot())
 }
 
-/// Stops the operator after so many writes, then starts a new one and lets it come to rest.
-async fn interrupted(cluster: &mut Cluster, world: &World, faults: Faults) {
-    world.set_faults(faults);
-    if !cluster.objects.is_empty() {
-        cluster.visit(world).await;
+/// Stops the operator after so many writes, and each new one once more, then starts one and lets it come to rest.
+async fn interrupted(cluster: &mut Cluster, world: &World, faults: &[Faults]) {
+    for faults in faults {
+        world.set_faults(*faults);
+        if !cluster.objects.is_empty() {
+            cluster.visit(world).await;
+        }
+        cluster.restart();
+        cluster.pass(60);
     }
     world.set_faults(Faults::default());
-    cluster.restart();
-    cluster.pass(60);
     cluster.settle(world).await;
     world.set_faults(Faults::default());
     if !cluster.objects.is_empty() {
@@ -159,26 +161,31 @@ async fn interrupted(cluster: &mut Cluster, world: &World, faults: Faults) {
     assert_eq!(world.writes(), 0, "planning again is not empty: {:?}", world.written.lock().unwrap());
 }
 
-async fn life(wishes: Vec<Wish>, edit: Wish, stop: usize, lose: bool, intruder: bool) {
-    let faults = if lose {
+/// A process that stops after `stop` writes, or does not see the answer to the one after them.
+fn fault((stop, lose): (usize, bool)) -> Faults {
+    if lose {
         Faults { lose_answer_of: Some(stop + 1), ..Faults::default() }
     } else {
         Faults { crash_after: Some(stop), ..Faults::default() }
-    };
+    }
+}
+
+async fn life(wishes: Vec<Wish>, edit: Wish, stops: &[(usize, bool)], intruder: bool) {
+    let faults: Vec<_> = stops.iter().copied().map(fault).collect();
     let (world, mut cluster) = (ground(), Cluster::default());
     let before = foreign(&world.snapshot());
     let mut wishes: Vec<(usize, Wish)> = wishes.into_iter().enumerate().collect();
     for (name, wish) in &wishes {
         cluster.apply(&format!("o{name}"), &write(*name, wish));
     }
-    interrupted(&mut cluster, &world, faults).await;
+    interrupted(&mut cluster, &world, &faults).await;
     ready(&cluster);
     assert_eq!(foreign(&world.snapshot()), before);
     assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after create");
 
     wishes[0].1 = edit;
     cluster.apply("o0", &write(0, &wishes[0].1));
-    interrupted(&mut cluster, &world, faults).await;
+    interrupted(&mut cluster, &world, &faults).await;
     ready(&cluster);
     assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after edit");
 
@@ -189,7 +196,7 @@ async fn life(wishes: Vec<Wish>, edit: Wish, stop: usize, lose: bool, intruder: 
     }
     let with_intruder = foreign(&world.snapshot());
     cluster.delete("o0");
-    interrupted(&mut cluster, &world, faults).await;
+    interrupted(&mut cluster, &world, &faults).await;
     ready(&cluster);
     assert_eq!(foreign(&world.snapshot()), with_intruder);
     if !intruder {
@@ -198,7 +205,7 @@ async fn life(wishes: Vec<Wish>, edit: Wish, stop: usize, lose: bool, intruder: 
     for (name, _) in &wishes[1..] {
         cluster.delete(&format!("o{name}"));
     }
-    interrupted(&mut cluster, &world, faults).await;
+    interrupted(&mut cluster, &world, &faults).await;
     assert!(cluster.objects.is_empty());
     let end = world.snapshot();
     assert_eq!(foreign(&end), with_intruder);
@@ -212,10 +219,62 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn objects_come_change_and_go(wishes in prop::collection::vec(wish(), 1..4), edit in wish(), stop in 0..9_usize, lose: bool, intruder: bool) {
+    fn objects_come_change_and_go(wishes in prop::collection::vec(wish(), 1..4), edit in wish(), stops in prop::collection::vec((0..9_usize, any::<bool>()), 1..4), intruder: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(life(wishes, edit, stop, lose, intruder));
+        runtime.block_on(life(wishes, edit, &stops, intruder));
     }
+
+    #[test]
+    fn what_aws_refuses_for_a_while_comes_right_afterwards(wishes in prop::collection::vec(wish(), 1..4), edit in wish(), refused in 0..REFUSALS.len()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(life_with_refusals(wishes, edit, REFUSALS[refused]));
+    }
+}
+
+/// A step that AWS refuses for a while.
+const REFUSALS: [(&str, &str); 9] = [
+    ("PutKeyPolicy", DR),
+    ("PutKeyPolicy", KEYS),
+    ("PutBucketPolicy", DR),
+    ("DeleteBucketPolicy", DR),
+    ("PutRolePolicy", PROD),
+    ("PutReplication", PROD),
+    ("DeleteReplication", PROD),
+    ("CreateRole", PROD),
+    ("DeleteRole", PROD),
+];
+
+/// Comes to rest although a step is refused, and to the right end once it is not.
+async fn refused_for_a_while(cluster: &mut Cluster, world: &World, (step, account): (&str, &str)) {
+    world.edit(|state| state.denied.insert((step.into(), account.parse().unwrap())));
+    cluster.settle(world).await;
+    world.edit(|state| state.denied.clear());
+    cluster.pass(600);
+    cluster.settle(world).await;
+}
+
+async fn life_with_refusals(wishes: Vec<Wish>, edit: Wish, refused: (&str, &str)) {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let before = foreign(&world.snapshot());
+    let mut wishes: Vec<(usize, Wish)> = wishes.into_iter().enumerate().collect();
+    for (name, wish) in &wishes {
+        cluster.apply(&format!("o{name}"), &write(*name, wish));
+    }
+    refused_for_a_while(&mut cluster, &world, refused).await;
+    ready(&cluster);
+    assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after create");
+    wishes[0].1 = edit;
+    cluster.apply("o0", &write(0, &wishes[0].1));
+    refused_for_a_while(&mut cluster, &world, refused).await;
+    ready(&cluster);
+    assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after edit");
+    for (name, _) in &wishes {
+        cluster.delete(&format!("o{name}"));
+    }
+    refused_for_a_while(&mut cluster, &world, refused).await;
+    assert!(cluster.objects.is_empty());
+    assert!(nothing_of_ours(&world.snapshot()));
+    assert_eq!(foreign(&world.snapshot()), before);
 }
 
 /// The edit that changes the most, stopped after each of its writes in turn.
@@ -224,7 +283,9 @@ async fn an_edit_of_prefix_key_and_destination_leaves_nothing_of_the_old() {
     let full = |destination, prefixes| Wish { destination, kms: true, source_key: destination == 1, prefixes, markers: true, owner: true };
     for stop in 0..12 {
         for lose in [false, true] {
-            life(vec![full(1, vec![0])], full(2, vec![1, 2]), stop, lose, false).await;
+            for again in 0..4 {
+                life(vec![full(1, vec![0])], full(2, vec![1, 2]), &[(stop, lose), (again, false)], false).await;
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::{
         accounts::{Accounts, Labels},
         assess::{Resolved, ResolvedKeys},
         compose::{Claims, Desired, compose},
-        decision::{Stand, Visit, decide, scope},
+        decision::{Refusals, Stand, Visit, decide, scope},
         names::{KeyArn, KeyReference, ObjectKey, Region},
         observed::{KeyQuery, Observed},
         plan::Step,
@@ -125,7 +125,7 @@ fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> O
     }
 }
 
-/// The five documents of the walkthrough, in its order.
+/// The five documents of the walkthrough, in its order; then the policies of source keys that need a statement, as those of a third account do.
 fn five(desired: &Desired, valid: &Valid, keys: Option<&ResolvedKeys>) -> Vec<(String, Value)> {
     let mut documents = vec![];
     if let Some(configuration) = &desired.configuration {
@@ -138,8 +138,15 @@ fn five(desired: &Desired, valid: &Valid, keys: Option<&ResolvedKeys>) -> Vec<(S
     if let Some(statements) = desired.bucket_statements.get(&valid.destination) {
         documents.push(("destination-bucket-policy.json".into(), Document::of(statements.clone()).json()));
     }
-    if let Some(statements) = keys.and_then(|keys| desired.key_statements.get(&keys.replica)) {
+    let Some(keys) = keys else { return documents };
+    if let Some(statements) = desired.key_statements.get(&keys.replica) {
         documents.push(("destination-key-policy.json".into(), Document::of(statements.clone()).json()));
+    }
+    for key in keys.source.iter().filter(|key| **key != keys.replica) {
+        if let Some(statements) = desired.key_statements.get(key) {
+            let id = key.to_string().rsplit('/').next().unwrap_or_default().to_owned();
+            documents.push((format!("source-key-policy-{}-{id}.json", key.account), Document::of(statements.clone()).json()));
+        }
     }
     documents
 }
@@ -148,13 +155,19 @@ fn five(desired: &Desired, valid: &Valid, keys: Option<&ResolvedKeys>) -> Vec<(S
 fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsAccount>) -> anyhow::Result<(Answer, bool)> {
     let mut warnings = vec![];
     let spec = &replication.spec;
-    let named: BTreeSet<_> = [&spec.source.account, &spec.destination.account].into_iter().collect();
-    for (index, name) in named.into_iter().enumerate() {
-        if !list.iter().any(|account| account.name_any() == *name) {
-            let id = format!("{index:012}");
-            warnings.push(format!("AwsAccount {name} is not in the files: {id} stands for its account id"));
-            list.push(stand_in(name, &id)?);
+    let keys = |keys: Option<&String>| keys.and_then(|key| key.parse::<KeyReference>().ok()?.account().map(ToString::to_string));
+    let source_key = spec.source.kms_keys.iter().flatten().next();
+    for (name, of_key) in [(&spec.source.account, keys(source_key)), (&spec.destination.account, keys(spec.destination.kms_key.as_ref()))] {
+        if list.iter().any(|account| account.name_any() == *name) {
+            continue;
         }
+        let free = |id: &String| list.iter().all(|account| account.spec.account_id != *id);
+        let (id, from) = match of_key.filter(free) {
+            Some(id) => (id, ", the account of its key,"),
+            None => (format!("{:012}", list.len()), ""),
+        };
+        warnings.push(format!("AwsAccount {name} is not in the files: {id}{from} stands for its account id"));
+        list.push(stand_in(name, &id)?);
     }
     for account in &mut list {
         account.spec.grants = vec![everything(&spec.source.account, &spec.destination.account)?];
@@ -178,10 +191,8 @@ fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsA
         carried: &BTreeMap::new(),
     });
     let mut desired = desired;
-    if resolved.keys.as_ref().is_some_and(|keys| keys.replica.account == source.account) {
-        // Within one account, key policies as AWS makes them let the account's roles use the key.
-        desired.key_statements.clear();
-    }
+    // Key policies as AWS makes them let the roles of the key's own account use it.
+    desired.key_statements.retain(|key, _| key.account != source.account);
     Ok((Answer { steps: vec![], documents: five(&desired, &valid, resolved.keys.as_ref()), warnings }, false))
 }
 
@@ -281,8 +292,13 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     this.created = this.created.or_else(|| Some(Timestamp::now()));
     let key = this.key.clone();
     all.push(this);
-    let visit =
-        Visit { installation: &arguments.installation_id, accounts: &accounts, source: &source, objects: &all, failed: &BTreeMap::new() };
+    let visit = Visit {
+        installation: &arguments.installation_id,
+        accounts: &accounts,
+        source: &source,
+        objects: &all,
+        refusals: &Refusals::default(),
+    };
     let aws = Aws::from_environment(arguments.installation_id.clone()).await;
     let cloud = AwsCloud { aws, accounts: Arc::clone(&accounts), settle: Duration::ZERO };
     let observed = cloud.observe(&scope(&visit, None)).await;
@@ -294,7 +310,7 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
         Some(Stand::Refused(problems)) => return Err(refused(problems)),
         _ => bail!("the object is neither planned nor refused"),
     };
-    warnings.extend(decision.unread.iter().map(|problem| problem.message.clone()));
+    warnings.extend(decision.in_the_way.iter().map(|problem| problem.message.clone()));
     let steps: Vec<_> = decision.steps.iter().filter(|planned| planned.step != Step::Settle).collect();
     let texts = steps.iter().map(|planned| format!("{} {}", planned.step.sign(), planned.step)).collect();
     let documents = five(&decision.desired, &resolved.valid, resolved.keys.as_ref());

@@ -18,10 +18,10 @@ use crate::{
         Object, Problem,
         accounts::Accounts,
         assess,
-        decision::{self, Decision, Stand, Visit, decide},
+        decision::{self, Decision, Refusals, Stand, Visit, decide},
         names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
         observed::{Facts, FailureKind, Observed},
-        plan::Step,
+        plan::{PlannedStep, Step},
         requeue::Ending,
         status::{Grounds, Outcome, status},
     },
@@ -100,7 +100,7 @@ pub async fn visit<C: Cloud, G: Gate>(
         .map(|(object, ..)| object.key.clone())
         .collect();
     let looked_at = looked_at(subject);
-    let mut failed: BTreeMap<ObjectKey, Problem> = BTreeMap::new();
+    let mut refusals = Refusals::default();
     let mut done = vec![];
     loop {
         let view = Visit {
@@ -108,15 +108,17 @@ pub async fn visit<C: Cloud, G: Gate>(
             accounts: &subject.accounts,
             source: &subject.source,
             objects: &objects,
-            failed: &failed,
+            refusals: &refusals,
         };
         let removing = objects.iter().all(|object| object.deleting);
-        let looked_at_all = memory.looked_at == looked_at && ready.len() == objects.len() && failed.is_empty();
-        let known = memory.known(times.preflight, clock()).filter(|_| removing || looked_at_all);
+        let looked_at_all = memory.looked_at == looked_at && ready.len() == objects.len();
+        let read_just_now = !refusals.steps.is_empty();
+        let known = memory.known(times.preflight, clock()).filter(|_| removing || looked_at_all || read_just_now);
         let observed = cloud.observe(&decision::scope(&view, known)).await;
         let now = clock();
         let decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
-        let drift = decision.is_drift(&ready);
+        // What follows from a change of ours is not somebody else's.
+        let drift = (memory.looked_at.is_empty() || memory.looked_at == looked_at) && decision.is_drift(&ready);
         if !memory.confirms(&decision, drift, times.grace, now) {
             return Report::unchanged(Ending::After(times.grace));
         }
@@ -129,12 +131,12 @@ pub async fn visit<C: Cloud, G: Gate>(
         let mut outcome = apply(cloud, &decision, drift).await;
         done.extend(outcome.done.iter().map(|planned| planned.step.clone()));
         memory.note(&decision, &observed, &outcome, &looked_at, clock());
-        if let Some(problem) = hold_back(&outcome, &subject.source) {
-            let concerned: BTreeSet<_> = outcome.undone.first().map(|planned| planned.concerns.clone()).unwrap_or_default();
-            let others = acting.iter().any(|key| !concerned.contains(key));
-            let before = failed.len();
-            failed.extend(concerned.into_iter().map(|key| (key, problem.clone())));
-            if others && failed.len() > before {
+        if let Some((refused, problem)) = refusal(&outcome, &subject.source) {
+            let others = acting.iter().any(|key| !refused.concerns.contains(key) && !refusals.problems.contains_key(key));
+            let before = refusals.problems.len();
+            refusals.problems.extend(refused.concerns.iter().map(|key| (key.clone(), problem.clone())));
+            refusals.steps.push(refused.step.clone());
+            if others && refusals.problems.len() > before {
                 continue;
             }
         }
@@ -152,9 +154,12 @@ fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool 
 
 /// A fingerprint of all that is looked at beside AWS: with another one, everything is read anew.
 fn looked_at(subject: &Subject) -> String {
-    let specs: Vec<_> =
-        subject.objects.iter().map(|(object, generation, _)| format!("{}/{generation:?}/{}", object.uid, object.deleting)).collect();
-    fingerprint(&specs.iter().map(String::as_str).collect::<Vec<_>>(), 64)
+    let objects = subject.objects.iter().map(|(object, generation, _)| {
+        let Object { uid, deleting, namespace_labels, .. } = object;
+        format!("{uid}/{generation:?}/{deleting}/{namespace_labels:?}")
+    });
+    let parts: Vec<_> = objects.chain([subject.accounts.fingerprint()]).collect();
+    fingerprint(&parts.iter().map(String::as_str).collect::<Vec<_>>(), 64)
 }
 
 async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome {
@@ -177,13 +182,14 @@ async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome
     outcome
 }
 
-/// A failure that more tries do not mend concerns only the objects that the step was for.
-fn hold_back(outcome: &Outcome, source: &OwnedBucket) -> Option<Problem> {
+/// A failure that more tries do not mend, which concerns only the objects that the step was for.
+fn refusal<'a>(outcome: &'a Outcome, source: &OwnedBucket) -> Option<(&'a PlannedStep, Problem)> {
     let failure = outcome
         .failure
         .as_ref()
         .filter(|failure| matches!(failure.kind, FailureKind::Denied | FailureKind::Invalid | FailureKind::NotFound))?;
-    Some(assess::failed(outcome.undone.first()?.step.condition(source), failure))
+    let refused = outcome.undone.first()?;
+    Some((refused, assess::failed(refused.step.condition(source), failure)))
 }
 
 impl Memory {
@@ -224,8 +230,9 @@ impl Memory {
             self.facts.as_ref().filter(|(known, _)| self.looked_at == looked_at && *known == facts).map_or(now, |(_, since)| *since);
         self.facts = Some((facts, since));
         looked_at.clone_into(&mut self.looked_at);
-        let changed = outcome.undone.iter().any(|planned| !matches!(planned.step, Step::PutReplication { .. } | Step::Settle));
-        if changed {
+        let mut permitting =
+            outcome.undone.iter().take_while(|planned| !matches!(planned.step, Step::PutReplication { .. } | Step::Settle));
+        if permitting.next().is_some() {
             self.permissions = None;
         } else if self.permissions.as_ref().is_none_or(|(standing, _)| *standing != decision.permissions) {
             self.permissions = Some((decision.permissions.clone(), now));
@@ -252,7 +259,7 @@ impl Subject {
             .map(|(object, generation, previous)| (object.key.clone(), status(&object.key, *generation, previous, &grounds)))
             .collect();
         let leaving = decision.stands.iter().filter(|(_, stand)| **stand == Stand::Leaving).map(|(key, _)| key.clone());
-        let released = if decision.unread.is_empty() && all_removed(outcome) { leaving.collect() } else { BTreeSet::new() };
+        let released = if decision.in_the_way.is_empty() && all_removed(outcome) { leaving.collect() } else { BTreeSet::new() };
         let corrections = outcome
             .done
             .iter()
@@ -276,7 +283,7 @@ fn ending(statuses: &BTreeMap<ObjectKey, BucketReplicationStatus>, decision: &De
         Stand::Refused(problems) | Stand::Acting { problems, .. } => problems.as_slice(),
         _ => &[],
     });
-    let problems: Vec<_> = problems.chain(&decision.unread).collect();
+    let problems: Vec<_> = problems.chain(&decision.in_the_way).collect();
     let failed = outcome.failure.as_ref().map(|failure| failure.kind);
     let again =
         matches!(failed, Some(FailureKind::Throttled | FailureKind::Transient | FailureKind::Conflict | FailureKind::PrincipalNotVisible));

@@ -7,7 +7,7 @@ use wildmatch::WildMatch;
 
 use super::{
     Problem,
-    names::{AccountId, BucketName, KeyArn, Partition, Prefix},
+    names::{AccountId, BucketName, KeyArn, Partition, Prefix, fingerprint},
 };
 use crate::api::{
     AwsAccount,
@@ -68,6 +68,12 @@ impl Accounts {
             accounts.insert(name.to_owned(), account);
         }
         Self(accounts)
+    }
+
+    /// A fingerprint of all that the platform team says: with another one, what was allowed may not be any more.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&[&format!("{:?}", self.0)], 16)
     }
 
     /// The account of that name.

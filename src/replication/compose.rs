@@ -115,13 +115,25 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     let needs_role =
         !ours.is_empty() || !claims.acting.is_empty() || (foreign && configuration.as_ref().is_some_and(|c| c.role == role.arn));
     let permissions = if needs_role { permissions(claims, &ours) } else { vec![] };
-    let withheld = claims.acting.iter().filter(|resolved| claims.withheld.contains(&resolved.valid.key));
-    let announced: Vec<_> = withheld.flat_map(rules_of).collect();
-    let bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule).chain(&announced));
+    let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));
+    if !claims.withheld.is_empty() {
+        announce(claims, &role, &mut bucket_statements);
+    }
     let key_statements = key_statements(claims, &role, &permissions);
     let versioning = versioning(claims);
     let role = needs_role.then(|| DesiredRole { permissions: Document::of(permissions), ..role });
     Desired { configuration, role, bucket_statements, key_statements, versioning }
+}
+
+/// Adds the statements that stand once no rule waits any more, so that nothing is taken back in between.
+fn announce(claims: &Claims<'_>, role: &DesiredRole, statements: &mut BTreeMap<OwnedBucket, Vec<Statement>>) {
+    let free = Claims { withheld: &BTreeSet::new(), ..*claims };
+    let rules: Vec<_> = rules(&free).into_iter().filter(|rule| rule.mark(claims.installation).is_some()).collect();
+    for (bucket, announced) in bucket_statements(&free, role, rules.iter()) {
+        let standing = statements.entry(bucket).or_default();
+        let new: Vec<_> = announced.into_iter().filter(|new| standing.iter().all(|old| old.sid() != new.sid())).collect();
+        standing.extend(new);
+    }
 }
 
 fn role_frame(claims: &Claims<'_>) -> DesiredRole {
@@ -261,11 +273,17 @@ fn permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)]) -> Vec
     for resolved in claims.acting {
         statements.extend(object_permissions(claims.installation, resolved));
     }
-    let acting: BTreeSet<_> = claims.acting.iter().map(|resolved| Mark::owner(&resolved.valid.key.to_string())).collect();
+    // Whose rules stay as they stand, keeps what they need; those whose new rules wait get both.
+    let acting = claims.acting.iter().map(|resolved| &resolved.valid.key).filter(|key| !claims.withheld.contains(key));
+    let acting: BTreeSet<_> = acting.map(|key| Mark::owner(&key.to_string())).collect();
     let carried: BTreeSet<_> =
         ours.iter().map(|(mark, _)| Mark::owner(&mark.object.to_string())).filter(|owner| !acting.contains(owner)).collect();
-    let standing = claims.observed.role_policy.present().map(|policy| policy.ours(claims.installation)).unwrap_or_default();
-    statements.extend(standing.into_iter().filter(|statement| statement.mark().is_some_and(|mark| carried.contains(&mark.owner))));
+    for standing in claims.observed.role_policy.present().map(|policy| policy.ours(claims.installation)).unwrap_or_default() {
+        let is_carried = standing.mark().is_some_and(|mark| carried.contains(&mark.owner));
+        if is_carried && !statements.iter().any(|statement| statement.sid() == standing.sid()) {
+            statements.push(standing);
+        }
+    }
     statements
 }
 

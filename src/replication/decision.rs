@@ -42,8 +42,17 @@ pub struct Visit<'a> {
     pub source: &'a OwnedBucket,
     /// All objects that name the bucket, in any order.
     pub objects: &'a [Object],
-    /// Objects for which a step failed in this visit: what they ask for has to wait, so that it does not hold up others.
-    pub failed: &'a BTreeMap<ObjectKey, Problem>,
+    /// What AWS refused in this visit.
+    pub refusals: &'a Refusals,
+}
+
+/// What AWS refused: the rules of the objects concerned have to wait, so that they do not hold up others.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    /// The objects concerned.
+    pub problems: BTreeMap<ObjectKey, Problem>,
+    /// The steps, which are not tried again in this visit.
+    pub steps: Vec<Step>,
 }
 
 /// Where an object stands.
@@ -51,7 +60,7 @@ pub struct Visit<'a> {
 pub enum Stand {
     /// It can't have what it asks for; what it has stays.
     Refused(Vec<Problem>),
-    /// It gets what it asks for; where somebody else has to act first, its rules wait.
+    /// It gets what it asks for; where somebody else has to act first, its rules wait, and those that stand stay.
     Acting {
         /// What it gets.
         resolved: Box<Resolved>,
@@ -79,8 +88,8 @@ pub struct Decision {
     pub pending: BTreeMap<ObjectKey, Vec<String>>,
     /// A fingerprint of all permissions: as long as it is the same, AWS has had time to make them known.
     pub permissions: String,
-    /// What could not be read, so that not all that leaving objects made can be removed now.
-    pub unread: Vec<Problem>,
+    /// What stands in the way of removing all that leaving objects made.
+    pub in_the_way: Vec<Problem>,
 }
 
 impl Decision {
@@ -147,8 +156,9 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
     }
     let pending = pending(visit, observed, &stands, &round);
     let unreached = plan::unreached(observed).into_iter().map(|(condition, failure)| assess::failed(condition, failure));
-    let unread = unreadable.into_iter().chain(unreached).collect();
-    Decision { stands, desired: now.desired, steps, pending, permissions, unread }
+    let refused = visit.refusals.problems.iter().filter(|(key, _)| stands.get(*key) == Some(&Stand::Leaving));
+    let in_the_way = unreadable.into_iter().chain(unreached).chain(refused.map(|(_, problem)| problem.clone())).collect();
+    Decision { stands, desired: now.desired, steps, pending, permissions, in_the_way }
 }
 
 fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
@@ -165,7 +175,7 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
         Err(problems) => Stand::Refused(problems),
     };
     let stands = visit.objects.iter().map(|object| (object.key.clone(), refused(object))).collect();
-    Decision { stands, desired, steps: vec![], pending: BTreeMap::new(), permissions: String::new(), unread: vec![] }
+    Decision { stands, desired, steps: vec![], pending: BTreeMap::new(), permissions: String::new(), in_the_way: vec![] }
 }
 
 /// What every object on the bucket depends on and could not be read, so that nothing may be written over it.
@@ -248,9 +258,11 @@ fn stand<'a>(object: &Object, visit: &Visit<'_>, observed: &Observed, everywhere
             Stand::Refused(problems)
         }
         Ok(_) if !everywhere.is_empty() => Stand::Refused(everywhere),
-        Ok(_) if visit.failed.contains_key(&object.key) => Stand::Refused(visit.failed.get(&object.key).cloned().into_iter().collect()),
         Ok(resolved) if valid.observe => Stand::Observing(Box::new(resolved)),
-        Ok(resolved) => Stand::Acting { resolved: Box::new(resolved), problems: vec![] },
+        Ok(resolved) => {
+            let problems = visit.refusals.problems.get(&object.key).cloned().into_iter().collect();
+            Stand::Acting { resolved: Box::new(resolved), problems }
+        }
     }
 }
 
@@ -348,7 +360,7 @@ impl Round {
 
     /// The steps, without those onto documents that the platform team keeps for itself.
     fn steps(&self, visit: &Visit<'_>, observed: &Observed, settled: bool) -> Vec<PlannedStep> {
-        let mut steps = plan::plan(visit.installation, visit.source, &self.desired, observed, &self.users, settled);
+        let mut steps = plan::plan(visit.installation, visit.source, &self.desired, observed, &self.users, settled, &visit.refusals.steps);
         steps.retain(|planned| match &planned.step {
             Step::PutBucketPolicy { bucket, .. } | Step::DeleteBucketPolicy { bucket, .. } => {
                 writes_bucket_policies(visit.accounts, bucket)

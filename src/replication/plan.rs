@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    compose::{Desired, DesiredRole, TAG_INSTALLATION, TAG_SOURCE_BUCKET},
+    compose::{Desired, DesiredRole, TAG_INSTALLATION, TAG_SOURCE_BUCKET, ledger},
     configuration::Configuration,
     names::{AccountId, InstallationId, KeyArn, ObjectKey, OwnedBucket, Region, RoleName},
     observed::{Facet, Failure, Observed},
@@ -120,6 +120,20 @@ impl Step {
         }
     }
 
+    /// Whether both steps change the policy of the same bucket or key, or the versioning of the same bucket.
+    #[must_use]
+    pub fn is_on_same_document(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::PutBucketPolicy { bucket, .. } | Self::DeleteBucketPolicy { bucket, .. },
+                Self::PutBucketPolicy { bucket: other, .. } | Self::DeleteBucketPolicy { bucket: other, .. },
+            )
+            | (Self::EnableVersioning { bucket, .. }, Self::EnableVersioning { bucket: other, .. }) => bucket == other,
+            (Self::PutKeyPolicy { key, .. }, Self::PutKeyPolicy { key: other, .. }) => key == other,
+            _ => false,
+        }
+    }
+
     /// The condition that is about what the step changes.
     #[must_use]
     pub fn condition(&self, source: &OwnedBucket) -> ConditionType {
@@ -188,7 +202,7 @@ pub struct Users {
     pub keys: BTreeMap<KeyArn, BTreeSet<ObjectKey>>,
 }
 
-/// The ordered steps from what stands to what should stand.
+/// The ordered steps from what stands to what should stand. Documents of `refused` steps are left as they are.
 #[must_use]
 pub fn plan(
     installation: &InstallationId,
@@ -197,6 +211,7 @@ pub fn plan(
     observed: &Observed,
     users: &Users,
     settled: bool,
+    refused: &[Step],
 ) -> Vec<PlannedStep> {
     let planner = Planner { installation, source, desired, observed, users };
     let configuration = planner.configuration();
@@ -218,11 +233,12 @@ pub fn plan(
     }
     steps.extend(buckets_shrunk);
     steps.extend(keys_shrunk);
-    // The role's policy tells where statements of ours stand: as long as one such place can't be read, it stays as it is.
-    if unreached(observed).is_empty() {
+    // The role's policy tells where statements of ours stand: as long as one such place can't be read or written, it stays as it is.
+    if unreached(observed).is_empty() && refused.is_empty() {
         steps.extend(role_shrunk);
         steps.extend(planner.role_removal());
     }
+    steps.retain(|planned| !refused.iter().any(|refused| refused.is_on_same_document(&planned.step)));
     steps
 }
 
@@ -248,12 +264,11 @@ type Change = (Option<Document>, Option<Document>);
 
 impl Planner<'_> {
     fn versioning(&self) -> Vec<PlannedStep> {
-        let steps = self
-            .desired
-            .versioning
-            .iter()
-            .map(|(bucket, region)| Step::EnableVersioning { bucket: bucket.clone(), region: region.clone() });
-        steps.map(|step| self.for_all(step)).collect()
+        let enable = |(bucket, region): (&OwnedBucket, &Region)| {
+            let concerns = self.users.buckets.get(bucket).unwrap_or(&self.users.all).clone();
+            PlannedStep { step: Step::EnableVersioning { bucket: bucket.clone(), region: region.clone() }, concerns }
+        };
+        self.desired.versioning.iter().map(enable).collect()
     }
 
     fn role(&self) -> Vec<PlannedStep> {
@@ -278,7 +293,12 @@ impl Planner<'_> {
         let Some(wanted) = &self.desired.role else { return (None, None) };
         let nothing = Document::default();
         let standing = self.observed.role_policy.present();
-        let (grown, shrunk) = self.change(standing.unwrap_or(&nothing), &wanted.permissions.statements(), transition, |_| true);
+        let places = |document: Option<&Document>| ledger(self.installation, self.source, None, document);
+        let ((buckets, keys), (wanted_buckets, wanted_keys)) = (places(standing), places(Some(&wanted.permissions)));
+        // What it stops naming has to be cleaned up before, also where a former visit was stopped on the way.
+        let forgets = !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys);
+        let statements = wanted.permissions.statements();
+        let (grown, shrunk) = self.change(standing.unwrap_or(&nothing), &statements, transition || forgets, |_| true);
         let step = |document: Document| {
             let concerns = self.owners(standing.unwrap_or(&nothing), &document);
             let step = Step::PutRolePolicy { account: wanted.account.clone(), role: wanted.name.clone(), document };
@@ -299,8 +319,8 @@ impl Planner<'_> {
             let wanted = self.desired.bucket_statements.get(bucket).map(Vec::as_slice).unwrap_or_default();
             let (growth, shrinkage) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
             let step = |document: Document| {
+                let concerns = self.users_of(self.users.buckets.get(bucket), &format!("{}/", bucket.arn()));
                 let (bucket, region) = (bucket.clone(), region.clone());
-                let concerns = self.users.buckets.get(&bucket).unwrap_or(&self.users.all).clone();
                 let step = if document.is_empty() {
                     Step::DeleteBucketPolicy { bucket, region }
                 } else {
@@ -321,13 +341,23 @@ impl Planner<'_> {
             let wanted = self.desired.key_statements.get(key).map(Vec::as_slice).unwrap_or_default();
             let (growth, shrinkage) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
             let step = |document| {
-                let concerns = self.users.keys.get(key).unwrap_or(&self.users.all).clone();
+                let concerns = self.users_of(self.users.keys.get(key), &key.to_string());
                 PlannedStep { step: Step::PutKeyPolicy { key: key.clone(), document }, concerns }
             };
             grown.extend(growth.map(step));
             shrunk.extend(shrinkage.map(step));
         }
         (grown, shrunk)
+    }
+
+    /// The objects that use a document, and those that did: the role's policy as it stands has statements of theirs on `resource`.
+    fn users_of(&self, now: Option<&BTreeSet<ObjectKey>>, resource: &str) -> BTreeSet<ObjectKey> {
+        let standing = self.observed.role_policy.present().map(|policy| policy.ours(self.installation)).unwrap_or_default();
+        let named = standing.iter().filter(|statement| statement.strings("Resource").iter().any(|named| named.starts_with(resource)));
+        let owners: BTreeSet<_> = named.filter_map(|statement| Some(statement.mark()?.owner)).collect();
+        let before = self.users.all.iter().filter(|object| owners.contains(&Mark::owner(&object.to_string())));
+        let users: BTreeSet<_> = now.into_iter().flatten().chain(before).cloned().collect();
+        if users.is_empty() { self.users.all.clone() } else { users }
     }
 
     /// With a new configuration to come, old statements stay until it stands; else the document goes to its end state at once.

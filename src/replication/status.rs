@@ -165,7 +165,7 @@ fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
             findings
         }
         Stand::Leaving => {
-            let blocked = grounds.decision.unread.first().map(|problem| problem.message.clone());
+            let blocked = grounds.decision.in_the_way.first().map(|problem| problem.message.clone());
             let finding = blocked.or_else(|| grounds.outcome.failure.as_ref().map(|failure| failure.message.clone())).map_or_else(
                 || Finding::unknown(Reason::Deleting, "what the object made in AWS is being removed"),
                 |message| Finding::no(Reason::DeletionBlocked, message),
@@ -194,7 +194,7 @@ fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
                 insert_problems(&mut findings, &[assess::failed(planned.step.condition(grounds.source), failure)]);
             }
             if !problems.is_empty() {
-                let waits = "the rules are written once the statements in status.requiredActions stand";
+                let waits = "the rules wait for what the other conditions name";
                 findings.insert(ConditionType::ReplicationConfigured, Finding::unknown(Reason::Waiting, waits));
             }
             insert_problems(&mut findings, problems);

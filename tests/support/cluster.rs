@@ -17,6 +17,7 @@ use bucket_replication_operator::{
         accounts::Accounts,
         names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, Partition},
         observed::DefaultEncryption,
+        plan::Step,
         policy::Document,
         requeue::Ending,
     },
@@ -211,17 +212,20 @@ impl Cluster {
 
     /// Visits until nothing is left to do, with time passing in between; the number of visits that it took.
     pub async fn settle(&mut self, world: &World) -> usize {
+        let mut last = String::new();
         for round in 1..=12 {
             if self.objects.is_empty() {
                 return round;
             }
             let report = self.visit(world).await;
             self.pass(30);
-            if report.done.is_empty() && matches!(report.ending, Ending::Done | Ending::Blocked) && report.released.is_empty() {
+            last = format!("{:?}: {:?}", report.ending, report.done.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let wrote = report.done.iter().any(|step| *step != Step::Settle);
+            if !wrote && matches!(report.ending, Ending::Done | Ending::Blocked) && report.released.is_empty() {
                 return round;
             }
         }
-        panic!("twelve visits did not bring it to rest");
+        panic!("twelve visits did not bring it to rest; the last one ended {last}");
     }
 
     /// Status and reason of a condition.

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
 
 pub mod cluster;
+pub mod golden;
 pub mod world;

@@ -68,6 +68,23 @@ pub struct World {
     pub installation: Option<InstallationId>,
 }
 
+/// The account in which a step writes.
+fn account_of(step: &Step) -> Option<&AccountId> {
+    match step {
+        Step::Settle => None,
+        Step::CreateRole(role) | Step::UpdateTrustPolicy(role) | Step::TagRole(role) | Step::PutRolePermissionsBoundary { role, .. } => {
+            Some(&role.account)
+        }
+        Step::PutRolePolicy { account, .. } | Step::DeleteRolePolicy { account, .. } | Step::DeleteRole { account, .. } => Some(account),
+        Step::PutKeyPolicy { key, .. } => Some(&key.account),
+        Step::EnableVersioning { bucket, .. }
+        | Step::PutBucketPolicy { bucket, .. }
+        | Step::DeleteBucketPolicy { bucket, .. }
+        | Step::PutReplication { bucket, .. }
+        | Step::DeleteReplication { bucket, .. } => Some(&bucket.account),
+    }
+}
+
 fn refuse<T>(kind: FailureKind, message: impl Into<String>) -> Result<T, Failure> {
     Err(Failure { kind, action: "test".into(), message: message.into() })
 }
@@ -397,12 +414,15 @@ impl Cloud for World {
             return refuse(FailureKind::Transient, "the process is gone");
         }
         let mut state = self.state.lock().unwrap();
+        if let Some(failure) = account_of(step).and_then(|account| state.denied(step.into(), account)) {
+            return Err(failure);
+        }
+        let uncovered = |state: &State| self.installation.as_ref().map(|installation| state.uncovered(installation)).unwrap_or_default();
+        let before = uncovered(&state);
         state.write(step)?;
         written.push(step.clone());
-        if let Some(installation) = &self.installation {
-            let uncovered = state.uncovered(installation);
-            assert!(uncovered.is_empty(), "after \"{step}\": {uncovered:?}");
-        }
+        let worse: Vec<_> = uncovered(&state).into_iter().filter(|missing| !before.contains(missing)).collect();
+        assert!(worse.is_empty(), "after \"{step}\": {worse:?}");
         if faults.lose_answer_of == Some(written.len()) {
             return refuse(FailureKind::Transient, "the answer was lost");
         }

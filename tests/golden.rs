@@ -1,0 +1,257 @@
+//! What the pure core makes, kept as text: documents for objects in `golden/plan`, steps and statuses for stories in `golden/visit`.
+//! `make update` writes them anew.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+
+mod support;
+
+use std::{fs, path::Path, process::Command};
+
+use bucket_replication_operator::replication::{configuration::ReplicationRule, plan::Step, policy::Document};
+use serde_json::{Value, json};
+use support::{
+    cluster::{Cluster, DR, PROD, account, bucket, ground, key, object_key, spec},
+    golden::compare,
+    world::World,
+};
+
+fn plan(files: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("plan").args(["--offline", "--destination-region", "eu-west-1"]);
+    for file in files {
+        command.args(["-f", file]);
+    }
+    let output = command.env_clear().output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    format!("{}{}", text(output.stderr), text(output.stdout))
+}
+
+#[test]
+fn documents_of_each_object() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan");
+    let cases = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let cases: Vec<_> = cases.filter_map(|name| name.strip_suffix(".yaml").map(ToOwned::to_owned)).collect();
+    assert!(cases.len() >= 4, "{cases:?}");
+    for case in cases {
+        compare(&format!("tests/golden/plan/{case}.txt"), &plan(&[&format!("tests/golden/plan/{case}.yaml")]));
+    }
+}
+
+#[test]
+fn documents_of_the_walkthrough() {
+    compare("tests/golden/plan/walkthrough.txt", &plan(&["deploy/samples/walkthrough.yaml", "deploy/samples/accounts.yaml"]));
+}
+
+/// A story in the world: what is applied, the steps that follow, and where the objects stand then.
+struct Story {
+    text: String,
+    world: World,
+    cluster: Cluster,
+}
+
+impl Story {
+    fn new(sentence: &str) -> Self {
+        Self { text: format!("# {sentence}\n"), world: ground(), cluster: Cluster::default() }
+    }
+
+    fn tell(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// Visits the bucket until it comes to rest, and tells the steps and the statuses.
+    async fn then(&mut self, happening: &str) {
+        self.tell(&format!("\n== {happening}"));
+        self.world.written.lock().unwrap().clear();
+        self.cluster.settle(&self.world).await;
+        let written: Vec<_> = self.world.written.lock().unwrap().iter().filter(|step| **step != Step::Settle).cloned().collect();
+        for step in &written {
+            self.tell(&format!("{} {step}", step.sign()));
+        }
+        if written.is_empty() {
+            self.tell("(nothing is written)");
+        }
+        let objects: Vec<_> = self.cluster.objects.values().cloned().collect();
+        for (object, _, status) in objects {
+            for condition in &status.conditions {
+                let told = format!("{}: {} {}", condition.type_, condition.status, condition.reason);
+                let message = if condition.status == "True" { String::new() } else { format!(": {}", condition.message) };
+                self.tell(&format!("[{}] {told}{message}", object.key.name));
+            }
+            for line in &status.plan {
+                self.tell(&format!("[{}] plan: {line}", object.key.name));
+            }
+            for action in &status.required_actions {
+                self.tell(&format!(
+                    "[{}] required of account {}, on the {}: {}",
+                    object.key.name, action.account_id, action.document, action.statement
+                ));
+            }
+            if let Some(drift) = &status.drift {
+                self.tell(&format!("[{}] drift: {}", object.key.name, drift.correction));
+            }
+        }
+    }
+
+    fn apply(&mut self, name: &str, spec: &Value) {
+        self.cluster.apply(name, spec);
+    }
+
+    fn compare(&self, name: &str) {
+        let lines = self.text.lines().count();
+        assert!(lines <= 60, "{name} has {lines} lines: split the story");
+        compare(&format!("tests/golden/visit/{name}.txt"), &self.text);
+    }
+}
+
+fn dst() -> bucket_replication_operator::replication::names::KeyArn {
+    key(DR, "us-west-2", "dst")
+}
+
+fn tax(extra: &Value) -> Value {
+    let mut rules = json!({"rules": [{"name": "tax", "prefix": "Tax"}]});
+    for (field, value) in extra.as_object().into_iter().flatten() {
+        rules[field] = value.clone();
+    }
+    spec(("dr", "dest"), Some(&dst()), &rules)
+}
+
+#[tokio::test]
+async fn an_object_comes_changes_and_goes() {
+    let mut story =
+        Story::new("One object across two accounts, with a key on each side: applied, moved to another bucket and prefix, deleted.");
+    story.apply("tax", &tax(&json!({})));
+    story.then("tax is applied").await;
+    let moved = spec(("dr", "archive"), Some(&key(DR, "eu-west-1", "arc")), &json!({"rules": [{"name": "tax", "prefix": "Legal"}]}));
+    story.apply("tax", &moved);
+    story.then("it moves to another bucket, key and prefix").await;
+    story.cluster.delete("tax");
+    story.then("it is deleted").await;
+    story.compare("life");
+}
+
+#[tokio::test]
+async fn somebody_else_changes_what_stands() {
+    let mut story = Story::new("What somebody else changes is put back, and told.");
+    story.apply("tax", &tax(&json!({})));
+    story.then("tax is applied").await;
+    story.world.edit(|state| {
+        state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = None;
+        let role = state.roles.values_mut().next().unwrap();
+        role.policies.clear();
+        role.role.trust = Document::parse(r#"{"Version":"2012-10-17","Statement":[]}"#).unwrap();
+    });
+    story.then("the bucket's policy, the role's policy and its trust are gone").await;
+    story.compare("drift");
+}
+
+#[tokio::test]
+async fn observe_and_pause() {
+    let mut story = Story::new("Observe tells and writes nothing; Paused leaves what stands, whatever happens to it.");
+    story.apply("tax", &tax(&json!({"mode": "Observe"})));
+    story.then("tax is applied with mode Observe").await;
+    story.apply("tax", &tax(&json!({})));
+    story.then("mode becomes Enforce").await;
+    story.apply("tax", &tax(&json!({"mode": "Paused"})));
+    story.world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = None);
+    story.then("mode becomes Paused, and somebody removes the bucket's policy").await;
+    story.compare("modes");
+}
+
+#[tokio::test]
+async fn retain() {
+    let mut story = Story::new("With deletionPolicy Retain everything works on after the object is gone, and another object joins it.");
+    story.apply("tax", &tax(&json!({"deletionPolicy": "Retain"})));
+    story.then("tax is applied").await;
+    story.cluster.delete("tax");
+    story.then("it is deleted").await;
+    story.apply("legal", &spec(("prod", "backup"), None, &json!({"rules": [{"name": "legal", "prefix": "Legal"}]})));
+    story.then("legal is applied").await;
+    let snapshot = story.world.snapshot();
+    let rules = snapshot.buckets[&bucket(PROD, "source")].configuration.as_ref().unwrap().rules.clone();
+    story.tell(&format!("rules: {}", rules.iter().filter_map(|rule| rule.id.clone()).collect::<Vec<_>>().join(", ")));
+    story.compare("retain");
+}
+
+#[tokio::test]
+async fn policies_that_their_owner_writes() {
+    let mut story = Story::new("Where an AwsAccount says Check, its owner is told what to apply, and the rules wait for it.");
+    story.cluster.accounts[1] = account("dr", DR, &json!({"policies": {"bucketPolicy": "Check", "keyPolicy": "Check"}}));
+    story.apply("tax", &tax(&json!({})));
+    story.then("tax is applied").await;
+    let actions = story.cluster.objects[&object_key("tax")].2.required_actions.clone();
+    story.world.edit(|state| {
+        for action in actions {
+            let statement: Value = serde_json::from_str(&action.statement).unwrap();
+            let add = |policy: &mut Document| {
+                let mut document = policy.json();
+                document["Statement"].as_array_mut().unwrap().push(statement.clone());
+                *policy = Document::parse(&document.to_string()).unwrap();
+            };
+            match action.document.strip_prefix("policy of key ") {
+                Some(arn) => add(&mut state.keys.get_mut(&arn.parse().unwrap()).unwrap().policy),
+                None => add(state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.as_mut().unwrap()),
+            }
+        }
+    });
+    story.then("the owner of account dr applies both statements").await;
+    story.compare("required-actions");
+}
+
+#[tokio::test]
+async fn a_grant_is_taken_away() {
+    let mut story = Story::new("An object whose grant is taken away keeps its rules, but they are disabled; deletion still works.");
+    story.apply("tax", &tax(&json!({})));
+    story.then("tax is applied").await;
+    story.cluster.accounts[0] = account("prod", PROD, &json!({"grants": []}));
+    story.then("the grant is taken away").await;
+    story.cluster.delete("tax");
+    story.then("it is deleted").await;
+    story.compare("not-granted");
+}
+
+#[tokio::test]
+async fn one_that_is_refused_does_not_hold_up_another() {
+    let mut story = Story::new("AWS refuses a step for one object: the other one on the bucket is served.");
+    story.world.edit(|state| state.denied.insert(("PutKeyPolicy".into(), DR.parse().unwrap())));
+    story.apply("tax", &tax(&json!({})));
+    story.apply("legal", &spec(("prod", "backup"), None, &json!({"rules": [{"name": "legal", "prefix": "Legal"}]})));
+    story.then("both are applied, and the key's policy may not be written").await;
+    story.compare("denied");
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way() {
+    let mut story = Story::new("A configuration under a foreign role is left as it is; so are rules of the old schema.");
+    let theirs = ReplicationRule { id: Some("theirs".into()), ..ReplicationRule::default() };
+    story.world.edit(|state| {
+        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
+        source.configuration = Some(bucket_replication_operator::replication::configuration::Configuration {
+            role: format!("arn:aws:iam::{PROD}:role/theirs"),
+            rules: vec![theirs.clone()],
+        });
+    });
+    story.apply("tax", &tax(&json!({})));
+    story.then("tax is applied where a foreign configuration stands").await;
+    story.world.edit(|state| state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration = None);
+    story.cluster.pass(600);
+    story.then("it is removed").await;
+    story.world.edit(|state| {
+        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
+        source.configuration.as_mut().unwrap().rules = vec![theirs.clone()];
+    });
+    story.then("somebody replaces our rule by one of the old schema").await;
+    story.compare("foreign");
+}
+
+#[tokio::test]
+async fn overlap_and_versioning() {
+    let mut story =
+        Story::new("Of two objects that overlap with other settings the first wins; versioning is enabled where that is asked for.");
+    story.world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().versioning = false);
+    story.apply("first", &tax(&json!({"versioning": "Enable"})));
+    let mut second = tax(&json!({}));
+    second["destination"]["storageClass"] = json!("GLACIER");
+    story.apply("second", &second);
+    story.then("both are applied").await;
+    story.compare("overlap");
+}
