@@ -158,7 +158,9 @@ fn looked_at(subject: &Subject) -> String {
         let Object { uid, deleting, namespace_labels, .. } = object;
         format!("{uid}/{generation:?}/{deleting}/{namespace_labels:?}")
     });
-    let parts: Vec<_> = objects.chain([subject.accounts.fingerprint()]).collect();
+    let named = subject.objects.iter().flat_map(|(object, ..)| [&object.spec.source.account, &object.spec.destination.account]);
+    let accounts = subject.accounts.fingerprint(&named.map(String::as_str).collect());
+    let parts: Vec<_> = objects.chain([accounts]).collect();
     fingerprint(&parts.iter().map(String::as_str).collect::<Vec<_>>(), 64)
 }
 

@@ -1,6 +1,6 @@
 //! The accounts that the platform team listed, and what their grants let a namespace do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use wildmatch::WildMatch;
@@ -70,10 +70,11 @@ impl Accounts {
         Self(accounts)
     }
 
-    /// A fingerprint of all that the platform team says: with another one, what was allowed may not be any more.
+    /// A fingerprint of all that the platform team says of these accounts: with another one, what was allowed may not be any more.
     #[must_use]
-    pub fn fingerprint(&self) -> String {
-        fingerprint(&[&format!("{:?}", self.0)], 16)
+    pub fn fingerprint(&self, names: &BTreeSet<&str>) -> String {
+        let accounts: Vec<_> = names.iter().map(|name| format!("{:?}", self.0.get(*name))).collect();
+        fingerprint(&accounts.iter().map(String::as_str).collect::<Vec<_>>(), 16)
     }
 
     /// The account of that name.

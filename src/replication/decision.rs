@@ -93,11 +93,14 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Whether all that is to be done puts right what somebody else changed: every step is for objects that were ready before.
+    /// Whether all that is to be done puts right what somebody else changed: every step is for objects that were ready before, and still
+    /// get what they ask for.
     #[must_use]
     pub fn is_drift(&self, ready: &BTreeSet<ObjectKey>) -> bool {
+        let served =
+            |key| ready.contains(key) && matches!(self.stands.get(key), Some(Stand::Acting { problems, .. }) if problems.is_empty());
         let mut steps = self.steps.iter().filter(|planned| planned.step != Step::Settle).peekable();
-        steps.peek().is_some() && steps.all(|planned| !planned.concerns.is_empty() && planned.concerns.is_subset(ready))
+        steps.peek().is_some() && steps.all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
     }
 
     /// The steps as text, to tell one drift from another.
