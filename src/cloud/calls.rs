@@ -150,7 +150,9 @@ pub fn policy(account: &Account) -> Result<Document, String> {
 #[must_use]
 pub fn identity_policy(accounts: &Accounts) -> Document {
     let roles = accounts.all().filter_map(|account| account.assume_role.as_ref()).map(|role| role.role_arn.clone()).collect();
-    document(vec![statement("AssumeAccountRoles", &[action::ASSUME_ROLE], roles, None)])
+    // The session tags of EKS Pod Identity are transitive, so that each session further on is tagged, too ("Grant Pods access to AWS
+    // resources based on tags" in the EKS User Guide).
+    document(vec![statement("AssumeAccountRoles", &[action::ASSUME_ROLE, "sts:TagSession"], roles, None)])
 }
 
 fn applies(account: &Account, when: When) -> bool {
