@@ -71,7 +71,7 @@ fn cel_refuses_what_the_table_says() {
             })
             .count()
     }
-    assert_eq!(decided::<BucketReplicationSpec>(bad_input::replications(), replication), 8);
+    assert_eq!(decided::<BucketReplicationSpec>(bad_input::replications(), replication), 9);
     assert_eq!(decided::<AwsAccountSpec>(bad_input::accounts(), account), 3);
 }
 

@@ -153,7 +153,9 @@ async fn observe_and_pause() {
     story.then("mode becomes Enforce").await;
     story.apply("tax", &tax(&json!({"mode": "Paused"})));
     story.world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = None);
+    let reads = story.world.reads();
     story.then("mode becomes Paused, and somebody removes the bucket's policy").await;
+    assert_eq!(story.world.reads(), reads, "a paused object reads nothing");
     story.compare("modes");
 }
 

@@ -89,7 +89,7 @@ pub struct Source {
     #[schemars(
         length(min = 1, max = 20),
         inner(regex(
-            pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z0-9-]+:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
+            pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z]{2,}(-[a-z]{2,})+-[0-9]:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
         ))
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -112,7 +112,7 @@ pub struct Destination {
     /// The KMS key that encrypts the replicas, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region. It is in the bucket's Region. Needed to replicate SSE-KMS objects. Example: arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(
-        pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z0-9-]+:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
+        pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z]{2,}(-[a-z]{2,})+-[0-9]:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
     ))]
     pub kms_key: Option<String>,
     /// The storage class of the replicas; default: the class of the source object.

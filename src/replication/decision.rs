@@ -110,6 +110,15 @@ impl Decision {
     }
 }
 
+/// Whether every object on the bucket is paused, so that nothing in AWS need be read.
+#[must_use]
+pub fn is_at_rest(visit: &Visit<'_>) -> bool {
+    visit
+        .objects
+        .iter()
+        .all(|object| !object.deleting && object.spec.mode == Mode::Paused && validate::validate(object, visit.accounts).is_ok())
+}
+
 /// What to read for the visit.
 #[must_use]
 pub fn scope(visit: &Visit<'_>, known: Option<Facts>) -> Scope {

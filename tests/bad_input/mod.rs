@@ -40,6 +40,8 @@ pub fn replications() -> Vec<Case> {
         ("a bucket with a wildcard", "/spec/source/bucket", json!("source-*"), "spec.source.bucket"),
         ("a key id for a key", "/spec/destination/kmsKey", json!("1234abcd-12ab-34cd-56ef-1234567890ab"), "spec.destination.kmsKey"),
         ("a key ARN with a wildcard", "/spec/source/kmsKeys", json!(["arn:aws:kms:us-east-1:111111111111:key/*"]), "spec.source.kmsKeys"),
+        ("a key ARN with no Region", "/spec/destination/kmsKey", json!("arn:aws:kms:Oregon:222222222222:key/a"), "spec.destination.kmsKey"),
+        ("the source bucket as destination", "/spec/destination/bucket", json!("source-bucket"), "is the source bucket"),
         ("a prefix with a star", "/spec/rules/0/prefix", json!("Tax*"), "holds a wildcard or policy variable"),
         ("a prefix with a question mark", "/spec/rules/0/prefix", json!("Tax?"), "holds a wildcard or policy variable"),
         ("a prefix with a policy variable", "/spec/rules/0/prefix", json!("${aws:username}"), "holds a wildcard or policy variable"),

@@ -66,6 +66,8 @@ pub struct World {
     pub faults: Mutex<Faults>,
     pub written: Mutex<Vec<Step>>,
     pub installation: Option<InstallationId>,
+    /// How often it was looked at.
+    pub observed: Mutex<usize>,
 }
 
 /// The account in which a step writes.
@@ -101,6 +103,10 @@ impl World {
 
     pub fn writes(&self) -> usize {
         self.written.lock().unwrap().iter().filter(|step| **step != Step::Settle).count()
+    }
+
+    pub fn reads(&self) -> usize {
+        *self.observed.lock().unwrap()
     }
 
     pub fn edit<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
@@ -345,6 +351,7 @@ impl State {
 
 impl Cloud for World {
     async fn observe(&self, scope: &Scope) -> Observed {
+        *self.observed.lock().unwrap() += 1;
         let state = self.state.lock().unwrap();
         let bucket = |bucket: &OwnedBucket| {
             if let Some(failure) = state.denied("s3:GetBucketPolicy", &bucket.account).filter(|_| bucket.account != scope.source.account) {
