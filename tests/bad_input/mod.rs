@@ -33,6 +33,7 @@ pub fn put(object: &mut Value, pointer: &str, value: Value) {
 /// Bad `BucketReplication`s.
 pub fn replications() -> Vec<Case> {
     let two = json!([{"name": "same", "prefix": "Tax/a"}, {"name": "same", "prefix": "Tax/b"}]);
+    let same_bucket = json!({"source": {"account": "prod", "bucket": "records"}, "destination": {"account": "dr", "bucket": "records"}});
     vec![
         ("a name that is too long", "/metadata/name", json!("x".repeat(64)), "metadata.name has at most 63 characters"),
         ("a bucket in upper case", "/spec/destination/bucket", json!("Dest-Bucket"), "spec.destination.bucket"),
@@ -41,7 +42,7 @@ pub fn replications() -> Vec<Case> {
         ("a key id for a key", "/spec/destination/kmsKey", json!("1234abcd-12ab-34cd-56ef-1234567890ab"), "spec.destination.kmsKey"),
         ("a key ARN with a wildcard", "/spec/source/kmsKeys", json!(["arn:aws:kms:us-east-1:111111111111:key/*"]), "spec.source.kmsKeys"),
         ("a key ARN with no Region", "/spec/destination/kmsKey", json!("arn:aws:kms:Oregon:222222222222:key/a"), "spec.destination.kmsKey"),
-        ("the source bucket as destination", "/spec/destination/bucket", json!("source-bucket"), "is the source bucket"),
+        ("the source bucket as destination", "/spec", same_bucket, "is the source bucket"),
         ("a prefix with a star", "/spec/rules/0/prefix", json!("Tax*"), "holds a wildcard or policy variable"),
         ("a prefix with a question mark", "/spec/rules/0/prefix", json!("Tax?"), "holds a wildcard or policy variable"),
         ("a prefix with a policy variable", "/spec/rules/0/prefix", json!("${aws:username}"), "holds a wildcard or policy variable"),

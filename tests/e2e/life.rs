@@ -78,6 +78,35 @@ pub async fn within_one_account_without_kms(ground: &Ground) -> anyhow::Result<(
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
+pub async fn keys_of_a_third_account_and_by_alias(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("central").await?;
+    let keys = stage.key_account().await?;
+    let central = keys.make_key(DESTINATION_REGION).await?;
+    let before = keys.key_policy(DESTINATION_REGION, &central).await?;
+    stage.source.kms(SOURCE_REGION).create_alias().alias_name("alias/tax").target_key_id(&stage.source_key).send().await?;
+    // The emulator asks for the permission on the alias, where KMS asks for it on the key ("Controlling access to aliases" in its guide).
+    let on_alias = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": format!("arn:aws:kms:*:{}:alias/tax", stage.source.id)}]});
+    let iam = stage.source.iam();
+    let put = iam.put_role_policy().role_name("bucket-replication-operator").policy_name("emulator-alias");
+    put.policy_document(on_alias.to_string()).send().await?;
+    stage.start().await?;
+    let mut object = stage.replication();
+    object["spec"]["source"]["kmsKeys"] = json!(["alias/tax"]);
+    object["spec"]["destination"]["kmsKey"] = json!(central);
+    stage.apply(&object).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let status = stage.get("tax").await?["status"].clone();
+    ensure!(status["source"]["kmsKeys"] == json!([stage.source_key]), "the alias is resolved: {status:#}");
+    ensure!(status["destination"]["kmsKey"] == json!(central), "{status:#}");
+    let policy = keys.key_policy(DESTINATION_REGION, &central).await?;
+    ensure!(policy["Statement"].as_array().map(Vec::len) == Some(3), "{policy:#}");
+    ensure!(policy["Statement"][2]["Principal"]["AWS"] == status["roleArn"], "{policy:#}");
+    stage.delete("tax").await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)?;
+    ensure!(keys.key_policy(DESTINATION_REGION, &central).await? == before);
+    Ok(())
+}
+
 pub async fn an_edit_leaves_nothing_of_the_old_even_with_crashes(ground: &Ground) -> anyhow::Result<()> {
     let mut stage = ground.stage("edit").await?;
     stage.destination.make_bucket(DESTINATION_REGION, "edit-second").await?;

@@ -75,6 +75,7 @@ macro_rules! tests {
 const TESTS: &[(&str, Test)] = tests![
     life::the_walkthrough_across_two_accounts,
     life::within_one_account_without_kms,
+    life::keys_of_a_third_account_and_by_alias,
     life::an_edit_leaves_nothing_of_the_old_even_with_crashes,
     life::reapplying_restarting_and_reordering_write_nothing,
     life::every_call_is_printed_by_iam_policy_and_carries_owner_and_external_id,

@@ -165,6 +165,22 @@ impl<'a> Stage<'a> {
         account(&self.destination_account_name(), &self.destination.id, &grant)
     }
 
+    /// One more account, whose keys the namespace may use, with its `AwsAccount` and the operator's role.
+    ///
+    /// # Errors
+    /// When a part can't be made.
+    pub async fn key_account(&self) -> anyhow::Result<Account> {
+        let made = Account::new(&next_account(), &format!("http://{}", self.environment.emulator));
+        let grant = json!({
+            "namespaces": {"matchLabels": {"kubernetes.io/metadata.name": self.name}},
+            "kmsKeys": [format!("arn:aws:kms:*:{}:key/*", made.id)],
+        });
+        let document = account(&format!("{}-keys", self.name), &made.id, &grant);
+        made.make_operator_role(&self.printed_policy(&document).await?).await?;
+        self.environment.apply(&document.to_string()).await?;
+        Ok(made)
+    }
+
     /// The object of the walkthrough.
     #[must_use]
     pub fn replication(&self) -> Value {
