@@ -196,7 +196,8 @@ impl Environment {
         let Some(note) = running(directory) else { return Ok(vec![]) };
         let alive: Vec<_> = note.processes.into_iter().filter(|(name, id)| is_process(name, *id)).collect();
         for (_, id) in alive.iter().rev() {
-            output(Command::new("kill").arg(id.to_string())).await?;
+            // Nothing of it is kept, and the API server would take up to a minute to end by itself.
+            output(Command::new("kill").args(["-KILL", &id.to_string()])).await?;
         }
         let deadline = Instant::now() + Duration::from_secs(15);
         while let Some((name, id)) = alive.iter().find(|(name, id)| is_process(name, *id)) {
