@@ -106,9 +106,9 @@ pub struct Plan {
     /// Region of the destination bucket, where no key's ARN tells it.
     #[arg(long, default_value = "us-east-1")]
     pub destination_region: String,
-    /// The installation that the plan is for.
-    #[arg(long, env, default_value = "default")]
-    pub installation_id: InstallationId,
+    /// The installation that the plan is for; by default the one that the status of an object in the cluster names, and offline "default".
+    #[arg(long, env)]
+    pub installation_id: Option<InstallationId>,
     /// How the documents are printed.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,

@@ -33,6 +33,10 @@ impl Call<'_> {
             (code, words, _) => format!("{code}: {words}"),
         };
         let message = match kind {
+            // Every S3 call names the owner that it expects, and S3 answers another owner's bucket in the same words.
+            FailureKind::Denied if action.starts_with("s3:") => {
+                format!("{caller} may not call {action} on {on} ({said}): grant it, or correct the account, if the bucket is another one's")
+            }
             FailureKind::Denied => format!("{caller} may not call {action} on {on} ({said}): grant it"),
             FailureKind::Throttled => format!("AWS asked to slow down at {action} on {on} ({said})"),
             FailureKind::Transient => format!("{action} on {on} got no good answer ({said})"),

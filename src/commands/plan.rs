@@ -28,7 +28,7 @@ use crate::{
         assess::{Resolved, ResolvedKeys},
         compose::{Claims, Desired, compose},
         decision::{Refusals, Stand, Visit, decide, scope},
-        names::{KeyArn, KeyReference, ObjectKey, Region},
+        names::{InstallationId, KeyArn, KeyReference, ObjectKey, Region},
         observed::{KeyQuery, Observed},
         plan::Step,
         policy::Document,
@@ -181,7 +181,7 @@ fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsA
     let resolved = resolve_offline(arguments, &valid, &mut warnings)?;
     let observed = Observed::default();
     let desired = compose(&Claims {
-        installation: &arguments.installation_id,
+        installation: &arguments.installation_id.clone().map_or_else(default_installation, Ok)?,
         accounts: &accounts,
         account,
         source: &source,
@@ -194,6 +194,16 @@ fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsA
     // Key policies as AWS makes them let the roles of the key's own account use it.
     desired.key_statements.retain(|key, _| key.account != source.account);
     Ok((Answer { steps: vec![], documents: five(&desired, &valid, resolved.keys.as_ref()), warnings }, false))
+}
+
+fn default_installation() -> anyhow::Result<InstallationId> {
+    Ok("default".parse()?)
+}
+
+/// Rule IDs begin with the installation's id.
+fn named_installation(objects: &[BucketReplication]) -> Option<InstallationId> {
+    let mut rules = objects.iter().flat_map(|object| &object.status).flat_map(|status| &status.rules);
+    rules.find_map(|rule| rule.id.split('/').next()?.parse().ok())
 }
 
 fn stand_in(name: &str, id: &str) -> anyhow::Result<AwsAccount> {
@@ -277,12 +287,20 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     let mut this = object(&replication, &arguments.namespace, labels_of(&replication));
     // A plan is for what would be, so that an object that only observes is planned as if it did not.
     this.spec.mode = Mode::Enforce;
-    let params = ListParams::default().fields(&format!("spec.source.bucket={}", source.name));
+    let standing = Api::<BucketReplication>::all(client).list(&ListParams::default()).await?.items;
+    let mut warnings = vec![];
+    let installation = if let Some(known) = arguments.installation_id.clone().or_else(|| named_installation(&standing)) {
+        known
+    } else {
+        let warning = "no object in the cluster tells the installation's id, so that \"default\" stands for it: set --installation-id";
+        warnings.push(warning.to_owned());
+        default_installation()?
+    };
     let mut all = vec![];
-    for other in Api::<BucketReplication>::all(client).list(&params).await?.items {
-        let labels = labels_of(&other);
+    for other in standing.iter().filter(|other| other.spec.source.bucket == source.name.as_str()) {
+        let labels = labels_of(other);
         let deleting = other.metadata.deletion_timestamp.is_some();
-        let other = Object { deleting, ..object(&other, &arguments.namespace, labels) };
+        let other = Object { deleting, ..object(other, &arguments.namespace, labels) };
         if other.key == this.key {
             this.created = other.created;
         } else if source_of(&other.spec, &accounts).is_ok_and(|other| other == source) {
@@ -292,20 +310,15 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     this.created = this.created.or_else(|| Some(Timestamp::now()));
     let key = this.key.clone();
     all.push(this);
-    let visit = Visit {
-        installation: &arguments.installation_id,
-        accounts: &accounts,
-        source: &source,
-        objects: &all,
-        refusals: &Refusals::default(),
-    };
-    let aws = Aws::from_environment(arguments.installation_id.clone()).await;
+    let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &all, refusals: &Refusals::default() };
+    let aws = Aws::from_environment(installation.clone()).await;
     let cloud = AwsCloud { aws, accounts: Arc::clone(&accounts), settle: Duration::ZERO };
     let observed = cloud.observe(&scope(&visit, None)).await;
     let decision = decide(&visit, &observed, &|_| true);
-    let (resolved, mut warnings) = match decision.stands.get(&key) {
+    let resolved = match decision.stands.get(&key) {
         Some(Stand::Acting { resolved, problems }) => {
-            (resolved, problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>())
+            warnings.extend(problems.iter().map(|problem| problem.message.clone()));
+            resolved
         }
         Some(Stand::Refused(problems)) => return Err(refused(problems)),
         _ => bail!("the object is neither planned nor refused"),

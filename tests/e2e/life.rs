@@ -1,6 +1,6 @@
 //! An object comes, changes and goes.
 
-use std::{collections::BTreeSet, process::Command, time::Duration};
+use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -221,6 +221,33 @@ pub async fn every_call_is_printed_by_iam_policy_and_carries_owner_and_external_
     let assumed = calls.iter().filter(|call| call.action == "sts:AssumeRole").count();
     ensure!(assumed == 2, "one session for each account, not {assumed}");
     Ok(())
+}
+
+async fn plan(stage: &Stage<'_>, ground: &Ground, file: &Path, flags: &[&str]) -> anyhow::Result<std::process::Output> {
+    let mut command = Command::new(stage.binary());
+    command.args(["plan", "-f"]).arg(file).args(flags);
+    command.env_clear().env("KUBECONFIG", stage.environment.kubeconfig()).env("AWS_REGION", SOURCE_REGION);
+    command.env("AWS_ENDPOINT_URL", &stage.proxy.url).env("AWS_ACCESS_KEY_ID", &ground.operator.access_key_id);
+    command.env("AWS_SECRET_ACCESS_KEY", &ground.operator.secret_access_key).env("AWS_EC2_METADATA_DISABLED", "true");
+    Ok(tokio::process::Command::from(command).output().await?)
+}
+
+pub async fn plan_tells_what_would_change(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("planned").await?;
+    let file = stage.environment.directory.join("planned-object.json");
+    std::fs::write(&file, stage.replication().to_string())?;
+    let before = plan(&stage, ground, &file, &["--installation-id", "planned"]).await?;
+    let text = String::from_utf8_lossy(&before.stdout);
+    ensure!(before.status.code() == Some(1), "{before:?}");
+    ensure!(text.starts_with("+ create role ") && text.contains("\n~ write the replication configuration of bucket "), "{text}");
+    ensure!(stage.proxy.calls().iter().all(|call| !call.writes()), "a plan wrote");
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let after = plan(&stage, ground, &file, &["--installation-id", "planned"]).await?;
+    ensure!(after.status.code() == Some(0), "{after:?}");
+    ensure!(String::from_utf8_lossy(&after.stdout).starts_with("==> replication.json <=="), "{after:?}");
+    stage.delete("tax").await
 }
 
 /// A golden test on the wire: what `plan --offline` prints is, document by document, what stands.

@@ -79,6 +79,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::an_edit_leaves_nothing_of_the_old_even_with_crashes,
     life::reapplying_restarting_and_reordering_write_nothing,
     life::every_call_is_printed_by_iam_policy_and_carries_owner_and_external_id,
+    life::plan_tells_what_would_change,
     life::what_stands_is_exactly_what_plan_offline_prints,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
