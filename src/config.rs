@@ -44,13 +44,13 @@ pub struct Settings {
     /// Namespaces to watch, separated by commas; by default all. With it, the status of AwsAccounts is not written.
     #[arg(long, env, value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
-    /// From one look for drift to the next.
+    /// Within this time, what somebody else changed is put right.
     #[arg(long, env, default_value = "10m", value_parser = duration)]
     pub drift_period: Duration,
     /// From one look at everything, keys and Regions included, to the next.
     #[arg(long, env, default_value = "1h", value_parser = duration)]
     pub preflight_period: Duration,
-    /// Two reads this long apart that both differ from what should stand are drift; reads of S3 may lag.
+    /// Two reads this long apart that both differ from what should stand are drift, since reads of S3 may lag; at most a quarter of the drift period.
     #[arg(long, env, default_value = "5s", value_parser = duration)]
     pub drift_grace: Duration,
     /// How long AWS is given to make new permissions known before the replication configuration that needs them is written: S3 does not retry objects that fail in between.

@@ -65,6 +65,7 @@ pub async fn run(
     let events =
         watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config()).default_backoff().modify(strip).reflect(writer);
     watches.spawn(forward(touched(events, trigger::namespace), sender));
+    let periods = Periods::new(settings.drift_period, settings.drift_grace, settings.longest_retry);
     let context = Arc::new(Context {
         installation,
         kubernetes: Kubernetes::new(client, settings.watch_namespaces.clone()),
@@ -72,8 +73,8 @@ pub async fn run(
         objects,
         accounts,
         namespaces,
-        times: Times { preflight: settings.preflight_period, grace: settings.drift_grace, settle: settings.settle_delay },
-        periods: Periods { drift: settings.drift_period, longest_retry: settings.longest_retry },
+        times: Times { preflight: settings.preflight_period, grace: periods.grace, settle: settings.settle_delay },
+        periods,
         tells_accounts: settings.watch_namespaces.is_empty(),
         metrics,
         memory: std::sync::Mutex::default(),

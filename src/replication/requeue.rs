@@ -20,10 +20,20 @@ pub enum Ending {
 /// The periods that endings are turned into.
 #[derive(Clone, Copy, Debug)]
 pub struct Periods {
-    /// From one look for drift to the next.
+    /// Within it, drift is found and put right.
     pub drift: Duration,
+    /// The second look at what differs comes so much later than the first; at most a quarter of `drift`.
+    pub grace: Duration,
     /// The longest wait between two tries.
     pub longest_retry: Duration,
+}
+
+impl Periods {
+    /// A grace period that does not fit into `drift` is cut, so that what was found can still be put right within it.
+    #[must_use]
+    pub fn new(drift: Duration, grace: Duration, longest_retry: Duration) -> Self {
+        Self { drift, grace: grace.min(drift / 4), longest_retry }
+    }
 }
 
 /// The first wait between two tries; each further one is twice as long.
@@ -34,7 +44,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn wait(ending: Ending, bucket: &str, attempt: u32, periods: &Periods) -> Duration {
     match ending {
-        Ending::Done => spread(periods.drift, bucket),
+        Ending::Done => spread(periods.drift.saturating_sub(periods.grace), bucket),
         Ending::Blocked => spread(periods.drift.min(periods.longest_retry), bucket),
         Ending::Retry => {
             let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1).min(16)));
@@ -54,7 +64,8 @@ fn spread(period: Duration, name: &str) -> Duration {
 mod tests {
     use super::*;
 
-    const PERIODS: Periods = Periods { drift: Duration::from_mins(10), longest_retry: Duration::from_mins(5) };
+    const PERIODS: Periods =
+        Periods { drift: Duration::from_mins(10), grace: Duration::from_secs(5), longest_retry: Duration::from_mins(5) };
 
     #[test]
     fn retries_come_later_and_later_up_to_a_bound() {
@@ -67,7 +78,14 @@ mod tests {
     #[test]
     fn drift_is_found_within_its_period_and_buckets_are_spread_over_it() {
         let waits: Vec<_> = (0..100).map(|n| wait(Ending::Done, &format!("bucket-{n}"), 0, &PERIODS)).collect();
-        assert!(waits.iter().all(|wait| *wait <= PERIODS.drift && *wait >= PERIODS.drift.mul_f64(0.8)));
+        assert!(waits.iter().all(|wait| *wait + PERIODS.grace <= PERIODS.drift && *wait >= PERIODS.drift.mul_f64(0.75)));
         assert!(waits.iter().max() > waits.iter().min());
+    }
+
+    #[test]
+    fn a_grace_period_fits_into_the_drift_period() {
+        let periods = Periods::new(Duration::from_secs(10), Duration::from_secs(5), Duration::from_mins(5));
+        assert_eq!(periods.grace, Duration::from_millis(2_500));
+        assert!(wait(Ending::Done, "b", 0, &periods) + periods.grace <= periods.drift);
     }
 }
