@@ -15,6 +15,8 @@ export GOFLAGS := -mod=readonly
 export GOTOOLCHAIN := local
 OPERATOR := target/debug/bucket-replication-operator
 TESTBED := target/debug/testbed
+# Go names each package that it compiles: every 200th one is told.
+counted = 2>&1 | awk '/^[A-Za-z0-9_.\/~-]+$$/ { if (++n % 200 == 0) { print "  " n " packages"; fflush() } next } { print; fflush() }'
 timed = @start=$$(date +%s); $(2); echo "$(1): $$(( $$(date +%s) - start )) s"
 
 .PHONY: help
@@ -82,19 +84,19 @@ tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(TOOLS)/python/.stamp ## G
 $(BIN)/etcd: tests/tools/etcd/go.mod
 	@command -v go >/dev/null || { echo "error: Go is needed to build etcd: install it from your distribution" >&2; exit 1; }
 	@echo "building etcd $(ETCD) (about half a minute the first time)"
-	$(call timed,etcd,cd tests/tools/etcd && go build -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3)
+	$(call timed,etcd,cd tests/tools/etcd && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3 $(counted))
 
 $(BIN)/kube-apiserver: tests/tools/kubernetes/go.mod
 	@command -v go >/dev/null || { echo "error: Go is needed to build Kubernetes: install it from your distribution" >&2; exit 1; }
 	@echo "building kube-apiserver, kube-controller-manager and kubectl $(KUBERNETES) (about five minutes the first time)"
 	@mkdir -p $(BIN)
-	$(call timed,kubernetes,cd tests/tools/kubernetes && go build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/$(BIN)/ tool)
+	$(call timed,kubernetes,cd tests/tools/kubernetes && go build -v -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/$(BIN)/ tool $(counted))
 	@touch $@
 
 $(BIN)/helm: tests/tools/helm/go.mod
 	@command -v go >/dev/null || { echo "error: Go is needed to build Helm: install it from your distribution" >&2; exit 1; }
 	@echo "building helm $(HELM) (about two minutes the first time)"
-	$(call timed,helm,cd tests/tools/helm && go build -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm)
+	$(call timed,helm,cd tests/tools/helm && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm $(counted))
 
 $(TOOLS)/python/.stamp: tests/tools/python/requirements.txt
 	@command -v python3 >/dev/null || { echo "error: python3 with venv is needed for ministack: install it from your distribution" >&2; exit 1; }
