@@ -225,9 +225,9 @@ proptest! {
     }
 
     #[test]
-    fn what_aws_refuses_for_a_while_comes_right_afterwards(wishes in prop::collection::vec(wish(), 1..4), edit in wish(), refused in 0..REFUSALS.len()) {
+    fn what_aws_refuses_for_a_while_comes_right_afterwards(wishes in prop::collection::vec(wish(), 1..4), edit in wish(), refused in 0..REFUSALS.len(), in_between: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(life_with_refusals(wishes, edit, REFUSALS[refused]));
+        runtime.block_on(life_with_refusals(wishes, edit, REFUSALS[refused], in_between));
     }
 }
 
@@ -253,7 +253,7 @@ async fn refused_for_a_while(cluster: &mut Cluster, world: &World, (step, accoun
     cluster.settle(world).await;
 }
 
-async fn life_with_refusals(wishes: Vec<Wish>, edit: Wish, refused: (&str, &str)) {
+async fn life_with_refusals(wishes: Vec<Wish>, edit: Wish, refused: (&str, &str), in_between: bool) {
     let (world, mut cluster) = (ground(), Cluster::default());
     let before = foreign(&world.snapshot());
     let mut wishes: Vec<(usize, Wish)> = wishes.into_iter().enumerate().collect();
@@ -265,10 +265,18 @@ async fn life_with_refusals(wishes: Vec<Wish>, edit: Wish, refused: (&str, &str)
     assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after create");
     wishes[0].1 = edit;
     cluster.apply("o0", &write(0, &wishes[0].1));
+    if in_between {
+        refused_for_a_while(&mut cluster, &world, refused).await;
+        ready(&cluster);
+        assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after edit");
+    } else {
+        world.edit(|state| state.denied.insert((refused.0.into(), refused.1.parse().unwrap())));
+        cluster.settle(&world).await;
+    }
+    cluster.delete("o0");
     refused_for_a_while(&mut cluster, &world, refused).await;
-    ready(&cluster);
-    assert_eq!(comparable(&world.snapshot()), fresh(&wishes).await, "after edit");
-    for (name, _) in &wishes {
+    assert_eq!(comparable(&world.snapshot()), fresh(&wishes[1..]).await, "after deleting one");
+    for (name, _) in &wishes[1..] {
         cluster.delete(&format!("o{name}"));
     }
     refused_for_a_while(&mut cluster, &world, refused).await;
