@@ -173,6 +173,11 @@ pub enum Reason {
     )]
     ForeignVersion1Rules,
     #[strum(
+        message = "a foreign rule holds an element that this version does not know, and would lose with any write",
+        detailed_message = "upgrade the operator, or remove the element that the message names"
+    )]
+    ForeignRuleNotPreservable,
+    #[strum(
         message = "another installation of this operator works on the bucket",
         detailed_message = "leave the bucket to one installation"
     )]

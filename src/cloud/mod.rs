@@ -6,6 +6,7 @@ pub mod calls;
 pub mod convert;
 pub mod error;
 pub mod observe;
+mod raw;
 
 use std::future::Future;
 

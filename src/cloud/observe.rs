@@ -10,12 +10,13 @@ use super::{
     calls::action,
     convert::{configuration_from_sdk, iam_document},
     error::Call,
+    raw::{Body, unknown_elements},
 };
 use crate::replication::{
     compose::ledger,
     configuration::Configuration,
     names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
-    observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope},
+    observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, UnknownElement},
     policy::Document,
 };
 
@@ -23,12 +24,12 @@ pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope) -> Observed {
     let facets = Facets { cloud, scope };
     let destinations = scope.destinations.iter().map(|bucket| facets.destination(bucket));
     let (source, (role, role_policy), destinations) = futures::join!(facets.source(), facets.role(), join_all(destinations));
-    let (bucket, configuration, default_encryption) = source;
+    let (bucket, (configuration, unknown_elements), default_encryption) = source;
     let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), role_policy.present());
     let further: Vec<_> =
         ledger_buckets.difference(&scope.destinations).filter(|bucket| cloud.accounts.by_id(&bucket.account).is_some()).collect();
     let further_read = join_all(further.iter().map(|bucket| facets.destination(bucket))).await;
-    let mut observed = Observed { default_encryption, configuration, role, role_policy, ..Observed::default() };
+    let mut observed = Observed { default_encryption, configuration, unknown_elements, role, role_policy, ..Observed::default() };
     observed.buckets.insert(scope.source.clone(), bucket);
     observed.buckets.extend(scope.destinations.iter().cloned().zip(destinations));
     observed.buckets.extend(further.into_iter().cloned().zip(further_read));
@@ -42,10 +43,10 @@ struct Facets<'a> {
 }
 
 impl Facets<'_> {
-    async fn source(&self) -> (Bucket, Facet<Configuration>, Facet<DefaultEncryption>) {
+    async fn source(&self) -> (Bucket, (Facet<Configuration>, Vec<UnknownElement>), Facet<DefaultEncryption>) {
         let bucket = &self.scope.source;
         let region = self.region(bucket).await;
-        let Some(at) = region.present() else { return (Bucket { region, ..Bucket::default() }, Facet::Unread, Facet::Unread) };
+        let Some(at) = region.present() else { return (Bucket { region, ..Bucket::default() }, (Facet::Unread, vec![]), Facet::Unread) };
         let (versioning, configuration, encryption) =
             futures::join!(self.versioning(bucket, at), self.configuration(at), self.default_encryption(at));
         (Bucket { region, versioning, policy: Facet::Unread }, configuration, encryption)
@@ -115,17 +116,27 @@ impl Facets<'_> {
         }
     }
 
-    async fn configuration(&self, region: &Region) -> Facet<Configuration> {
+    async fn configuration(&self, region: &Region) -> (Facet<Configuration>, Vec<UnknownElement>) {
         let bucket = &self.scope.source;
         let session = match self.cloud.session(&bucket.account).await {
             Ok(session) => session,
-            Err(failure) => return Facet::Failed(failure),
+            Err(failure) => return (Facet::Failed(failure), vec![]),
         };
         let call = Call { action: action::GET_REPLICATION_CONFIGURATION, on: format!("bucket {}", bucket.name), caller: &session.caller };
         let request = session.s3(region).get_bucket_replication().bucket(bucket.name.as_str());
-        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
-            Ok(answer) => answer.replication_configuration().map_or(Facet::Absent, |read| Facet::Present(configuration_from_sdk(read))),
-            Err(error) => absent_or_failed(call.failed(&error)),
+        let body = Body::default();
+        match request.expected_bucket_owner(bucket.account.as_str()).customize().interceptor(body.clone()).send().await {
+            Ok(answer) => {
+                let Some(read) = answer.replication_configuration().map(configuration_from_sdk) else { return (Facet::Absent, vec![]) };
+                match unknown_elements(&body.text(), &read) {
+                    Ok(unknown) => (Facet::Present(read), unknown),
+                    Err(error) => {
+                        let message = format!("the replication configuration of {} is not readable as XML: {error}", call.on);
+                        (Facet::Failed(Failure { kind: FailureKind::Invalid, action: call.action.into(), message }), vec![])
+                    }
+                }
+            }
+            Err(error) => (absent_or_failed(call.failed(&error)), vec![]),
         }
     }
 

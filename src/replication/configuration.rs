@@ -245,7 +245,9 @@ impl RuleMark {
         format!("{retained}{installation}/{}/{}", self.object, self.rule)
     }
 
-    fn parse(id: &str, installation: &InstallationId) -> Option<Self> {
+    /// What a rule's ID says, where `installation` made it.
+    #[must_use]
+    pub fn parse(id: &str, installation: &InstallationId) -> Option<Self> {
         let (retained, id) = id.strip_prefix("retained/").map_or((false, id), |rest| (true, rest));
         let parts: Vec<_> = id.split('/').collect();
         let [marked, namespace, name, rule] = parts[..] else { return None };

@@ -7,7 +7,7 @@ use super::{
     accounts::{Account, Accounts},
     assess::{self, Resolved},
     compose::{self, Carry, Claims, Desired},
-    configuration::Configuration,
+    configuration::{Configuration, RuleMark},
     names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
     observed::{Facet, Facts, Observed, Scope},
     plan::{self, PlannedStep, Step, Users},
@@ -199,7 +199,20 @@ fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
         (ConditionType::RoleReady, observed.role.failure()),
         (ConditionType::RoleReady, observed.role_policy.failure()),
     ];
-    own.into_iter().filter_map(|(condition, failure)| Some(assess::failed(condition, failure?))).collect()
+    let failed = own.into_iter().filter_map(|(condition, failure)| Some(assess::failed(condition, failure?)));
+    failed.chain(not_preservable(visit, observed)).collect()
+}
+
+/// A PUT replaces the whole configuration, so that what can't be written back forbids it.
+fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
+    let is_ours = |id: &String| RuleMark::parse(id, visit.installation).is_some();
+    let unknown = observed.unknown_elements.iter().find(|unknown| !unknown.rule.as_ref().is_some_and(is_ours))?;
+    let of = unknown.rule.as_ref().map_or_else(|| "the configuration".to_owned(), |id| format!("rule {id}"));
+    let message = format!(
+        "{of} on bucket {} holds {}, which this version of the operator does not know and would lose with any write: upgrade it, or remove the element",
+        visit.source.name, unknown.path
+    );
+    Some(Problem::new(ConditionType::ReplicationConfigured, Reason::ForeignRuleNotPreservable, message))
 }
 
 /// What stands on the bucket and is not ours to change.

@@ -130,6 +130,8 @@ pub struct Observed {
     pub default_encryption: Facet<DefaultEncryption>,
     /// The replication configuration of the source bucket.
     pub configuration: Facet<Configuration>,
+    /// What the standing configuration holds beyond our types.
+    pub unknown_elements: Vec<UnknownElement>,
     /// The role of the source bucket.
     pub role: Facet<Role>,
     /// Our inline policy on that role.
@@ -152,6 +154,15 @@ impl Observed {
     pub fn region(&self, bucket: &OwnedBucket) -> Option<&Region> {
         self.buckets.get(bucket)?.region.present()
     }
+}
+
+/// An element of the standing configuration that our types can't write back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownElement {
+    /// The ID of its rule; `None` where the rule has none, or the element stands beside the rules.
+    pub rule: Option<String>,
+    /// The names of the elements that lead to it.
+    pub path: String,
 }
 
 /// A bucket.

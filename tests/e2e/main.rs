@@ -5,6 +5,7 @@
 mod door;
 mod drift;
 mod life;
+mod shared;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
@@ -81,6 +82,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::every_call_is_printed_by_iam_policy_and_carries_owner_and_external_id,
     life::plan_tells_what_would_change,
     life::what_stands_is_exactly_what_plan_offline_prints,
+    shared::a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,

@@ -1,6 +1,7 @@
 //! The proxy between operator and emulator: it hands every call on as it came, and logs service, action, resource and status of each.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -47,12 +48,28 @@ impl Call {
     }
 }
 
+/// What the proxy does to the calls of one action.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// They are refused for lack of a permission, and the emulator sees nothing of them.
+    Refuse,
+    /// In the answers' bodies, the first text becomes the second one.
+    Replace(String, String),
+}
+
+/// What the proxy and its connections share.
+#[derive(Debug, Default)]
+struct Shared {
+    calls: Mutex<Vec<Call>>,
+    faults: Mutex<HashMap<String, Fault>>,
+}
+
 /// A proxy that runs until it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     /// What clients use as their endpoint.
     pub url: String,
-    calls: Arc<Mutex<Vec<Call>>>,
+    shared: Arc<Shared>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -70,35 +87,44 @@ impl Proxy {
     pub async fn start(upstream: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let calls = Arc::new(Mutex::new(vec![]));
-        let log = Arc::clone(&calls);
+        let shared = Arc::new(Shared::default());
+        let of_task = Arc::clone(&shared);
         let client = Client::builder(TokioExecutor::new()).build_http();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (client, log) = (client.clone(), Arc::clone(&log));
+                let (client, shared) = (client.clone(), Arc::clone(&of_task));
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
-                        let (client, log) = (client.clone(), Arc::clone(&log));
-                        async move { Ok::<_, Infallible>(hand_on(request, upstream, &client, &log).await) }
+                        let (client, shared) = (client.clone(), Arc::clone(&shared));
+                        async move { Ok::<_, Infallible>(hand_on(request, upstream, &client, &shared).await) }
                     });
                     // A client that goes away ends its connection, and nothing else.
                     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
-        Ok(Self { url, calls, task })
+        Ok(Self { url, shared, task })
+    }
+
+    /// From now on, calls of `action` (such as `s3:PutBucketPolicy`) get this fault; `None` ends it.
+    pub fn set_fault(&self, action: &str, fault: Option<Fault>) {
+        let mut faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => faults.insert(action.to_owned(), fault),
+            None => faults.remove(action),
+        };
     }
 
     /// All calls so far.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All calls so far, which are then forgotten.
     #[must_use]
     pub fn take(&self) -> Vec<Call> {
-        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -106,11 +132,11 @@ async fn hand_on(
     request: Request<Incoming>,
     upstream: SocketAddr,
     client: &Client<HttpConnector, Full<Bytes>>,
-    log: &Mutex<Vec<Call>>,
+    shared: &Shared,
 ) -> Response<Full<Bytes>> {
-    match try_hand_on(request, upstream, client).await {
+    match try_hand_on(request, upstream, client, shared).await {
         Ok((call, response)) => {
-            log.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+            shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
             response
         }
         Err(error) => {
@@ -125,18 +151,42 @@ async fn try_hand_on(
     request: Request<Incoming>,
     upstream: SocketAddr,
     client: &Client<HttpConnector, Full<Bytes>>,
+    shared: &Shared,
 ) -> anyhow::Result<(Call, Response<Full<Bytes>>)> {
     let (mut head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let mut call = describe(&head.method, &head.uri, &head.headers, &body);
+    let fault = shared.faults.lock().unwrap_or_else(PoisonError::into_inner).get(&call.action).cloned();
+    if matches!(fault, Some(Fault::Refuse)) {
+        call.status = 403;
+        let refusal = refusal(&call);
+        return Ok((call, refusal));
+    }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     // The signature covers the Host header, which stays as it came.
     head.uri = format!("http://{upstream}{path}").parse()?;
     let answer = client.request(Request::from_parts(head, Full::from(body))).await.context("the emulator does not answer")?;
-    let (head, body) = answer.into_parts();
+    let (mut head, body) = answer.into_parts();
     call.status = head.status.as_u16();
-    let body = body.collect().await?.to_bytes();
+    let mut body = body.collect().await?.to_bytes();
+    if let Some(Fault::Replace(from, to)) = fault {
+        body = String::from_utf8_lossy(&body).replace(&from, &to).into();
+        head.headers.remove(hyper::header::CONTENT_LENGTH);
+    }
     Ok((call, Response::from_parts(head, Full::from(body))))
+}
+
+/// How each service says that a permission is missing.
+fn refusal(call: &Call) -> Response<Full<Bytes>> {
+    let words = "the test refuses this";
+    let body = match call.service.as_str() {
+        "kms" => format!(r#"{{"__type":"AccessDeniedException","message":"{words}"}}"#),
+        "s3" => format!("<Error><Code>AccessDenied</Code><Message>{words}</Message></Error>"),
+        _ => format!("<ErrorResponse><Error><Code>AccessDenied</Code><Message>{words}</Message></Error></ErrorResponse>"),
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = hyper::StatusCode::FORBIDDEN;
+    response
 }
 
 fn describe(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Call {
