@@ -10,5 +10,8 @@ pub use bucket_replication::BucketReplication;
 /// Holds an object until what it made in AWS is gone.
 pub const FINALIZER: &str = "bucketops.dev/replication";
 
+/// With `"true"`, an object whose deletion AWS refuses is let go, and what it made in AWS stays there.
+pub const ABANDON: &str = "bucketops.dev/abandon";
+
 /// The field manager of everything that the operator writes to the API server.
 pub const FIELD_MANAGER: &str = "bucket-replication-operator";

@@ -120,6 +120,7 @@ fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> O
         created: replication.metadata.creation_timestamp.as_ref().map(|time| time.0),
         spec: replication.spec.clone(),
         deleting: false,
+        abandoned: false,
         held: false,
         namespace_labels: labels,
     }

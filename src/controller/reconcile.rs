@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{
-        AwsAccount, BucketReplication,
+        ABANDON, AwsAccount, BucketReplication,
         aws_account::AwsAccountStatus,
         bucket_replication::BucketReplicationStatus,
         condition::{ConditionType, Finding, Reason},
@@ -175,6 +175,7 @@ impl Context {
             created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
             spec: object.spec.clone(),
             deleting: object.metadata.deletion_timestamp.is_some(),
+            abandoned: is_abandoned(object) && ready(object).is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str()),
             held: is_held(object),
         }
     }
@@ -189,6 +190,10 @@ impl Context {
                 self.kubernetes.record(object, true, "DriftCorrected", correction.into(), &note).await;
             }
             if report.released.contains(&key) {
+                if is_abandoned(object) {
+                    let note = "what this object made in AWS, and AWS did not let go, is left as it stands";
+                    self.kubernetes.record(object, true, "Abandoned", RECONCILE, note).await;
+                }
                 all &= done(self.kubernetes.release(object).await, &key);
                 continue;
             }
@@ -207,8 +212,7 @@ impl Context {
         let stored = object.resource_version();
         let written = done(self.kubernetes.write_status(object, version.or(stored.as_deref()), status).await, &key_of(object));
         let find = |status: &BucketReplicationStatus| {
-            let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
-            ready.map(|condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone()))
+            ready_of(status).map(|condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone()))
         };
         if let (true, Some((holds, reason, message))) = (written, find(status)) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
@@ -224,14 +228,16 @@ impl Context {
     async fn without_source(&self, object: &Arc<BucketReplication>, accounts: &Accounts) {
         let problems = validate::validate(&self.reduced(object), accounts).err().unwrap_or_default();
         let gone = problems.iter().any(|problem| problem.reason == Reason::AccountNotFound);
-        if object.metadata.deletion_timestamp.is_some() && gone {
-            let note = "the source AwsAccount is gone: what this object made in AWS is left as it stands";
-            self.kubernetes.record(object, true, Reason::AccountNotFound.as_str(), RECONCILE, note).await;
+        let deleting = object.metadata.deletion_timestamp.is_some();
+        if deleting && (gone || is_abandoned(object)) {
+            let note = "the source AwsAccount can't be used: what this object made in AWS is left as it stands";
+            self.kubernetes.record(object, true, "Abandoned", RECONCILE, note).await;
             done(self.kubernetes.release(object).await, &key_of(object));
             return;
         }
         let previous = object.status.clone().unwrap_or_default();
-        let status = status::refused(object.metadata.generation, &previous, &problems, Timestamp::now());
+        let make = if deleting { status::blocked } else { status::refused };
+        let status = make(object.metadata.generation, &previous, &problems, Timestamp::now());
         self.write(object, None, &status).await;
     }
 
@@ -303,6 +309,18 @@ impl Context {
             }
         }
     }
+}
+
+fn is_abandoned(object: &BucketReplication) -> bool {
+    object.metadata.deletion_timestamp.is_some() && object.annotations().get(ABANDON).is_some_and(|value| value == "true")
+}
+
+fn ready(object: &BucketReplication) -> Option<&Condition> {
+    ready_of(object.status.as_ref()?)
+}
+
+fn ready_of(status: &BucketReplicationStatus) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str())
 }
 
 fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {

@@ -11,7 +11,7 @@ use kube::{
     },
 };
 
-use crate::api::{AwsAccount, BucketReplication};
+use crate::api::{ABANDON, AwsAccount, BucketReplication};
 
 /// What a watch saw change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +40,9 @@ pub fn object(object: &BucketReplication) -> (Touched, String) {
         source: spec.source.account.clone(),
         destination: spec.destination.account.clone(),
     };
-    (touched, format!("{:?} {:?} {}", object.metadata.uid, object.metadata.generation, object.metadata.deletion_timestamp.is_some()))
+    let abandon = object.annotations().get(ABANDON);
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    (touched, format!("{:?} {:?} {deleting} {abandon:?}", object.metadata.uid, object.metadata.generation))
 }
 
 /// What in an `AwsAccount` matters.

@@ -261,7 +261,9 @@ impl Subject {
             .map(|(object, generation, previous)| (object.key.clone(), status(&object.key, *generation, previous, &grounds)))
             .collect();
         let leaving = decision.stands.iter().filter(|(_, stand)| **stand == Stand::Leaving).map(|(key, _)| key.clone());
-        let released = if decision.in_the_way.is_empty() && all_removed(outcome) { leaving.collect() } else { BTreeSet::new() };
+        let mut released: BTreeSet<_> =
+            if decision.in_the_way.is_empty() && all_removed(outcome) { leaving.collect() } else { BTreeSet::new() };
+        released.extend(self.objects.iter().filter(|(object, ..)| object.abandoned).map(|(object, ..)| object.key.clone()));
         let corrections = outcome
             .done
             .iter()

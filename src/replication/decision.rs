@@ -73,6 +73,8 @@ pub enum Stand {
     Paused,
     /// It is being deleted.
     Leaving,
+    /// It goes, and leaves what it made in AWS.
+    Abandoned,
 }
 
 /// What follows from a visit.
@@ -110,13 +112,12 @@ impl Decision {
     }
 }
 
-/// Whether every object on the bucket is paused, so that nothing in AWS need be read.
+/// Whether every object on the bucket is paused or abandoned, so that nothing in AWS need be read.
 #[must_use]
 pub fn is_at_rest(visit: &Visit<'_>) -> bool {
-    visit
-        .objects
-        .iter()
-        .all(|object| !object.deleting && object.spec.mode == Mode::Paused && validate::validate(object, visit.accounts).is_ok())
+    let paused =
+        |object: &Object| !object.deleting && object.spec.mode == Mode::Paused && validate::validate(object, visit.accounts).is_ok();
+    visit.objects.iter().all(|object| object.abandoned || paused(object))
 }
 
 /// What to read for the visit.
@@ -182,6 +183,7 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
         versioning: BTreeMap::new(),
     };
     let refused = |object: &Object| match validate::validate(object, visit.accounts) {
+        _ if object.abandoned => Stand::Abandoned,
         _ if object.deleting => Stand::Leaving,
         Ok(_) => Stand::Refused(vec![]),
         Err(problems) => Stand::Refused(problems),
@@ -266,6 +268,9 @@ fn foreign_configuration(configuration: &Configuration, visit: &Visit<'_>, name:
 }
 
 fn stand<'a>(object: &Object, visit: &Visit<'_>, observed: &Observed, everywhere: impl Iterator<Item = &'a Problem>) -> Stand {
+    if object.abandoned {
+        return Stand::Abandoned;
+    }
     if object.deleting {
         return Stand::Leaving;
     }

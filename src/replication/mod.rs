@@ -60,6 +60,8 @@ pub struct Object {
     pub spec: BucketReplicationSpec,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Whether AWS refuses to remove what it made, and its owner lets it go all the same.
+    pub abandoned: bool,
     /// Whether our finalizer holds it, as it has to before anything is written for it.
     pub held: bool,
     /// The labels of its namespace.

@@ -55,7 +55,7 @@ pub fn status(
     previous: &BucketReplicationStatus,
     grounds: &Grounds<'_>,
 ) -> BucketReplicationStatus {
-    let Some(stand) = grounds.decision.stands.get(key) else { return previous.clone() };
+    let Some(stand) = grounds.decision.stands.get(key).filter(|stand| **stand != Stand::Abandoned) else { return previous.clone() };
     let mut findings = findings(key, stand, grounds);
     let pending = grounds.decision.pending.get(key).cloned().unwrap_or_default();
     let ready = ready(stand, &findings, &pending);
@@ -106,6 +106,21 @@ pub fn refused(
     let conditions = findings.iter().map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now)).collect();
     BucketReplicationStatus { observed_generation: generation, conditions, required_actions: vec![], plan: vec![], ..previous.clone() }
 }
+
+/// The status of an object that is being deleted and belongs to no visit, since its source account can't be used.
+#[must_use]
+pub fn blocked(
+    generation: Option<i64>,
+    previous: &BucketReplicationStatus,
+    problems: &[Problem],
+    now: Timestamp,
+) -> BucketReplicationStatus {
+    let blocked = |problem: &Problem| Problem::new(problem.condition, Reason::DeletionBlocked, format!("{}; {LET_GO}", problem.message));
+    refused(generation, previous, &problems.iter().map(blocked).collect::<Vec<_>>(), now)
+}
+
+/// What to do about a deletion that is blocked for good.
+const LET_GO: &str = "or let the object go and leave that in AWS, with the annotation bucketops.dev/abandon=true";
 
 fn refusal(problems: &[Problem]) -> BTreeMap<ConditionType, Finding> {
     let waiting = Finding::unknown(Reason::Waiting, "something that comes first does not hold: see the other conditions");
@@ -164,11 +179,11 @@ fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
             findings.insert(ConditionType::Accepted, accepted);
             findings
         }
-        Stand::Leaving => {
+        Stand::Leaving | Stand::Abandoned => {
             let blocked = grounds.decision.in_the_way.first().map(|problem| problem.message.clone());
             let finding = blocked.or_else(|| grounds.outcome.failure.as_ref().map(|failure| failure.message.clone())).map_or_else(
                 || Finding::unknown(Reason::Deleting, "what the object made in AWS is being removed"),
-                |message| Finding::no(Reason::DeletionBlocked, message),
+                |message| Finding::no(Reason::DeletionBlocked, format!("{message}; {LET_GO}")),
             );
             all(&finding)
         }

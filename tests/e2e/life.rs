@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use testbed::{
     process::{output, program, repository},
+    proxy::Fault,
     stage::{DESTINATION_REGION, SOURCE_REGION, Stage, until},
 };
 
@@ -221,6 +222,40 @@ pub async fn every_call_is_printed_by_iam_policy_and_carries_owner_and_external_
     let assumed = calls.iter().filter(|call| call.action == "sts:AssumeRole").count();
     ensure!(assumed == 2, "one session for each account, not {assumed}");
     Ok(())
+}
+
+pub async fn a_deletion_that_aws_refuses_says_so_and_can_be_abandoned(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("blocked").await?;
+    stage.start().await?;
+    let patience = stage.replication();
+    stage.apply(&patience).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    stage.proxy.set_fault("s3:DeleteBucketPolicy", Some(Fault::Refuse));
+    stage.environment.kubectl(&["delete", "bucketreplication", "tax", "-n", &stage.name, "--wait=false"]).await?;
+    let message = stage.wait_for("tax", "Ready", "False", "DeletionBlocked").await?;
+    ensure!(message.contains("may not call s3:DeleteBucketPolicy on bucket blocked-dest-bucket"), "{message}");
+    ensure!(message.contains("bucketops.dev/abandon=true"), "{message}");
+    let _ = stage.proxy.take();
+    stage.environment.kubectl(&["annotate", "bucketreplication", "tax", "-n", &stage.name, "bucketops.dev/abandon=true"]).await?;
+    stage.wait_gone("tax").await?;
+    let role = stage.source.replication_roles().await?;
+    ensure!(role.len() == 1, "the role tells what is left, and stays: {role:?}");
+
+    // An object of the same name takes it up, and removes it when AWS lets it.
+    stage.proxy.set_fault("s3:DeleteBucketPolicy", None);
+    stage.apply(&patience).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    stage.delete("tax").await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}
+
+pub async fn a_namespace_with_live_objects_goes_by_itself(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("namespace").await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    stage.environment.kubectl(&["delete", "namespace", &stage.name, "--timeout=60s"]).await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
 async fn plan(stage: &Stage<'_>, ground: &Ground, file: &Path, flags: &[&str]) -> anyhow::Result<std::process::Output> {

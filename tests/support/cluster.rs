@@ -150,6 +150,7 @@ impl Cluster {
                 created: Timestamp::from_second(created).ok(),
                 spec: spec.clone(),
                 deleting: false,
+                abandoned: false,
                 held: false,
                 namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
             };
