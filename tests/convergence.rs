@@ -81,11 +81,8 @@ fn comparable(state: &State) -> Value {
         })
         .collect();
     let keys: Vec<_> = state.keys.iter().map(|(name, key)| json!([name.to_string(), document(&key.policy)])).collect();
-    let roles: Vec<_> = state
-        .roles
-        .iter()
-        .map(|(name, role)| json!([name.1.to_string(), role.policies.values().map(document).collect::<Vec<_>>()]))
-        .collect();
+    let roles: Vec<_> =
+        state.roles.iter().map(|(name, role)| json!([name.1.to_string(), document(&Document::of(state.permissions(role)))])).collect();
     json!([buckets, keys, roles])
 }
 
@@ -125,6 +122,7 @@ fn nothing_of_ours(state: &State) -> bool {
     documents.flat_map(|document| document.statements()).all(|s| s.mark_of(&id).is_none())
         && rules.into_iter().all(|rule| rule.mark(&id).is_none())
         && state.roles.is_empty()
+        && state.policies.is_empty()
 }
 
 fn ready(cluster: &Cluster) {
@@ -295,6 +293,36 @@ async fn an_edit_of_prefix_key_and_destination_leaves_nothing_of_the_old() {
                 life(vec![full(1, vec![0])], full(2, vec![1, 2]), &[(stop, lose), (again, false)], false).await;
             }
         }
+    }
+}
+
+/// Many objects need more than the inline policy: they come, half of them go, and all go, with a stop at every tenth write.
+#[tokio::test]
+async fn permissions_spill_and_come_back() {
+    let wish = |destination, prefix| Wish { destination, kms: true, source_key: true, prefixes: vec![prefix], markers: true, owner: true };
+    let many: Vec<_> = (0..30_usize).map(|name| (name, wish(1 + name % 2, name % 4))).collect();
+    for stop in (0..40).step_by(10) {
+        let (world, mut cluster) = (ground(), Cluster::default());
+        let faults = [fault((stop, false)), fault((stop / 2, true))];
+        for (name, wish) in &many {
+            cluster.apply(&format!("o{name}"), &write(*name, wish));
+        }
+        interrupted(&mut cluster, &world, &faults).await;
+        ready(&cluster);
+        assert!(world.snapshot().policies.len() > 3, "{}", world.snapshot().policies.len());
+        assert_eq!(comparable(&world.snapshot()), fresh(&many).await, "after create");
+        for (name, _) in many.iter().filter(|(name, _)| name % 2 == 0) {
+            cluster.delete(&format!("o{name}"));
+        }
+        interrupted(&mut cluster, &world, &faults).await;
+        ready(&cluster);
+        let half: Vec<_> = many.iter().filter(|(name, _)| name % 2 == 1).cloned().collect();
+        assert_eq!(comparable(&world.snapshot()), fresh(&half).await, "after deleting half");
+        for (name, _) in &half {
+            cluster.delete(&format!("o{name}"));
+        }
+        interrupted(&mut cluster, &world, &faults).await;
+        assert!(nothing_of_ours(&world.snapshot()), "{:?}", world.snapshot().policies.keys());
     }
 }
 

@@ -5,7 +5,7 @@ use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use super::{Cloud, aws::AwsCloud, calls::action, convert::configuration_to_sdk, error::Call, observe::observe};
 use crate::replication::{
     compose::DesiredRole,
-    names::KeyArn,
+    names::{KeyArn, ManagedPolicyName},
     observed::{Failure, FailureKind, Observed, Scope},
     plan::Step,
 };
@@ -16,6 +16,7 @@ impl Cloud for AwsCloud {
         Box::pin(observe(self, scope)).await
     }
 
+    #[allow(clippy::too_many_lines, reason = "one match, and in each arm one call")]
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::EnableVersioning { bucket, region } => {
@@ -98,6 +99,43 @@ impl Cloud for AwsCloud {
                 let sent = request.expected_bucket_owner(bucket.account.as_str()).send().await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
+            Step::CreateManagedPolicy { policy, document } => {
+                let session = self.session(&policy.account).await?;
+                let call = on_policy(action::CREATE_POLICY, policy, &session.caller);
+                let request = session.iam.create_policy().policy_name(&policy.name).path(&policy.path);
+                let request = request.description("Of a replication role; made by bucket-replication-operator");
+                request.policy_document(document.compact()).send().await.map_err(|error| call.failed(&error))?;
+            }
+            Step::AttachManagedPolicy { role, policy } => {
+                let session = self.session(&policy.account).await?;
+                let call = on_role(action::ATTACH_ROLE_POLICY, role, &session.caller);
+                let request = session.iam.attach_role_policy().role_name(role.as_str()).policy_arn(policy.to_string());
+                request.send().await.map_err(|error| call.failed(&error))?;
+            }
+            Step::CreateManagedPolicyVersion { policy, document } => {
+                let session = self.session(&policy.account).await?;
+                let call = on_policy(action::CREATE_POLICY_VERSION, policy, &session.caller);
+                let request = session.iam.create_policy_version().policy_arn(policy.to_string()).set_as_default(true);
+                request.policy_document(document.compact()).send().await.map_err(|error| call.failed(&error))?;
+            }
+            Step::DeleteManagedPolicyVersion { policy, version } => {
+                let session = self.session(&policy.account).await?;
+                let call = on_policy(action::DELETE_POLICY_VERSION, policy, &session.caller);
+                let sent = session.iam.delete_policy_version().policy_arn(policy.to_string()).version_id(version).send().await;
+                absent_is_done(sent.map_err(|error| call.failed(&error)))?;
+            }
+            Step::DetachManagedPolicy { role, policy } => {
+                let session = self.session(&policy.account).await?;
+                let call = on_role(action::DETACH_ROLE_POLICY, role, &session.caller);
+                let sent = session.iam.detach_role_policy().role_name(role.as_str()).policy_arn(policy.to_string()).send().await;
+                absent_is_done(sent.map_err(|error| call.failed(&error)))?;
+            }
+            Step::DeleteManagedPolicy { policy } => {
+                let session = self.session(&policy.account).await?;
+                let call = on_policy(action::DELETE_POLICY, policy, &session.caller);
+                let sent = session.iam.delete_policy().policy_arn(policy.to_string()).send().await;
+                absent_is_done(sent.map_err(|error| call.failed(&error)))?;
+            }
             Step::DeleteRolePolicy { account, role } => {
                 let session = self.session(account).await?;
                 let call = on_role(action::DELETE_ROLE_POLICY, role, &session.caller);
@@ -117,6 +155,10 @@ impl Cloud for AwsCloud {
 
 fn on_role<'a>(action: &'static str, role: &crate::replication::names::RoleName, caller: &'a str) -> Call<'a> {
     Call { action, on: format!("role {role}"), caller }
+}
+
+fn on_policy<'a>(action: &'static str, policy: &ManagedPolicyName, caller: &'a str) -> Call<'a> {
+    Call { action, on: format!("policy {policy}"), caller }
 }
 
 fn on_key<'a>(action: &'static str, key: &KeyArn, caller: &'a str) -> Call<'a> {

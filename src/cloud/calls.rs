@@ -38,15 +38,25 @@ pub mod action {
     pub const PUT_ROLE_PERMISSIONS_BOUNDARY: &str = "iam:PutRolePermissionsBoundary";
     pub const DELETE_ROLE_POLICY: &str = "iam:DeleteRolePolicy";
     pub const DELETE_ROLE: &str = "iam:DeleteRole";
+    pub const LIST_ATTACHED_ROLE_POLICIES: &str = "iam:ListAttachedRolePolicies";
+    pub const ATTACH_ROLE_POLICY: &str = "iam:AttachRolePolicy";
+    pub const DETACH_ROLE_POLICY: &str = "iam:DetachRolePolicy";
+    pub const LIST_POLICY_VERSIONS: &str = "iam:ListPolicyVersions";
+    pub const GET_POLICY_VERSION: &str = "iam:GetPolicyVersion";
+    pub const CREATE_POLICY: &str = "iam:CreatePolicy";
+    pub const CREATE_POLICY_VERSION: &str = "iam:CreatePolicyVersion";
+    pub const DELETE_POLICY_VERSION: &str = "iam:DeletePolicyVersion";
+    pub const DELETE_POLICY: &str = "iam:DeletePolicy";
     /// No call of its own: writing a replication configuration needs it.
     pub const PASS_ROLE: &str = "iam:PassRole";
 }
 
 use action::{
-    CREATE_ROLE, DELETE_BUCKET_POLICY, DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY, GET_BUCKET_LOCATION, GET_BUCKET_POLICY,
-    GET_BUCKET_VERSIONING, GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
-    PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY, PUT_REPLICATION_CONFIGURATION, PUT_ROLE_PERMISSIONS_BOUNDARY,
-    PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
+    ATTACH_ROLE_POLICY, CREATE_POLICY, CREATE_POLICY_VERSION, CREATE_ROLE, DELETE_BUCKET_POLICY, DELETE_POLICY, DELETE_POLICY_VERSION,
+    DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY, DETACH_ROLE_POLICY, GET_BUCKET_LOCATION, GET_BUCKET_POLICY, GET_BUCKET_VERSIONING,
+    GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
+    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY,
+    PUT_REPLICATION_CONFIGURATION, PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
 };
 
 /// What a call is made on.
@@ -60,6 +70,8 @@ enum On {
     Keys,
     /// Replication roles.
     Roles,
+    /// Managed policies of replication roles.
+    Policies,
 }
 
 /// When a call is made at all.
@@ -101,11 +113,23 @@ const CALLS: &[(On, When, &str)] = &[
     (On::Roles, When::Boundary, PUT_ROLE_PERMISSIONS_BOUNDARY),
     (On::Roles, When::Always, DELETE_ROLE_POLICY),
     (On::Roles, When::Always, DELETE_ROLE),
+    (On::Roles, When::Always, LIST_ATTACHED_ROLE_POLICIES),
+    (On::Roles, When::Always, ATTACH_ROLE_POLICY),
+    (On::Roles, When::Always, DETACH_ROLE_POLICY),
+    (On::Policies, When::Always, LIST_POLICY_VERSIONS),
+    (On::Policies, When::Always, GET_POLICY_VERSION),
+    (On::Policies, When::Always, CREATE_POLICY),
+    (On::Policies, When::Always, CREATE_POLICY_VERSION),
+    (On::Policies, When::Always, DELETE_POLICY_VERSION),
+    (On::Policies, When::Always, DELETE_POLICY),
     (On::Roles, When::Always, PASS_ROLE),
 ];
 
 /// Those that IAM lets us bind to a permissions boundary ("Permissions boundaries for IAM entities" in the IAM User Guide).
 const BOUND: &[&str] = &[CREATE_ROLE, PUT_ROLE_POLICY, PUT_ROLE_PERMISSIONS_BOUNDARY];
+
+/// Those that name a policy.
+const ATTACHING: &[&str] = &[ATTACH_ROLE_POLICY, DETACH_ROLE_POLICY];
 
 /// The policy that the operator needs in `account`, for the buckets and keys that its grants name.
 ///
@@ -136,10 +160,19 @@ pub fn policy(account: &Account) -> Result<Document, String> {
     ];
     if has_sources {
         let bound = |action: &str| boundary.is_some() && BOUND.contains(&action);
-        let free = actions(On::Roles, &|action| action != PASS_ROLE && !bound(action));
+        let attaches = |action: &str| ATTACHING.contains(&action);
+        let free = actions(On::Roles, &|action| action != PASS_ROLE && !bound(action) && !attaches(action));
         statements.push(statement("ReplicationRoles", &free, vec![roles.clone()], None));
         let condition = boundary.map(|arn| json!({ "StringEquals": { "iam:PermissionsBoundary": arn } }));
-        statements.push(statement("BoundReplicationRoles", &actions(On::Roles, &bound), vec![roles.clone()], condition));
+        statements.push(statement("BoundReplicationRoles", &actions(On::Roles, &bound), vec![roles.clone()], condition.clone()));
+        // Without the condition, the operator could give its roles any policy of the account, that of administrators included.
+        let policies = roles.replacen(":role", ":policy", 1);
+        let mut only_ours = json!({ "ArnLike": { "iam:PolicyARN": policies } });
+        if let (Some(only_ours), Some(Value::Object(bound))) = (only_ours.as_object_mut(), condition) {
+            only_ours.extend(bound);
+        }
+        statements.push(statement("AttachReplicationPolicies", &actions(On::Roles, &attaches), vec![roles.clone()], Some(only_ours)));
+        statements.push(statement("ReplicationPolicies", &actions(On::Policies, &any), vec![policies], None));
         let condition = json!({ "StringEquals": { "iam:PassedToService": "s3.amazonaws.com" } });
         statements.push(statement("PassReplicationRoles", &[PASS_ROLE], vec![roles], Some(condition)));
     }
@@ -228,7 +261,9 @@ mod tests {
         let sids = |statements: Vec<(String, Vec<String>)>| statements.into_iter().map(|(sid, _)| sid).collect::<Vec<_>>();
         assert_eq!(
             printed(spec(&[])).map(sids),
-            Ok(vec!["SourceBuckets".into(), "ReplicationRoles".into(), "PassReplicationRoles".into()])
+            Ok(["SourceBuckets", "ReplicationRoles", "AttachReplicationPolicies", "ReplicationPolicies", "PassReplicationRoles"]
+                .map(String::from)
+                .to_vec())
         );
         let grants = json!([{"namespaces": {"matchLabels": {"a": "b"}}, "destinations": [{"bucket": "dr-*"}], "kmsKeys": ["arn:aws:kms:*:111111111111:key/*"]}]);
         let checked =
@@ -237,6 +272,16 @@ mod tests {
             checked.iter().all(|(_, actions)| actions.iter().all(|action| !action.contains(":Put") && !action.contains(":Delete"))),
             "{checked:?}"
         );
+    }
+
+    #[test]
+    fn only_policies_of_ours_can_be_attached() {
+        let accounts = accounts(spec(&[("roles", json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/b"}))]));
+        let document = policy(accounts.by_name("prod").expect("prod")).expect("a policy");
+        let attach: Vec<_> = document.statements().into_iter().filter(|s| s.strings("Action").contains(&ATTACH_ROLE_POLICY)).collect();
+        assert_eq!(attach.len(), 1);
+        assert_eq!(attach[0].condition("ArnLike", "iam:PolicyARN"), ["arn:aws:iam::111111111111:policy/brepl-*"]);
+        assert_eq!(attach[0].condition("StringEquals", "iam:PermissionsBoundary"), ["arn:aws:iam::111111111111:policy/b"]);
     }
 
     #[test]

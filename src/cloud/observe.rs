@@ -1,6 +1,6 @@
 //! The reads of a visit, side by side where nothing depends on the other: one function for each facet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::types::{BucketVersioningStatus, ServerSideEncryption};
 use futures::future::join_all;
@@ -13,23 +13,25 @@ use super::{
     raw::{Body, unknown_elements},
 };
 use crate::replication::{
-    compose::ledger,
+    compose::{TAG_POLICIES, ledger},
     configuration::Configuration,
-    names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
+    names::{KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
     observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, UnknownElement},
+    permissions::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
     policy::Document,
 };
 
 pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope) -> Observed {
     let facets = Facets { cloud, scope };
     let destinations = scope.destinations.iter().map(|bucket| facets.destination(bucket));
-    let (source, (role, role_policy), destinations) = futures::join!(facets.source(), facets.role(), join_all(destinations));
+    let (source, (role, role_policies), destinations) = futures::join!(facets.source(), facets.role(), join_all(destinations));
     let (bucket, (configuration, unknown_elements), default_encryption) = source;
-    let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), role_policy.present());
+    let permissions = role_policies.present().map(RolePolicies::statements).unwrap_or_default();
+    let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), &permissions);
     let further: Vec<_> =
         ledger_buckets.difference(&scope.destinations).filter(|bucket| cloud.accounts.by_id(&bucket.account).is_some()).collect();
     let further_read = join_all(further.iter().map(|bucket| facets.destination(bucket))).await;
-    let mut observed = Observed { default_encryption, configuration, unknown_elements, role, role_policy, ..Observed::default() };
+    let mut observed = Observed { default_encryption, configuration, unknown_elements, role, role_policies, ..Observed::default() };
     observed.buckets.insert(scope.source.clone(), bucket);
     observed.buckets.extend(scope.destinations.iter().cloned().zip(destinations));
     observed.buckets.extend(further.into_iter().cloned().zip(further_read));
@@ -187,7 +189,7 @@ impl Facets<'_> {
         }
     }
 
-    async fn role(&self) -> (Facet<Role>, Facet<Document>) {
+    async fn role(&self) -> (Facet<Role>, Facet<RolePolicies>) {
         let name = &self.scope.role;
         let session = match self.cloud.session(&self.scope.source.account).await {
             Ok(session) => session,
@@ -210,10 +212,35 @@ impl Facets<'_> {
             Facet::Failed(failure) => Facet::Failed(failure),
             Facet::Absent | Facet::Unread => Facet::Absent,
         };
-        (role, self.role_policy(name).await)
+        let policies = match &role {
+            Facet::Present(role) => self.role_policies(name, role).await.unwrap_or_else(Facet::Failed),
+            _ => Facet::Absent,
+        };
+        (role, policies)
     }
 
-    async fn role_policy(&self, name: &RoleName) -> Facet<Document> {
+    async fn role_policies(&self, name: &RoleName, role: &Role) -> Result<Facet<RolePolicies>, Failure> {
+        let last = role.tags.get(TAG_POLICIES).and_then(|last| last.parse::<u32>().ok()).unwrap_or_default().min(MOST_POLICIES);
+        let path = path_of_role(&role.arn);
+        let owner = PolicyOwner::of(&self.scope.source, &path, name);
+        let inline = match self.inline_policy(name).await {
+            Facet::Present(document) => Some(document),
+            Facet::Failed(failure) => return Err(failure),
+            Facet::Absent | Facet::Unread => None,
+        };
+        let mut managed = BTreeMap::new();
+        if last > 0 {
+            let attached = self.attached_policies(name).await?;
+            let read = join_all((1..=last).map(|number| self.managed_policy(owner.policy(number), &attached))).await;
+            for (number, policy) in (1..=last).zip(read) {
+                managed.extend(policy?.map(|policy| (number, policy)));
+            }
+        }
+        let nothing = inline.is_none() && managed.is_empty();
+        Ok(if nothing { Facet::Absent } else { Facet::Present(RolePolicies { inline, managed }) })
+    }
+
+    async fn inline_policy(&self, name: &RoleName) -> Facet<Document> {
         let session = match self.cloud.session(&self.scope.source.account).await {
             Ok(session) => session,
             Err(failure) => return Facet::Failed(failure),
@@ -223,6 +250,39 @@ impl Facets<'_> {
             Ok(answer) => readable(iam_document(answer.policy_document()), &call),
             Err(error) => absent_or_failed(call.failed(&error)),
         }
+    }
+
+    async fn attached_policies(&self, name: &RoleName) -> Result<BTreeSet<String>, Failure> {
+        let session = self.cloud.session(&self.scope.source.account).await?;
+        let call = Call { action: action::LIST_ATTACHED_ROLE_POLICIES, on: format!("role {name}"), caller: &session.caller };
+        // A role has at most 20 managed policies, and a page 100 entries.
+        let answer =
+            session.iam.list_attached_role_policies().role_name(name.as_str()).send().await.map_err(|error| call.failed(&error))?;
+        Ok(answer.attached_policies().iter().filter_map(|policy| policy.policy_arn().map(ToOwned::to_owned)).collect())
+    }
+
+    async fn managed_policy(&self, name: ManagedPolicyName, attached: &BTreeSet<String>) -> Result<Option<ManagedPolicy>, Failure> {
+        let session = self.cloud.session(&name.account).await?;
+        let arn = name.to_string();
+        let call = Call { action: action::LIST_POLICY_VERSIONS, on: format!("policy {arn}"), caller: &session.caller };
+        let versions = match session.iam.list_policy_versions().policy_arn(&arn).send().await.map_err(|error| call.failed(&error)) {
+            Ok(answer) => answer.versions().to_vec(),
+            Err(failure) if failure.kind == FailureKind::NotFound => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let id = |version: &aws_sdk_iam::types::PolicyVersion| version.version_id().unwrap_or_default().to_owned();
+        let Some(version) = versions.iter().find(|version| version.is_default_version()).map(id) else { return Ok(None) };
+        let call = Call { action: action::GET_POLICY_VERSION, ..call };
+        let answer = session.iam.get_policy_version().policy_arn(&arn).version_id(&version).send().await;
+        let answer = answer.map_err(|error| call.failed(&error))?;
+        let text = answer.policy_version().and_then(aws_sdk_iam::types::PolicyVersion::document).unwrap_or("{}");
+        let document = match readable(iam_document(text), &call) {
+            Facet::Present(document) => document,
+            Facet::Failed(failure) => return Err(failure),
+            Facet::Absent | Facet::Unread => return Ok(None),
+        };
+        let stale_versions = versions.iter().filter(|version| !version.is_default_version()).map(id).collect();
+        Ok(Some(ManagedPolicy { document, version, stale_versions, attached: attached.contains(&arn) }))
     }
 
     /// Keys that objects name are looked up and their policies read; of keys that only carry statements of ours, just the policies.

@@ -19,6 +19,8 @@ use super::{
 
 /// The role's tag that says which installation made it.
 pub const TAG_INSTALLATION: &str = "bucketops.dev/installation";
+/// The role's tag that says how many managed policies of ours to look for; without it, none.
+pub const TAG_POLICIES: &str = "bucketops.dev/managed-policies";
 /// The role's tag that says which source bucket it is for.
 pub const TAG_SOURCE_BUCKET: &str = "bucketops.dev/source-bucket";
 
@@ -278,7 +280,7 @@ fn permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)]) -> Vec
     let acting: BTreeSet<_> = acting.map(|key| Mark::owner(&key.to_string())).collect();
     let carried: BTreeSet<_> =
         ours.iter().map(|(mark, _)| Mark::owner(&mark.object.to_string())).filter(|owner| !acting.contains(owner)).collect();
-    for standing in claims.observed.role_policy.present().map(|policy| policy.ours(claims.installation)).unwrap_or_default() {
+    for standing in claims.observed.role_policies.present().map(|policies| policies.ours(claims.installation)).unwrap_or_default() {
         let is_carried = standing.mark().is_some_and(|mark| carried.contains(&mark.owner));
         if is_carried && !statements.iter().any(|statement| statement.sid() == standing.sid()) {
             statements.push(standing);
@@ -505,7 +507,7 @@ pub fn ledger(
     installation: &InstallationId,
     source: &OwnedBucket,
     configuration: Option<&Configuration>,
-    role_policy: Option<&Document>,
+    permissions: &[Statement],
 ) -> (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>) {
     let mut buckets = BTreeSet::new();
     let mut keys = BTreeSet::new();
@@ -514,7 +516,7 @@ pub fn ledger(
         let key = rule.destination.encryption_configuration.as_ref().and_then(|encryption| encryption.replica_kms_key_id.as_deref());
         keys.extend(key.and_then(|key| key.parse::<KeyArn>().ok()));
     }
-    for statement in role_policy.iter().flat_map(|policy| policy.ours(installation)) {
+    for statement in permissions.iter().filter(|statement| statement.mark_of(installation).is_some()) {
         match statement.mark().map(|mark| mark.purpose) {
             Some(Purpose::Replicas) => {
                 let accounts = statement.condition("StringEqualsIfExists", "aws:ResourceAccount");

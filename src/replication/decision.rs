@@ -24,8 +24,6 @@ use crate::api::{
 const MOST_RULES: usize = 1000;
 /// Destinations of one configuration, the default of an adjustable quota (same page).
 const MOST_DESTINATIONS: usize = 28;
-/// Characters of a role's inline policies together ("IAM and AWS STS quotas" in the IAM User Guide).
-const MOST_INLINE_POLICY: usize = 10_240;
 /// Bytes of a bucket policy ("Amazon S3 endpoints and quotas").
 const MOST_BUCKET_POLICY: usize = 20 * 1024;
 /// Bytes of a key policy ("Key policies in AWS KMS" in the KMS Developer Guide).
@@ -101,7 +99,8 @@ impl Decision {
     pub fn is_drift(&self, ready: &BTreeSet<ObjectKey>) -> bool {
         let served =
             |key| ready.contains(key) && matches!(self.stands.get(key), Some(Stand::Acting { problems, .. }) if problems.is_empty());
-        let mut steps = self.steps.iter().filter(|planned| planned.step != Step::Settle).peekable();
+        let tidying = |step: &Step| matches!(step, Step::Settle | Step::DeleteManagedPolicyVersion { .. });
+        let mut steps = self.steps.iter().filter(|planned| !tidying(&planned.step)).peekable();
         steps.peek().is_some() && steps.all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
     }
 
@@ -199,7 +198,7 @@ fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
         (ConditionType::SourceReady, region),
         (ConditionType::ReplicationConfigured, observed.configuration.failure()),
         (ConditionType::RoleReady, observed.role.failure()),
-        (ConditionType::RoleReady, observed.role_policy.failure()),
+        (ConditionType::RoleReady, observed.role_policies.failure()),
     ];
     let failed = own.into_iter().filter_map(|(condition, failure)| Some(assess::failed(condition, failure?)));
     failed.chain(not_preservable(visit, observed)).collect()
@@ -431,11 +430,12 @@ impl Round {
                 );
             }
         }
+        if !plan::permissions_fit(visit.installation, visit.source, &self.desired, observed) {
+            let message = "with this object, the role's permissions would not fit into its inline policy and ten managed ones: use fewer rules or shorter prefixes on this bucket";
+            return Some(Problem::new(ConditionType::RoleReady, Reason::LimitExceeded, message));
+        }
         let length = |document: &Document| document.compact().len();
         self.steps(visit, observed, true).iter().find_map(|planned| match &planned.step {
-            Step::PutRolePolicy { document, .. } if length(document) > MOST_INLINE_POLICY => {
-                problem(ConditionType::RoleReady, "the characters of the role's inline policy", length(document), MOST_INLINE_POLICY)
-            }
             Step::PutBucketPolicy { bucket, document, .. } if length(document) > MOST_BUCKET_POLICY => problem(
                 ConditionType::DestinationReady,
                 &format!("the bytes of the policy of bucket {}", bucket.name),

@@ -15,6 +15,7 @@ pub mod configuration;
 pub mod decision;
 pub mod names;
 pub mod observed;
+pub mod permissions;
 pub mod plan;
 pub mod policy;
 pub mod requeue;

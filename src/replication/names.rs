@@ -239,6 +239,27 @@ impl RoleName {
     }
 }
 
+/// A managed policy of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ManagedPolicyName {
+    /// The partition of the account.
+    pub partition: Partition,
+    /// The account.
+    pub account: AccountId,
+    /// Its path, which begins and ends with a slash.
+    pub path: String,
+    /// Its name, at most 128 characters.
+    pub name: String,
+}
+
+impl fmt::Display for ManagedPolicyName {
+    /// The policy's ARN.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition, account, path, name } = self;
+        write!(f, "arn:{partition}:iam::{account}:policy{path}{name}")
+    }
+}
+
 /// A bucket together with the account that must own it: every S3 call names both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnedBucket {
@@ -393,6 +414,13 @@ impl FromStr for KeyReference {
 #[must_use]
 pub fn role_arn(partition: Partition, account: &AccountId, path: &str, name: &RoleName) -> String {
     format!("arn:{partition}:iam::{account}:role{path}{name}")
+}
+
+/// The path of a role, from its ARN.
+#[must_use]
+pub fn path_of_role(arn: &str) -> String {
+    let path = arn.split_once(":role").and_then(|(_, rest)| rest.rsplit_once('/')).map(|(path, _)| path);
+    format!("{}/", path.unwrap_or_default())
 }
 
 /// The object of Kubernetes that something in AWS belongs to.

@@ -8,6 +8,7 @@ use std::{
 use super::{
     configuration::Configuration,
     names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
+    permissions::RolePolicies,
     policy::Document,
 };
 
@@ -134,8 +135,8 @@ pub struct Observed {
     pub unknown_elements: Vec<UnknownElement>,
     /// The role of the source bucket.
     pub role: Facet<Role>,
-    /// Our inline policy on that role.
-    pub role_policy: Facet<Document>,
+    /// Our policies on that role.
+    pub role_policies: Facet<RolePolicies>,
 }
 
 impl Observed {

@@ -9,10 +9,11 @@ use std::{
 };
 
 use super::{
-    compose::{Desired, DesiredRole, TAG_INSTALLATION, TAG_SOURCE_BUCKET, ledger},
+    compose::{Desired, DesiredRole, TAG_INSTALLATION, TAG_POLICIES, TAG_SOURCE_BUCKET, ledger},
     configuration::Configuration,
-    names::{AccountId, InstallationId, KeyArn, ObjectKey, OwnedBucket, Region, RoleName},
+    names::{AccountId, InstallationId, KeyArn, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName, path_of_role},
     observed::{Facet, Failure, Observed},
+    permissions::{PolicyOwner, RolePolicies, Spread, removal},
     policy::{Document, Mark, Statement},
 };
 use crate::api::condition::ConditionType;
@@ -90,6 +91,46 @@ pub enum Step {
         /// Its Region.
         region: Region,
     },
+    /// Make a managed policy for what the inline policy has no room for.
+    CreateManagedPolicy {
+        /// The policy.
+        policy: ManagedPolicyName,
+        /// What it says.
+        document: Document,
+    },
+    /// Give the role a managed policy.
+    AttachManagedPolicy {
+        /// The role.
+        role: RoleName,
+        /// The policy.
+        policy: ManagedPolicyName,
+    },
+    /// Write a managed policy anew: as another version, which becomes the default.
+    CreateManagedPolicyVersion {
+        /// The policy.
+        policy: ManagedPolicyName,
+        /// What it says.
+        document: Document,
+    },
+    /// Remove a version that is not the default any more.
+    DeleteManagedPolicyVersion {
+        /// The policy.
+        policy: ManagedPolicyName,
+        /// The version.
+        version: String,
+    },
+    /// Take a managed policy from the role.
+    DetachManagedPolicy {
+        /// The role.
+        role: RoleName,
+        /// The policy.
+        policy: ManagedPolicyName,
+    },
+    /// Remove a managed policy.
+    DeleteManagedPolicy {
+        /// The policy.
+        policy: ManagedPolicyName,
+    },
     /// Remove the role's inline policy.
     DeleteRolePolicy {
         /// The account.
@@ -111,11 +152,17 @@ impl Step {
     #[must_use]
     pub fn sign(&self) -> char {
         match self {
-            Self::CreateRole(_) | Self::EnableVersioning { .. } => '+',
-            Self::Settle => ' ',
-            Self::DeleteBucketPolicy { .. } | Self::DeleteReplication { .. } | Self::DeleteRolePolicy { .. } | Self::DeleteRole { .. } => {
-                '-'
+            Self::CreateRole(_) | Self::EnableVersioning { .. } | Self::CreateManagedPolicy { .. } | Self::AttachManagedPolicy { .. } => {
+                '+'
             }
+            Self::Settle => ' ',
+            Self::DeleteBucketPolicy { .. }
+            | Self::DeleteReplication { .. }
+            | Self::DeleteRolePolicy { .. }
+            | Self::DeleteRole { .. }
+            | Self::DetachManagedPolicy { .. }
+            | Self::DeleteManagedPolicyVersion { .. }
+            | Self::DeleteManagedPolicy { .. } => '-',
             _ => '~',
         }
     }
@@ -172,6 +219,16 @@ impl fmt::Display for Step {
                 write!(f, "write the replication configuration of bucket {bucket}: {}", count(configuration.rules.len(), "rule"))
             }
             Self::DeleteReplication { bucket, .. } => write!(f, "delete the replication configuration of bucket {bucket}"),
+            Self::CreateManagedPolicy { policy, document } => {
+                write!(f, "create managed policy {policy}: {}", count(document.statements().len(), "statement"))
+            }
+            Self::AttachManagedPolicy { role, policy } => write!(f, "attach managed policy {policy} to role {role}"),
+            Self::CreateManagedPolicyVersion { policy, document } => {
+                write!(f, "write managed policy {policy}: {}", count(document.statements().len(), "statement"))
+            }
+            Self::DeleteManagedPolicyVersion { policy, version } => write!(f, "delete version {version} of managed policy {policy}"),
+            Self::DetachManagedPolicy { role, policy } => write!(f, "detach managed policy {policy} from role {role}"),
+            Self::DeleteManagedPolicy { policy } => write!(f, "delete managed policy {policy}"),
             Self::DeleteRolePolicy { role, .. } => write!(f, "delete the inline policy of role {role}"),
             Self::DeleteRole { role, .. } => write!(f, "delete role {role}"),
         }
@@ -216,9 +273,9 @@ pub fn plan(
     let planner = Planner { installation, source, desired, observed, users };
     let configuration = planner.configuration();
     let mut steps = planner.versioning();
-    steps.extend(planner.role());
     let transition = configuration.is_some();
-    let (role_grown, role_shrunk) = planner.role_policy(transition);
+    let RoleChange { role, grown: role_grown, shrunk: role_shrunk } = planner.role_change(transition);
+    steps.extend(role);
     let (buckets_grown, buckets_shrunk) = planner.bucket_policies(transition);
     let (keys_grown, keys_shrunk) = planner.key_policies(transition);
     steps.extend(role_grown);
@@ -251,6 +308,28 @@ pub fn unreached(observed: &Observed) -> Vec<(ConditionType, &Failure)> {
     buckets.chain(keys).collect()
 }
 
+/// Whether IAM takes the role's policies, on the way and in the end.
+#[must_use]
+pub fn permissions_fit(installation: &InstallationId, source: &OwnedBucket, desired: &Desired, observed: &Observed) -> bool {
+    let planner = Planner { installation, source, desired, observed, users: &Users::default() };
+    let Some(role) = &desired.role else { return true };
+    let Spreads { grown, last } = planner.spreads(role, planner.configuration().is_some());
+    grown.fits() && last.fits()
+}
+
+/// The steps for a role, those that add permissions, and those that take some away.
+#[derive(Default)]
+struct RoleChange {
+    role: Vec<PlannedStep>,
+    grown: Vec<PlannedStep>,
+    shrunk: Vec<PlannedStep>,
+}
+
+struct Spreads {
+    grown: Spread,
+    last: Spread,
+}
+
 struct Planner<'a> {
     installation: &'a InstallationId,
     source: &'a OwnedBucket,
@@ -271,8 +350,7 @@ impl Planner<'_> {
         self.desired.versioning.iter().map(enable).collect()
     }
 
-    fn role(&self) -> Vec<PlannedStep> {
-        let Some(wanted) = &self.desired.role else { return vec![] };
+    fn role(&self, wanted: &DesiredRole) -> Vec<PlannedStep> {
         let Some(standing) = self.observed.role.present() else {
             return vec![self.for_all(Step::CreateRole(Box::new(wanted.clone())))];
         };
@@ -289,22 +367,53 @@ impl Planner<'_> {
         steps.into_iter().map(|step| self.for_all(step)).collect()
     }
 
-    fn role_policy(&self, transition: bool) -> (Option<PlannedStep>, Option<PlannedStep>) {
-        let Some(wanted) = &self.desired.role else { return (None, None) };
-        let nothing = Document::default();
-        let standing = self.observed.role_policy.present();
-        let places = |document: Option<&Document>| ledger(self.installation, self.source, None, document);
-        let ((buckets, keys), (wanted_buckets, wanted_keys)) = (places(standing), places(Some(&wanted.permissions)));
+    /// The role and its policies. The tag that counts the managed ones grows before and shrinks after them, so that all are found.
+    fn role_change(&self, transition: bool) -> RoleChange {
+        let Some(wanted) = &self.desired.role else { return RoleChange::default() };
+        let (nothing, name) = (RolePolicies::default(), RoleName::of(self.installation, self.source));
+        let standing = self.observed.role_policies.present().unwrap_or(&nothing);
+        let spreads = self.spreads(wanted, transition);
+        let path = path_of_role(&wanted.arn);
+        let owner = PolicyOwner::of(self.source, &path, &name);
+        let stands = standing.managed.keys().next_back().copied().unwrap_or_default();
+        let tagged = |last: u32| {
+            let mut tagged = wanted.clone();
+            let counted = self.observed.role.present().is_some_and(|role| role.tags.contains_key(TAG_POLICIES));
+            if last > 0 || counted {
+                tagged.tags.insert(TAG_POLICIES.into(), last.to_string());
+            }
+            tagged
+        };
+        let planned = |before: &RolePolicies, spread: &Spread| -> Vec<PlannedStep> {
+            let owners = self.owners(&before.document(), &spread.all());
+            let concerns = if owners.is_empty() { self.users.all.clone() } else { owners };
+            spread.steps(before, &owner).into_iter().map(|step| PlannedStep { step, concerns: concerns.clone() }).collect()
+        };
+        let (grown, last) = (&spreads.grown, &spreads.last);
+        let most = stands.max(grown.last());
+        let between = grown.stood(standing);
+        let mut shrunk = planned(&between, last);
+        if last.last() < most {
+            shrunk.push(self.for_all(Step::TagRole(Box::new(tagged(last.last())))));
+        }
+        RoleChange { role: self.role(&tagged(most)), grown: planned(standing, grown), shrunk }
+    }
+
+    /// What the role's policies hold before the configuration is written, and after.
+    fn spreads(&self, wanted: &DesiredRole, transition: bool) -> Spreads {
+        let nothing = RolePolicies::default();
+        let standing = self.observed.role_policies.present().unwrap_or(&nothing);
+        let places = |statements: &[Statement]| ledger(self.installation, self.source, None, statements);
+        let statements = wanted.permissions.statements();
+        let ((buckets, keys), (wanted_buckets, wanted_keys)) = (places(&standing.statements()), places(&statements));
         // What it stops naming has to be cleaned up before, also where a former visit was stopped on the way.
         let forgets = !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys);
-        let statements = wanted.permissions.statements();
-        let (grown, shrunk) = self.change(standing.unwrap_or(&nothing), &statements, transition || forgets, |_| true);
-        let step = |document: Document| {
-            let concerns = self.owners(standing.unwrap_or(&nothing), &document);
-            let step = Step::PutRolePolicy { account: wanted.account.clone(), role: wanted.name.clone(), document };
-            PlannedStep { step, concerns: if concerns.is_empty() { self.users.all.clone() } else { concerns } }
-        };
-        (grown.map(step), shrunk.map(step))
+        let document = standing.document();
+        let last = document.merged(&statements, |statement| statement.mark_of(self.installation).is_some());
+        let grown = if transition || forgets { document.merged(&statements, |_| false) } else { last.clone() };
+        let grown = Spread::of(standing, &grown.statements());
+        let last = Spread::of(&grown.stood(standing), &last.statements());
+        Spreads { grown, last }
     }
 
     fn bucket_policies(&self, transition: bool) -> (Vec<PlannedStep>, Vec<PlannedStep>) {
@@ -352,7 +461,7 @@ impl Planner<'_> {
 
     /// The objects that use a document, and those that did: the role's policy as it stands has statements of theirs on `resource`.
     fn users_of(&self, now: Option<&BTreeSet<ObjectKey>>, resource: &str) -> BTreeSet<ObjectKey> {
-        let standing = self.observed.role_policy.present().map(|policy| policy.ours(self.installation)).unwrap_or_default();
+        let standing = self.observed.role_policies.present().map(|policies| policies.ours(self.installation)).unwrap_or_default();
         let named = standing.iter().filter(|statement| statement.strings("Resource").iter().any(|named| named.starts_with(resource)));
         let owners: BTreeSet<_> = named.filter_map(|statement| Some(statement.mark()?.owner)).collect();
         let before = self.users.all.iter().filter(|object| owners.contains(&Mark::owner(&object.to_string())));
@@ -401,8 +510,13 @@ impl Planner<'_> {
         }
         let (account, name) = (self.source.account.clone(), RoleName::of(self.installation, self.source));
         let mut steps = vec![];
-        if self.observed.role_policy.present().is_some() {
-            steps.push(Step::DeleteRolePolicy { account: account.clone(), role: name.clone() });
+        if let Some(policies) = self.observed.role_policies.present() {
+            let path = path_of_role(&role.arn);
+            let owner = PolicyOwner::of(self.source, &path, &name);
+            steps.extend(policies.managed.iter().flat_map(|(number, policy)| removal(policy, &name, owner.policy(*number))));
+            if policies.inline.is_some() {
+                steps.push(Step::DeleteRolePolicy { account: account.clone(), role: name.clone() });
+            }
         }
         steps.push(Step::DeleteRole { account, role: name });
         steps.into_iter().map(|step| self.for_all(step)).collect()

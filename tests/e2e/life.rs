@@ -86,10 +86,7 @@ pub async fn keys_of_a_third_account_and_by_alias(ground: &Ground) -> anyhow::Re
     let before = keys.key_policy(DESTINATION_REGION, &central).await?;
     stage.source.kms(SOURCE_REGION).create_alias().alias_name("alias/tax").target_key_id(&stage.source_key).send().await?;
     // The emulator asks for the permission on the alias, where KMS asks for it on the key ("Controlling access to aliases" in its guide).
-    let on_alias = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": format!("arn:aws:kms:*:{}:alias/tax", stage.source.id)}]});
-    let iam = stage.source.iam();
-    let put = iam.put_role_policy().role_name("bucket-replication-operator").policy_name("emulator-alias");
-    put.policy_document(on_alias.to_string()).send().await?;
+    stage.source.allow_for_emulator(&["kms:DescribeKey"], &format!("arn:aws:kms:*:{}:alias/tax", stage.source.id)).await?;
     stage.start().await?;
     let mut object = stage.replication();
     object["spec"]["source"]["kmsKeys"] = json!(["alias/tax"]);

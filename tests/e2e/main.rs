@@ -84,6 +84,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::a_namespace_with_live_objects_goes_by_itself,
     life::plan_tells_what_would_change,
     life::what_stands_is_exactly_what_plan_offline_prints,
+    shared::fifty_objects_in_ten_namespaces_are_one_configuration,
     shared::a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,

@@ -1,14 +1,16 @@
 //! A bucket that others use, too.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use aws_sdk_s3::types::{
     DeleteMarkerReplication, DeleteMarkerReplicationStatus, Destination, ReplicationConfiguration, ReplicationRule, ReplicationRuleFilter,
     ReplicationRuleStatus,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::{
     proxy::{Call, Fault},
-    stage::{SOURCE_REGION, Stage},
+    stage::{SOURCE_REGION, Stage, until},
 };
 
 use crate::Ground;
@@ -28,6 +30,91 @@ async fn standing(stage: &Stage<'_>) -> anyhow::Result<ReplicationConfiguration>
 async fn put(stage: &Stage<'_>, configuration: ReplicationConfiguration) -> anyhow::Result<()> {
     let s3 = stage.source.s3(SOURCE_REGION);
     s3.put_bucket_replication().bucket(&stage.source_bucket).replication_configuration(configuration).send().await?;
+    Ok(())
+}
+
+/// All objects of the test, by namespace and name, with the status of `Ready`.
+async fn readiness(stage: &Stage<'_>) -> anyhow::Result<Vec<(String, String)>> {
+    let text = stage.environment.kubectl(&["get", "bucketreplications", "--all-namespaces", "-o", "json"]).await?;
+    let list: Value = serde_json::from_str(&text)?;
+    let here = |object: &&Value| object["spec"]["source"]["bucket"] == stage.source_bucket.as_str();
+    let ready = |object: &Value| {
+        let name = format!(
+            "{}/{}",
+            object["metadata"]["namespace"].as_str().unwrap_or_default(),
+            object["metadata"]["name"].as_str().unwrap_or_default()
+        );
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready").cloned().unwrap_or_default();
+        (name, format!("{} {}", ready["status"].as_str().unwrap_or_default(), ready["reason"].as_str().unwrap_or_default()))
+    };
+    Ok(list["items"].as_array().into_iter().flatten().filter(here).map(ready).collect())
+}
+
+pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(ground: &Ground) -> anyhow::Result<()> {
+    let flags = [("DRIFT_PERIOD", "20s"), ("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "2s"), ("LONGEST_RETRY", "3s")];
+    let mut stage = ground.stage_with("crowd", &flags).await?;
+    stage.namespaces = (0..10).map(|number| format!("crowd-{number}")).collect();
+    let crowd = json!({"matchLabels": {"crowd": "yes"}});
+    let mut documents: Vec<_> = stage
+        .namespaces
+        .iter()
+        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"crowd": "yes"}}}))
+        .collect();
+    for mut account in [stage.source_account(), stage.destination_account()] {
+        account["spec"]["grants"][0]["namespaces"] = crowd.clone();
+        documents.push(account);
+    }
+    let all = |documents: &[Value]| documents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n---\n");
+    stage.environment.apply(&all(&documents)).await?;
+    let objects: Vec<_> = (0..50)
+        .map(|number| {
+            let mut object = stage.replication();
+            object["metadata"] = json!({"name": format!("tax-{number}"), "namespace": stage.namespaces[number % 10]});
+            object["spec"]["rules"] = json!([{"name": "tax", "prefix": format!("Tax/{number}/")}]);
+            object
+        })
+        .collect();
+    // The emulator has no resource for CreatePolicy, and never matches iam:PolicyARN ("Actions defined by IAM" has both).
+    stage.source.allow_for_emulator(&["iam:CreatePolicy", "iam:AttachRolePolicy", "iam:DetachRolePolicy"], "*").await?;
+    stage.start().await?;
+    stage.environment.apply(&all(&objects)).await?;
+    let ready = async || Ok(readiness(&stage).await?.iter().all(|(_, ready)| ready == "True Ready").then_some(()));
+    until(Duration::from_mins(1), ready).await?.with_context(|| "not all became ready")?;
+    ensure!(readiness(&stage).await?.len() == 50);
+    ensure!(standing(&stage).await?.rules().len() == 50);
+    let calls = stage.proxy.take();
+    let puts = calls.iter().filter(|call| call.action == "s3:PutReplicationConfiguration").count();
+    ensure!(puts <= 3, "{puts} configurations were written");
+    ensure!(calls.iter().any(|call| call.action == "iam:AttachRolePolicy"), "50 objects fit into an inline policy");
+    ensure!(calls.iter().all(|call| call.status != 403), "{calls:?}");
+
+    let first = "crowd-0";
+    let delete = async |namespace: &str, rest: &[&str]| {
+        let words = [&["delete", "bucketreplications", "-n", namespace, "--wait=false"], rest].concat();
+        stage.environment.kubectl(&words).await
+    };
+    for namespace in stage.namespaces.iter().filter(|namespace| *namespace != first) {
+        delete(namespace, &["--all"]).await?;
+    }
+    delete(first, &["tax-10", "tax-20", "tax-30", "tax-40"]).await?;
+    let written = async || Ok(stage.proxy.calls().iter().any(|call| call.action == "s3:PutReplicationConfiguration").then_some(()));
+    until(Duration::from_secs(30), written).await?.context("nothing was removed")?;
+    stage.crash();
+    stage.start().await?;
+    let one_left = async || Ok((readiness(&stage).await? == [("crowd-0/tax-0".to_owned(), "True Ready".to_owned())]).then_some(()));
+    until(Duration::from_mins(1), one_left).await?.with_context(|| "49 do not go")?;
+    let rules = standing(&stage).await?.rules().to_vec();
+    ensure!(rules.len() == 1 && rules[0].filter().and_then(ReplicationRuleFilter::prefix) == Some("Tax/0/"), "{rules:?}");
+    let role = stage.source.replication_roles().await?.pop().context("no role")?;
+    let attached = stage.source.iam().list_attached_role_policies().role_name(&role).send().await?;
+    ensure!(attached.attached_policies().is_empty(), "{attached:?}");
+    let policy = stage.source.iam().get_role_policy().role_name(&role).policy_name(&role).send().await?;
+    ensure!(policy.policy_document().matches("Sid").count() == 5, "{}", policy.policy_document());
+    stage.environment.kubectl(&["delete", "bucketreplication", "tax-0", "-n", first, "--timeout=30s"]).await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)?;
+    let policies = stage.source.iam().list_policies().scope(aws_sdk_iam::types::PolicyScopeType::Local).send().await?;
+    ensure!(policies.policies().is_empty(), "{policies:?}");
     Ok(())
 }
 

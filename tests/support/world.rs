@@ -10,10 +10,11 @@ use std::{
 use bucket_replication_operator::{
     cloud::Cloud,
     replication::{
-        compose::{destination_of, ledger},
+        compose::{TAG_POLICIES, destination_of, ledger},
         configuration::{Configuration, Setting},
-        names::{AccountId, InstallationId, KeyArn, KeyReference, OwnedBucket, Region, RoleName},
+        names::{AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
         observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope},
+        permissions::{ManagedPolicy, PolicyOwner, RolePolicies},
         plan::Step,
         policy::{Document, Request, Statement},
     },
@@ -39,6 +40,15 @@ pub struct WorldKey {
 pub struct WorldRole {
     pub role: Role,
     pub policies: BTreeMap<String, Document>,
+    /// Managed policies.
+    pub attached: BTreeSet<ManagedPolicyName>,
+}
+
+/// A managed policy: its versions by number, and the default one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorldPolicy {
+    pub versions: BTreeMap<u32, Document>,
+    pub default: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,6 +57,7 @@ pub struct State {
     pub keys: BTreeMap<KeyArn, WorldKey>,
     pub aliases: BTreeMap<KeyReference, KeyArn>,
     pub roles: BTreeMap<(AccountId, RoleName), WorldRole>,
+    pub policies: BTreeMap<ManagedPolicyName, WorldPolicy>,
     /// Actions that are denied, each with the account.
     pub denied: BTreeSet<(String, AccountId)>,
 }
@@ -79,6 +90,12 @@ fn account_of(step: &Step) -> Option<&AccountId> {
         }
         Step::PutRolePolicy { account, .. } | Step::DeleteRolePolicy { account, .. } | Step::DeleteRole { account, .. } => Some(account),
         Step::PutKeyPolicy { key, .. } => Some(&key.account),
+        Step::CreateManagedPolicy { policy, .. }
+        | Step::AttachManagedPolicy { policy, .. }
+        | Step::CreateManagedPolicyVersion { policy, .. }
+        | Step::DeleteManagedPolicyVersion { policy, .. }
+        | Step::DetachManagedPolicy { policy, .. }
+        | Step::DeleteManagedPolicy { policy } => Some(&policy.account),
         Step::EnableVersioning { bucket, .. }
         | Step::PutBucketPolicy { bucket, .. }
         | Step::DeleteBucketPolicy { bucket, .. }
@@ -210,6 +227,7 @@ impl State {
         Ok(())
     }
 
+    #[allow(clippy::too_many_lines, reason = "one match over the steps")]
     fn write(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::EnableVersioning { bucket, .. } => {
@@ -223,7 +241,7 @@ impl State {
                 }
                 let made =
                     Role { arn: role.arn.clone(), trust: role.trust.clone(), tags: role.tags.clone(), boundary: role.boundary.clone() };
-                self.roles.insert(key, WorldRole { role: made, policies: BTreeMap::new() });
+                self.roles.insert(key, WorldRole { role: made, policies: BTreeMap::new(), attached: BTreeSet::new() });
             }
             Step::UpdateTrustPolicy(role) => self.role(&role.account, &role.name)?.role.trust = role.trust.clone(),
             Step::TagRole(role) => self.role(&role.account, &role.name)?.role.tags.extend(role.tags.clone()),
@@ -270,6 +288,56 @@ impl State {
                 self.bucket(bucket)?;
                 self.buckets.get_mut(bucket).unwrap().configuration = None;
             }
+            Step::CreateManagedPolicy { policy, document } => {
+                // "IAM and AWS STS quotas" in the IAM User Guide.
+                if document.compact().len() > 6_144 {
+                    return refuse(FailureKind::Invalid, "LimitExceeded");
+                }
+                if self.policies.contains_key(policy) {
+                    return refuse(FailureKind::Conflict, "EntityAlreadyExists");
+                }
+                self.policies.insert(policy.clone(), WorldPolicy { versions: [(1, document.clone())].into(), default: 1 });
+            }
+            Step::CreateManagedPolicyVersion { policy, document } => {
+                let found = self.policy(policy)?;
+                // "CreatePolicyVersion" in the IAM API Reference: at most five versions.
+                if document.compact().len() > 6_144 || found.versions.len() >= 5 {
+                    return refuse(FailureKind::Invalid, "LimitExceeded");
+                }
+                found.default = found.versions.keys().next_back().copied().unwrap_or_default() + 1;
+                found.versions.insert(found.default, document.clone());
+            }
+            Step::DeleteManagedPolicyVersion { policy, version } => {
+                let found = self.policy(policy)?;
+                let number = version.trim_start_matches('v').parse().unwrap();
+                // "DeletePolicyVersion" in the IAM API Reference.
+                if number == found.default {
+                    return refuse(FailureKind::Conflict, "DeleteConflict: it is the default version");
+                }
+                if found.versions.remove(&number).is_none() {
+                    return refuse(FailureKind::NotFound, "NoSuchEntity");
+                }
+            }
+            Step::AttachManagedPolicy { role, policy } => {
+                self.policy(policy)?;
+                let found = self.role(&policy.account, role)?;
+                // "IAM and AWS STS quotas" in the IAM User Guide.
+                if found.attached.len() >= 10 && !found.attached.contains(policy) {
+                    return refuse(FailureKind::Invalid, "LimitExceeded");
+                }
+                found.attached.insert(policy.clone());
+            }
+            Step::DetachManagedPolicy { role, policy } => {
+                self.role(&policy.account, role)?.attached.remove(policy);
+            }
+            Step::DeleteManagedPolicy { policy } => {
+                let attached = self.roles.values().any(|role| role.attached.contains(policy));
+                // "DeletePolicy" in the IAM API Reference.
+                if self.policy(policy)?.versions.len() > 1 || attached {
+                    return refuse(FailureKind::Conflict, "DeleteConflict");
+                }
+                self.policies.remove(policy);
+            }
             Step::DeleteRolePolicy { account, role } => {
                 if self.role(account, role)?.policies.remove(role.as_str()).is_none() {
                     return refuse(FailureKind::NotFound, "NoSuchEntity");
@@ -277,13 +345,47 @@ impl State {
             }
             Step::DeleteRole { account, role } => {
                 // "DeleteRole" in the IAM API Reference.
-                if !self.role(account, role)?.policies.is_empty() {
+                let found = self.role(account, role)?;
+                if !found.policies.is_empty() || !found.attached.is_empty() {
                     return refuse(FailureKind::Conflict, "DeleteConflict: policies have to be removed first");
                 }
                 self.roles.remove(&(account.clone(), role.clone()));
             }
         }
         Ok(())
+    }
+
+    fn policy(&mut self, policy: &ManagedPolicyName) -> Result<&mut WorldPolicy, Failure> {
+        match self.policies.get_mut(policy) {
+            Some(found) => Ok(found),
+            None => refuse(FailureKind::NotFound, "NoSuchEntity"),
+        }
+    }
+
+    /// Our policies on a role, as far as its tag tells to look.
+    fn role_policies(&self, source: &OwnedBucket, name: &RoleName, role: &WorldRole) -> RolePolicies {
+        let path = path_of_role(&role.role.arn);
+        let owner = PolicyOwner::of(source, &path, name);
+        let last = role.role.tags.get(TAG_POLICIES).map_or(0, |last| last.parse().unwrap());
+        let read = |number: u32| {
+            let policy = owner.policy(number);
+            let found = self.policies.get(&policy)?;
+            let stale = found.versions.keys().filter(|version| **version != found.default);
+            let read = ManagedPolicy {
+                document: found.versions[&found.default].clone(),
+                version: format!("v{}", found.default),
+                stale_versions: stale.map(|version| format!("v{version}")).collect(),
+                attached: role.attached.contains(&policy),
+            };
+            Some((number, read))
+        };
+        RolePolicies { inline: role.policies.get(name.as_str()).cloned(), managed: (1..=last).filter_map(read).collect() }
+    }
+
+    /// All that a role may do.
+    pub fn permissions(&self, role: &WorldRole) -> Vec<Statement> {
+        let attached = role.attached.iter().filter_map(|policy| self.policies.get(policy)).map(|policy| &policy.versions[&policy.default]);
+        role.policies.values().chain(attached).flat_map(Document::statements).collect()
     }
 
     fn role(&mut self, account: &AccountId, role: &RoleName) -> Result<&mut WorldRole, Failure> {
@@ -306,7 +408,7 @@ impl State {
                 };
                 let destination = destination_of(rule, source).unwrap();
                 let prefix = rule.selected_prefix();
-                let statements: Vec<_> = role.policies.values().flat_map(Document::statements).collect();
+                let statements = self.permissions(role);
                 let covers = |statements: &[Statement], action: &str, resource: &str| {
                     let covered = |statement: &Statement| {
                         let matches =
@@ -370,9 +472,12 @@ impl Cloud for World {
         let source = state.buckets.get(&scope.source);
         let configuration = source.map_or(Facet::Unread, |found| found.configuration.clone().map_or(Facet::Absent, Facet::Present));
         let role = state.roles.get(&(scope.source.account.clone(), scope.role.clone()));
-        let role_policy = role.and_then(|role| role.policies.get(scope.role.as_str())).cloned().map_or(Facet::Absent, Facet::Present);
-        let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), role_policy.present());
-        let mut observed = Observed { configuration, role_policy, ..Observed::default() };
+        let policies =
+            role.map(|role| state.role_policies(&scope.source, &scope.role, role)).filter(|policies| *policies != RolePolicies::default());
+        let statements = policies.as_ref().map(RolePolicies::statements).unwrap_or_default();
+        let role_policies = policies.map_or(Facet::Absent, Facet::Present);
+        let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), &statements);
+        let mut observed = Observed { configuration, role_policies, ..Observed::default() };
         observed.role = role.map_or(Facet::Absent, |role| Facet::Present(role.role.clone()));
         for name in scope.destinations.iter().chain(&ledger_buckets).chain([&scope.source]) {
             observed.buckets.insert(name.clone(), bucket(name));

@@ -120,6 +120,18 @@ impl Account {
         Ok(())
     }
 
+    /// Lets the operator's role do what AWS would let it do under its policy, where the emulator looks at something else.
+    ///
+    /// # Errors
+    /// When the emulator refuses.
+    pub async fn allow_for_emulator(&self, actions: &[&str], resource: &str) -> anyhow::Result<()> {
+        let statement = serde_json::json!({"Effect": "Allow", "Action": actions, "Resource": resource});
+        let document = serde_json::json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+        let request = self.iam().put_role_policy().role_name("bucket-replication-operator").policy_name("emulator");
+        request.policy_document(document).send().await?;
+        Ok(())
+    }
+
     /// A bucket with versioning.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ pub struct Stage<'a> {
     pub replica_key: String,
     /// What stands between operator and emulator.
     pub proxy: Proxy,
+    /// The namespaces that the operator watches, where it does not watch all.
+    pub namespaces: Vec<String>,
     operator: Option<Process>,
     setting: Setting,
 }
@@ -125,6 +127,7 @@ impl<'a> Stage<'a> {
             source_key,
             replica_key,
             proxy,
+            namespaces: vec![name.to_owned()],
             operator: None,
             setting,
         })
@@ -232,7 +235,7 @@ impl<'a> Stage<'a> {
             .env("AWS_SECRET_ACCESS_KEY", &self.setting.identity.secret_access_key);
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         if self.setting.namespaced {
-            command.env("WATCH_NAMESPACES", &self.name).env("INSTALLATION_ID", &self.name);
+            command.env("WATCH_NAMESPACES", self.namespaces.join(",")).env("INSTALLATION_ID", &self.name);
         }
         let log = self.log();
         let mut process = Process::start("bucket-replication-operator", &log, &mut command)?;
