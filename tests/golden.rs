@@ -37,6 +37,15 @@ fn documents_of_each_object() {
 }
 
 #[test]
+fn a_field_that_is_none_is_refused() {
+    let sample = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/samples/walkthrough.yaml")).unwrap();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("misspelt.yaml");
+    fs::write(&file, sample.replace("prefix: Tax", "prefx: Tax")).unwrap();
+    let text = plan(&[&file.to_string_lossy()]);
+    assert_eq!(text, "error: a BucketReplication in the files is not valid: it has no field spec.rules.0.prefx\n");
+}
+
+#[test]
 fn documents_of_the_walkthrough() {
     compare("tests/golden/plan/walkthrough.txt", &plan(&["deploy/samples/walkthrough.yaml", "deploy/samples/accounts.yaml"]));
 }

@@ -264,7 +264,9 @@ impl Finding {
             Some(false) => "False",
             None => "Unknown",
         };
-        let unchanged = previous.iter().find(|condition| condition.type_ == kind.as_str() && condition.status == status);
+        // The defaults of the CRD, from before anybody looked, have a time that means nothing.
+        let same = |condition: &&Condition| condition.type_ == kind.as_str() && condition.status == status;
+        let unchanged = previous.iter().find(same).filter(|condition| condition.reason != Reason::Pending.as_str());
         let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
         Condition {
             type_: kind.as_str().into(),

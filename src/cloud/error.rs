@@ -37,6 +37,9 @@ impl Call<'_> {
             FailureKind::Denied if action.starts_with("s3:") => {
                 format!("{caller} may not call {action} on {on} ({said}): grant it, or correct the account, if the bucket is another one's")
             }
+            FailureKind::Denied if *action == super::calls::action::ASSUME_ROLE => format!(
+                "{caller} may not call {action} on {on} ({said}): make the role, let its trust policy name the operator with the AwsAccount's externalId, and let the operator assume it, as iam-policy prints"
+            ),
             FailureKind::Denied => format!("{caller} may not call {action} on {on} ({said}): grant it"),
             FailureKind::Throttled => format!("AWS asked to slow down at {action} on {on} ({said})"),
             FailureKind::Transient => format!("{action} on {on} got no good answer ({said})"),

@@ -222,7 +222,9 @@ fn insert_problems(findings: &mut BTreeMap<ConditionType, Finding>, problems: &[
     for kind in ConditionType::STANDING {
         let mine: Vec<_> = problems.iter().filter(|problem| problem.condition == kind).collect();
         if let Some(first) = mine.first() {
-            let message = mine.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
+            let mut messages: Vec<_> = mine.iter().map(|problem| problem.message.as_str()).collect();
+            messages.dedup();
+            let message = messages.join("; ");
             findings.insert(kind, Finding::no(first.reason, shortened(message)));
         }
     }
