@@ -326,6 +326,41 @@ async fn permissions_spill_and_come_back() {
     }
 }
 
+/// Another writer removes the statement in the destination's policy whenever it stands.
+#[tokio::test]
+async fn a_fight_with_another_writer_is_slowed_down_and_told() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let tax = json!({"rules": [{"name": "tax", "prefix": "Tax"}]});
+    cluster.apply("tax", &spec(("dr", "dest"), Some(&key(DR, "us-west-2", "dst")), &tax));
+    cluster.settle(&world).await;
+    let theirs = ground().snapshot().buckets[&bucket(DR, "dest")].policy.clone();
+    let mut writes = vec![];
+    let mut contended = None;
+    for minute in 0..360 {
+        world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.clone_from(&theirs));
+        world.set_faults(Faults::default());
+        cluster.visit(&world).await;
+        cluster.pass(30);
+        cluster.visit(&world).await;
+        cluster.pass(30);
+        writes.extend((0..world.writes()).map(|_| minute));
+        if cluster.condition("tax", "Ready").1 == "Contended" && contended.is_none() {
+            contended = Some(minute);
+            assert!(cluster.message("tax", "DestinationReady").contains("the policy of bucket dest"));
+        }
+    }
+    let contended = contended.unwrap();
+    assert!(contended <= 12, "told after {contended} minutes");
+    assert!(writes.windows(2).all(|pair| pair[1] > pair[0]), "at most one write a minute: {writes:?}");
+    let after: Vec<_> = writes.iter().filter(|minute| **minute > contended).collect();
+    assert!(after.len() <= 6 && after.windows(2).all(|pair| pair[1] - pair[0] >= 60), "at most one write an hour: {after:?}");
+    cluster.pass(3_600);
+    cluster.settle(&world).await;
+    cluster.pass(7_200);
+    cluster.visit(&world).await;
+    ready(&cluster);
+}
+
 #[tokio::test]
 async fn applying_again_restarting_and_reordering_lists_writes_nothing() {
     let (world, mut cluster) = (ground(), Cluster::default());

@@ -192,6 +192,11 @@ pub enum Reason {
         detailed_message = "use fewer rules or shorter prefixes on this bucket"
     )]
     LimitExceeded,
+    #[strum(
+        message = "somebody else changes what the object made again and again; it is put right once an hour at most",
+        detailed_message = "find the other writer of what the message names, and let one of you keep it"
+    )]
+    Contended,
     // What AWS answered.
     #[strum(
         message = "AWS refused a call for lack of a permission",

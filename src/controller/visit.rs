@@ -18,6 +18,7 @@ use crate::{
         Object, Problem,
         accounts::Accounts,
         assess,
+        contention::{Contention, Verdict},
         decision::{self, Decision, Refusals, Stand, Visit, decide},
         names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
         observed::{Facts, FailureKind, Observed},
@@ -66,6 +67,7 @@ pub struct Memory {
     facts: Option<(Facts, Timestamp)>,
     permissions: Option<(String, Timestamp)>,
     suspicion: Option<(Vec<String>, Timestamp)>,
+    contention: Contention,
 }
 
 /// What came of a visit.
@@ -116,11 +118,24 @@ pub async fn visit<C: Cloud, G: Gate>(
         let known = memory.known(times.preflight, clock()).filter(|_| removing || looked_at_all || read_just_now);
         let observed = if decision::is_at_rest(&view) { Observed::default() } else { cloud.observe(&decision::scope(&view, known)).await };
         let now = clock();
-        let decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
+        let mut decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
         // What follows from a change of ours is not somebody else's.
         let drift = (memory.looked_at.is_empty() || memory.looked_at == looked_at) && decision.is_drift(&ready);
         if !memory.confirms(&decision, drift, times.grace, now) {
             return Report::unchanged(Ending::After(times.grace));
+        }
+        let needed: Vec<_> = decision.steps.iter().map(|planned| planned.step.clone()).collect();
+        if memory.looked_at == looked_at {
+            match memory.contention.verdict(&needed, now) {
+                Verdict::Correct => {}
+                Verdict::Later(wait) => return Report::unchanged(Ending::After(wait)),
+                Verdict::Contended { element, wait } => {
+                    memory.contention.note(&needed, &[], drift, now);
+                    decision.contend(&element, &subject.source);
+                    let report = subject.report(&decision, &observed, &Outcome::default(), done, now);
+                    return Report { ending: Ending::After(wait), ..report };
+                }
+            }
         }
         let acting: BTreeSet<_> =
             decision.stands.iter().filter(|(_, stand)| matches!(stand, Stand::Acting { .. })).map(|(key, _)| key.clone()).collect();
@@ -131,6 +146,8 @@ pub async fn visit<C: Cloud, G: Gate>(
         let mut outcome = apply(cloud, &decision, drift).await;
         done.extend(outcome.done.iter().map(|planned| planned.step.clone()));
         memory.note(&decision, &observed, &outcome, &looked_at, clock());
+        let just_done: Vec<_> = outcome.done.iter().map(|planned| planned.step.clone()).collect();
+        memory.contention.note(&needed, &just_done, drift, now);
         if let Some((refused, problem)) = refusal(&outcome, &subject.source) {
             let others = acting.iter().any(|key| !refused.concerns.contains(key) && !refusals.problems.contains_key(key));
             let before = refusals.problems.len();

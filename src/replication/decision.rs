@@ -104,6 +104,24 @@ impl Decision {
         steps.peek().is_some() && steps.all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
     }
 
+    /// Leaves `element` as somebody else keeps changing it, and says so of the objects that it is for.
+    pub fn contend(&mut self, element: &str, source: &OwnedBucket) {
+        let message = format!(
+            "somebody else changed {element} again, five times or more within an hour: find out who, and let one of you keep it; until then it is put right once an hour at most"
+        );
+        for planned in std::mem::take(&mut self.steps) {
+            if planned.step.element().as_deref() != Some(element) {
+                continue;
+            }
+            let condition = planned.step.condition(source);
+            for key in &planned.concerns {
+                if let Some(Stand::Acting { problems, .. }) = self.stands.get_mut(key) {
+                    problems.push(Problem::new(condition, Reason::Contended, message.clone()));
+                }
+            }
+        }
+    }
+
     /// The steps as text, to tell one drift from another.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {

@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod assess;
 pub mod compose;
 pub mod configuration;
+pub mod contention;
 pub mod decision;
 pub mod names;
 pub mod observed;

@@ -167,6 +167,35 @@ impl Step {
         }
     }
 
+    /// What the step changes, in a word for people: one document of AWS. `None` where it changes nothing of its own.
+    #[must_use]
+    pub fn element(&self) -> Option<String> {
+        Some(match self {
+            Self::Settle | Self::DeleteManagedPolicyVersion { .. } => return None,
+            Self::EnableVersioning { bucket, .. } => format!("the versioning of bucket {}", bucket.name),
+            Self::CreateRole(role)
+            | Self::UpdateTrustPolicy(role)
+            | Self::TagRole(role)
+            | Self::PutRolePermissionsBoundary { role, .. } => {
+                format!("role {}", role.name)
+            }
+            Self::DeleteRole { role, .. } => format!("role {role}"),
+            Self::PutRolePolicy { role, .. } | Self::DeleteRolePolicy { role, .. } => format!("the policy of role {role}"),
+            Self::CreateManagedPolicy { policy, .. }
+            | Self::AttachManagedPolicy { policy, .. }
+            | Self::CreateManagedPolicyVersion { policy, .. }
+            | Self::DetachManagedPolicy { policy, .. }
+            | Self::DeleteManagedPolicy { policy } => format!("policy {}", policy.name),
+            Self::PutBucketPolicy { bucket, .. } | Self::DeleteBucketPolicy { bucket, .. } => {
+                format!("the policy of bucket {}", bucket.name)
+            }
+            Self::PutKeyPolicy { key, .. } => format!("the policy of key {key}"),
+            Self::PutReplication { bucket, .. } | Self::DeleteReplication { bucket, .. } => {
+                format!("the replication configuration of bucket {}", bucket.name)
+            }
+        })
+    }
+
     /// Whether both steps change the policy of the same bucket or key, or the versioning of the same bucket.
     #[must_use]
     pub fn is_on_same_document(&self, other: &Self) -> bool {

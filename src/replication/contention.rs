@@ -1,0 +1,132 @@
+//! A fight with another writer: what we put right is changed again. It is noticed, slowed down, and told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::plan::Step;
+
+/// From the second time on, an element is put right at most once in this time.
+const PACE: SignedDuration = SignedDuration::from_mins(1);
+/// So many corrections of one element within `LONG` are a fight.
+const MOST: usize = 5;
+/// In a fight, an element is put right at most once in this time; the fight is over when a correction stood for so long.
+const LONG: SignedDuration = SignedDuration::from_hours(1);
+
+/// What was put right, element by element: the document that a step writes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Contention {
+    elements: BTreeMap<String, Fight>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Fight {
+    corrections: Vec<Timestamp>,
+    contended: bool,
+}
+
+/// Whether drift may be put right now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Now.
+    Correct,
+    /// Later: it was just put right.
+    Later(Duration),
+    /// Much later: somebody else changes this element again and again.
+    Contended {
+        /// The element.
+        element: String,
+        /// How long until it is put right again.
+        wait: Duration,
+    },
+}
+
+fn until(from: Timestamp, pause: SignedDuration, now: Timestamp) -> Option<Duration> {
+    let left = pause.saturating_sub(now.duration_since(from));
+    Duration::try_from(left).ok().filter(|left| !left.is_zero())
+}
+
+impl Contention {
+    /// Whether what is `needed` may be done at `now`.
+    #[must_use]
+    pub fn verdict(&self, needed: &[Step], now: Timestamp) -> Verdict {
+        let mut verdict = Verdict::Correct;
+        for element in needed.iter().filter_map(Step::element) {
+            let Some(fight) = self.elements.get(&element) else { continue };
+            let Some(last) = fight.corrections.last() else { continue };
+            if fight.contended {
+                if let Some(wait) = until(*last, LONG, now) {
+                    return Verdict::Contended { element, wait };
+                }
+            } else if let Some(wait) = until(*last, PACE, now) {
+                verdict = Verdict::Later(wait);
+            }
+        }
+        verdict
+    }
+
+    /// Notes what a look at `now` found: the steps that were needed, those of them that were done, and whether they put right drift. An object
+    /// that is contended is not ready, so that its drift no longer looks like one: what was fought over before counts as well.
+    pub fn note(&mut self, needed: &[Step], done: &[Step], drift: bool, now: Timestamp) {
+        let differing: Vec<_> = needed.iter().filter_map(Step::element).collect();
+        self.elements.retain(|element, fight| {
+            let stood = fight.corrections.last().is_none_or(|last| until(*last, LONG, now).is_none());
+            !stood || differing.contains(element)
+        });
+        let done: BTreeSet<_> = done.iter().filter_map(Step::element).collect();
+        for element in done {
+            if !drift && !self.elements.contains_key(&element) {
+                continue;
+            }
+            let fight = self.elements.entry(element).or_default();
+            fight.corrections.retain(|correction| until(*correction, LONG, now).is_some());
+            fight.corrections.push(now);
+            fight.contended |= fight.corrections.len() >= MOST;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::names::{OwnedBucket, Partition};
+
+    fn step() -> Step {
+        let bucket =
+            OwnedBucket { partition: Partition::Aws, account: "111111111111".parse().expect("id"), name: "bucket".parse().expect("name") };
+        Step::DeleteReplication { bucket, region: "us-east-1".parse().expect("region") }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).expect("time")
+    }
+
+    #[test]
+    fn a_fight_is_slowed_down_and_ends_when_a_correction_stood_for_an_hour() {
+        let (mut contention, steps) = (Contention::default(), [step()]);
+        let mut corrections = vec![];
+        for second in (0..4 * 3600).step_by(5) {
+            let correct = contention.verdict(&steps, at(second)) == Verdict::Correct;
+            // What is contended is not ready, and then its drift is none by name.
+            contention.note(&steps, if correct { &steps } else { &[] }, corrections.len() < 5, at(second));
+            corrections.extend(correct.then_some(second));
+        }
+        assert_eq!(corrections, [0, 60, 120, 180, 240, 3840, 7440, 11040]);
+        contention.note(&[], &[], false, at(11040 + 3600));
+        assert_eq!(contention, Contention::default());
+        assert_eq!(contention.verdict(&steps, at(11040 + 3600)), Verdict::Correct);
+    }
+
+    #[test]
+    fn what_is_put_right_now_and_then_is_no_fight() {
+        let (mut contention, steps) = (Contention::default(), [step()]);
+        for hour in 0..20 {
+            let now = at(hour * 3600);
+            assert_eq!(contention.verdict(&steps, now), Verdict::Correct);
+            contention.note(&steps, &steps, true, now);
+        }
+    }
+}
