@@ -140,8 +140,18 @@ async fn fresh(wishes: &[(usize, Wish)]) -> Value {
     comparable(&world.snapshot())
 }
 
-/// Stops the operator after so many writes, and each new one once more, then starts one and lets it come to rest.
+/// A visit that reads what stood before the last write.
+async fn visit_that_lags(cluster: &mut Cluster, world: &World) {
+    world.set_faults(Faults { lag: true, ..Faults::default() });
+    if !cluster.objects.is_empty() {
+        cluster.visit(world).await;
+    }
+    cluster.pass(60);
+}
+
+/// Stops the operator after so many writes, and each new one once more, with reads that lag before and after, and lets the last one come to rest.
 async fn interrupted(cluster: &mut Cluster, world: &World, faults: &[Faults]) {
+    visit_that_lags(cluster, world).await;
     for faults in faults {
         world.set_faults(*faults);
         if !cluster.objects.is_empty() {
@@ -150,6 +160,7 @@ async fn interrupted(cluster: &mut Cluster, world: &World, faults: &[Faults]) {
         cluster.restart();
         cluster.pass(60);
     }
+    visit_that_lags(cluster, world).await;
     world.set_faults(Faults::default());
     cluster.settle(world).await;
     world.set_faults(Faults::default());
@@ -324,6 +335,38 @@ async fn permissions_spill_and_come_back() {
         interrupted(&mut cluster, &world, &faults).await;
         assert!(nothing_of_ours(&world.snapshot()), "{:?}", world.snapshot().policies.keys());
     }
+}
+
+/// The read shows no rule yet, but the role's policy tells of one: nothing may be taken away that the rule needs.
+#[tokio::test]
+async fn a_deletion_right_after_the_rule_was_written_trusts_no_read_that_lags() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let wish = Wish { destination: 1, kms: true, source_key: true, prefixes: vec![0], markers: true, owner: true };
+    cluster.apply("o0", &write(0, &wish));
+    cluster.settle(&world).await;
+    cluster.delete("o0");
+    visit_that_lags(&mut cluster, &world).await;
+    assert_eq!((world.writes(), cluster.objects.len()), (0, 1));
+    world.set_faults(Faults::default());
+    cluster.settle(&world).await;
+    assert!(nothing_of_ours(&world.snapshot()) && cluster.objects.is_empty());
+}
+
+/// Somebody deletes the role, so that the statements which name it mean nobody any more.
+#[tokio::test]
+async fn a_role_that_is_made_again_is_a_new_principal() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let wish = Wish { destination: 1, kms: true, source_key: true, prefixes: vec![0], markers: true, owner: true };
+    cluster.apply("o0", &write(0, &wish));
+    cluster.settle(&world).await;
+    world.edit(|state| {
+        let (account, role) = state.roles.keys().next().unwrap().clone();
+        state.remove_role(&account, &role);
+    });
+    cluster.pass(600);
+    cluster.settle(&world).await;
+    ready(&cluster);
+    assert_eq!(comparable(&world.snapshot()), fresh(&[(0, wish)]).await);
 }
 
 /// Another writer removes the statement in the destination's policy whenever it stands.

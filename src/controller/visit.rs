@@ -121,7 +121,8 @@ pub async fn visit<C: Cloud, G: Gate>(
         let mut decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
         // What follows from a change of ours is not somebody else's.
         let drift = (memory.looked_at.is_empty() || memory.looked_at == looked_at) && decision.is_drift(&ready);
-        if !memory.confirms(&decision, drift, times.grace, now) {
+        let in_doubt = !read_just_now && (drift || decision.doubtful);
+        if !memory.confirms(&decision, in_doubt, times.grace, now) {
             return Report::unchanged(Ending::After(times.grace));
         }
         let needed: Vec<_> = decision.steps.iter().map(|planned| planned.step.clone()).collect();
@@ -221,9 +222,9 @@ impl Memory {
         settle.is_zero() || self.permissions.as_ref().is_some_and(|(standing, since)| standing == permissions && age(*since, now) >= settle)
     }
 
-    /// A read may lag behind our own writes, so that drift is only what two reads a grace period apart both show.
-    fn confirms(&mut self, decision: &Decision, drift: bool, grace: Duration, now: Timestamp) -> bool {
-        if !drift || grace.is_zero() {
+    /// A read may lag behind our own writes, so that what is in doubt is only believed when two reads a grace period apart both show it.
+    fn confirms(&mut self, decision: &Decision, in_doubt: bool, grace: Duration, now: Timestamp) -> bool {
+        if !in_doubt || grace.is_zero() {
             self.suspicion = None;
             return true;
         }

@@ -11,7 +11,7 @@ use super::{
     names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
     observed::{Facet, Facts, Observed, Scope},
     plan::{self, PlannedStep, Step, Users},
-    policy::{Document, Request, Statement},
+    policy::{Document, Mark, Request, Statement},
     validate::{self, Valid},
 };
 use crate::api::{
@@ -88,6 +88,8 @@ pub struct Decision {
     pub pending: BTreeMap<ObjectKey, Vec<String>>,
     /// A fingerprint of all permissions: as long as it is the same, AWS has had time to make them known.
     pub permissions: String,
+    /// Whether a leaving object has permissions, but no rule was read: the read may lag behind, and the rule stand.
+    pub doubtful: bool,
     /// What stands in the way of removing all that leaving objects made.
     pub in_the_way: Vec<Problem>,
 }
@@ -188,7 +190,16 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
     let unreached = plan::unreached(observed).into_iter().map(|(condition, failure)| assess::failed(condition, failure));
     let refused = visit.refusals.problems.iter().filter(|(key, _)| stands.get(*key) == Some(&Stand::Leaving));
     let in_the_way = unreadable.into_iter().chain(unreached).chain(refused.map(|(_, problem)| problem.clone())).collect();
-    Decision { stands, desired: now.desired, steps, pending, permissions, in_the_way }
+    let doubtful = stands.iter().any(|(key, stand)| *stand == Stand::Leaving && is_doubtful(key, visit, observed));
+    Decision { stands, desired: now.desired, steps, pending, permissions, doubtful, in_the_way }
+}
+
+fn is_doubtful(key: &ObjectKey, visit: &Visit<'_>, observed: &Observed) -> bool {
+    let owner = Mark::owner(&key.to_string());
+    let mut rules = observed.configuration.present().into_iter().flat_map(|configuration| &configuration.rules);
+    let statements = observed.role_policies.present().map(|policies| policies.ours(visit.installation)).unwrap_or_default();
+    let permitted = statements.iter().any(|statement| statement.mark().is_some_and(|mark| mark.owner == owner));
+    permitted && !rules.any(|rule| rule.mark(visit.installation).is_some_and(|mark| mark.object == *key))
 }
 
 fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
@@ -206,7 +217,7 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
         Err(problems) => Stand::Refused(problems),
     };
     let stands = visit.objects.iter().map(|object| (object.key.clone(), refused(object))).collect();
-    Decision { stands, desired, steps: vec![], pending: BTreeMap::new(), permissions: String::new(), in_the_way: vec![] }
+    Decision { stands, desired, steps: vec![], pending: BTreeMap::new(), permissions: String::new(), doubtful: false, in_the_way: vec![] }
 }
 
 /// What every object on the bucket depends on and could not be read, so that nothing may be written over it.

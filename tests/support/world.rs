@@ -69,6 +69,8 @@ pub struct Faults {
     pub crash_after: Option<usize>,
     /// The answer to this write is lost: it took effect, and the caller sees a fault.
     pub lose_answer_of: Option<usize>,
+    /// Reads show what stood before the last write ("Amazon S3 data consistency model" in the S3 User Guide: bucket configurations).
+    pub lag: bool,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +79,8 @@ pub struct World {
     pub faults: Mutex<Faults>,
     pub written: Mutex<Vec<Step>>,
     pub installation: Option<InstallationId>,
+    /// What stood before the last write.
+    pub former: Mutex<Option<State>>,
     /// How often it was looked at.
     pub observed: Mutex<usize>,
 }
@@ -126,7 +130,9 @@ impl World {
         *self.observed.lock().unwrap()
     }
 
+    /// Somebody else's change. Reads lag behind the operator's own writes only: what others write in that time can be lost, as the docs say.
     pub fn edit<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
+        *self.former.lock().unwrap() = None;
         edit(&mut self.state.lock().unwrap())
     }
 
@@ -156,6 +162,9 @@ impl State {
                 serde_json::Value::String(one) => vec![one.clone()],
                 many => many.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(ToOwned::to_owned)).collect(),
             };
+            if principals.iter().any(|name| name.starts_with("AROA")) {
+                return refuse(FailureKind::PrincipalNotVisible, "MalformedPolicy: invalid principal: the role is gone");
+            }
             for name in principals.iter().filter(|name| name.contains(":role/")) {
                 if !self.roles.values().any(|role| role.role.arn == *name) {
                     return refuse(FailureKind::PrincipalNotVisible, format!("MalformedPolicy: invalid principal {name}"));
@@ -349,10 +358,20 @@ impl State {
                 if !found.policies.is_empty() || !found.attached.is_empty() {
                     return refuse(FailureKind::Conflict, "DeleteConflict: policies have to be removed first");
                 }
-                self.roles.remove(&(account.clone(), role.clone()));
+                self.remove_role(account, role);
             }
         }
         Ok(())
+    }
+
+    /// A role that is gone stays in policies as its unique id, also when one of the same name is made again ("AWS JSON policy elements:
+    /// Principal" in the IAM User Guide).
+    pub fn remove_role(&mut self, account: &AccountId, role: &RoleName) {
+        let Some(gone) = self.roles.remove(&(account.clone(), role.clone())) else { return };
+        let arn = format!("\"{}\"", gone.role.arn);
+        let stale = |policy: &mut Document| *policy = Document::parse(&policy.compact().replace(&arn, "\"AROAGONE\"")).unwrap();
+        self.buckets.values_mut().filter_map(|bucket| bucket.policy.as_mut()).for_each(stale);
+        self.keys.values_mut().map(|key| &mut key.policy).for_each(stale);
     }
 
     fn policy(&mut self, policy: &ManagedPolicyName) -> Result<&mut WorldPolicy, Failure> {
@@ -454,7 +473,8 @@ impl State {
 impl Cloud for World {
     async fn observe(&self, scope: &Scope) -> Observed {
         *self.observed.lock().unwrap() += 1;
-        let state = self.state.lock().unwrap();
+        let former = self.former.lock().unwrap().clone().filter(|_| self.faults.lock().unwrap().lag);
+        let state = former.unwrap_or_else(|| self.snapshot());
         let bucket = |bucket: &OwnedBucket| {
             if let Some(failure) = state.denied("s3:GetBucketPolicy", &bucket.account).filter(|_| bucket.account != scope.source.account) {
                 let region = state.buckets.get(bucket).map_or(Facet::Absent, |found| Facet::Present(found.region.clone()));
@@ -531,9 +551,13 @@ impl Cloud for World {
         }
         let uncovered = |state: &State| self.installation.as_ref().map(|installation| state.uncovered(installation)).unwrap_or_default();
         let before = uncovered(&state);
+        let former = state.clone();
         state.write(step)?;
+        *self.former.lock().unwrap() = Some(former);
         written.push(step.clone());
-        let worse: Vec<_> = uncovered(&state).into_iter().filter(|missing| !before.contains(missing)).collect();
+        let rule = |missing: &String| missing.split(':').next().unwrap_or_default().to_owned();
+        let before: BTreeSet<_> = before.iter().map(rule).collect();
+        let worse: Vec<_> = uncovered(&state).into_iter().filter(|missing| !before.contains(&rule(missing))).collect();
         assert!(worse.is_empty(), "after \"{step}\": {worse:?}");
         if faults.lose_answer_of == Some(written.len()) {
             return refuse(FailureKind::Transient, "the answer was lost");
