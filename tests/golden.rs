@@ -6,10 +6,14 @@ mod support;
 
 use std::{fs, path::Path, process::Command};
 
-use bucket_replication_operator::replication::{configuration::ReplicationRule, plan::Step, policy::Document};
+use bucket_replication_operator::replication::{
+    configuration::{Configuration, Filter, Metrics, ReplicationRule, RuleDestination, Setting},
+    plan::Step,
+    policy::Document,
+};
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, PROD, account, bucket, ground, key, object_key, spec},
+    cluster::{Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key, spec},
     golden::compare,
     world::World,
 };
@@ -236,10 +240,7 @@ async fn what_stands_in_the_way() {
     let theirs = ReplicationRule { id: Some("theirs".into()), ..ReplicationRule::default() };
     story.world.edit(|state| {
         let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-        source.configuration = Some(bucket_replication_operator::replication::configuration::Configuration {
-            role: format!("arn:aws:iam::{PROD}:role/theirs"),
-            rules: vec![theirs.clone()],
-        });
+        source.configuration = Some(Configuration { role: format!("arn:aws:iam::{PROD}:role/theirs"), rules: vec![theirs.clone()] });
     });
     story.apply("tax", &tax(&json!({})));
     story.then("tax is applied where a foreign configuration stands").await;
@@ -252,6 +253,82 @@ async fn what_stands_in_the_way() {
     });
     story.then("somebody replaces our rule by one of the old schema").await;
     story.compare("foreign");
+}
+
+/// A configuration of theirs on the source bucket, with that rule.
+fn put_theirs(story: &Story, rule: ReplicationRule) {
+    story.world.edit(|state| {
+        make_their_role(state);
+        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
+        source.configuration = Some(Configuration { role: THEIR_ROLE.into(), rules: vec![rule] });
+    });
+}
+
+/// A rule of the schema V2 that copies `prefix` to the bucket `backup`.
+fn their_rule(prefix: &str) -> ReplicationRule {
+    ReplicationRule {
+        id: Some("theirs".into()),
+        priority: Some(3),
+        filter: Some(Filter::new(prefix, vec![])),
+        destination: RuleDestination { bucket: "arn:aws:s3:::backup".into(), ..RuleDestination::default() },
+        delete_marker_replication: Some(Setting::new(false)),
+        ..ReplicationRule::default()
+    }
+}
+
+fn configuration_of(story: &Story) -> Option<Configuration> {
+    story.world.snapshot().buckets[&bucket(PROD, "source")].configuration.clone()
+}
+
+#[tokio::test]
+async fn merging_into_a_configuration_of_theirs() {
+    let mut story =
+        Story::new("Where the platform team lists the role of a configuration, our rules are added to it, and leave it as it was.");
+    put_theirs(&story, their_rule("theirs/"));
+    let before = configuration_of(&story);
+    story.cluster.accounts[0] = account("prod", PROD, &json!({}));
+    story.apply("tax", &tax(&json!({"existingConfiguration": "Merge"})));
+    story.then("tax is applied, and their role is not listed").await;
+    story.cluster.accounts[0] = account("prod", PROD, &json!({"roles": {"mergeable": [THEIR_ROLE]}}));
+    story.cluster.pass(600);
+    story.then("it is listed").await;
+    story.cluster.delete("tax");
+    story.then("tax is deleted").await;
+    assert_eq!(configuration_of(&story), before);
+    story.compare("merge");
+}
+
+#[tokio::test]
+async fn rules_that_are_taken_over() {
+    let mut story = Story::new("Rules of theirs that say what ours say are taken over where an annotation names them, and only then.");
+    let mut old =
+        ReplicationRule { filter: None, prefix: Some("Tax".into()), priority: None, delete_marker_replication: None, ..their_rule("") };
+    old.existing_object_replication = Some(Setting::new(false));
+    old.destination.metrics = Some(Metrics { status: false.into(), event_threshold: None });
+    put_theirs(&story, old);
+    let backup = |markers: &str| {
+        let rules = json!([{"name": "tax", "prefix": "Tax", "deleteMarkers": markers}]);
+        spec(("prod", "backup"), None, &json!({"metrics": "Disabled", "rules": rules}))
+    };
+    story.apply("tax", &backup("Ignore"));
+    story.cluster.objects.get_mut(&object_key("tax")).unwrap().0.take_over = ["theirs".to_owned()].into();
+    story.then("tax is applied with the annotation, and ignores delete markers, which the old schema replicates").await;
+    story.apply("tax", &backup("Replicate"));
+    story.then("it replicates them").await;
+    let standing = configuration_of(&story).unwrap();
+    let ids: Vec<_> = standing.rules.iter().filter_map(|rule| rule.id.clone()).collect();
+    story.tell(&format!("rules: {} under role {}", ids.join(", "), standing.role));
+    story.compare("take-over");
+}
+
+#[tokio::test]
+async fn overlap_with_a_rule_of_theirs() {
+    let mut story = Story::new("A rule of theirs comes first: ours may not change what it does.");
+    put_theirs(&story, their_rule("Tax"));
+    let rules = json!([{"name": "tax", "prefix": "Tax/2026"}]);
+    story.apply("tax", &spec(("prod", "backup"), None, &json!({"existingConfiguration": "Merge", "rules": rules})));
+    story.then("tax is applied, whose metrics theirs does not have").await;
+    story.compare("overlap-foreign");
 }
 
 #[tokio::test]

@@ -29,7 +29,10 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Identity", type_ = "string", json_path = ".status.identity", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("!has(self.assumeRole) || self.assumeRole.roleArn.contains(':' + self.accountId + ':')", "assumeRole.roleArn is in another account than accountId"))]
+#[x_kube(
+    validation = ("!has(self.assumeRole) || self.assumeRole.roleArn.contains(':' + self.accountId + ':')", "assumeRole.roleArn is in another account than accountId"),
+    validation = ("!has(self.roles) || !has(self.roles.mergeable) || self.roles.mergeable.all(role, role.contains(':' + self.accountId + ':'))", "roles.mergeable names a role in another account than accountId")
+)]
 pub struct AwsAccountSpec {
     /// The 12 digits of the account, in quotes. It can't be changed. Example: "111111111111"
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
@@ -110,11 +113,16 @@ pub struct Roles {
     #[schemars(extend("maxProperties" = 40))]
     #[x_kube(validation = ("self.all(key, !key.startsWith('bucketops.dev/'))", "tags beginning with bucketops.dev/ are the operator's own"))]
     pub tags: BTreeMap<String, String>,
+    /// ARNs of roles of others in the account that may get an inline policy of ours: for objects with existingConfiguration: Merge, where a replication configuration under such a role stands. At most 20. Example: ["arn:aws:iam::111111111111:role/s3-replication"]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 640), regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$")))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub mergeable: Vec<String>,
 }
 
 impl Default for Roles {
     fn default() -> Self {
-        Self { path: root_path(), permissions_boundary: None, tags: BTreeMap::new() }
+        Self { path: root_path(), permissions_boundary: None, tags: BTreeMap::new(), mergeable: vec![] }
     }
 }
 
@@ -191,6 +199,7 @@ pub struct DestinationGrant {
 #[allow(missing_docs, reason = "the fields of BucketReplication say what they ask for")]
 pub enum Permission {
     EnableVersioning,
+    MergeConfiguration,
     Retain,
 }
 

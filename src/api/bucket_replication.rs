@@ -1,10 +1,10 @@
 //! `BucketReplication`: one source bucket replicated to one destination bucket. The doc comments are what `kubectl explain` prints.
 #![allow(clippy::doc_markdown, reason = "the comments are what `kubectl explain` prints")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, KubeSchema};
+use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,12 +64,24 @@ pub struct BucketReplicationSpec {
     /// Require: both buckets have versioning already. Enable: the operator switches it on, where the accounts' grants allow EnableVersioning. Versioning can't be switched off again, only suspended.
     #[serde(default)]
     pub versioning: Versioning,
+    /// What to do where a replication configuration under a role of somebody else stands on the source bucket. Refuse: nothing, and tell. Merge: keep that role and its rules, add ours to them and our permissions to the role, where the source account's AwsAccount lists the role in roles.mergeable and a grant allows MergeConfiguration.
+    #[serde(default)]
+    pub existing_configuration: ExistingConfiguration,
     /// Enforce: make it so. Observe: write nothing and tell in status.plan what would be done. Paused: leave everything as it stands. Deletion works in every mode.
     #[serde(default)]
     pub mode: Mode,
     /// What becomes of rules, role and statements when the object is deleted. Delete removes them. Retain leaves them to work on, where the source account's grant allows Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+}
+
+impl BucketReplication {
+    /// IDs of foreign rules whose place a rule of the object takes, as its annotation names them.
+    #[must_use]
+    pub fn take_over(&self) -> BTreeSet<String> {
+        let named = self.annotations().get(super::TAKE_OVER).into_iter().flat_map(|ids| ids.split(','));
+        named.map(str::trim).filter(|id| !id.is_empty()).map(ToOwned::to_owned).collect()
+    }
 }
 
 /// The bucket to replicate from.
@@ -143,7 +155,7 @@ pub struct RuleSpec {
     /// Whether a delete marker that a user makes is replicated. Deletions of single versions and by lifecycle rules never are.
     #[serde(default)]
     pub delete_markers: DeleteMarkers,
-    /// A hint where rules overlap: of rules toward one bucket, the one with the higher number wins. From 0 to 1000000; default: the lowest free one.
+    /// A hint where rules overlap: of rules toward one bucket, the one with the higher number wins. From 0 to 1000000; default: the lowest free one. Of overlapping rules of one object, the one with the higher hint wins, and without hints the one with the longer prefix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub priority: Option<i32>,
@@ -226,6 +238,16 @@ pub enum Versioning {
     Enable,
 }
 
+/// What becomes of a configuration under a role of somebody else.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum ExistingConfiguration {
+    #[default]
+    Refuse,
+    Merge,
+}
+
 /// What the operator does about the object.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[schemars(inline)]
@@ -289,7 +311,7 @@ pub struct BucketReplicationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<RuleStatus>,
-    /// What would be done, one line for each step: in Observe mode, and where the object is blocked.
+    /// What would be done, one line for each step: in Observe mode, and where something on the bucket stands in the way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<String>,
     /// What somebody else has to apply, ready to be copied.

@@ -164,12 +164,22 @@ pub enum Reason {
     RoleNotOurs,
     #[strum(
         message = "a replication configuration under a foreign role stands on the bucket",
-        detailed_message = "remove that configuration, or move its rules to objects of this kind"
+        detailed_message = "set spec.existingConfiguration to Merge where the platform team allows it, take its rules over, or remove it; status.plan says what Merge would do"
     )]
     ForeignConfiguration,
     #[strum(
+        message = "spec.existingConfiguration is Merge, but the AwsAccount does not list the standing configuration's role in roles.mergeable",
+        detailed_message = "ask the AwsAccount's contact to list the role that the message names"
+    )]
+    RoleNotMergeable,
+    #[strum(
+        message = "a rule that the annotation bucketops.dev/take-over names says something else than each rule of the object",
+        detailed_message = "make a rule of the object say the same, or take the ID out of the annotation"
+    )]
+    RuleDiffers,
+    #[strum(
         message = "the standing configuration has rules of the old schema (V1), which can't stand beside ours",
-        detailed_message = "rewrite those rules with a Filter"
+        detailed_message = "rewrite those rules with a Filter, or take them over"
     )]
     ForeignVersion1Rules,
     #[strum(

@@ -13,5 +13,8 @@ pub const FINALIZER: &str = "bucketops.dev/replication";
 /// With `"true"`, an object whose deletion AWS refuses is let go, and what it made in AWS stays there.
 pub const ABANDON: &str = "bucketops.dev/abandon";
 
+/// IDs of foreign rules, separated by commas, that a rule of the object takes the place of where it says the same.
+pub const TAKE_OVER: &str = "bucketops.dev/take-over";
+
 /// The field manager of everything that the operator writes to the API server.
 pub const FIELD_MANAGER: &str = "bucket-replication-operator";

@@ -56,10 +56,10 @@ impl Cloud for AwsCloud {
                 let request = session.iam.put_role_permissions_boundary().role_name(role.name.as_str()).permissions_boundary(boundary);
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
-            Step::PutRolePolicy { account, role, document } => {
+            Step::PutRolePolicy { account, role, policy, document } => {
                 let session = self.session(account).await?;
                 let call = on_role(action::PUT_ROLE_POLICY, role, &session.caller);
-                let request = session.iam.put_role_policy().role_name(role.as_str()).policy_name(role.as_str());
+                let request = session.iam.put_role_policy().role_name(role.as_str()).policy_name(policy.as_str());
                 request.policy_document(document.compact()).send().await.map_err(|error| call.failed(&error))?;
             }
             Step::PutBucketPolicy { bucket, region, document } => {
@@ -136,10 +136,10 @@ impl Cloud for AwsCloud {
                 let sent = session.iam.delete_policy().policy_arn(policy.to_string()).send().await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
-            Step::DeleteRolePolicy { account, role } => {
+            Step::DeleteRolePolicy { account, role, policy } => {
                 let session = self.session(account).await?;
                 let call = on_role(action::DELETE_ROLE_POLICY, role, &session.caller);
-                let sent = session.iam.delete_role_policy().role_name(role.as_str()).policy_name(role.as_str()).send().await;
+                let sent = session.iam.delete_role_policy().role_name(role.as_str()).policy_name(policy.as_str()).send().await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::DeleteRole { account, role } => {

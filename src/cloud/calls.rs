@@ -72,6 +72,8 @@ enum On {
     Roles,
     /// Managed policies of replication roles.
     Policies,
+    /// Roles of others that may get our inline policy, where a grant allows `MergeConfiguration`.
+    MergeableRoles,
 }
 
 /// When a call is made at all.
@@ -123,6 +125,10 @@ const CALLS: &[(On, When, &str)] = &[
     (On::Policies, When::Always, DELETE_POLICY_VERSION),
     (On::Policies, When::Always, DELETE_POLICY),
     (On::Roles, When::Always, PASS_ROLE),
+    (On::MergeableRoles, When::Always, GET_ROLE_POLICY),
+    (On::MergeableRoles, When::Always, PUT_ROLE_POLICY),
+    (On::MergeableRoles, When::Always, DELETE_ROLE_POLICY),
+    (On::MergeableRoles, When::Always, PASS_ROLE),
 ];
 
 /// Those that IAM lets us bind to a permissions boundary ("Permissions boundaries for IAM entities" in the IAM User Guide).
@@ -173,8 +179,12 @@ pub fn policy(account: &Account) -> Result<Document, String> {
         }
         statements.push(statement("AttachReplicationPolicies", &actions(On::Roles, &attaches), vec![roles.clone()], Some(only_ours)));
         statements.push(statement("ReplicationPolicies", &actions(On::Policies, &any), vec![policies], None));
+        let mergeable = if account.grants_to_anyone(Permission::MergeConfiguration) { account.roles.mergeable.clone() } else { vec![] };
+        let inline = actions(On::MergeableRoles, &|action| action != PASS_ROLE);
+        statements.push(statement("MergeableRoles", &inline, mergeable.clone(), None));
         let condition = json!({ "StringEquals": { "iam:PassedToService": "s3.amazonaws.com" } });
-        statements.push(statement("PassReplicationRoles", &[PASS_ROLE], vec![roles], Some(condition)));
+        let passed = mergeable.into_iter().chain([roles]).collect();
+        statements.push(statement("PassReplicationRoles", &[PASS_ROLE], passed, Some(condition)));
     }
     Ok(document(statements))
 }
@@ -272,6 +282,23 @@ mod tests {
             checked.iter().all(|(_, actions)| actions.iter().all(|action| !action.contains(":Put") && !action.contains(":Delete"))),
             "{checked:?}"
         );
+    }
+
+    #[test]
+    fn roles_of_others_only_get_an_inline_policy_and_only_where_that_is_granted() {
+        let role = "arn:aws:iam::111111111111:role/theirs";
+        let with = |allow: Value| {
+            let mut grant: Value = serde_json::from_str(GRANT).expect("a grant");
+            grant["allow"] = allow;
+            let accounts = accounts(spec(&[("roles", json!({"mergeable": [role]})), ("grants", json!([grant]))]));
+            let statements = policy(accounts.by_name("prod").expect("prod")).expect("a policy").statements();
+            let on_role = statements.into_iter().filter(|statement| statement.strings("Resource").contains(&role));
+            on_role
+                .flat_map(|statement| statement.strings("Action").into_iter().map(ToOwned::to_owned).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(with(json!(["MergeConfiguration"])), [GET_ROLE_POLICY, PUT_ROLE_POLICY, DELETE_ROLE_POLICY, PASS_ROLE]);
+        assert_eq!(with(json!([])), Vec::<String>::new());
     }
 
     #[test]

@@ -15,7 +15,8 @@ use super::{
 use crate::replication::{
     compose::{TAG_POLICIES, ledger},
     configuration::Configuration,
-    names::{KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
+    merge::roles_to_read,
+    names::{KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role, role_name},
     observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, UnknownElement},
     permissions::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
     policy::Document,
@@ -26,12 +27,15 @@ pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope) -> Observed {
     let destinations = scope.destinations.iter().map(|bucket| facets.destination(bucket));
     let (source, (role, role_policies), destinations) = futures::join!(facets.source(), facets.role(), join_all(destinations));
     let (bucket, (configuration, unknown_elements), default_encryption) = source;
-    let permissions = role_policies.present().map(RolePolicies::statements).unwrap_or_default();
-    let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), &permissions);
+    let theirs = roles_to_read(scope, configuration.present());
+    let merged = join_all(theirs.iter().map(|arn| facets.merged_policy(arn))).await;
+    let merged = theirs.into_iter().zip(merged).collect();
+    let mut observed = Observed { default_encryption, configuration, unknown_elements, role, role_policies, merged, ..Observed::default() };
+    let (ledger_buckets, ledger_keys) =
+        ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
     let further: Vec<_> =
         ledger_buckets.difference(&scope.destinations).filter(|bucket| cloud.accounts.by_id(&bucket.account).is_some()).collect();
     let further_read = join_all(further.iter().map(|bucket| facets.destination(bucket))).await;
-    let mut observed = Observed { default_encryption, configuration, unknown_elements, role, role_policies, ..Observed::default() };
     observed.buckets.insert(scope.source.clone(), bucket);
     observed.buckets.extend(scope.destinations.iter().cloned().zip(destinations));
     observed.buckets.extend(further.into_iter().cloned().zip(further_read));
@@ -223,7 +227,7 @@ impl Facets<'_> {
         let last = role.tags.get(TAG_POLICIES).and_then(|last| last.parse::<u32>().ok()).unwrap_or_default().min(MOST_POLICIES);
         let path = path_of_role(&role.arn);
         let owner = PolicyOwner::of(&self.scope.source, &path, name);
-        let inline = match self.inline_policy(name).await {
+        let inline = match self.inline_policy(name, name).await {
             Facet::Present(document) => Some(document),
             Facet::Failed(failure) => return Err(failure),
             Facet::Absent | Facet::Unread => None,
@@ -240,13 +244,21 @@ impl Facets<'_> {
         Ok(if nothing { Facet::Absent } else { Facet::Present(RolePolicies { inline, managed }) })
     }
 
-    async fn inline_policy(&self, name: &RoleName) -> Facet<Document> {
+    /// Our inline policy on a role of somebody else.
+    async fn merged_policy(&self, arn: &str) -> Facet<Document> {
+        match role_name(arn) {
+            Some(role) => self.inline_policy(&role, &self.scope.role).await,
+            None => Facet::Absent,
+        }
+    }
+
+    async fn inline_policy(&self, role: &RoleName, name: &RoleName) -> Facet<Document> {
         let session = match self.cloud.session(&self.scope.source.account).await {
             Ok(session) => session,
             Err(failure) => return Facet::Failed(failure),
         };
-        let call = Call { action: action::GET_ROLE_POLICY, on: format!("role {name}"), caller: &session.caller };
-        match session.iam.get_role_policy().role_name(name.as_str()).policy_name(name.as_str()).send().await {
+        let call = Call { action: action::GET_ROLE_POLICY, on: format!("role {role}"), caller: &session.caller };
+        match session.iam.get_role_policy().role_name(role.as_str()).policy_name(name.as_str()).send().await {
             Ok(answer) => readable(iam_document(answer.policy_document()), &call),
             Err(error) => absent_or_failed(call.failed(&error)),
         }

@@ -119,6 +119,7 @@ fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> O
         uid: replication.uid().unwrap_or_default(),
         created: replication.metadata.creation_timestamp.as_ref().map(|time| time.0),
         spec: replication.spec.clone(),
+        take_over: replication.take_over(),
         deleting: false,
         abandoned: false,
         held: false,
@@ -219,7 +220,7 @@ fn everything(source: &str, destination: &str) -> anyhow::Result<crate::api::aws
         "sources": [{"bucket": "*", "destinationAccounts": [source, destination]}],
         "destinations": [{"bucket": "*"}],
         "kmsKeys": ["*"],
-        "allow": ["EnableVersioning", "Retain"],
+        "allow": ["EnableVersioning", "MergeConfiguration", "Retain"],
     }))?)
 }
 
@@ -321,7 +322,7 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
             warnings.extend(problems.iter().map(|problem| problem.message.clone()));
             resolved
         }
-        Some(Stand::Refused(problems)) => return Err(refused(problems)),
+        Some(Stand::Refused { problems, .. }) => return Err(refused(problems)),
         _ => bail!("the object is neither planned nor refused"),
     };
     warnings.extend(decision.in_the_way.iter().map(|problem| problem.message.clone()));

@@ -13,7 +13,7 @@ use kube::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::visit::Gate;
+use super::{trigger, visit::Gate};
 use crate::{
     api::{
         AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, aws_account::AwsAccountStatus, bucket_replication::BucketReplicationStatus,
@@ -48,8 +48,9 @@ pub fn is_ours(object: &BucketReplication) -> bool {
     object.metadata.deletion_timestamp.is_none() || is_held(object)
 }
 
-fn version(object: &BucketReplication) -> (ObjectKey, Option<String>, Option<i64>, bool) {
-    (key_of(object), object.uid(), object.metadata.generation, object.metadata.deletion_timestamp.is_some())
+/// What a decision depends on.
+fn version(object: &BucketReplication) -> (ObjectKey, String) {
+    (key_of(object), trigger::object(object).1)
 }
 
 impl Kubernetes {
@@ -146,7 +147,7 @@ fn applied<K: Resource<DynamicType = ()>>(name: &str, version: Option<&str>, sta
 pub struct StoreGate<'a> {
     kubernetes: &'a Kubernetes,
     bucket: &'a str,
-    taken: BTreeSet<(ObjectKey, Option<String>, Option<i64>, bool)>,
+    taken: BTreeSet<(ObjectKey, String)>,
     versions: Mutex<HashMap<ObjectKey, String>>,
 }
 

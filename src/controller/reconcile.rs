@@ -174,6 +174,7 @@ impl Context {
             uid: object.uid().unwrap_or_default(),
             created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
             spec: object.spec.clone(),
+            take_over: object.take_over(),
             deleting: object.metadata.deletion_timestamp.is_some(),
             abandoned: is_abandoned(object) && ready(object).is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str()),
             held: is_held(object),

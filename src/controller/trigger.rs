@@ -11,7 +11,7 @@ use kube::{
     },
 };
 
-use crate::api::{ABANDON, AwsAccount, BucketReplication};
+use crate::api::{ABANDON, AwsAccount, BucketReplication, TAKE_OVER};
 
 /// What a watch saw change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,9 +40,9 @@ pub fn object(object: &BucketReplication) -> (Touched, String) {
         source: spec.source.account.clone(),
         destination: spec.destination.account.clone(),
     };
-    let abandon = object.annotations().get(ABANDON);
+    let annotations = [ABANDON, TAKE_OVER].map(|name| object.annotations().get(name));
     let deleting = object.metadata.deletion_timestamp.is_some();
-    (touched, format!("{:?} {:?} {deleting} {abandon:?}", object.metadata.uid, object.metadata.generation))
+    (touched, format!("{:?} {:?} {deleting} {annotations:?}", object.metadata.uid, object.metadata.generation))
 }
 
 /// What in an `AwsAccount` matters.

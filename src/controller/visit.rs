@@ -173,8 +173,8 @@ fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool 
 /// A fingerprint of all that is looked at beside AWS: with another one, everything is read anew.
 fn looked_at(subject: &Subject) -> String {
     let objects = subject.objects.iter().map(|(object, generation, _)| {
-        let Object { uid, deleting, namespace_labels, .. } = object;
-        format!("{uid}/{generation:?}/{deleting}/{namespace_labels:?}")
+        let Object { uid, deleting, namespace_labels, take_over, .. } = object;
+        format!("{uid}/{generation:?}/{deleting}/{namespace_labels:?}/{take_over:?}")
     });
     let named = subject.objects.iter().flat_map(|(object, ..)| [&object.spec.source.account, &object.spec.destination.account]);
     let accounts = subject.accounts.fingerprint(&named.map(String::as_str).collect());
@@ -302,7 +302,7 @@ fn all_removed(outcome: &Outcome) -> bool {
 fn ending(statuses: &BTreeMap<ObjectKey, BucketReplicationStatus>, decision: &Decision, observed: &Observed, outcome: &Outcome) -> Ending {
     let unavailable = |problem: &Problem| problem.reason == Reason::AwsUnavailable;
     let problems = decision.stands.values().flat_map(|stand| match stand {
-        Stand::Refused(problems) | Stand::Acting { problems, .. } => problems.as_slice(),
+        Stand::Refused { problems, .. } | Stand::Acting { problems, .. } => problems.as_slice(),
         _ => &[],
     });
     let problems: Vec<_> = problems.chain(&decision.in_the_way).collect();

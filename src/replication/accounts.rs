@@ -157,8 +157,14 @@ impl Account {
     }
 
     fn refusal(&self, condition: ConditionType, what: &str) -> Problem {
-        let ask = self.contact.as_ref().map_or_else(|| "ask the platform team".to_owned(), |contact| format!("ask {contact}"));
+        let ask = self.whom_to_ask();
         Problem::new(condition, Reason::NotGranted, format!("no grant of AwsAccount {} lets this namespace {what}: {ask}", self.name))
+    }
+
+    /// Whom to ask for more, as the end of a message.
+    #[must_use]
+    pub fn whom_to_ask(&self) -> String {
+        self.contact.as_ref().map_or_else(|| "ask the platform team".to_owned(), |contact| format!("ask {contact}"))
     }
 
     /// Whether data of `bucket` under `prefixes` may be replicated to `destination`.

@@ -11,7 +11,8 @@ use super::{
         AccessControlTranslation, Configuration, EncryptionConfiguration, Filter, Metrics, Minutes, ReplicationRule, ReplicationTime,
         RuleDestination, RuleMark, Setting, SourceSelectionCriteria,
     },
-    names::{AccountId, BucketName, InstallationId, KeyArn, ObjectKey, OwnedBucket, Prefix, Region, RoleName, role_arn},
+    merge::{self, foreign_role},
+    names::{AccountId, BucketName, InstallationId, KeyArn, ObjectKey, OwnedBucket, Prefix, Region, RoleName, role_arn, role_name},
     observed::{Facet, Observed},
     policy::{Document, Mark, Purpose, Request, Statement},
     validate::ValidRule,
@@ -81,6 +82,8 @@ pub struct DesiredRole {
     pub account: AccountId,
     /// Its name.
     pub name: RoleName,
+    /// Whether it is somebody else's and only gets an inline policy of ours; path, trust, tags and boundary are then not ours.
+    pub merged: bool,
     /// Its path.
     pub path: String,
     /// Its ARN.
@@ -108,14 +111,15 @@ pub fn trust() -> Document {
 /// Composes what all objects on a source bucket ask for.
 #[must_use]
 pub fn compose(claims: &Claims<'_>) -> Desired {
-    let role = role_frame(claims);
     let rules = rules(claims);
-    let foreign = standing_rules(claims).into_iter().any(|rule| rule.mark(claims.installation).is_none());
+    let foreign = rules.iter().any(|rule| rule.mark(claims.installation).is_none());
+    let role = role_frame(claims, foreign);
     let configuration = configuration(claims, rules, &role.arn);
     let ours: Vec<_> =
         configuration.iter().flat_map(|c| &c.rules).filter_map(|rule| Some((rule.mark(claims.installation)?, rule.clone()))).collect();
-    let needs_role =
-        !ours.is_empty() || !claims.acting.is_empty() || (foreign && configuration.as_ref().is_some_and(|c| c.role == role.arn));
+    let needs_role = !ours.is_empty()
+        || !claims.acting.is_empty()
+        || (foreign && !role.merged && configuration.as_ref().is_some_and(|c| c.role == role.arn));
     let permissions = if needs_role { permissions(claims, &ours) } else { vec![] };
     let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));
     if !claims.withheld.is_empty() {
@@ -138,17 +142,24 @@ fn announce(claims: &Claims<'_>, role: &DesiredRole, statements: &mut BTreeMap<O
     }
 }
 
-fn role_frame(claims: &Claims<'_>) -> DesiredRole {
+/// The role, without its permissions: our own, or that of the foreign rules, which have no other.
+fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
     let name = RoleName::of(claims.installation, claims.source);
     let path = &claims.account.roles.path;
     let mut tags = claims.account.roles.tags.clone();
     tags.insert(TAG_INSTALLATION.into(), claims.installation.to_string());
     tags.insert(TAG_SOURCE_BUCKET.into(), claims.source.name.to_string());
     let standing = claims.observed.role.present().map(|role| role.arn.clone());
+    let theirs = foreign_role(claims.observed.configuration.present(), foreign, &name);
+    let theirs = theirs.and_then(|arn| Some((role_name(arn)?, arn.to_owned())));
+    let merged = theirs.is_some();
+    let own = || (name.clone(), standing.unwrap_or_else(|| role_arn(claims.account.partition, &claims.account.id, path, &name)));
+    let (name, arn) = theirs.unwrap_or_else(own);
     DesiredRole {
         account: claims.account.id.clone(),
-        arn: standing.unwrap_or_else(|| role_arn(claims.account.partition, &claims.account.id, path, &name)),
+        arn,
         name,
+        merged,
         path: path.clone(),
         trust: trust(),
         tags,
@@ -164,10 +175,13 @@ fn standing_rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
 /// All rules that should stand: foreign ones first and as they are, then ours in the order of their objects.
 fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
     let standing = standing_rules(claims);
+    let replaced = taken_over(claims);
     let mut kept = vec![];
     for mut rule in standing.clone() {
         let Some(mark) = rule.mark(claims.installation) else {
-            kept.push(rule);
+            if !rule.id.as_ref().is_some_and(|id| replaced.contains_key(id)) {
+                kept.push(rule);
+            }
             continue;
         };
         if mark.retained {
@@ -183,37 +197,59 @@ fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
         }
         kept.push(rule);
     }
-    let free = claims.acting.iter().filter(|resolved| !claims.withheld.contains(&resolved.valid.key));
-    let wanted: Vec<_> = free.flat_map(|resolved| resolved.valid.rules.iter().map(move |rule| (resolved, rule))).collect();
+    // A standing priority is kept, so that adding or removing an object changes no other object's rules; so is that of a rule taken over.
+    let held = |id: &str| {
+        let before = |rule: &&ReplicationRule| {
+            let theirs = rule.id.as_deref().unwrap_or_default();
+            theirs == id || replaced.get(theirs).is_some_and(|ours| ours == id)
+        };
+        standing.iter().find(before).and_then(|rule| rule.priority)
+    };
+    let mut made: Vec<_> = claims
+        .acting
+        .iter()
+        .filter(|resolved| !claims.withheld.contains(&resolved.valid.key))
+        .flat_map(|resolved| rules_with_id(claims, resolved))
+        .collect();
     let mut taken: BTreeSet<i32> = kept.iter().filter_map(|rule| rule.priority).collect();
-    let mut priorities: BTreeMap<String, i32> = BTreeMap::new();
-    let id = |resolved: &Resolved, rule: &ValidRule| {
+    let mut reserved: BTreeSet<i32> = made.iter().filter_map(|(_, rule)| held(rule.id.as_deref()?)).collect();
+    for place in 0..made.len() {
+        let (hint, rule) = &made[place];
+        let rivals = kept.iter().chain(made[..place].iter().map(|(_, rule)| rule)).filter(|other| rule.rivals(other));
+        let least = rivals.filter_map(|rival| rival.priority).max().map_or(1, |priority| priority.saturating_add(1));
+        let held = rule.id.as_deref().and_then(held);
+        let stays = held.filter(|held| *held >= least && hint.is_none_or(|hint| hint == *held) && !taken.contains(held));
+        reserved.retain(|reserved| Some(*reserved) != held);
+        let free = || (hint.unwrap_or(1).max(least)..=i32::MAX).find(|priority| !taken.contains(priority) && !reserved.contains(priority));
+        let priority = stays.or_else(free);
+        taken.extend(priority);
+        made[place].1.priority = priority;
+    }
+    kept.extend(made.into_iter().map(|(_, rule)| rule));
+    kept
+}
+
+/// The rules of one object with the priorities that its user hints at. Where two overlap, the later one is to win: that with the higher hint,
+/// then that with the longer prefix.
+fn rules_with_id(claims: &Claims<'_>, resolved: &Resolved) -> Vec<(Option<i32>, ReplicationRule)> {
+    let mut rules: Vec<_> = resolved.valid.rules.iter().collect();
+    rules.sort_by_key(|rule| (rule.priority, rule.prefix.as_str().len(), &rule.name));
+    let id = |rule: &ValidRule| {
         RuleMark { object: resolved.valid.key.clone(), rule: rule.name.clone(), retained: false }.id(claims.installation)
     };
-    // A standing priority is kept, so that adding or removing an object changes no other object's rules.
-    for (resolved, rule) in &wanted {
-        let id = id(resolved, rule);
-        let held = standing.iter().find(|standing| standing.id.as_ref() == Some(&id)).and_then(|standing| standing.priority);
-        if let Some(held) = held.filter(|held| rule.priority.is_none_or(|hint| hint == *held) && !taken.contains(held)) {
-            taken.insert(held);
-            priorities.insert(id, held);
-        }
-    }
-    for (resolved, rule) in &wanted {
-        let id = id(resolved, rule);
-        if !priorities.contains_key(&id)
-            && let Some(free) = (rule.priority.unwrap_or(1)..=i32::MAX).find(|priority| !taken.contains(priority))
-        {
-            taken.insert(free);
-            priorities.insert(id, free);
-        }
-    }
-    kept.extend(wanted.into_iter().map(|(resolved, rule)| {
-        let id = id(resolved, rule);
-        let priority = priorities.get(&id).copied();
-        replication_rule(resolved, rule, id, priority)
-    }));
-    kept
+    rules.into_iter().map(|rule| (rule.priority, replication_rule(resolved, rule, id(rule), None))).collect()
+}
+
+/// The foreign rules whose place rules of ours take now, each with the ID of ours.
+fn taken_over(claims: &Claims<'_>) -> BTreeMap<String, String> {
+    let free = claims.acting.iter().filter(|resolved| !claims.withheld.contains(&resolved.valid.key));
+    free.flat_map(|resolved| {
+        let object = &resolved.valid.key;
+        let id = |rule: String| RuleMark { object: object.clone(), rule, retained: false }.id(claims.installation);
+        let taken = merge::taken_over(resolved, claims.observed.configuration.present(), claims.installation).unwrap_or_default();
+        taken.into_iter().map(move |(theirs, rule)| (theirs, id(rule))).collect::<Vec<_>>()
+    })
+    .collect()
 }
 
 /// The rules of one object, without ID and priority.
@@ -280,7 +316,7 @@ fn permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)]) -> Vec
     let acting: BTreeSet<_> = acting.map(|key| Mark::owner(&key.to_string())).collect();
     let carried: BTreeSet<_> =
         ours.iter().map(|(mark, _)| Mark::owner(&mark.object.to_string())).filter(|owner| !acting.contains(owner)).collect();
-    for standing in claims.observed.role_policies.present().map(|policies| policies.ours(claims.installation)).unwrap_or_default() {
+    for standing in claims.observed.permissions().into_iter().filter(|standing| standing.mark_of(claims.installation).is_some()) {
         let is_carried = standing.mark().is_some_and(|mark| carried.contains(&mark.owner));
         if is_carried && !statements.iter().any(|statement| statement.sid() == standing.sid()) {
             statements.push(standing);
@@ -390,12 +426,13 @@ fn bucket_statements<'a>(
         let Ok(prefix) = rule.selected_prefix().parse() else { continue };
         by_bucket.entry(bucket).or_default().push((actions, prefix));
     }
+    let owner = RoleName::of(claims.installation, claims.source);
     let statements = |bucket: &OwnedBucket, rules: Vec<(Vec<&'static str>, Prefix)>| {
         by_actions(rules.into_iter())
             .into_iter()
             .map(|(actions, prefixes)| {
                 let resources: Vec<_> = prefixes.iter().map(|prefix| bucket.objects(prefix)).collect();
-                Statement::allow(claims.installation, Purpose::Replicas, role.name.as_str(), Some(&role.arn), &actions, &resources, &vec![])
+                Statement::allow(claims.installation, Purpose::Replicas, owner.as_str(), Some(&role.arn), &actions, &resources, &vec![])
             })
             .collect()
     };
@@ -432,20 +469,14 @@ fn key_statements(claims: &Claims<'_>, role: &DesiredRole, permissions: &[Statem
             uses.entry((key, purpose)).or_default().extend(via);
         }
     }
+    let owner = RoleName::of(claims.installation, claims.source);
     let mut statements: BTreeMap<KeyArn, Vec<Statement>> = BTreeMap::new();
     for ((key, purpose), via) in uses {
         let actions = if purpose == Purpose::SourceKeys { SOURCE_KEY_ACTIONS } else { REPLICA_KEY_ACTIONS };
         let services: Vec<_> = via.into_iter().collect();
         let condition = vec![("StringEquals", "kms:ViaService".to_owned(), services.clone())];
-        let wanted = Statement::allow(
-            claims.installation,
-            Purpose::KeyUse,
-            role.name.as_str(),
-            Some(&role.arn),
-            actions,
-            &["*".to_owned()],
-            &condition,
-        );
+        let wanted =
+            Statement::allow(claims.installation, Purpose::KeyUse, owner.as_str(), Some(&role.arn), actions, &["*".to_owned()], &condition);
         if key_allows_already(claims, role, &key, actions, &services, &wanted) {
             continue;
         }

@@ -280,6 +280,18 @@ impl ReplicationRule {
         filter(self) == filter(other) && rest(self) == rest(other)
     }
 
+    /// The rule in the schema V2: in the old one the prefix stands beside the rest, and delete markers are replicated ("Backward
+    /// compatibility considerations" under "Replication configuration file elements" in the S3 User Guide).
+    #[must_use]
+    pub fn as_version_2(&self) -> Self {
+        if self.filter.is_some() {
+            return self.clone();
+        }
+        let prefix = self.prefix.clone().unwrap_or_default();
+        let markers = self.delete_marker_replication.unwrap_or(Setting::new(true));
+        Self { prefix: None, filter: Some(Filter::new(&prefix, vec![])), delete_marker_replication: Some(markers), ..self.clone() }
+    }
+
     /// Whether some object can be selected by both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
@@ -289,13 +301,23 @@ impl ReplicationRule {
         (a.starts_with(b) || b.starts_with(a)) && !contradict
     }
 
+    /// Whether both act, and would treat some object differently on its way to the same bucket: then the one with the higher priority wins.
+    #[must_use]
+    pub fn rivals(&self, other: &Self) -> bool {
+        let acts = |rule: &Self| rule.status == Status::Enabled;
+        acts(self)
+            && acts(other)
+            && self.destination.bucket == other.destination.bucket
+            && self.overlaps(other)
+            && !self.same_settings(other)
+    }
+
     /// Whether what the two would do to one object is the same.
     #[must_use]
     pub fn same_settings(&self, other: &Self) -> bool {
         self.destination == other.destination
             && self.source_selection_criteria == other.source_selection_criteria
             && self.delete_marker_replication == other.delete_marker_replication
-            && self.status == other.status
     }
 }
 

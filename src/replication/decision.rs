@@ -7,7 +7,8 @@ use super::{
     accounts::{Account, Accounts},
     assess::{self, Resolved},
     compose::{self, Carry, Claims, Desired},
-    configuration::{Configuration, RuleMark},
+    configuration::{ReplicationRule, RuleMark},
+    merge,
     names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
     observed::{Facet, Facts, Observed, Scope},
     plan::{self, PlannedStep, Step, Users},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::api::{
     aws_account::PolicyMode,
-    bucket_replication::{DeletionPolicy, Mode, RequiredAction},
+    bucket_replication::{DeletionPolicy, ExistingConfiguration, Mode, RequiredAction},
     condition::{ConditionType, Reason},
 };
 
@@ -57,7 +58,12 @@ pub struct Refusals {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stand {
     /// It can't have what it asks for; what it has stays.
-    Refused(Vec<Problem>),
+    Refused {
+        /// Why.
+        problems: Vec<Problem>,
+        /// What it would get, where only something else on the bucket stands in the way.
+        wanted: Option<Box<Resolved>>,
+    },
     /// It gets what it asks for; where somebody else has to act first, its rules wait, and those that stand stay.
     Acting {
         /// What it gets.
@@ -84,7 +90,7 @@ pub struct Decision {
     pub desired: Desired,
     /// The steps to it, in order.
     pub steps: Vec<PlannedStep>,
-    /// What would be done for objects that only want to be told.
+    /// What would be done for objects that only want to be told, or have something in the way.
     pub pending: BTreeMap<ObjectKey, Vec<String>>,
     /// A fingerprint of all permissions: as long as it is the same, AWS has had time to make them known.
     pub permissions: String,
@@ -92,6 +98,12 @@ pub struct Decision {
     pub doubtful: bool,
     /// What stands in the way of removing all that leaving objects made.
     pub in_the_way: Vec<Problem>,
+}
+
+impl Stand {
+    fn refused(problems: Vec<Problem>) -> Self {
+        Self::Refused { problems, wanted: None }
+    }
 }
 
 impl Decision {
@@ -148,6 +160,12 @@ pub fn scope(visit: &Visit<'_>, known: Option<Facts>) -> Scope {
         installation: visit.installation.clone(),
         destinations: BTreeSet::new(),
         keys: BTreeSet::new(),
+        mergeable: visit
+            .accounts
+            .by_id(&visit.source.account)
+            .map(|account| account.roles.mergeable.iter().cloned().collect())
+            .unwrap_or_default(),
+        merges: visit.objects.iter().any(|object| object.spec.existing_configuration == ExistingConfiguration::Merge),
         default_encryption: false,
         removing: visit.objects.iter().all(|object| object.deleting),
         known,
@@ -168,17 +186,16 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
     objects.sort_by_key(|object| (object.created, object.key.clone()));
     let Some(account) = visit.accounts.by_id(&visit.source.account) else { return nothing(visit, observed) };
     let unreadable = unreadable(visit, observed);
-    let obstacles = obstacles(visit, observed);
     let mut stands: BTreeMap<_, _> =
-        objects.iter().map(|object| (object.key.clone(), stand(object, visit, observed, unreadable.iter().chain(&obstacles)))).collect();
-    refuse_overlaps(&objects, &mut stands);
+        objects.iter().map(|object| (object.key.clone(), stand(object, visit, account, observed, &unreadable))).collect();
+    refuse_overlaps(&objects, &mut stands, visit, observed);
     let round = |stands: &BTreeMap<ObjectKey, Stand>, observing: bool| Round::new(visit, account, observed, &objects, stands, observing);
     await_owners(visit, observed, &mut stands, &round);
     let mut now = round(&stands, false);
     while let Some(problem) = now.exceeded(visit, observed) {
         let last = objects.iter().rev().find(|object| matches!(stands.get(&object.key), Some(Stand::Acting { .. })));
         let Some(last) = last else { break };
-        stands.insert(last.key.clone(), Stand::Refused(vec![problem]));
+        stands.insert(last.key.clone(), Stand::refused(vec![problem]));
         now = round(&stands, false);
     }
     let permissions = permissions(&now.desired);
@@ -197,8 +214,8 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
 fn is_doubtful(key: &ObjectKey, visit: &Visit<'_>, observed: &Observed) -> bool {
     let owner = Mark::owner(&key.to_string());
     let mut rules = observed.configuration.present().into_iter().flat_map(|configuration| &configuration.rules);
-    let statements = observed.role_policies.present().map(|policies| policies.ours(visit.installation)).unwrap_or_default();
-    let permitted = statements.iter().any(|statement| statement.mark().is_some_and(|mark| mark.owner == owner));
+    let permitted =
+        observed.permissions().iter().any(|statement| statement.mark_of(visit.installation).is_some_and(|mark| mark.owner == owner));
     permitted && !rules.any(|rule| rule.mark(visit.installation).is_some_and(|mark| mark.object == *key))
 }
 
@@ -213,8 +230,8 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
     let refused = |object: &Object| match validate::validate(object, visit.accounts) {
         _ if object.abandoned => Stand::Abandoned,
         _ if object.deleting => Stand::Leaving,
-        Ok(_) => Stand::Refused(vec![]),
-        Err(problems) => Stand::Refused(problems),
+        Ok(_) => Stand::refused(vec![]),
+        Err(problems) => Stand::refused(problems),
     };
     let stands = visit.objects.iter().map(|object| (object.key.clone(), refused(object))).collect();
     Decision { stands, desired, steps: vec![], pending: BTreeMap::new(), permissions: String::new(), doubtful: false, in_the_way: vec![] }
@@ -229,7 +246,8 @@ fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
         (ConditionType::RoleReady, observed.role.failure()),
         (ConditionType::RoleReady, observed.role_policies.failure()),
     ];
-    let failed = own.into_iter().filter_map(|(condition, failure)| Some(assess::failed(condition, failure?)));
+    let merged = observed.merged.values().map(|policy| (ConditionType::RoleReady, policy.failure()));
+    let failed = own.into_iter().chain(merged).filter_map(|(condition, failure)| Some(assess::failed(condition, failure?)));
     failed.chain(not_preservable(visit, observed)).collect()
 }
 
@@ -246,56 +264,17 @@ fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
 }
 
 /// What stands on the bucket and is not ours to change.
-fn obstacles(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
-    let mut problems = vec![];
-    let name = RoleName::of(visit.installation, visit.source);
-    if let Some(role) = observed.role.present()
-        && !plan::is_ours(role, visit.installation, visit.source)
-    {
+fn obstacles(resolved: &Resolved, visit: &Visit<'_>, account: &Account, observed: &Observed) -> Vec<Problem> {
+    let foreign_role = observed.role.present().filter(|role| !plan::is_ours(role, visit.installation, visit.source)).map(|role| {
         let message = format!("role {} stands and does not carry our tags: delete or rename it, if nobody needs it", role.arn);
-        problems.push(Problem::new(ConditionType::RoleReady, Reason::RoleNotOurs, message));
-    }
-    if let Some(configuration) = observed.configuration.present() {
-        problems.extend(foreign_configuration(configuration, visit, &name));
-    }
-    problems
+        Problem::new(ConditionType::RoleReady, Reason::RoleNotOurs, message)
+    });
+    let configuration = observed.configuration.present();
+    let in_the_way = configuration.and_then(|configuration| merge::obstacle(resolved, configuration, visit.installation, account));
+    foreign_role.into_iter().chain(in_the_way).collect()
 }
 
-fn foreign_configuration(configuration: &Configuration, visit: &Visit<'_>, name: &RoleName) -> Option<Problem> {
-    let problem = |reason, message| Some(Problem::new(ConditionType::ReplicationConfigured, reason, message));
-    let bucket = &visit.source.name;
-    let foreign: Vec<_> = configuration.rules.iter().filter(|rule| rule.mark(visit.installation).is_none()).collect();
-    foreign.first()?;
-    let role = configuration.role.rsplit('/').next().unwrap_or_default();
-    if role != name.as_str() {
-        if role.starts_with("brepl-") && role.ends_with(name.as_str().rsplit('-').next().unwrap_or_default()) {
-            return problem(
-                Reason::OtherInstallation,
-                format!(
-                    "another installation of this operator works on bucket {bucket}, with role {}: leave the bucket to one of them",
-                    configuration.role
-                ),
-            );
-        }
-        return problem(
-            Reason::ForeignConfiguration,
-            format!(
-                "bucket {bucket} has a replication configuration under role {}, which is not ours: remove it, or move its rules to BucketReplications",
-                configuration.role
-            ),
-        );
-    }
-    if let Some(old) = foreign.iter().find(|rule| rule.filter.is_none()) {
-        let id = old.id.as_deref().unwrap_or("without ID");
-        return problem(
-            Reason::ForeignVersion1Rules,
-            format!("rule {id} on bucket {bucket} is of the old schema, which can't stand beside ours: write it anew with a Filter"),
-        );
-    }
-    None
-}
-
-fn stand<'a>(object: &Object, visit: &Visit<'_>, observed: &Observed, everywhere: impl Iterator<Item = &'a Problem>) -> Stand {
+fn stand(object: &Object, visit: &Visit<'_>, account: &Account, observed: &Observed, unreadable: &[Problem]) -> Stand {
     if object.abandoned {
         return Stand::Abandoned;
     }
@@ -304,47 +283,66 @@ fn stand<'a>(object: &Object, visit: &Visit<'_>, observed: &Observed, everywhere
     }
     let valid: Valid = match validate::validate(object, visit.accounts) {
         Ok(valid) => valid,
-        Err(problems) => return Stand::Refused(problems),
+        Err(problems) => return Stand::refused(problems),
     };
     if object.spec.mode == Mode::Paused {
         return Stand::Paused;
     }
-    let everywhere: Vec<_> = everywhere.cloned().collect();
-    match assess::assess(&valid, observed, visit.accounts) {
-        Err(mut problems) => {
-            problems.extend(everywhere);
-            Stand::Refused(problems)
-        }
-        Ok(_) if !everywhere.is_empty() => Stand::Refused(everywhere),
-        Ok(resolved) if valid.observe => Stand::Observing(Box::new(resolved)),
-        Ok(resolved) => {
-            let problems = visit.refusals.problems.get(&object.key).cloned().into_iter().collect();
-            Stand::Acting { resolved: Box::new(resolved), problems }
-        }
+    let resolved = match assess::assess(&valid, observed, visit.accounts) {
+        Ok(resolved) if unreadable.is_empty() => Box::new(resolved),
+        Ok(_) => return Stand::refused(unreadable.to_vec()),
+        Err(problems) => return Stand::refused(problems.into_iter().chain(unreadable.iter().cloned()).collect()),
+    };
+    let problems = obstacles(&resolved, visit, account, observed);
+    if !problems.is_empty() {
+        let can_change = |problem: &Problem| {
+            matches!(problem.reason, Reason::ForeignConfiguration | Reason::RoleNotMergeable | Reason::ForeignVersion1Rules)
+        };
+        let wanted = problems.iter().all(can_change).then_some(resolved);
+        return Stand::Refused { problems, wanted };
     }
+    if valid.observe {
+        return Stand::Observing(resolved);
+    }
+    let problems = visit.refusals.problems.get(&object.key).cloned().into_iter().collect();
+    Stand::Acting { resolved, problems }
 }
 
-/// Of two objects that would treat one object of S3 differently on its way to the same bucket, the first in order wins.
-fn refuse_overlaps(objects: &[&Object], stands: &mut BTreeMap<ObjectKey, Stand>) {
-    let mut first: Vec<(ObjectKey, super::configuration::ReplicationRule)> = vec![];
+/// Of two that would treat one object of S3 differently on its way to the same bucket, the first in order wins: what is not ours, then what
+/// others left behind, then objects by their age.
+fn refuse_overlaps(objects: &[&Object], stands: &mut BTreeMap<ObjectKey, Stand>, visit: &Visit<'_>, observed: &Observed) {
+    let standing: Vec<_> = observed.configuration.present().into_iter().flat_map(|configuration| &configuration.rules).collect();
+    let of = |rule: &ReplicationRule| rule.mark(visit.installation).filter(|mark| !mark.retained).map(|mark| mark.object);
+    let mut first: Vec<ReplicationRule> = standing.iter().filter(|rule| of(rule).is_none()).map(|rule| rule.as_version_2()).collect();
     for object in objects {
-        let Some(Stand::Acting { resolved, .. }) = stands.get(&object.key) else { continue };
+        let Some(Stand::Acting { resolved, .. }) = stands.get(&object.key) else {
+            first.extend(
+                standing.iter().filter(|rule| !object.deleting && of(rule).as_ref() == Some(&object.key)).map(|rule| (*rule).clone()),
+            );
+            continue;
+        };
+        let taken = merge::taken_over(resolved, observed.configuration.present(), visit.installation).unwrap_or_default();
+        let is_taken = |rule: &ReplicationRule| rule.id.as_ref().is_some_and(|id| taken.contains_key(id));
         let rules = compose::rules_of(resolved);
-        let clash = rules.iter().find(|rule| {
-            first
-                .iter()
-                .any(|(_, other)| rule.destination.bucket == other.destination.bucket && rule.overlaps(other) && !rule.same_settings(other))
-        });
-        if let Some(rule) = clash {
+        let clash = rules.iter().find_map(|rule| Some((rule, first.iter().find(|other| !is_taken(other) && rule.rivals(other))?)));
+        if let Some((rule, other)) = clash {
+            // The ID of a rule of ours names the namespace of its object.
+            let foreign = other.id.as_ref().filter(|_| other.mark(visit.installation).is_none());
+            let other = foreign
+                .map_or_else(|| "another object on this bucket that came first".to_owned(), |id| format!("rule {id}, which is not ours"));
             let message = format!(
-                "prefix \"{}\" overlaps with another object on this bucket that came first and replicates to bucket {} with other settings: narrow the prefix or tags, or use the same settings",
+                "prefix \"{}\" overlaps with {other} and replicates to bucket {} with other settings: narrow the prefix or tags, or use the same settings",
                 rule.selected_prefix(),
                 resolved.valid.destination.name
             );
             let problem = Problem::new(ConditionType::ReplicationConfigured, Reason::OverlappingRules, message);
-            stands.insert(object.key.clone(), Stand::Refused(vec![problem]));
+            stands.insert(object.key.clone(), Stand::refused(vec![problem]));
+            first.extend(standing.iter().filter(|rule| of(rule).as_ref() == Some(&object.key)).map(|rule| (*rule).clone()));
         } else {
-            first.extend(rules.into_iter().map(|rule| (object.key.clone(), rule)));
+            let mut rules = rules;
+            let id = |name: &str| RuleMark { object: object.key.clone(), rule: name.to_owned(), retained: false }.id(visit.installation);
+            rules.iter_mut().zip(&resolved.valid.rules).for_each(|(rule, valid)| rule.id = Some(id(&valid.name)));
+            first.extend(rules);
         }
     }
 }
@@ -378,8 +376,10 @@ impl Round {
                     }
                     acting.push((**resolved).clone());
                 }
-                Some(Stand::Observing(resolved)) if observing => acting.push((**resolved).clone()),
-                Some(Stand::Refused(problems)) if problems.iter().any(|problem| problem.reason == Reason::NotGranted) => {
+                Some(Stand::Observing(resolved) | Stand::Refused { wanted: Some(resolved), .. }) if observing => {
+                    acting.push((**resolved).clone());
+                }
+                Some(Stand::Refused { problems, .. }) if problems.iter().any(|problem| problem.reason == Reason::NotGranted) => {
                     carried.insert(key.clone(), Carry::Disabled);
                     users.all.insert(key.clone());
                 }
@@ -388,6 +388,9 @@ impl Round {
                     if object.spec.deletion_policy == DeletionPolicy::Retain {
                         carried.insert(key.clone(), Carry::Retained);
                     }
+                }
+                Some(Stand::Abandoned) => {
+                    carried.insert(key.clone(), Carry::Retained);
                 }
                 _ => {
                     carried.insert(key.clone(), Carry::AsItStands);
@@ -571,14 +574,15 @@ fn stands_already(policy: Option<&Document>, wanted: &Statement, role: &str) -> 
     })
 }
 
-/// What would be done for the objects that only want to be told.
+/// What would be done for the objects that only want to be told, and for those that have something in the way.
 fn pending(
     visit: &Visit<'_>,
     observed: &Observed,
     stands: &BTreeMap<ObjectKey, Stand>,
     round: &dyn Fn(&BTreeMap<ObjectKey, Stand>, bool) -> Round,
 ) -> BTreeMap<ObjectKey, Vec<String>> {
-    let observing: Vec<_> = stands.iter().filter(|(_, stand)| matches!(stand, Stand::Observing(_))).map(|(key, _)| key).collect();
+    let told = |stand: &Stand| matches!(stand, Stand::Observing(_) | Stand::Refused { wanted: Some(_), .. });
+    let observing: Vec<_> = stands.iter().filter(|(_, stand)| told(stand)).map(|(key, _)| key).collect();
     if observing.is_empty() {
         return BTreeMap::new();
     }

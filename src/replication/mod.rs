@@ -14,6 +14,7 @@ pub mod compose;
 pub mod configuration;
 pub mod contention;
 pub mod decision;
+pub mod merge;
 pub mod names;
 pub mod observed;
 pub mod permissions;
@@ -22,6 +23,8 @@ pub mod policy;
 pub mod requeue;
 pub mod status;
 pub mod validate;
+
+use std::collections::BTreeSet;
 
 use crate::api::{
     bucket_replication::{BucketReplicationSpec, RequiredAction},
@@ -60,6 +63,8 @@ pub struct Object {
     pub created: Option<jiff::Timestamp>,
     /// What users wrote.
     pub spec: BucketReplicationSpec,
+    /// IDs of foreign rules whose place a rule of it takes.
+    pub take_over: BTreeSet<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Whether AWS refuses to remove what it made, and its owner lets it go all the same.

@@ -416,6 +416,12 @@ pub fn role_arn(partition: Partition, account: &AccountId, path: &str, name: &Ro
     format!("arn:{partition}:iam::{account}:role{path}{name}")
 }
 
+/// The name of a role, from its ARN.
+#[must_use]
+pub fn role_name(arn: &str) -> Option<RoleName> {
+    arn.rsplit('/').next()?.parse().ok()
+}
+
 /// The path of a role, from its ARN.
 #[must_use]
 pub fn path_of_role(arn: &str) -> String {

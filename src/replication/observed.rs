@@ -9,7 +9,7 @@ use super::{
     configuration::Configuration,
     names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
     permissions::RolePolicies,
-    policy::Document,
+    policy::{Document, Statement},
 };
 
 /// One thing in AWS. A refusal is not an absence: what may not be read may not be overwritten either.
@@ -99,6 +99,10 @@ pub struct Scope {
     pub destinations: BTreeSet<OwnedBucket>,
     /// Keys that objects name.
     pub keys: BTreeSet<KeyQuery>,
+    /// Roles of others that may get an inline policy of ours.
+    pub mergeable: BTreeSet<String>,
+    /// Whether an object asks to merge, so that each of them may have one.
+    pub merges: bool,
     /// Whether the source bucket's default encryption matters.
     pub default_encryption: bool,
     /// Whether all objects are leaving, so that only what may have to be removed is read.
@@ -137,6 +141,8 @@ pub struct Observed {
     pub role: Facet<Role>,
     /// Our policies on that role.
     pub role_policies: Facet<RolePolicies>,
+    /// Our inline policy on roles of others, by their ARN.
+    pub merged: BTreeMap<String, Facet<Document>>,
 }
 
 impl Observed {
@@ -148,6 +154,14 @@ impl Observed {
             default_encryption: self.default_encryption.present().cloned(),
             keys: self.keys.iter().filter_map(|(query, read)| Some((query.clone(), read.present()?.clone()))).collect(),
         }
+    }
+
+    /// All statements in our policies, on whatever role they stand: the ledger of what may have to be cleaned up.
+    #[must_use]
+    pub fn permissions(&self) -> Vec<Statement> {
+        let own = self.role_policies.present().map(RolePolicies::statements).unwrap_or_default();
+        let merged = self.merged.values().filter_map(Facet::present).flat_map(Document::statements);
+        own.into_iter().chain(merged).collect()
     }
 
     /// The bucket's Region, where it was read.

@@ -162,12 +162,19 @@ impl Spread {
         self.managed.keys().next_back().copied().unwrap_or_default()
     }
 
+    /// All in the inline policy, as on the role of somebody else, where managed policies would count against its owner's quota.
+    #[must_use]
+    pub fn inline(document: Document) -> Self {
+        Self { inline: document, managed: BTreeMap::new() }
+    }
+
     /// The steps from what stands to this.
     #[must_use]
     pub fn steps(&self, standing: &RolePolicies, of: &PolicyOwner<'_>) -> Vec<Step> {
         let mut steps = vec![];
         if !standing.inline.as_ref().is_some_and(|inline| inline.means(&self.inline)) {
-            steps.push(Step::PutRolePolicy { account: of.account.clone(), role: of.role.clone(), document: self.inline.clone() });
+            let (account, role, policy) = (of.account.clone(), of.role.clone(), of.name.clone());
+            steps.push(Step::PutRolePolicy { account, role, policy, document: self.inline.clone() });
         }
         for (number, document) in &self.managed {
             let policy = of.policy(*number);
@@ -215,6 +222,8 @@ pub struct PolicyOwner<'a> {
     pub path: &'a str,
     /// The role.
     pub role: &'a RoleName,
+    /// The name of the inline policy, with which the names of the managed ones begin: that of our own role for the bucket.
+    pub name: &'a RoleName,
 }
 
 impl PolicyOwner<'_> {
@@ -225,7 +234,7 @@ impl PolicyOwner<'_> {
             partition: self.partition,
             account: self.account.clone(),
             path: self.path.to_owned(),
-            name: format!("{}-{number}", self.role),
+            name: format!("{}-{number}", self.name),
         }
     }
 }
@@ -234,7 +243,7 @@ impl<'a> PolicyOwner<'a> {
     /// The policies of the role of `source`, under `path`.
     #[must_use]
     pub fn of(source: &'a OwnedBucket, path: &'a str, role: &'a RoleName) -> Self {
-        Self { partition: source.partition, account: &source.account, path, role }
+        Self { partition: source.partition, account: &source.account, path, role, name: role }
     }
 }
 
@@ -278,7 +287,7 @@ mod tests {
                 },
             ),
         );
-        let owner = PolicyOwner { partition: Partition::Aws, account: &account, path: "/", role: &role };
+        let owner = PolicyOwner { partition: Partition::Aws, account: &account, path: "/", role: &role, name: &role };
         spread.steps(standing, &owner).iter().map(|step| <&str>::from(step).to_owned()).collect()
     }
 

@@ -11,7 +11,7 @@ use std::{
 use super::{
     compose::{Desired, DesiredRole, TAG_INSTALLATION, TAG_POLICIES, TAG_SOURCE_BUCKET, ledger},
     configuration::Configuration,
-    names::{AccountId, InstallationId, KeyArn, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName, path_of_role},
+    names::{AccountId, InstallationId, KeyArn, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName, path_of_role, role_name},
     observed::{Facet, Failure, Observed},
     permissions::{PolicyOwner, RolePolicies, Spread, removal},
     policy::{Document, Mark, Statement},
@@ -45,9 +45,11 @@ pub enum Step {
     PutRolePolicy {
         /// The account.
         account: AccountId,
-        /// The role, which is the policy's name too.
+        /// The role.
         role: RoleName,
-        /// The policy.
+        /// The policy's name: that of our own role for the bucket, whichever role has it.
+        policy: RoleName,
+        /// What it says.
         document: Document,
     },
     /// Write a bucket policy.
@@ -137,6 +139,8 @@ pub enum Step {
         account: AccountId,
         /// The role.
         role: RoleName,
+        /// The policy's name.
+        policy: RoleName,
     },
     /// Remove the role.
     DeleteRole {
@@ -233,8 +237,8 @@ impl fmt::Display for Step {
             Self::UpdateTrustPolicy(role) => write!(f, "put right the trust policy of role {}", role.name),
             Self::TagRole(role) => write!(f, "put right the tags of role {}", role.name),
             Self::PutRolePermissionsBoundary { role, boundary } => write!(f, "set permissions boundary {boundary} on role {}", role.name),
-            Self::PutRolePolicy { role, document, .. } => {
-                write!(f, "write the inline policy of role {role}: {}", count(document.statements().len(), "statement"))
+            Self::PutRolePolicy { role, policy, document, .. } => {
+                write!(f, "write {}: {}", inline(role, policy), count(document.statements().len(), "statement"))
             }
             Self::PutBucketPolicy { bucket, document, .. } => {
                 write!(f, "write the policy of bucket {bucket}: {}", count(document.statements().len(), "statement"))
@@ -258,10 +262,14 @@ impl fmt::Display for Step {
             Self::DeleteManagedPolicyVersion { policy, version } => write!(f, "delete version {version} of managed policy {policy}"),
             Self::DetachManagedPolicy { role, policy } => write!(f, "detach managed policy {policy} from role {role}"),
             Self::DeleteManagedPolicy { policy } => write!(f, "delete managed policy {policy}"),
-            Self::DeleteRolePolicy { role, .. } => write!(f, "delete the inline policy of role {role}"),
+            Self::DeleteRolePolicy { role, policy, .. } => write!(f, "delete {}", inline(role, policy)),
             Self::DeleteRole { role, .. } => write!(f, "delete role {role}"),
         }
     }
+}
+
+fn inline(role: &RoleName, policy: &RoleName) -> String {
+    if role == policy { format!("the inline policy of role {role}") } else { format!("inline policy {policy} of role {role}") }
 }
 
 fn count(number: usize, noun: &str) -> String {
@@ -399,11 +407,10 @@ impl Planner<'_> {
     /// The role and its policies. The tag that counts the managed ones grows before and shrinks after them, so that all are found.
     fn role_change(&self, transition: bool) -> RoleChange {
         let Some(wanted) = &self.desired.role else { return RoleChange::default() };
-        let (nothing, name) = (RolePolicies::default(), RoleName::of(self.installation, self.source));
-        let standing = self.observed.role_policies.present().unwrap_or(&nothing);
+        let (standing, name) = (self.standing_policies(wanted), RoleName::of(self.installation, self.source));
         let spreads = self.spreads(wanted, transition);
         let path = path_of_role(&wanted.arn);
-        let owner = PolicyOwner::of(self.source, &path, &name);
+        let owner = PolicyOwner { role: &wanted.name, ..PolicyOwner::of(self.source, &path, &name) };
         let stands = standing.managed.keys().next_back().copied().unwrap_or_default();
         let tagged = |last: u32| {
             let mut tagged = wanted.clone();
@@ -420,28 +427,40 @@ impl Planner<'_> {
         };
         let (grown, last) = (&spreads.grown, &spreads.last);
         let most = stands.max(grown.last());
-        let between = grown.stood(standing);
+        let between = grown.stood(&standing);
         let mut shrunk = planned(&between, last);
         if last.last() < most {
             shrunk.push(self.for_all(Step::TagRole(Box::new(tagged(last.last())))));
         }
-        RoleChange { role: self.role(&tagged(most)), grown: planned(standing, grown), shrunk }
+        let role = if wanted.merged { vec![] } else { self.role(&tagged(most)) };
+        RoleChange { role, grown: planned(&standing, grown), shrunk }
+    }
+
+    /// Our policies that stand on the wanted role.
+    fn standing_policies(&self, wanted: &DesiredRole) -> RolePolicies {
+        if wanted.merged {
+            let inline = self.observed.merged.get(&wanted.arn).and_then(Facet::present).cloned();
+            return RolePolicies { inline, ..RolePolicies::default() };
+        }
+        self.observed.role_policies.present().cloned().unwrap_or_default()
     }
 
     /// What the role's policies hold before the configuration is written, and after.
     fn spreads(&self, wanted: &DesiredRole, transition: bool) -> Spreads {
-        let nothing = RolePolicies::default();
-        let standing = self.observed.role_policies.present().unwrap_or(&nothing);
+        let standing = self.standing_policies(wanted);
         let places = |statements: &[Statement]| ledger(self.installation, self.source, None, statements);
         let statements = wanted.permissions.statements();
-        let ((buckets, keys), (wanted_buckets, wanted_keys)) = (places(&standing.statements()), places(&statements));
+        let ((buckets, keys), (wanted_buckets, wanted_keys)) = (places(&self.observed.permissions()), places(&statements));
         // What it stops naming has to be cleaned up before, also where a former visit was stopped on the way.
         let forgets = !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys);
         let document = standing.document();
         let last = document.merged(&statements, |statement| statement.mark_of(self.installation).is_some());
         let grown = if transition || forgets { document.merged(&statements, |_| false) } else { last.clone() };
-        let grown = Spread::of(standing, &grown.statements());
-        let last = Spread::of(&grown.stood(standing), &last.statements());
+        if wanted.merged {
+            return Spreads { grown: Spread::inline(grown), last: Spread::inline(last) };
+        }
+        let grown = Spread::of(&standing, &grown.statements());
+        let last = Spread::of(&grown.stood(&standing), &last.statements());
         Spreads { grown, last }
     }
 
@@ -490,7 +509,8 @@ impl Planner<'_> {
 
     /// The objects that use a document, and those that did: the role's policy as it stands has statements of theirs on `resource`.
     fn users_of(&self, now: Option<&BTreeSet<ObjectKey>>, resource: &str) -> BTreeSet<ObjectKey> {
-        let standing = self.observed.role_policies.present().map(|policies| policies.ours(self.installation)).unwrap_or_default();
+        let mut standing = self.observed.permissions();
+        standing.retain(|statement| statement.mark_of(self.installation).is_some());
         let named = standing.iter().filter(|statement| statement.strings("Resource").iter().any(|named| named.starts_with(resource)));
         let owners: BTreeSet<_> = named.filter_map(|statement| Some(statement.mark()?.owner)).collect();
         let before = self.users.all.iter().filter(|object| owners.contains(&Mark::owner(&object.to_string())));
@@ -532,11 +552,24 @@ impl Planner<'_> {
         Some(PlannedStep { step, concerns: if concerns.is_empty() { self.users.all.clone() } else { concerns } })
     }
 
+    /// What the roles lose that are not wanted: our own is deleted, those of others only lose our policy.
     fn role_removal(&self) -> Vec<PlannedStep> {
-        let (None, Some(role)) = (&self.desired.role, self.observed.role.present()) else { return vec![] };
-        if !is_ours(role, self.installation, self.source) {
-            return vec![];
+        let wanted = self.desired.role.as_ref();
+        let (account, policy) = (self.source.account.clone(), RoleName::of(self.installation, self.source));
+        let stands = |(arn, read): (&String, &Facet<Document>)| {
+            read.present().and(role_name(arn)).filter(|_| wanted.is_none_or(|wanted| wanted.arn != *arn))
+        };
+        let theirs = self.observed.merged.iter().filter_map(stands);
+        let mut steps: Vec<_> =
+            theirs.map(|role| Step::DeleteRolePolicy { account: account.clone(), role, policy: policy.clone() }).collect();
+        if wanted.is_none_or(|wanted| wanted.merged) {
+            steps.extend(self.own_role_removal());
         }
+        steps.into_iter().map(|step| self.for_all(step)).collect()
+    }
+
+    fn own_role_removal(&self) -> Vec<Step> {
+        let Some(role) = self.observed.role.present().filter(|role| is_ours(role, self.installation, self.source)) else { return vec![] };
         let (account, name) = (self.source.account.clone(), RoleName::of(self.installation, self.source));
         let mut steps = vec![];
         if let Some(policies) = self.observed.role_policies.present() {
@@ -544,11 +577,11 @@ impl Planner<'_> {
             let owner = PolicyOwner::of(self.source, &path, &name);
             steps.extend(policies.managed.iter().flat_map(|(number, policy)| removal(policy, &name, owner.policy(*number))));
             if policies.inline.is_some() {
-                steps.push(Step::DeleteRolePolicy { account: account.clone(), role: name.clone() });
+                steps.push(Step::DeleteRolePolicy { account: account.clone(), role: name.clone(), policy: name.clone() });
             }
         }
         steps.push(Step::DeleteRole { account, role: name });
-        steps.into_iter().map(|step| self.for_all(step)).collect()
+        steps
     }
 
     fn for_all(&self, step: Step) -> PlannedStep {

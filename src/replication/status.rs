@@ -72,7 +72,7 @@ pub fn status(
     let kept = || (previous.source.clone(), previous.destination.clone());
     let (source, destination) = resolved.map_or_else(kept, |resolved| ends(resolved));
     let actions = match stand {
-        Stand::Acting { problems, .. } | Stand::Refused(problems) => {
+        Stand::Acting { problems, .. } | Stand::Refused { problems, .. } => {
             problems.iter().filter_map(|problem| problem.action.as_deref().cloned()).collect()
         }
         _ => vec![],
@@ -98,7 +98,7 @@ pub fn refused(
     problems: &[Problem],
     now: Timestamp,
 ) -> BucketReplicationStatus {
-    let stand = Stand::Refused(problems.to_vec());
+    let stand = Stand::Refused { problems: problems.to_vec(), wanted: None };
     let mut findings = refusal(problems);
     let ready = ready(&stand, &findings, &[]);
     findings.insert(ConditionType::Ready, ready.clone());
@@ -187,7 +187,7 @@ fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
             );
             all(&finding)
         }
-        Stand::Refused(problems) => refusal(problems),
+        Stand::Refused { problems, .. } => refusal(problems),
         Stand::Observing(resolved) => {
             let mut findings = all(&Finding::unknown(Reason::PlanPending, "spec.mode is Observe: see status.plan"));
             findings.insert(ConditionType::Accepted, accepted);

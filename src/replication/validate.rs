@@ -1,5 +1,7 @@
 //! From what users wrote to values that AWS takes: what passes here can't fail later for its form, and its namespace may ask for it.
 
+use std::collections::BTreeSet;
+
 use super::{
     Object, Problem,
     accounts::{Account, Accounts},
@@ -10,8 +12,8 @@ use super::{
 use crate::api::{
     aws_account::Permission,
     bucket_replication::{
-        BucketReplicationSpec, DeleteMarkers, DeletionPolicy, Mode, Owner, ReplicaModifications, SseKmsObjects, StorageClass, Switch,
-        Versioning,
+        BucketReplicationSpec, DeleteMarkers, DeletionPolicy, ExistingConfiguration, Mode, Owner, ReplicaModifications, SseKmsObjects,
+        StorageClass, Switch, Versioning,
     },
     condition::{ConditionType, Reason},
 };
@@ -44,6 +46,10 @@ pub struct Valid {
     pub metrics: bool,
     /// Whether versioning may be switched on.
     pub enable_versioning: bool,
+    /// Whether our rules may be added to a configuration under a role of somebody else.
+    pub merge: bool,
+    /// IDs of foreign rules whose place a rule of the object takes.
+    pub take_over: BTreeSet<String>,
     /// Whether the object only wants to be told.
     pub observe: bool,
 }
@@ -159,6 +165,8 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
         time_control: spec.replication_time_control == Switch::Enabled,
         metrics: spec.metrics == Switch::Enabled,
         enable_versioning: spec.versioning == Versioning::Enable,
+        merge: spec.existing_configuration == ExistingConfiguration::Merge,
+        take_over: object.take_over.clone(),
         observe: spec.mode == Mode::Observe,
     })
 }
@@ -243,6 +251,9 @@ fn grants(
     if object.spec.versioning == Versioning::Enable {
         answers.push(source_account.allow(labels, Permission::EnableVersioning));
         answers.push(destination_account.allow(labels, Permission::EnableVersioning));
+    }
+    if object.spec.existing_configuration == ExistingConfiguration::Merge || !object.take_over.is_empty() {
+        answers.push(source_account.allow(labels, Permission::MergeConfiguration));
     }
     if object.spec.deletion_policy == DeletionPolicy::Retain {
         answers.push(source_account.allow(labels, Permission::Retain));

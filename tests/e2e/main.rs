@@ -85,6 +85,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::plan_tells_what_would_change,
     life::what_stands_is_exactly_what_plan_offline_prints,
     shared::fifty_objects_in_ten_namespaces_are_one_configuration,
+    shared::a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was,
     shared::a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,

@@ -10,7 +10,7 @@ use aws_sdk_s3::types::{
 use serde_json::{Value, json};
 use testbed::{
     proxy::{Call, Fault},
-    stage::{SOURCE_REGION, Stage, until},
+    stage::{DESTINATION_REGION, SOURCE_REGION, Stage, until},
 };
 
 use crate::Ground;
@@ -116,6 +116,47 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(ground: &Grou
     let policies = stage.source.iam().list_policies().scope(aws_sdk_iam::types::PolicyScopeType::Local).send().await?;
     ensure!(policies.policies().is_empty(), "{policies:?}");
     Ok(())
+}
+
+/// A configuration that somebody made by hand, or with Terraform, under a role of their own.
+pub async fn a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("merge").await?;
+    let role = stage.source.make_role("s3-replication").await?;
+    let theirs = ReplicationConfiguration::builder().role(&role).rules(foreign_rule(&stage)?).build()?;
+    put(&stage, theirs.clone()).await?;
+    stage.start().await?;
+    let mut object = stage.replication();
+    stage.apply(&object).await?;
+    let message = stage.wait_for("tax", "Ready", "False", "ForeignConfiguration").await?;
+    ensure!(message.contains(&role) && message.contains("existingConfiguration"), "{message}");
+    let plan = stage.get("tax").await?["status"]["plan"].to_string();
+    ensure!(plan.contains("of role s3-replication") && plan.contains("2 rules"), "{plan}");
+
+    let mut account = stage.source_account();
+    account["spec"]["roles"] = json!({"mergeable": [role]});
+    account["spec"]["grants"][0]["allow"] = json!(["MergeConfiguration"]);
+    stage.source.set_operator_policy(&stage.printed_policy(&account).await?).await?;
+    stage.environment.apply(&account.to_string()).await?;
+    object["spec"]["existingConfiguration"] = json!("Merge");
+    stage.apply(&object).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let both = standing(&stage).await?;
+    ensure!(both.role() == role && both.rules().len() == 2 && both.rules().contains(&foreign_rule(&stage)?), "{both:?}");
+    ensure!(stage.source.replication_roles().await?.is_empty(), "a role of our own was made");
+    let policies = stage.source.iam().list_role_policies().role_name("s3-replication").send().await?;
+    ensure!(policies.policy_names().len() == 2, "{policies:?}");
+    let replica = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?.context("no policy")?;
+    ensure!(replica.to_string().contains(&role), "{replica}");
+    let calls = stage.proxy.take();
+    ensure!(calls.iter().all(|call| call.status != 403), "{calls:?}");
+
+    stage.delete("tax").await?;
+    ensure!(standing(&stage).await? == theirs, "{:?}", standing(&stage).await?);
+    let policies = stage.source.iam().list_role_policies().role_name("s3-replication").send().await?;
+    ensure!(policies.policy_names() == ["own"], "{policies:?}");
+    let s3 = stage.source.s3(SOURCE_REGION);
+    s3.delete_bucket_replication().bucket(&stage.source_bucket).send().await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
 pub async fn a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write(ground: &Ground) -> anyhow::Result<()> {

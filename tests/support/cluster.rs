@@ -16,7 +16,7 @@ use bucket_replication_operator::{
         Object,
         accounts::Accounts,
         names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, Partition},
-        observed::DefaultEncryption,
+        observed::{DefaultEncryption, Role},
         plan::Step,
         policy::Document,
         requeue::Ending,
@@ -25,11 +25,13 @@ use bucket_replication_operator::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::world::{World, WorldBucket, WorldKey};
+use super::world::{State, World, WorldBucket, WorldKey, WorldRole};
 
 pub const PROD: &str = "111111111111";
 pub const DR: &str = "222222222222";
 pub const KEYS: &str = "333333333333";
+/// A role of somebody else that `AwsAccount` prod lists as mergeable.
+pub const THEIR_ROLE: &str = "arn:aws:iam::111111111111:role/service/theirs";
 
 pub fn installation() -> InstallationId {
     "test".parse().unwrap()
@@ -53,7 +55,7 @@ pub fn account(name: &str, id: &str, extra: &Value) -> AwsAccount {
             "sources": [{"bucket": "*", "destinationAccounts": ["prod", "dr"]}],
             "destinations": [{"bucket": "*"}],
             "kmsKeys": ["arn:aws:kms:*"],
-            "allow": ["EnableVersioning", "Retain"],
+            "allow": ["EnableVersioning", "MergeConfiguration", "Retain"],
         }],
     });
     for (field, value) in extra.as_object().into_iter().flatten() {
@@ -99,37 +101,59 @@ pub fn ground() -> World {
     world
 }
 
+/// Objects with their generation and status.
+pub type Objects = BTreeMap<ObjectKey, (Object, i64, BucketReplicationStatus)>;
+
+/// Somebody makes `THEIR_ROLE`, with a policy of its own.
+pub fn make_their_role(state: &mut State) {
+    let role = Role { arn: THEIR_ROLE.into(), trust: Document::default(), tags: BTreeMap::new(), boundary: None };
+    let own = Document::parse(r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}]}"#).unwrap();
+    let made = WorldRole { role, policies: [("own".to_owned(), own)].into(), attached: BTreeSet::new() };
+    state.roles.insert((PROD.parse().unwrap(), "theirs".parse().unwrap()), made);
+}
+
 /// The objects of a cluster, and the memory of the operator.
 pub struct Cluster {
     pub accounts: Vec<AwsAccount>,
-    pub objects: BTreeMap<ObjectKey, (Object, i64, BucketReplicationStatus)>,
+    pub objects: Objects,
     pub memory: Memory,
     pub clock: Mutex<Timestamp>,
     pub times: Times,
+    /// What the operator's store holds, where it lags behind the API server.
+    pub stale: Option<Objects>,
     created: i64,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
         Self {
-            accounts: vec![account("prod", PROD, &json!({})), account("dr", DR, &json!({})), account("keys", KEYS, &json!({}))],
+            accounts: vec![
+                account("prod", PROD, &json!({"roles": {"mergeable": [THEIR_ROLE]}})),
+                account("dr", DR, &json!({})),
+                account("keys", KEYS, &json!({})),
+            ],
             objects: BTreeMap::new(),
             memory: Memory::default(),
             clock: Mutex::new(Timestamp::from_second(1_800_000_000).unwrap()),
             times: Times { preflight: Duration::from_hours(1), grace: Duration::from_secs(5), settle: Duration::from_secs(15) },
+            stale: None,
             created: 0,
         }
     }
 }
 
-struct OpenGate<'a> {
+/// Opens where the store is up to date, and notes whom the finalizer then holds.
+struct StoreGate<'a> {
+    up_to_date: bool,
     opened: &'a Mutex<BTreeSet<ObjectKey>>,
 }
 
-impl Gate for OpenGate<'_> {
+impl Gate for StoreGate<'_> {
     async fn open(&self, acting: &BTreeSet<ObjectKey>) -> bool {
-        self.opened.lock().unwrap().extend(acting.iter().cloned());
-        true
+        if self.up_to_date {
+            self.opened.lock().unwrap().extend(acting.iter().cloned());
+        }
+        self.up_to_date
     }
 }
 
@@ -149,6 +173,7 @@ impl Cluster {
                 uid: format!("uid-{created}"),
                 created: Timestamp::from_second(created).ok(),
                 spec: spec.clone(),
+                take_over: BTreeSet::new(),
                 deleting: false,
                 abandoned: false,
                 held: false,
@@ -191,14 +216,21 @@ impl Cluster {
             accounts: Arc::new(Accounts::new(&self.accounts)),
             source: bucket(PROD, "source"),
             objects: self
-                .objects
+                .stale
+                .as_ref()
+                .unwrap_or(&self.objects)
                 .values()
                 .map(|(object, generation, status)| (object.clone(), Some(*generation), status.clone()))
                 .collect(),
         };
         let opened = Mutex::default();
         let now = *self.clock.lock().unwrap();
-        let report = visit(world, &OpenGate { opened: &opened }, &subject, &mut self.memory, &self.times, || now).await;
+        let gate = StoreGate { up_to_date: self.stale.is_none(), opened: &opened };
+        let report = visit(world, &gate, &subject, &mut self.memory, &self.times, || now).await;
+        if self.stale.is_some() {
+            // The API server takes no write that names an old resource version.
+            return report;
+        }
         for key in opened.into_inner().unwrap() {
             self.objects.get_mut(&key).unwrap().0.held = true;
         }

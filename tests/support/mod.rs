@@ -4,4 +4,5 @@
 
 pub mod cluster;
 pub mod golden;
+pub mod life;
 pub mod world;

@@ -12,6 +12,7 @@ use bucket_replication_operator::{
     replication::{
         compose::{TAG_POLICIES, destination_of, ledger},
         configuration::{Configuration, Setting},
+        merge::roles_to_read,
         names::{AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
         observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope},
         permissions::{ManagedPolicy, PolicyOwner, RolePolicies},
@@ -132,8 +133,13 @@ impl World {
 
     /// Somebody else's change. Reads lag behind the operator's own writes only: what others write in that time can be lost, as the docs say.
     pub fn edit<T>(&self, edit: impl FnOnce(&mut State) -> T) -> T {
-        *self.former.lock().unwrap() = None;
+        self.catch_up();
         edit(&mut self.state.lock().unwrap())
+    }
+
+    /// Reads show what stands.
+    pub fn catch_up(&self) {
+        *self.former.lock().unwrap() = None;
     }
 
     pub fn snapshot(&self) -> State {
@@ -257,12 +263,12 @@ impl State {
             Step::PutRolePermissionsBoundary { role, boundary } => {
                 self.role(&role.account, &role.name)?.role.boundary = Some(boundary.clone());
             }
-            Step::PutRolePolicy { account, role, document } => {
+            Step::PutRolePolicy { account, role, policy, document } => {
                 // "IAM and AWS STS quotas" in the IAM User Guide.
                 if document.compact().len() > 10_240 {
                     return refuse(FailureKind::Invalid, "LimitExceeded");
                 }
-                self.role(account, role)?.policies.insert(role.to_string(), document.clone());
+                self.role(account, role)?.policies.insert(policy.to_string(), document.clone());
             }
             Step::PutBucketPolicy { bucket, document, .. } => {
                 self.bucket(bucket)?;
@@ -347,8 +353,8 @@ impl State {
                 }
                 self.policies.remove(policy);
             }
-            Step::DeleteRolePolicy { account, role } => {
-                if self.role(account, role)?.policies.remove(role.as_str()).is_none() {
+            Step::DeleteRolePolicy { account, role, policy } => {
+                if self.role(account, role)?.policies.remove(policy.as_str()).is_none() {
                     return refuse(FailureKind::NotFound, "NoSuchEntity");
                 }
             }
@@ -494,10 +500,15 @@ impl Cloud for World {
         let role = state.roles.get(&(scope.source.account.clone(), scope.role.clone()));
         let policies =
             role.map(|role| state.role_policies(&scope.source, &scope.role, role)).filter(|policies| *policies != RolePolicies::default());
-        let statements = policies.as_ref().map(RolePolicies::statements).unwrap_or_default();
         let role_policies = policies.map_or(Facet::Absent, Facet::Present);
-        let (ledger_buckets, ledger_keys) = ledger(&scope.installation, &scope.source, configuration.present(), &statements);
-        let mut observed = Observed { configuration, role_policies, ..Observed::default() };
+        let merged = roles_to_read(scope, configuration.present()).into_iter().map(|arn| {
+            let found = state.roles.values().find(|role| role.role.arn == arn).and_then(|role| role.policies.get(scope.role.as_str()));
+            (arn, found.cloned().map_or(Facet::Absent, Facet::Present))
+        });
+        let merged = merged.collect();
+        let mut observed = Observed { configuration, role_policies, merged, ..Observed::default() };
+        let (ledger_buckets, ledger_keys) =
+            ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
         observed.role = role.map_or(Facet::Absent, |role| Facet::Present(role.role.clone()));
         for name in scope.destinations.iter().chain(&ledger_buckets).chain([&scope.source]) {
             observed.buckets.insert(name.clone(), bucket(name));

@@ -105,6 +105,19 @@ impl Account {
         Ok(made.role().context("no role")?.arn().to_owned())
     }
 
+    /// A replication role of somebody else, with an inline policy `own`.
+    ///
+    /// # Errors
+    /// When the emulator refuses.
+    pub async fn make_role(&self, name: &str) -> anyhow::Result<String> {
+        let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+        let made = self.iam().create_role().role_name(name).assume_role_policy_document(trust).send().await?;
+        let policy =
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetReplicationConfiguration","Resource":"*"}]}"#;
+        self.iam().put_role_policy().role_name(name).policy_name("own").policy_document(policy).send().await?;
+        Ok(made.role().context("no role")?.arn().to_owned())
+    }
+
     /// Replaces what the operator's role may do.
     ///
     /// # Errors
