@@ -82,21 +82,32 @@ run: build ## Run the operator in the foreground against what env-up started
 tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(TOOLS)/python/.stamp ## Get etcd, Kubernetes, Helm, kubectl, ministack and the AWS CLI
 
 $(BIN)/etcd: tests/tools/etcd/go.mod
-	@command -v go >/dev/null || { echo "error: Go is needed to build etcd: install it from your distribution" >&2; exit 1; }
-	@echo "building etcd $(ETCD) (about half a minute the first time)"
-	$(call timed,etcd,cd tests/tools/etcd && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3 $(counted))
+	@tests/tools/find $(basename $(ETCD:v%=%)) $(BIN) etcd || $(MAKE) --no-print-directory build-etcd
 
 $(BIN)/kube-apiserver: tests/tools/kubernetes/go.mod
-	@command -v go >/dev/null || { echo "error: Go is needed to build Kubernetes: install it from your distribution" >&2; exit 1; }
-	@echo "building kube-apiserver, kube-controller-manager and kubectl $(KUBERNETES) (about five minutes the first time)"
-	@mkdir -p $(BIN)
-	$(call timed,kubernetes,cd tests/tools/kubernetes && go build -v -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/$(BIN)/ tool $(counted))
+	@tests/tools/find $(basename $(KUBERNETES:v%=%)) $(BIN) kube-apiserver kube-controller-manager kubectl || $(MAKE) --no-print-directory build-kubernetes
 	@touch $@
 
 $(BIN)/helm: tests/tools/helm/go.mod
-	@command -v go >/dev/null || { echo "error: Go is needed to build Helm: install it from your distribution" >&2; exit 1; }
+	@tests/tools/find $(basename $(HELM:v%=%)) $(BIN) helm || $(MAKE) --no-print-directory build-helm
+
+.PHONY: build-etcd build-kubernetes build-helm
+build-etcd: go
+	@echo "building etcd $(ETCD) (about half a minute the first time)"
+	$(call timed,etcd,cd tests/tools/etcd && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/etcd go.etcd.io/etcd/server/v3 $(counted))
+
+build-kubernetes: go
+	@echo "building kube-apiserver, kube-controller-manager and kubectl $(KUBERNETES) (about five minutes the first time)"
+	@mkdir -p $(BIN)
+	$(call timed,kubernetes,cd tests/tools/kubernetes && go build -v -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/$(BIN)/ tool $(counted))
+
+build-helm: go
 	@echo "building helm $(HELM) (about two minutes the first time)"
-	$(call timed,helm,cd tests/tools/helm && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm $(counted))
+	$(call timed,helm,cd tests/tools/helm && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/helm helm.sh/helm/v4/cmd/helm $(counted))
+
+.PHONY: go
+go:
+	@command -v go >/dev/null || { echo "error: Go is needed to build etcd, Kubernetes and Helm: install it from your distribution, or set KUBEBUILDER_ASSETS" >&2; exit 1; }
 
 $(TOOLS)/python/.stamp: tests/tools/python/requirements.txt
 	@command -v python3 >/dev/null || { echo "error: python3 with venv is needed for ministack: install it from your distribution" >&2; exit 1; }

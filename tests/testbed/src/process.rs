@@ -15,15 +15,14 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_else(|_| PathBuf::from("."))
 }
 
-/// A program of `make tools`: from `KUBEBUILDER_ASSETS` where that has it, else from `target/tools`.
+/// A program of `make tools`.
 ///
 /// # Errors
-/// When it is in neither place.
+/// When it is not there.
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
-    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let tools = repository().join("target/tools");
-    let places = assets.into_iter().chain([tools.join("bin"), tools.join("python/bin")]);
-    let found = places.map(|place| place.join(name)).find(|path| path.is_file());
+    let places = [tools.join("bin"), tools.join("python/bin")];
+    let found = places.into_iter().map(|place| place.join(name)).find(|path| path.is_file());
     found.with_context(|| format!("{name} is not in target/tools: run make tools"))
 }
 
