@@ -4,12 +4,20 @@
 
 mod support;
 
+use bucket_replication_operator::{
+    controller::visit::Notice,
+    replication::{
+        configuration::{Filter, ReplicationRule, RuleDestination, Setting},
+        policy::Document,
+        requeue::Ending,
+    },
+};
 use proptest::prelude::*;
 use serde_json::json;
 use support::{
     cluster::{Cluster, DR, KEYS, PROD, bucket, ground, key, spec},
     life::{Wish, comparable, fault, foreign, fresh, interrupted, nothing_of_ours, ready, visit_that_lags, wish, write},
-    world::{Faults, World},
+    world::{Faults, State, World},
 };
 
 async fn life(wishes: Vec<Wish>, edit: Wish, stops: &[(usize, bool)]) {
@@ -186,6 +194,163 @@ async fn a_role_that_is_made_again_is_a_new_principal() {
     assert_eq!(comparable(&world.snapshot()), fresh(&[(0, wish)]).await);
 }
 
+/// What two writers lose where they cross can't be prevented, but is told.
+#[tokio::test]
+async fn a_foreign_rule_that_was_in_our_write_and_is_gone_is_told_once() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let wish = |prefix| Wish { destination: 1, kms: false, source_key: false, prefixes: vec![prefix], markers: true, owner: true };
+    cluster.apply("o0", &write(0, &wish(1)));
+    cluster.settle(&world).await;
+    let theirs = ReplicationRule {
+        id: Some("theirs".into()),
+        priority: Some(9),
+        filter: Some(Filter::new("theirs/", vec![])),
+        destination: RuleDestination { bucket: "arn:aws:s3:::backup".into(), ..RuleDestination::default() },
+        delete_marker_replication: Some(Setting::new(false)),
+        ..ReplicationRule::default()
+    };
+    let edit_rules = |change: &dyn Fn(&mut Vec<ReplicationRule>)| {
+        world.edit(|state| change(&mut state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration.as_mut().unwrap().rules));
+    };
+    let mut told = vec![];
+    // Nobody is told of a rule that was never in what we wrote.
+    for in_our_write in [false, true] {
+        edit_rules(&|rules| rules.push(theirs.clone()));
+        if in_our_write {
+            cluster.apply("o0", &write(0, &wish(2)));
+        }
+        cluster.settle(&world).await;
+        edit_rules(&|rules| rules.retain(|rule| rule.id != theirs.id));
+        for _ in 0..4 {
+            let report = cluster.visit(&world).await;
+            cluster.pass(30);
+            told.push((report.ending, report.notices));
+        }
+    }
+    let gone = (Ending::Done, vec![Notice::ForeignRuleGone("theirs".into())]);
+    let nothing = (Ending::Done, vec![]);
+    let again = (Ending::After(cluster.times.grace), vec![]);
+    assert_eq!(told, [&nothing, &nothing, &nothing, &nothing, &again, &gone, &nothing, &nothing].map(Clone::clone));
+}
+
+/// Somebody gave the role a policy of their own: IAM does not delete it then.
+#[tokio::test]
+async fn a_role_with_a_foreign_policy_is_left_and_told() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("o0", &write(0, &Wish { destination: 1, kms: true, source_key: true, prefixes: vec![0], markers: true, owner: true }));
+    cluster.settle(&world).await;
+    world.edit(|state| state.roles.values_mut().next().unwrap().policies.insert("theirs".into(), Document::default()));
+    cluster.delete("o0");
+    let report = cluster.visit(&world).await;
+    assert!(cluster.objects.is_empty() && matches!(report.notices.as_slice(), [Notice::RoleLeft(_)]), "{report:?}");
+    let role = world.snapshot().roles.into_values().next().unwrap();
+    assert_eq!(role.policies.into_keys().collect::<Vec<_>>(), ["theirs"]);
+}
+
+/// The bytes of a document that is as long as AWS takes, with our statements or without.
+#[tokio::test]
+async fn a_document_is_filled_up_to_the_limit_and_not_beyond() {
+    let tax = spec(("dr", "dest"), Some(&key(DR, "us-west-2", "dst")), &json!({"rules": [{"name": "tax", "prefix": "Tax"}]}));
+    let pad = |document: &Document, bytes: usize| {
+        let mut json = document.json();
+        json["Id"] = json!("");
+        let length = Document::parse(&json.to_string()).unwrap().compact().len();
+        json["Id"] = json!("x".repeat(bytes - length));
+        Document::parse(&json.to_string()).unwrap()
+    };
+    let ours = {
+        let (world, mut cluster) = (ground(), Cluster::default());
+        cluster.apply("tax", &tax);
+        cluster.settle(&world).await;
+        let added = |now: &Document, before: &Document| now.compact().len() - before.compact().len();
+        let (now, before) = (world.snapshot(), ground().snapshot());
+        let policy = |state: &State| state.buckets[&bucket(DR, "dest")].policy.clone().unwrap();
+        let key_policy = |state: &State| state.keys[&key(DR, "us-west-2", "dst")].policy.clone();
+        (added(&policy(&now), &policy(&before)), added(&key_policy(&now), &key_policy(&before)))
+    };
+    for (bucket_room, key_room, refused) in
+        [(0, 0, None), (1, 0, Some(("DestinationReady", "the policy of bucket dest"))), (0, 1, Some(("KeysReady", "the policy of key")))]
+    {
+        let (world, mut cluster) = (ground(), Cluster::default());
+        world.edit(|state| {
+            let policy = &mut state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy;
+            *policy = policy.as_ref().map(|policy| pad(policy, 20 * 1024 - ours.0 + bucket_room));
+            let policy = &mut state.keys.get_mut(&key(DR, "us-west-2", "dst")).unwrap().policy;
+            *policy = pad(policy, 32 * 1024 - ours.1 + key_room);
+        });
+        cluster.apply("tax", &tax);
+        world.set_faults(Faults::default());
+        cluster.settle(&world).await;
+        match refused {
+            None => ready(&cluster),
+            Some((condition, what)) => {
+                assert_eq!(cluster.condition("tax", condition), ("False".into(), "LimitExceeded".into()));
+                assert!(cluster.message("tax", condition).contains(what), "{}", cluster.message("tax", condition));
+                assert_eq!(world.writes(), 0);
+            }
+        }
+    }
+}
+
+/// Foreign rules count, too.
+#[tokio::test]
+async fn the_limits_of_a_configuration_are_met_before_the_call() {
+    let theirs = |number: usize, bucket: String, prefix: String| ReplicationRule {
+        id: Some(format!("theirs/{number}")),
+        priority: Some(i32::try_from(number).unwrap() + 10),
+        filter: Some(Filter::new(&prefix, vec![])),
+        destination: RuleDestination { bucket, ..RuleDestination::default() },
+        delete_marker_replication: Some(Setting::new(false)),
+        ..ReplicationRule::default()
+    };
+    let backup = || "arn:aws:s3:::backup".to_owned();
+    let rules: Vec<_> = (0..998).map(|number| theirs(number, backup(), format!("theirs/{number}/"))).collect();
+    let destinations: Vec<_> =
+        (0..27).map(|number| theirs(number, format!("arn:aws:s3:::backup-{number}"), format!("theirs/{number}/"))).collect();
+    let bytes: Vec<_> = (0..990).map(|number| theirs(number, backup(), format!("theirs/{number}/{}", "'".repeat(310)))).collect();
+    for (standing, what) in
+        [(rules, "the number of rules"), (destinations, "the number of destinations"), (bytes, "the bytes of the bucket's")]
+    {
+        let (world, mut cluster) = (ground(), Cluster::default());
+        cluster.apply("first", &spec(("prod", "backup"), None, &json!({"rules": [{"name": "a", "prefix": "a/"}]})));
+        if what.contains("destinations") {
+            cluster.apply("first", &spec(("dr", "dest"), None, &json!({"rules": [{"name": "a", "prefix": "a/"}]})));
+        }
+        cluster.settle(&world).await;
+        world.edit(|state| {
+            for number in 0..27 {
+                let made = state.buckets[&bucket(PROD, "backup")].clone();
+                state.buckets.insert(bucket(PROD, &format!("backup-{number}")), made);
+            }
+            state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration.as_mut().unwrap().rules.extend(standing);
+        });
+        let two = json!({"rules": [{"name": "b", "prefix": "b/"}, {"name": "c", "prefix": format!("c/{}", "'".repeat(300))}]});
+        cluster.apply("second", &spec(("dr", "archive"), None, &two));
+        world.set_faults(Faults::default());
+        cluster.settle(&world).await;
+        assert_eq!(cluster.condition("second", "ReplicationConfigured"), ("False".into(), "LimitExceeded".into()), "{what}");
+        assert!(cluster.message("second", "Ready").contains(what), "{}", cluster.message("second", "Ready"));
+        assert_eq!((cluster.condition("first", "Ready").0.as_str(), world.writes()), ("True", 0));
+    }
+}
+
+/// An edit that crosses a limit is told to its own object, though others came later.
+#[tokio::test]
+async fn who_crosses_a_limit_is_told_and_others_are_not() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let wish = |prefix: &str| spec(("prod", "backup"), None, &json!({"rules": [{"name": "a", "prefix": prefix}]}));
+    for name in ["first", "second", "third"] {
+        cluster.apply(name, &wish(name));
+    }
+    cluster.settle(&world).await;
+    let rules: Vec<_> =
+        (0..90).map(|number| json!({"name": format!("r{number}"), "prefix": format!("{number}/{}", "x".repeat(900))})).collect();
+    cluster.apply("first", &spec(("prod", "backup"), None, &json!({"rules": rules})));
+    cluster.settle(&world).await;
+    let told: Vec<_> = ["first", "second", "third"].iter().map(|name| cluster.condition(name, "Ready").1).collect();
+    assert_eq!(told, ["LimitExceeded", "Ready", "Ready"]);
+}
+
 /// Another writer removes the statement in the destination's policy whenever it stands.
 #[tokio::test]
 async fn a_fight_with_another_writer_is_slowed_down_and_told() {
@@ -193,6 +358,8 @@ async fn a_fight_with_another_writer_is_slowed_down_and_told() {
     let tax = json!({"rules": [{"name": "tax", "prefix": "Tax"}]});
     cluster.apply("tax", &spec(("dr", "dest"), Some(&key(DR, "us-west-2", "dst")), &tax));
     cluster.settle(&world).await;
+    let ack = ("services.k8s.aws/controller-version".to_owned(), "s3-v1.0.28".to_owned());
+    world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().tags = [ack].into());
     let theirs = ground().snapshot().buckets[&bucket(DR, "dest")].policy.clone();
     let mut writes = vec![];
     let mut contended = None;
@@ -206,7 +373,8 @@ async fn a_fight_with_another_writer_is_slowed_down_and_told() {
         writes.extend((0..world.writes()).map(|_| minute));
         if cluster.condition("tax", "Ready").1 == "Contended" && contended.is_none() {
             contended = Some(minute);
-            assert!(cluster.message("tax", "DestinationReady").contains("the policy of bucket dest"));
+            let message = cluster.message("tax", "DestinationReady");
+            assert!(message.contains("the policy of bucket dest") && message.contains("the ACK controller s3-v1.0.28"), "{message}");
         }
     }
     let contended = contended.unwrap();

@@ -65,6 +65,7 @@ fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
         | "NoSuchEntity"
         | "NotFoundException"
         | "NoSuchBucketPolicy"
+        | "NoSuchTagSet"
         | "ReplicationConfigurationNotFoundError"
         | "NoSuchKey"
         | "NotFound"

@@ -53,9 +53,9 @@ impl Facets<'_> {
         let bucket = &self.scope.source;
         let region = self.region(bucket).await;
         let Some(at) = region.present() else { return (Bucket { region, ..Bucket::default() }, (Facet::Unread, vec![]), Facet::Unread) };
-        let (versioning, configuration, encryption) =
-            futures::join!(self.versioning(bucket, at), self.configuration(at), self.default_encryption(at));
-        (Bucket { region, versioning, policy: Facet::Unread }, configuration, encryption)
+        let (versioning, configuration, encryption, tags) =
+            futures::join!(self.versioning(bucket, at), self.configuration(at), self.default_encryption(at), self.tags(bucket, at));
+        (Bucket { region, versioning, policy: Facet::Unread, tags }, configuration, encryption)
     }
 
     async fn destination(&self, bucket: &OwnedBucket) -> Bucket {
@@ -65,8 +65,24 @@ impl Facets<'_> {
             // Within one account the role's own policy is enough.
             if bucket.account == self.scope.source.account { Facet::Unread } else { self.bucket_policy(bucket, at).await }
         };
-        let (versioning, policy) = futures::join!(self.versioning(bucket, at), policy);
-        Bucket { region, versioning, policy }
+        let (versioning, policy, tags) = futures::join!(self.versioning(bucket, at), policy, self.tags(bucket, at));
+        Bucket { region, versioning, policy, tags }
+    }
+
+    async fn tags(&self, bucket: &OwnedBucket, region: &Region) -> Facet<BTreeMap<String, String>> {
+        if !self.scope.tags {
+            return Facet::Unread;
+        }
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_BUCKET_TAGGING, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let request = session.s3(region).get_bucket_tagging().bucket(bucket.name.as_str());
+        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+            Ok(answer) => Facet::Present(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()),
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
     }
 
     async fn region(&self, bucket: &OwnedBucket) -> Facet<Region> {

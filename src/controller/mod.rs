@@ -1,6 +1,7 @@
 //! Watches Kubernetes and visits buckets: events of four watches become keys of one queue.
 
 pub mod kubernetes;
+pub mod memory;
 pub mod queue;
 pub mod reconcile;
 pub mod trigger;

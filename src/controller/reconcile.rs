@@ -12,7 +12,8 @@ use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
 
 use super::{
     kubernetes::{Kubernetes, StoreGate, is_held, is_ours, key_of},
-    visit::{Memory, Report, Subject, Times, visit},
+    memory::Memory,
+    visit::{Report, Subject, Times, visit},
 };
 use crate::{
     api::{
@@ -186,6 +187,9 @@ impl Context {
         let mut all = true;
         for object in objects {
             let key = key_of(object);
+            for notice in &report.notices {
+                self.kubernetes.record(object, true, notice.into(), RECONCILE, &notice.to_string()).await;
+            }
             for (_, correction) in report.corrections.iter().filter(|(concerned, _)| *concerned == key) {
                 let note = format!("somebody else changed what this object made: {correction}");
                 self.kubernetes.record(object, true, "DriftCorrected", correction.into(), &note).await;

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     future::Future,
     time::Duration,
 };
 
 use jiff::Timestamp;
 
+use super::memory::Memory;
 use crate::{
     api::{
         bucket_replication::BucketReplicationStatus,
@@ -18,10 +20,10 @@ use crate::{
         Object, Problem,
         accounts::Accounts,
         assess,
-        contention::{Contention, Verdict},
+        contention::Verdict,
         decision::{self, Decision, Refusals, Stand, Visit, decide},
         names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
-        observed::{Facts, FailureKind, Observed},
+        observed::{FailureKind, Observed, Scope},
         plan::{PlannedStep, Step},
         requeue::Ending,
         status::{Grounds, Outcome, status},
@@ -58,18 +60,6 @@ pub struct Times {
     pub settle: Duration,
 }
 
-/// What is remembered of a bucket from one visit to the next; all of it can be lost.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    /// Visits in a row that have to be tried again.
-    pub attempts: u32,
-    looked_at: String,
-    facts: Option<(Facts, Timestamp)>,
-    permissions: Option<(String, Timestamp)>,
-    suspicion: Option<(Vec<String>, Timestamp)>,
-    contention: Contention,
-}
-
 /// What came of a visit.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -81,8 +71,33 @@ pub struct Report {
     pub corrections: Vec<(ObjectKey, Step)>,
     /// The steps that were done.
     pub done: Vec<Step>,
+    /// What people should know beside the statuses.
+    pub notices: Vec<Notice>,
     /// When to come back.
     pub ending: Ending,
+}
+
+/// What people should know of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+pub enum Notice {
+    /// A foreign rule that was in the configuration that we wrote does not stand any more: its ID.
+    ForeignRuleGone(String),
+    /// The role stays, since somebody gave it something of their own: AWS's words.
+    RoleLeft(String),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignRuleGone(id) => write!(
+                f,
+                "rule {id}, which is not ours, stood in the configuration that the operator wrote and is gone: if nobody removed it, two writers crossed, and it has to be written again"
+            ),
+            Self::RoleLeft(message) => {
+                write!(f, "the role lost our policies but is left, since somebody gave it something of their own: {message}")
+            }
+        }
+    }
 }
 
 /// Visits a bucket.
@@ -103,7 +118,7 @@ pub async fn visit<C: Cloud, G: Gate>(
         .collect();
     let looked_at = looked_at(subject);
     let mut refusals = Refusals::default();
-    let mut done = vec![];
+    let (mut done, mut notices) = (vec![], vec![]);
     loop {
         let view = Visit {
             installation: &subject.installation,
@@ -116,25 +131,27 @@ pub async fn visit<C: Cloud, G: Gate>(
         let looked_at_all = memory.looked_at == looked_at && ready.len() == objects.len();
         let read_just_now = !refusals.steps.is_empty();
         let known = memory.known(times.preflight, clock()).filter(|_| removing || looked_at_all || read_just_now);
-        let observed = if decision::is_at_rest(&view) { Observed::default() } else { cloud.observe(&decision::scope(&view, known)).await };
+        let scope = Scope { tags: memory.contention.is_on(), ..decision::scope(&view, known) };
+        let observed = if decision::is_at_rest(&view) { Observed::default() } else { cloud.observe(&scope).await };
         let now = clock();
+        notices.extend(memory.gone(&observed, &subject.installation, times.grace, now).into_iter().map(Notice::ForeignRuleGone));
         let mut decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
         // What follows from a change of ours is not somebody else's.
         let drift = (memory.looked_at.is_empty() || memory.looked_at == looked_at) && decision.is_drift(&ready);
         let in_doubt = !read_just_now && (drift || decision.doubtful);
         if !memory.confirms(&decision, in_doubt, times.grace, now) {
-            return Report::unchanged(Ending::After(times.grace));
+            return Report { notices, ..Report::unchanged(Ending::After(times.grace)) };
         }
         let needed: Vec<_> = decision.steps.iter().map(|planned| planned.step.clone()).collect();
         if memory.looked_at == looked_at {
             match memory.contention.verdict(&needed, now) {
                 Verdict::Correct => {}
-                Verdict::Later(wait) => return Report::unchanged(Ending::After(wait)),
+                Verdict::Later(wait) => return Report { notices, ..Report::unchanged(Ending::After(wait)) },
                 Verdict::Contended { element, wait } => {
                     memory.contention.note(&needed, &[], drift, now);
-                    decision.contend(&element, &subject.source);
+                    decision.contend(&element, &subject.source, &observed);
                     let report = subject.report(&decision, &observed, &Outcome::default(), done, now);
-                    return Report { ending: Ending::After(wait), ..report };
+                    return Report { ending: Ending::After(wait), notices, ..report };
                 }
             }
         }
@@ -142,11 +159,11 @@ pub async fn visit<C: Cloud, G: Gate>(
             decision.stands.iter().filter(|(_, stand)| matches!(stand, Stand::Acting { .. })).map(|(key, _)| key.clone()).collect();
         let unheld = objects.iter().any(|object| !object.held && acting.contains(&object.key));
         if (!decision.steps.is_empty() || unheld) && !gate.open(&acting).await {
-            return Report::unchanged(Ending::After(Duration::from_millis(200)));
+            return Report { notices, ..Report::unchanged(Ending::After(Duration::from_millis(200))) };
         }
         let mut outcome = apply(cloud, &decision, drift).await;
         done.extend(outcome.done.iter().map(|planned| planned.step.clone()));
-        memory.note(&decision, &observed, &outcome, &looked_at, clock());
+        memory.note(&decision, &observed, &outcome, &looked_at, &subject.installation, clock());
         let just_done: Vec<_> = outcome.done.iter().map(|planned| planned.step.clone()).collect();
         memory.contention.note(&needed, &just_done, drift, now);
         if let Some((refused, problem)) = refusal(&outcome, &subject.source) {
@@ -159,7 +176,12 @@ pub async fn visit<C: Cloud, G: Gate>(
             }
         }
         outcome.drift = drift;
-        return subject.report(&decision, &observed, &outcome, done, clock());
+        notices.extend(role_left(&outcome).map(Notice::RoleLeft));
+        let mut report = subject.report(&decision, &observed, &outcome, done, clock());
+        if report.ending == Ending::Done && memory.is_in_doubt() {
+            report.ending = Ending::After(times.grace);
+        }
+        return Report { notices, ..report };
     }
 }
 
@@ -212,61 +234,9 @@ fn refusal<'a>(outcome: &'a Outcome, source: &OwnedBucket) -> Option<(&'a Planne
     Some((refused, assess::failed(refused.step.condition(source), failure)))
 }
 
-impl Memory {
-    fn known(&self, preflight: Duration, now: Timestamp) -> Option<Facts> {
-        let (facts, since) = self.facts.as_ref()?;
-        (age(*since, now) < preflight).then(|| facts.clone())
-    }
-
-    fn settled(&self, permissions: &str, settle: Duration, now: Timestamp) -> bool {
-        settle.is_zero() || self.permissions.as_ref().is_some_and(|(standing, since)| standing == permissions && age(*since, now) >= settle)
-    }
-
-    /// A read may lag behind our own writes, so that what is in doubt is only believed when two reads a grace period apart both show it.
-    fn confirms(&mut self, decision: &Decision, in_doubt: bool, grace: Duration, now: Timestamp) -> bool {
-        if !in_doubt || grace.is_zero() {
-            self.suspicion = None;
-            return true;
-        }
-        let texts = decision.texts();
-        match &self.suspicion {
-            Some((suspected, since)) if *suspected == texts => {
-                let confirmed = age(*since, now) >= grace;
-                if confirmed {
-                    self.suspicion = None;
-                }
-                confirmed
-            }
-            _ => {
-                self.suspicion = Some((texts, now));
-                false
-            }
-        }
-    }
-
-    fn note(&mut self, decision: &Decision, observed: &Observed, outcome: &Outcome, looked_at: &str, now: Timestamp) {
-        let facts = observed.facts();
-        let since =
-            self.facts.as_ref().filter(|(known, _)| self.looked_at == looked_at && *known == facts).map_or(now, |(_, since)| *since);
-        self.facts = Some((facts, since));
-        looked_at.clone_into(&mut self.looked_at);
-        let mut permitting =
-            outcome.undone.iter().take_while(|planned| !matches!(planned.step, Step::PutReplication { .. } | Step::Settle));
-        if permitting.next().is_some() {
-            self.permissions = None;
-        } else if self.permissions.as_ref().is_none_or(|(standing, _)| *standing != decision.permissions) {
-            self.permissions = Some((decision.permissions.clone(), now));
-        }
-    }
-}
-
-fn age(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
-}
-
 impl Report {
     fn unchanged(ending: Ending) -> Self {
-        Self { statuses: BTreeMap::new(), released: BTreeSet::new(), corrections: vec![], done: vec![], ending }
+        Self { statuses: BTreeMap::new(), released: BTreeSet::new(), corrections: vec![], done: vec![], notices: vec![], ending }
     }
 }
 
@@ -288,15 +258,21 @@ impl Subject {
             .filter(|_| outcome.drift)
             .flat_map(|planned| planned.concerns.iter().map(|key| (key.clone(), planned.step.clone())))
             .collect();
-        Report { released, corrections, done, ending: ending(&statuses, decision, observed, outcome), statuses }
+        let ending = ending(&statuses, decision, observed, outcome);
+        Report { released, corrections, done, notices: vec![], ending, statuses }
     }
 }
 
 /// A role that holds something foreign can't be deleted; without our policy on it, it is not ours any more.
 fn all_removed(outcome: &Outcome) -> bool {
-    let only_role_left = matches!(outcome.undone.as_slice(), [planned] if matches!(planned.step, Step::DeleteRole { .. }));
-    let conflict = outcome.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Conflict);
-    outcome.undone.is_empty() || (only_role_left && conflict)
+    outcome.undone.is_empty() || role_left(outcome).is_some()
+}
+
+/// Why only the role could not be removed.
+fn role_left(outcome: &Outcome) -> Option<String> {
+    let only_role = matches!(outcome.undone.as_slice(), [planned] if matches!(planned.step, Step::DeleteRole { .. }));
+    let conflict = outcome.failure.as_ref().filter(|failure| failure.kind == FailureKind::Conflict)?;
+    only_role.then(|| conflict.message.clone())
 }
 
 fn ending(statuses: &BTreeMap<ObjectKey, BucketReplicationStatus>, decision: &Decision, observed: &Observed, outcome: &Outcome) -> Ending {

@@ -1,6 +1,7 @@
 //! The replication configuration of a source bucket, in the shape of `aws s3api put-bucket-replication --replication-configuration`.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::names::{InstallationId, ObjectKey};
 
@@ -322,6 +323,12 @@ impl ReplicationRule {
 }
 
 impl Configuration {
+    /// The bytes of the configuration as XML, which is how it is sent.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        xml_length("ReplicationConfiguration", &serde_json::json!(self))
+    }
+
     /// Whether both mean the same, whatever the order of their rules.
     #[must_use]
     pub fn means(&self, other: &Self) -> bool {
@@ -329,6 +336,26 @@ impl Configuration {
             && self.rules.len() == other.rules.len()
             && self.rules.iter().all(|rule| other.rules.iter().any(|candidate| rule.means(candidate)))
             && other.rules.iter().all(|rule| self.rules.iter().any(|candidate| rule.means(candidate)))
+    }
+}
+
+fn xml_length(name: &str, value: &Value) -> usize {
+    let within = |length: usize| "<></>".len() + 2 * name.len() + length;
+    match value {
+        Value::Object(fields) => within(fields.iter().map(|(name, value)| xml_length(name, value)).sum()),
+        // The elements of a list stand one after another under the name of one.
+        Value::Array(items) => items.iter().map(|item| xml_length(name.strip_suffix('s').unwrap_or(name), item)).sum(),
+        Value::String(text) => within(text.chars().map(escaped_length).sum()),
+        other => within(other.to_string().len()),
+    }
+}
+
+fn escaped_length(character: char) -> usize {
+    match character {
+        '&' => "&amp;".len(),
+        '<' | '>' => "&lt;".len(),
+        '"' | '\'' => "&quot;".len(),
+        other => other.len_utf8(),
     }
 }
 
@@ -371,6 +398,13 @@ mod tests {
         let empty = ReplicationRule { filter: Some(Filter::default()), ..ReplicationRule::default() };
         assert!(empty.means(&rule("", &[])));
         assert!(!ReplicationRule::default().means(&empty));
+    }
+
+    #[test]
+    fn length_is_that_of_the_xml() {
+        let configuration = Configuration { role: "r&r".into(), rules: vec![rule("é", &[("a", "1"), ("b", "")])] };
+        let xml = "<ReplicationConfiguration><Role>r&amp;r</Role><Rule><Filter><And><Prefix>é</Prefix><Tag><Key>a</Key><Value>1</Value></Tag><Tag><Key>b</Key><Value></Value></Tag></And></Filter><Status>Enabled</Status><Destination><Bucket></Bucket></Destination></Rule></ReplicationConfiguration>";
+        assert_eq!(configuration.length(), xml.len());
     }
 
     #[test]

@@ -49,7 +49,23 @@ fn until(from: Timestamp, pause: SignedDuration, now: Timestamp) -> Option<Durat
     Duration::try_from(left).ok().filter(|left| !left.is_zero())
 }
 
+/// Who writes a bucket, as far as its tags tell: these controllers tag what they manage ("Resource tagging" in the ACK documentation,
+/// `crossplane-*` of Crossplane's providers, "Resource tags" in the `CloudFormation` User Guide).
+#[must_use]
+pub fn writer(tags: &BTreeMap<String, String>) -> Option<String> {
+    let named = |tag: &str, who: &str| tags.get(tag).map(|value| format!("{who} {value}"));
+    named("services.k8s.aws/controller-version", "the ACK controller")
+        .or_else(|| named("crossplane-kind", "Crossplane's"))
+        .or_else(|| named("aws:cloudformation:stack-name", "CloudFormation stack"))
+}
+
 impl Contention {
+    /// Whether something was put right lately.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.elements.is_empty()
+    }
+
     /// Whether what is `needed` may be done at `now`.
     #[must_use]
     pub fn verdict(&self, needed: &[Step], now: Timestamp) -> Verdict {

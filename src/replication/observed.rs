@@ -87,6 +87,7 @@ pub struct KeyQuery {
 }
 
 /// What to read for a visit.
+#[allow(clippy::struct_excessive_bools, reason = "each is a reason of its own to read something or not")]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scope {
     /// The bucket that is visited.
@@ -105,6 +106,8 @@ pub struct Scope {
     pub merges: bool,
     /// Whether the source bucket's default encryption matters.
     pub default_encryption: bool,
+    /// Whether the tags of the buckets matter, which tell of another writer.
+    pub tags: bool,
     /// Whether all objects are leaving, so that only what may have to be removed is read.
     pub removing: bool,
     /// Facts that need no new look; `None` looks at everything.
@@ -189,6 +192,8 @@ pub struct Bucket {
     pub versioning: Facet<bool>,
     /// The bucket policy; read for destinations in another account.
     pub policy: Facet<Document>,
+    /// The bucket's tags.
+    pub tags: Facet<BTreeMap<String, String>>,
 }
 
 /// The default encryption of a bucket.

@@ -200,6 +200,19 @@ impl Step {
         })
     }
 
+    /// The bucket that the step changes something of.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&OwnedBucket> {
+        match self {
+            Self::EnableVersioning { bucket, .. }
+            | Self::PutBucketPolicy { bucket, .. }
+            | Self::DeleteBucketPolicy { bucket, .. }
+            | Self::PutReplication { bucket, .. }
+            | Self::DeleteReplication { bucket, .. } => Some(bucket),
+            _ => None,
+        }
+    }
+
     /// Whether both steps change the policy of the same bucket or key, or the versioning of the same bucket.
     #[must_use]
     pub fn is_on_same_document(&self, other: &Self) -> bool {
@@ -352,6 +365,22 @@ pub fn permissions_fit(installation: &InstallationId, source: &OwnedBucket, desi
     let Some(role) = &desired.role else { return true };
     let Spreads { grown, last } = planner.spreads(role, planner.configuration().is_some());
     grown.fits() && last.fits()
+}
+
+/// The objects whose rules or permissions are not yet as they should be.
+#[must_use]
+pub fn changing(
+    installation: &InstallationId,
+    source: &OwnedBucket,
+    desired: &Desired,
+    observed: &Observed,
+    users: &Users,
+) -> BTreeSet<ObjectKey> {
+    let planner = Planner { installation, source, desired, observed, users };
+    let permissions = desired.role.as_ref().map(|role| role.permissions.clone()).unwrap_or_default();
+    let mut changing = planner.owners(&Document::of(observed.permissions()), &permissions);
+    changing.extend(planner.changed_owners(observed.configuration.present(), desired.configuration.as_ref()));
+    changing
 }
 
 /// The steps for a role, those that add permissions, and those that take some away.

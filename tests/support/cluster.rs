@@ -11,7 +11,10 @@ use bucket_replication_operator::{
         AwsAccount,
         bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
     },
-    controller::visit::{Gate, Memory, Report, Subject, Times, visit},
+    controller::{
+        memory::Memory,
+        visit::{Gate, Report, Subject, Times, visit},
+    },
     replication::{
         Object,
         accounts::Accounts,
@@ -85,6 +88,7 @@ pub fn ground() -> World {
                     versioning: true,
                     policy: (name == "dest").then(|| foreign_policy(name)),
                     encryption: DefaultEncryption::S3,
+                    tags: BTreeMap::new(),
                     configuration: None,
                 },
             );

@@ -27,6 +27,7 @@ pub struct WorldBucket {
     pub versioning: bool,
     pub policy: Option<Document>,
     pub encryption: DefaultEncryption,
+    pub tags: BTreeMap<String, String>,
     pub configuration: Option<Configuration>,
 }
 
@@ -484,7 +485,7 @@ impl Cloud for World {
         let bucket = |bucket: &OwnedBucket| {
             if let Some(failure) = state.denied("s3:GetBucketPolicy", &bucket.account).filter(|_| bucket.account != scope.source.account) {
                 let region = state.buckets.get(bucket).map_or(Facet::Absent, |found| Facet::Present(found.region.clone()));
-                return Bucket { region, versioning: Facet::Present(true), policy: Facet::Failed(failure) };
+                return Bucket { region, versioning: Facet::Present(true), policy: Facet::Failed(failure), tags: Facet::Unread };
             }
             let Some(found) = state.buckets.get(bucket) else { return Bucket { region: Facet::Absent, ..Bucket::default() } };
             let policy = if bucket.account == scope.source.account {
@@ -493,7 +494,8 @@ impl Cloud for World {
                 found.policy.clone().map_or(Facet::Absent, Facet::Present)
             };
             let versioning = if scope.removing { Facet::Unread } else { Facet::Present(found.versioning) };
-            Bucket { region: Facet::Present(found.region.clone()), versioning, policy }
+            let tags = if scope.tags { Facet::Present(found.tags.clone()) } else { Facet::Unread };
+            Bucket { region: Facet::Present(found.region.clone()), versioning, policy, tags }
         };
         let source = state.buckets.get(&scope.source);
         let configuration = source.map_or(Facet::Unread, |found| found.configuration.clone().map_or(Facet::Absent, Facet::Present));
