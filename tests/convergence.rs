@@ -15,7 +15,7 @@ use bucket_replication_operator::{
 use proptest::prelude::*;
 use serde_json::json;
 use support::{
-    cluster::{Cluster, DR, KEYS, PROD, bucket, ground, key, spec},
+    cluster::{Cluster, DR, KEYS, PROD, bucket, ground, key, object_key, spec},
     life::{Wish, comparable, fault, foreign, fresh, interrupted, nothing_of_ours, ready, visit_that_lags, wish, write},
     world::{Faults, State, World},
 };
@@ -332,6 +332,62 @@ async fn the_limits_of_a_configuration_are_met_before_the_call() {
         assert!(cluster.message("second", "Ready").contains(what), "{}", cluster.message("second", "Ready"));
         assert_eq!((cluster.condition("first", "Ready").0.as_str(), world.writes()), ("True", 0));
     }
+}
+
+/// What is gone can't be cleaned up, and need not be.
+#[tokio::test]
+async fn what_is_gone_does_not_block_a_deletion() {
+    let wish = Wish { destination: 1, kms: true, source_key: true, prefixes: vec![0], markers: true, owner: true };
+    let gone: [fn(&mut State); 4] = [
+        |state| drop(state.buckets.remove(&bucket(DR, "dest"))),
+        |state| drop(state.keys.remove(&key(DR, "us-west-2", "dst"))),
+        |state| drop(state.buckets.remove(&bucket(PROD, "source"))),
+        |state| state.roles.clear(),
+    ];
+    for (number, gone) in gone.into_iter().enumerate() {
+        for restarted in [false, true] {
+            let (world, mut cluster) = (ground(), Cluster::default());
+            cluster.apply("o0", &write(0, &wish));
+            cluster.settle(&world).await;
+            world.edit(gone);
+            if restarted {
+                cluster.restart();
+            }
+            cluster.delete("o0");
+            cluster.settle(&world).await;
+            assert!(cluster.objects.is_empty(), "{number}: {}", cluster.message("o0", "Ready"));
+            assert!(nothing_of_ours(&world.snapshot()), "{number}: {:#?}", world.snapshot());
+        }
+    }
+}
+
+/// What an object left behind that was let go is removed once AWS lets that be, and is no drift of the others.
+#[tokio::test]
+async fn what_was_abandoned_is_removed_beside_others_without_being_taken_for_drift() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let wish = Wish { destination: 1, kms: true, source_key: true, prefixes: vec![0], markers: true, owner: true };
+    let other = Wish { destination: 0, ..wish.clone() };
+    cluster.apply("o0", &write(0, &wish));
+    cluster.apply("o1", &write(1, &other));
+    cluster.settle(&world).await;
+    world.edit(|state| state.denied.insert(("PutBucketPolicy".into(), DR.parse().unwrap())));
+    cluster.delete("o0");
+    cluster.settle(&world).await;
+    assert_eq!(cluster.condition("o0", "Ready").1, "DeletionBlocked");
+    cluster.objects.get_mut(&object_key("o0")).unwrap().0.abandoned = true;
+    cluster.visit(&world).await;
+    assert!(!cluster.objects.contains_key(&object_key("o0")));
+    cluster.settle(&world).await;
+    ready(&cluster);
+    cluster.apply("o1", &write(1, &Wish { prefixes: vec![1, 2], ..other.clone() }));
+    cluster.settle(&world).await;
+    ready(&cluster);
+    world.edit(|state| state.denied.clear());
+    cluster.pass(600);
+    cluster.settle(&world).await;
+    let status = &cluster.objects[&object_key("o1")].2;
+    assert!(status.drift.is_none(), "{:?}", status.drift);
+    assert_eq!(comparable(&world.snapshot()), fresh(&[(1, Wish { prefixes: vec![1, 2], ..other })]).await);
 }
 
 /// An edit that crosses a limit is told to its own object, though others came later.

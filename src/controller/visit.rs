@@ -171,7 +171,9 @@ pub async fn visit<C: Cloud, G: Gate>(
             let before = refusals.problems.len();
             refusals.problems.extend(refused.concerns.iter().map(|key| (key.clone(), problem.clone())));
             refusals.steps.push(refused.step.clone());
-            if others && refusals.problems.len() > before {
+            // The planner leaves out what is on the same document, so that the next round gets further.
+            let nobodys = refused.concerns.is_empty() && refused.step.is_on_same_document(&refused.step);
+            if others && (refusals.problems.len() > before || nobodys) {
                 continue;
             }
         }

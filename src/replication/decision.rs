@@ -398,9 +398,6 @@ impl Round {
                         carried.insert(key.clone(), Carry::Retained);
                     }
                 }
-                Some(Stand::Abandoned) => {
-                    carried.insert(key.clone(), Carry::Retained);
-                }
                 _ => {
                     carried.insert(key.clone(), Carry::AsItStands);
                 }

@@ -353,7 +353,7 @@ pub fn plan(
 #[must_use]
 pub fn unreached(observed: &Observed) -> Vec<(ConditionType, &Failure)> {
     let destination = |bucket| (ConditionType::DestinationReady, bucket);
-    let buckets = observed.buckets.values().filter_map(|bucket| bucket.policy.failure()).map(destination);
+    let buckets = observed.buckets.values().filter_map(|bucket| bucket.region.failure().or(bucket.policy.failure())).map(destination);
     let keys = observed.key_policies.values().filter_map(Facet::failure).map(|failure| (ConditionType::KeysReady, failure));
     buckets.chain(keys).collect()
 }
@@ -450,8 +450,7 @@ impl Planner<'_> {
             tagged
         };
         let planned = |before: &RolePolicies, spread: &Spread| -> Vec<PlannedStep> {
-            let owners = self.owners(&before.document(), &spread.all());
-            let concerns = if owners.is_empty() { self.users.all.clone() } else { owners };
+            let concerns = self.concerned(&before.document(), &spread.all());
             spread.steps(before, &owner).into_iter().map(|step| PlannedStep { step, concerns: concerns.clone() }).collect()
         };
         let (grown, last) = (&spreads.grown, &spreads.last);
@@ -536,15 +535,14 @@ impl Planner<'_> {
         (grown, shrunk)
     }
 
-    /// The objects that use a document, and those that did: the role's policy as it stands has statements of theirs on `resource`.
+    /// The objects that use a document, and those that did; nobody, where an object that is gone left it behind. The role's policy as it stands has statements of theirs on `resource`.
     fn users_of(&self, now: Option<&BTreeSet<ObjectKey>>, resource: &str) -> BTreeSet<ObjectKey> {
         let mut standing = self.observed.permissions();
         standing.retain(|statement| statement.mark_of(self.installation).is_some());
         let named = standing.iter().filter(|statement| statement.strings("Resource").iter().any(|named| named.starts_with(resource)));
         let owners: BTreeSet<_> = named.filter_map(|statement| Some(statement.mark()?.owner)).collect();
         let before = self.users.all.iter().filter(|object| owners.contains(&Mark::owner(&object.to_string())));
-        let users: BTreeSet<_> = now.into_iter().flatten().chain(before).cloned().collect();
-        if users.is_empty() { self.users.all.clone() } else { users }
+        now.into_iter().flatten().chain(before).cloned().collect()
     }
 
     /// With a new configuration to come, old statements stay until it stands; else the document goes to its end state at once.
@@ -629,6 +627,29 @@ impl Planner<'_> {
         };
         let changed = only_in(&before, &after).into_iter().chain(only_in(&after, &before));
         changed.filter_map(|rule| Some(rule.mark(self.installation)?.object)).collect()
+    }
+
+    /// The objects whose statements differ between the two documents. Statements that are for the bucket as a whole are everybody's; those that
+    /// an object left behind which is gone are nobody's.
+    fn concerned(&self, before: &Document, after: &Document) -> BTreeSet<ObjectKey> {
+        let owners = self.owners(before, after);
+        let bucket = Mark::owner(self.source.name.as_str());
+        let of_bucket = |document: &Document| -> Vec<_> {
+            let ours = document.ours(self.installation).into_iter();
+            ours.filter(|statement| statement.mark().is_some_and(|mark| mark.owner == bucket))
+                .map(|statement| statement.canonical())
+                .collect()
+        };
+        let foreign = |document: &Document| -> Vec<_> {
+            document
+                .statements()
+                .iter()
+                .filter(|statement| statement.mark_of(self.installation).is_none())
+                .map(Statement::canonical)
+                .collect()
+        };
+        let for_all = of_bucket(before) != of_bucket(after) || foreign(before) != foreign(after);
+        if owners.is_empty() && for_all { self.users.all.clone() } else { owners }
     }
 
     /// The objects whose statements differ between the two documents.
