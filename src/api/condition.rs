@@ -90,6 +90,21 @@ pub enum Reason {
     PlanPending,
     #[strum(message = "the object is being deleted and what it made in AWS is being removed", detailed_message = "wait")]
     Deleting,
+    #[strum(
+        message = "the destination's AwsAccount says access: External, so that nothing there can be read",
+        detailed_message = "have its owner apply status.requiredActions; then attest it with the annotation bucketops.dev/applied"
+    )]
+    NotObservable,
+    #[strum(
+        message = "nothing in the destination's account can be read, and nobody attested status.requiredActions as they are now",
+        detailed_message = "have its owner apply them, then set the annotation bucketops.dev/applied to the value that the message names"
+    )]
+    NotAttested,
+    #[strum(
+        message = "somebody attested that status.requiredActions are applied; all that can be read is right",
+        detailed_message = "nothing"
+    )]
+    Attested,
     // The spec, or what it may ask for.
     #[strum(message = "a field of the spec holds what AWS would not take", detailed_message = "correct the field that the message names")]
     InvalidSpec,
@@ -121,6 +136,26 @@ pub enum Reason {
         detailed_message = "have the bucket's owner apply the entry of status.requiredActions"
     )]
     BucketPolicyNeeded,
+    #[strum(
+        message = "the destination bucket is Requester Pays, to which S3 does not replicate across accounts",
+        detailed_message = "have the bucket's owner run the command that the message names"
+    )]
+    RequesterPays,
+    #[strum(
+        message = "destination.owner is Source, but the destination bucket gives all its objects to its own account",
+        detailed_message = "set spec.destination.owner to Destination, or leave it out"
+    )]
+    OwnerNotPossible,
+    #[strum(
+        message = "Object Lock is on for the source bucket, but not for the destination, where replicas of locked objects fail",
+        detailed_message = "switch Object Lock on for the destination bucket, as the message says"
+    )]
+    ObjectLockMissing,
+    #[strum(
+        message = "a statement of a bucket policy denies what the role needs",
+        detailed_message = "have the bucket's owner except the role from the statement that the message names"
+    )]
+    DeniedByBucketPolicy,
     // Keys.
     #[strum(
         message = "SSE-KMS objects can't be replicated since destination.kmsKey is missing",
@@ -156,7 +191,17 @@ pub enum Reason {
         detailed_message = "have the key's owner apply the entry of status.requiredActions"
     )]
     KeyPolicyNeeded,
+    #[strum(
+        message = "a statement of the key policy denies what the role needs",
+        detailed_message = "have the key's owner except the role from the statement that the message names"
+    )]
+    DeniedByKeyPolicy,
     // Role and configuration.
+    #[strum(
+        message = "the AwsAccount's permissions boundary does not allow what the role needs",
+        detailed_message = "have the platform team add to the boundary what the message names"
+    )]
+    BoundaryTooNarrow,
     #[strum(
         message = "a role of our name stands that does not carry our tags",
         detailed_message = "delete or rename that role, if nobody needs it"
@@ -213,6 +258,11 @@ pub enum Reason {
         detailed_message = "grant what the message names to the operator's role in that account"
     )]
     AccessDenied,
+    #[strum(
+        message = "a policy of the organization (a service or resource control policy) denies a call, whatever the account grants",
+        detailed_message = "ask the organization's administrators to except what the message names"
+    )]
+    DeniedByOrganization,
     #[strum(message = "AWS did not take what was sent", detailed_message = "read AWS's words in the message")]
     RefusedByAws,
     #[strum(message = "AWS could not be reached, or asked to slow down", detailed_message = "wait; the operator tries again")]

@@ -22,6 +22,9 @@ pub mod action {
     pub const GET_REPLICATION_CONFIGURATION: &str = "s3:GetReplicationConfiguration";
     /// Deleting the configuration needs the same action.
     pub const PUT_REPLICATION_CONFIGURATION: &str = "s3:PutReplicationConfiguration";
+    pub const GET_BUCKET_REQUEST_PAYMENT: &str = "s3:GetBucketRequestPayment";
+    pub const GET_BUCKET_OWNERSHIP_CONTROLS: &str = "s3:GetBucketOwnershipControls";
+    pub const GET_BUCKET_OBJECT_LOCK_CONFIGURATION: &str = "s3:GetBucketObjectLockConfiguration";
     pub const GET_BUCKET_TAGGING: &str = "s3:GetBucketTagging";
     pub const GET_BUCKET_POLICY: &str = "s3:GetBucketPolicy";
     pub const PUT_BUCKET_POLICY: &str = "s3:PutBucketPolicy";
@@ -43,6 +46,7 @@ pub mod action {
     pub const ATTACH_ROLE_POLICY: &str = "iam:AttachRolePolicy";
     pub const DETACH_ROLE_POLICY: &str = "iam:DetachRolePolicy";
     pub const LIST_POLICY_VERSIONS: &str = "iam:ListPolicyVersions";
+    pub const GET_POLICY: &str = "iam:GetPolicy";
     pub const GET_POLICY_VERSION: &str = "iam:GetPolicyVersion";
     pub const CREATE_POLICY: &str = "iam:CreatePolicy";
     pub const CREATE_POLICY_VERSION: &str = "iam:CreatePolicyVersion";
@@ -54,10 +58,11 @@ pub mod action {
 
 use action::{
     ATTACH_ROLE_POLICY, CREATE_POLICY, CREATE_POLICY_VERSION, CREATE_ROLE, DELETE_BUCKET_POLICY, DELETE_POLICY, DELETE_POLICY_VERSION,
-    DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY, DETACH_ROLE_POLICY, GET_BUCKET_LOCATION, GET_BUCKET_POLICY, GET_BUCKET_TAGGING,
-    GET_BUCKET_VERSIONING, GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE,
-    GET_ROLE_POLICY, LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING,
-    PUT_KEY_POLICY, PUT_REPLICATION_CONFIGURATION, PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
+    DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY, DETACH_ROLE_POLICY, GET_BUCKET_LOCATION, GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
+    GET_BUCKET_OWNERSHIP_CONTROLS, GET_BUCKET_POLICY, GET_BUCKET_REQUEST_PAYMENT, GET_BUCKET_TAGGING, GET_BUCKET_VERSIONING,
+    GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_POLICY, GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
+    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY,
+    PUT_REPLICATION_CONFIGURATION, PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
 };
 
 /// What a call is made on.
@@ -73,6 +78,8 @@ enum On {
     Roles,
     /// Managed policies of replication roles.
     Policies,
+    /// The permissions boundary of replication roles.
+    Boundary,
     /// Roles of others that may get our inline policy, where a grant allows `MergeConfiguration`.
     MergeableRoles,
 }
@@ -95,12 +102,18 @@ const CALLS: &[(On, When, &str)] = &[
     (On::Sources, When::Always, GET_BUCKET_LOCATION),
     (On::Sources, When::Always, GET_BUCKET_VERSIONING),
     (On::Sources, When::Always, GET_ENCRYPTION_CONFIGURATION),
+    (On::Sources, When::Always, GET_BUCKET_POLICY),
+    (On::Sources, When::Always, GET_BUCKET_OBJECT_LOCK_CONFIGURATION),
     (On::Sources, When::Always, GET_BUCKET_TAGGING),
     (On::Sources, When::Always, GET_REPLICATION_CONFIGURATION),
     (On::Sources, When::Always, PUT_REPLICATION_CONFIGURATION),
     (On::Sources, When::Versioning, PUT_BUCKET_VERSIONING),
     (On::Destinations, When::Always, GET_BUCKET_LOCATION),
     (On::Destinations, When::Always, GET_BUCKET_VERSIONING),
+    (On::Destinations, When::Always, GET_REPLICATION_CONFIGURATION),
+    (On::Destinations, When::Always, GET_BUCKET_REQUEST_PAYMENT),
+    (On::Destinations, When::Always, GET_BUCKET_OWNERSHIP_CONTROLS),
+    (On::Destinations, When::Always, GET_BUCKET_OBJECT_LOCK_CONFIGURATION),
     (On::Destinations, When::Always, GET_BUCKET_TAGGING),
     (On::Destinations, When::Always, GET_BUCKET_POLICY),
     (On::Destinations, When::BucketPolicies, PUT_BUCKET_POLICY),
@@ -127,6 +140,8 @@ const CALLS: &[(On, When, &str)] = &[
     (On::Policies, When::Always, CREATE_POLICY_VERSION),
     (On::Policies, When::Always, DELETE_POLICY_VERSION),
     (On::Policies, When::Always, DELETE_POLICY),
+    (On::Boundary, When::Always, GET_POLICY),
+    (On::Boundary, When::Always, GET_POLICY_VERSION),
     (On::Roles, When::Always, PASS_ROLE),
     (On::MergeableRoles, When::Always, GET_ROLE_POLICY),
     (On::MergeableRoles, When::Always, PUT_ROLE_POLICY),
@@ -181,6 +196,8 @@ pub fn policy(account: &Account) -> Result<Document, String> {
             only_ours.extend(bound);
         }
         statements.push(statement("AttachReplicationPolicies", &actions(On::Roles, &attaches), vec![roles.clone()], Some(only_ours)));
+        let boundaries = boundary.map(ToOwned::to_owned).into_iter().collect();
+        statements.push(statement("PermissionsBoundary", &actions(On::Boundary, &any), boundaries, None));
         statements.push(statement("ReplicationPolicies", &actions(On::Policies, &any), vec![policies], None));
         let mergeable = if account.grants_to_anyone(Permission::MergeConfiguration) { account.roles.mergeable.clone() } else { vec![] };
         let inline = actions(On::MergeableRoles, &|action| action != PASS_ROLE);

@@ -33,6 +33,11 @@ impl Call<'_> {
             (code, words, _) => format!("{code}: {words}"),
         };
         let message = match kind {
+            FailureKind::DeniedByOrganization => {
+                format!(
+                    "a policy of the organization denies {caller} the call {action} on {on} ({said}): ask the organization's administrators"
+                )
+            }
             // Every S3 call names the owner that it expects, and S3 answers another owner's bucket in the same words.
             FailureKind::Denied if action.starts_with("s3:") => {
                 format!("{caller} may not call {action} on {on} ({said}): grant it, or correct the account, if the bucket is another one's")
@@ -60,12 +65,14 @@ fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
         | "InvalidClientTokenId"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException"
-        | "NotAuthorized" => FailureKind::Denied,
+        | "NotAuthorized" => denied(words),
         "NoSuchBucket"
         | "NoSuchEntity"
         | "NotFoundException"
         | "NoSuchBucketPolicy"
         | "NoSuchTagSet"
+        | "OwnershipControlsNotFoundError"
+        | "ObjectLockConfigurationNotFoundError"
         | "ReplicationConfigurationNotFoundError"
         | "NoSuchKey"
         | "NotFound"
@@ -106,6 +113,12 @@ fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
     }
 }
 
+/// AWS says which kind of policy denied ("Troubleshoot access denied error messages" in the IAM User Guide).
+fn denied(words: &str) -> FailureKind {
+    let of_organization = ["service control policy", "resource control policy"].iter().any(|kind| words.contains(kind));
+    if of_organization { FailureKind::DeniedByOrganization } else { FailureKind::Denied }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +127,8 @@ mod tests {
     fn codes_are_sorted_by_what_can_be_done() {
         for (code, words, status, expected) in [
             ("AccessDenied", "", Some(403), FailureKind::Denied),
+            ("AccessDenied", "no identity-based policy allows the action", Some(403), FailureKind::Denied),
+            ("AccessDenied", "with an explicit deny in a service control policy", Some(403), FailureKind::DeniedByOrganization),
             ("NoSuchEntity", "", Some(404), FailureKind::NotFound),
             ("SlowDown", "", Some(503), FailureKind::Throttled),
             ("OperationAborted", "", Some(409), FailureKind::Conflict),

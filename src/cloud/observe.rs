@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_s3::types::{BucketVersioningStatus, ServerSideEncryption};
+use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled, ObjectOwnership, Payer, ServerSideEncryption};
 use futures::future::join_all;
 
 use super::{
@@ -17,7 +17,9 @@ use crate::replication::{
     configuration::Configuration,
     merge::roles_to_read,
     names::{KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role, role_name},
-    observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, UnknownElement},
+    observed::{
+        Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, Traits, UnknownElement,
+    },
     permissions::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
     policy::Document,
 };
@@ -25,12 +27,15 @@ use crate::replication::{
 pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope) -> Observed {
     let facets = Facets { cloud, scope };
     let destinations = scope.destinations.iter().map(|bucket| facets.destination(bucket));
-    let (source, (role, role_policies), destinations) = futures::join!(facets.source(), facets.role(), join_all(destinations));
+    let (source, (role, role_policies), destinations, boundary) =
+        futures::join!(facets.source(), facets.role(), join_all(destinations), facets.boundary());
     let (bucket, (configuration, unknown_elements), default_encryption) = source;
+    let destinations = facets.object_lock_of(destinations, bucket.traits.object_lock == Facet::Present(true)).await;
     let theirs = roles_to_read(scope, configuration.present());
     let merged = join_all(theirs.iter().map(|arn| facets.merged_policy(arn))).await;
     let merged = theirs.into_iter().zip(merged).collect();
-    let mut observed = Observed { default_encryption, configuration, unknown_elements, role, role_policies, merged, ..Observed::default() };
+    let mut observed =
+        Observed { default_encryption, configuration, unknown_elements, role, role_policies, boundary, merged, ..Observed::default() };
     let (ledger_buckets, ledger_keys) =
         ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
     let further: Vec<_> =
@@ -53,9 +58,14 @@ impl Facets<'_> {
         let bucket = &self.scope.source;
         let region = self.region(bucket).await;
         let Some(at) = region.present() else { return (Bucket { region, ..Bucket::default() }, (Facet::Unread, vec![]), Facet::Unread) };
-        let (versioning, configuration, encryption, tags) =
-            futures::join!(self.versioning(bucket, at), self.configuration(at), self.default_encryption(at), self.tags(bucket, at));
-        (Bucket { region, versioning, policy: Facet::Unread, tags }, configuration, encryption)
+        let (versioning, configuration, encryption, tags, traits) = futures::join!(
+            self.versioning(bucket, at),
+            self.configuration(bucket, at),
+            self.default_encryption(at),
+            self.tags(bucket, at),
+            self.traits_of_source(at)
+        );
+        (Bucket { region, versioning, policy: Facet::Unread, tags, traits }, configuration, encryption)
     }
 
     async fn destination(&self, bucket: &OwnedBucket) -> Bucket {
@@ -65,8 +75,135 @@ impl Facets<'_> {
             // Within one account the role's own policy is enough.
             if bucket.account == self.scope.source.account { Facet::Unread } else { self.bucket_policy(bucket, at).await }
         };
-        let (versioning, policy, tags) = futures::join!(self.versioning(bucket, at), policy, self.tags(bucket, at));
-        Bucket { region, versioning, policy, tags }
+        let (versioning, policy, tags, traits) =
+            futures::join!(self.versioning(bucket, at), policy, self.tags(bucket, at), self.traits_of_destination(bucket, at));
+        Bucket { region, versioning, policy, tags, traits }
+    }
+
+    /// What is known of a bucket already, or need not be.
+    fn known_traits(&self, bucket: &OwnedBucket) -> Option<Traits> {
+        if self.scope.removing {
+            return Some(Traits::default());
+        }
+        self.scope.known.as_ref()?.traits.get(bucket).cloned()
+    }
+
+    async fn traits_of_source(&self, region: &Region) -> Traits {
+        let bucket = &self.scope.source;
+        if let Some(known) = self.known_traits(bucket) {
+            return known;
+        }
+        let (object_lock, policy) = futures::join!(self.object_lock(bucket, region), self.bucket_policy(bucket, region));
+        Traits { object_lock, policy, ..Traits::default() }
+    }
+
+    async fn traits_of_destination(&self, bucket: &OwnedBucket, region: &Region) -> Traits {
+        if let Some(known) = self.known_traits(bucket).or_else(|| (!self.scope.destinations.contains(bucket)).then(Traits::default)) {
+            return known;
+        }
+        let across = bucket.account != self.scope.source.account;
+        let (requester_pays, owner_enforced, policy, syncs_back) = futures::join!(
+            async { if across { self.requester_pays(bucket, region).await } else { Facet::Unread } },
+            async { if self.scope.ownership.contains(bucket) { self.owner_enforced(bucket, region).await } else { Facet::Unread } },
+            async { if across { Facet::Unread } else { self.bucket_policy(bucket, region).await } },
+            async { if self.scope.synced.contains(bucket) { self.syncs_back(bucket, region).await } else { Facet::Unread } },
+        );
+        Traits { requester_pays, owner_enforced, object_lock: Facet::Unread, syncs_back, policy }
+    }
+
+    /// Adds whether Object Lock is on for the destinations, which only matters where it is `on` for the source.
+    async fn object_lock_of(&self, destinations: Vec<Bucket>, on: bool) -> Vec<Bucket> {
+        let read = self.scope.destinations.iter().zip(destinations).map(async |(name, mut bucket)| {
+            if let (true, Some(region), Facet::Unread) = (on, bucket.region.present(), &bucket.traits.object_lock) {
+                bucket.traits.object_lock = self.object_lock(name, region).await;
+            }
+            bucket
+        });
+        join_all(read).await
+    }
+
+    async fn requester_pays(&self, bucket: &OwnedBucket, region: &Region) -> Facet<bool> {
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_BUCKET_REQUEST_PAYMENT, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let request = session.s3(region).get_bucket_request_payment().bucket(bucket.name.as_str());
+        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+            Ok(answer) => Facet::Present(answer.payer() == Some(&Payer::Requester)),
+            // Emulators that know no Requester Pays list the bucket instead.
+            Err(error) if error.raw_response().is_some_and(|response| response.status().is_success()) => Facet::Absent,
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
+    }
+
+    async fn owner_enforced(&self, bucket: &OwnedBucket, region: &Region) -> Facet<bool> {
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_BUCKET_OWNERSHIP_CONTROLS, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let request = session.s3(region).get_bucket_ownership_controls().bucket(bucket.name.as_str());
+        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+            Ok(answer) => {
+                let rules = answer.ownership_controls().map(aws_sdk_s3::types::OwnershipControls::rules).unwrap_or_default();
+                Facet::Present(rules.iter().any(|rule| *rule.object_ownership() == ObjectOwnership::BucketOwnerEnforced))
+            }
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
+    }
+
+    async fn syncs_back(&self, bucket: &OwnedBucket, region: &Region) -> Facet<bool> {
+        let (read, _) = self.configuration(bucket, region).await;
+        match read {
+            Facet::Present(configuration) => Facet::Present(configuration.syncs_to(&self.scope.source.arn())),
+            Facet::Absent => Facet::Present(false),
+            Facet::Unread => Facet::Unread,
+            Facet::Failed(failure) => Facet::Failed(failure),
+        }
+    }
+
+    async fn object_lock(&self, bucket: &OwnedBucket, region: &Region) -> Facet<bool> {
+        let session = match self.cloud.session(&bucket.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call =
+            Call { action: action::GET_BUCKET_OBJECT_LOCK_CONFIGURATION, on: format!("bucket {}", bucket.name), caller: &session.caller };
+        let request = session.s3(region).get_object_lock_configuration().bucket(bucket.name.as_str());
+        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+            Ok(answer) => {
+                let enabled = answer.object_lock_configuration().and_then(|lock| lock.object_lock_enabled());
+                Facet::Present(enabled == Some(&ObjectLockEnabled::Enabled))
+            }
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
+    }
+
+    /// The document of the permissions boundary, which is a managed policy of the account's or AWS's own.
+    async fn boundary(&self) -> Facet<Document> {
+        let Some(arn) = self.scope.boundary.as_ref().filter(|_| !self.scope.removing) else { return Facet::Unread };
+        if let Some(known) = self.scope.known.as_ref().and_then(|known| known.boundary.clone()) {
+            return Facet::Present(known);
+        }
+        let session = match self.cloud.session(&self.scope.source.account).await {
+            Ok(session) => session,
+            Err(failure) => return Facet::Failed(failure),
+        };
+        let call = Call { action: action::GET_POLICY, on: format!("policy {arn}"), caller: &session.caller };
+        let policy = match session.iam.get_policy().policy_arn(arn).send().await {
+            Ok(policy) => policy,
+            Err(error) => return absent_or_failed(call.failed(&error)),
+        };
+        let version = policy.policy().and_then(|policy| policy.default_version_id()).unwrap_or_default();
+        let call = Call { action: action::GET_POLICY_VERSION, ..call };
+        match session.iam.get_policy_version().policy_arn(arn).version_id(version).send().await {
+            Ok(answer) => {
+                let text = answer.policy_version().and_then(aws_sdk_iam::types::PolicyVersion::document).unwrap_or("{}");
+                readable(iam_document(text), &call)
+            }
+            Err(error) => absent_or_failed(call.failed(&error)),
+        }
     }
 
     async fn tags(&self, bucket: &OwnedBucket, region: &Region) -> Facet<BTreeMap<String, String>> {
@@ -138,8 +275,7 @@ impl Facets<'_> {
         }
     }
 
-    async fn configuration(&self, region: &Region) -> (Facet<Configuration>, Vec<UnknownElement>) {
-        let bucket = &self.scope.source;
+    async fn configuration(&self, bucket: &OwnedBucket, region: &Region) -> (Facet<Configuration>, Vec<UnknownElement>) {
         let session = match self.cloud.session(&bucket.account).await {
             Ok(session) => session,
             Err(failure) => return (Facet::Failed(failure), vec![]),

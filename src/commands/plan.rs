@@ -261,7 +261,7 @@ fn resolve_offline(arguments: &Plan, valid: &Valid, warnings: &mut Vec<String>) 
             Some(ResolvedKeys { source, replica })
         }
     };
-    Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys })
+    Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys, object_lock: false, notes: vec![] })
 }
 
 /// With cluster and AWS: the steps that would be done now, for all objects on the bucket with this one among them.

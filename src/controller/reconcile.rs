@@ -309,7 +309,8 @@ impl Context {
             }
             Err(failure) => {
                 let problem: Problem = assess::failed(ConditionType::Ready, &failure);
-                let holds = if failure.kind == FailureKind::Denied { Some(false) } else { None };
+                let denied = matches!(failure.kind, FailureKind::Denied | FailureKind::DeniedByOrganization);
+                let holds = if denied { Some(false) } else { None };
                 (Finding { holds, reason: problem.reason, message: problem.message }, String::new())
             }
         }

@@ -228,10 +228,9 @@ async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome
 
 /// A failure that more tries do not mend, which concerns only the objects that the step was for.
 fn refusal<'a>(outcome: &'a Outcome, source: &OwnedBucket) -> Option<(&'a PlannedStep, Problem)> {
-    let failure = outcome
-        .failure
-        .as_ref()
-        .filter(|failure| matches!(failure.kind, FailureKind::Denied | FailureKind::Invalid | FailureKind::NotFound))?;
+    let failure = outcome.failure.as_ref().filter(|failure| {
+        matches!(failure.kind, FailureKind::Denied | FailureKind::DeniedByOrganization | FailureKind::Invalid | FailureKind::NotFound)
+    })?;
     let refused = outcome.undone.first()?;
     Some((refused, assess::failed(refused.step.condition(source), failure)))
 }

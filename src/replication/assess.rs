@@ -22,6 +22,10 @@ pub struct Resolved {
     pub destination_region: Region,
     /// The keys, where SSE-KMS objects are replicated.
     pub keys: Option<ResolvedKeys>,
+    /// Whether Object Lock is on for the source bucket, whose settings the role then has to read.
+    pub object_lock: bool,
+    /// What people should know beside the conditions, which hold.
+    pub notes: Vec<(ConditionType, String)>,
 }
 
 /// The keys of an object by ARN.
@@ -62,7 +66,8 @@ pub fn assess(valid: &Valid, observed: &Observed, accounts: &Accounts) -> Result
     };
     match (source_region, destination_region) {
         (Some(source_region), Some(destination_region)) if problems.is_empty() => {
-            Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys })
+            let object_lock = observed.buckets.get(&valid.source).is_some_and(|read| read.traits.object_lock == Facet::Present(true));
+            Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys, object_lock, notes: vec![] })
         }
         _ => Err(problems),
     }
@@ -223,6 +228,7 @@ fn key(
 pub fn failed(condition: ConditionType, failure: &Failure) -> Problem {
     let reason = match failure.kind {
         FailureKind::Denied => Reason::AccessDenied,
+        FailureKind::DeniedByOrganization => Reason::DeniedByOrganization,
         FailureKind::Throttled | FailureKind::Transient | FailureKind::PrincipalNotVisible => Reason::AwsUnavailable,
         FailureKind::NotFound | FailureKind::Conflict | FailureKind::Invalid => Reason::RefusedByAws,
     };

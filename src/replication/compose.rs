@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    Problem,
     accounts::{Account, Accounts},
     assess::Resolved,
     configuration::{
@@ -15,7 +16,7 @@ use super::{
     names::{AccountId, BucketName, InstallationId, KeyArn, ObjectKey, OwnedBucket, Prefix, Region, RoleName, role_arn, role_name},
     observed::{Facet, Observed},
     policy::{Document, Mark, Purpose, Request, Statement},
-    validate::ValidRule,
+    validate::{Valid, ValidRule},
 };
 
 /// The role's tag that says which installation made it.
@@ -326,7 +327,7 @@ fn permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)]) -> Vec
 }
 
 /// What the role may do for one object: read the source objects, write the replicas, and use the keys for just that.
-fn object_permissions(installation: &InstallationId, resolved: &Resolved) -> Vec<Statement> {
+pub(super) fn object_permissions(installation: &InstallationId, resolved: &Resolved) -> Vec<Statement> {
     let valid = &resolved.valid;
     let owner = valid.key.to_string();
     let allow = |purpose, actions: &[&str], resources: &[String], conditions: &super::policy::Conditions| {
@@ -334,12 +335,8 @@ fn object_permissions(installation: &InstallationId, resolved: &Resolved) -> Vec
     };
     let prefixes = widest(valid.rules.iter().map(|rule| rule.prefix.clone()));
     let under = |bucket: &OwnedBucket| prefixes.iter().map(|prefix| bucket.objects(prefix)).collect::<Vec<_>>();
-    let mut statements = vec![allow(
-        Purpose::SourceObjects,
-        &["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging"],
-        &under(&valid.source),
-        &vec![],
-    )];
+    let mut statements =
+        vec![allow(Purpose::SourceObjects, &actions_on_source_objects(resolved.object_lock), &under(&valid.source), &vec![])];
     for (actions, prefixes) in
         by_actions(valid.rules.iter().map(|rule| (replica_actions(rule.delete_markers, valid.owner_override), rule.prefix.clone())))
     {
@@ -370,10 +367,46 @@ fn object_permissions(installation: &InstallationId, resolved: &Resolved) -> Vec
     statements
 }
 
-const SOURCE_KEY_ACTIONS: &[&str] = &["kms:Decrypt"];
+/// What the role does with source objects; with Object Lock, it reads their settings too ("Setting up permissions for live replication" in the
+/// S3 User Guide).
+pub(super) fn actions_on_source_objects(object_lock: bool) -> Vec<&'static str> {
+    let mut actions = vec!["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging"];
+    if object_lock {
+        actions.extend(["s3:GetObjectRetention", "s3:GetObjectLegalHold"]);
+    }
+    actions
+}
+
+/// What the role does at the destination for any rule of an object.
+pub(super) fn actions_on_replicas(valid: &Valid) -> Vec<&'static str> {
+    replica_actions(valid.rules.iter().any(|rule| rule.delete_markers), valid.owner_override)
+}
+
+/// The ARN of the role that S3 will assume for an object: that of others, where nothing but ours to add is in the way, else our own.
+pub(super) fn role_arn_of(
+    installation: &InstallationId,
+    account: &Account,
+    source: &OwnedBucket,
+    observed: &Observed,
+    in_the_way: &[Problem],
+) -> String {
+    let name = RoleName::of(installation, source);
+    let configuration = observed.configuration.present();
+    let foreign = configuration.is_some_and(|standing| standing.rules.iter().any(|rule| rule.mark(installation).is_none()));
+    let theirs = foreign_role(configuration, foreign, &name).filter(|_| in_the_way.is_empty());
+    let own = || {
+        observed
+            .role
+            .present()
+            .map_or_else(|| role_arn(account.partition, &account.id, &account.roles.path, &name), |role| role.arn.clone())
+    };
+    theirs.map_or_else(own, ToOwned::to_owned)
+}
+
+pub(super) const SOURCE_KEY_ACTIONS: &[&str] = &["kms:Decrypt"];
 /// `Encrypt` for every replica; `GenerateDataKey` and `Decrypt` where a bucket key is used ("Replicating encrypted objects" and "Receiving
 /// replication failure events" in the S3 User Guide).
-const REPLICA_KEY_ACTIONS: &[&str] = &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
+pub(super) const REPLICA_KEY_ACTIONS: &[&str] = &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
 
 fn replica_actions(delete_markers: bool, owner_override: bool) -> Vec<&'static str> {
     let mut actions = vec!["s3:ReplicateObject", "s3:ReplicateTags"];

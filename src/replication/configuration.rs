@@ -329,6 +329,16 @@ impl Configuration {
         xml_length("ReplicationConfiguration", &serde_json::json!(self))
     }
 
+    /// Whether a rule that acts replicates changes on replicas to the bucket with that ARN.
+    #[must_use]
+    pub fn syncs_to(&self, bucket: &str) -> bool {
+        let syncs = |rule: &ReplicationRule| {
+            let modifications = rule.source_selection_criteria.as_ref().and_then(|criteria| criteria.replica_modifications);
+            rule.status == Status::Enabled && modifications == Some(Setting::new(true))
+        };
+        self.rules.iter().any(|rule| rule.destination.bucket == bucket && syncs(rule))
+    }
+
     /// Whether both mean the same, whatever the order of their rules.
     #[must_use]
     pub fn means(&self, other: &Self) -> bool {

@@ -13,6 +13,7 @@ use super::{
     observed::{Facet, Facts, Observed, Scope},
     plan::{self, PlannedStep, Step, Users},
     policy::{Document, Mark, Request, Statement},
+    preflight,
     validate::{self, Valid},
 };
 use crate::api::{
@@ -165,6 +166,9 @@ pub fn scope(visit: &Visit<'_>, known: Option<Facts>) -> Scope {
         installation: visit.installation.clone(),
         destinations: BTreeSet::new(),
         keys: BTreeSet::new(),
+        ownership: BTreeSet::new(),
+        synced: BTreeSet::new(),
+        boundary: visit.accounts.by_id(&visit.source.account).and_then(|account| account.roles.permissions_boundary.clone()),
         mergeable: visit
             .accounts
             .by_id(&visit.source.account)
@@ -180,6 +184,12 @@ pub fn scope(visit: &Visit<'_>, known: Option<Facts>) -> Scope {
         let Ok(valid) = validate::validate(object, visit.accounts) else { continue };
         scope.destinations.insert(valid.destination.clone());
         scope.keys.extend(assess::keys_of(&valid));
+        if object.spec.destination.owner.is_some() {
+            scope.ownership.insert(valid.destination.clone());
+        }
+        if valid.sync_replica_modifications {
+            scope.synced.insert(valid.destination.clone());
+        }
         scope.default_encryption |= !object.deleting && assess::needs_default_encryption(&valid);
     }
     scope
@@ -303,6 +313,12 @@ fn stand(object: &Object, visit: &Visit<'_>, account: &Account, observed: &Obser
         Err(problems) => return Stand::refused(problems.into_iter().chain(unreadable.iter().cloned()).collect()),
     };
     let problems = obstacles(&resolved, visit, account, observed);
+    let role = compose::role_arn_of(visit.installation, account, visit.source, observed, &problems);
+    let found = preflight::preflight(&resolved, observed, visit.installation, account, &role);
+    if !found.problems.is_empty() {
+        return Stand::refused(problems.into_iter().chain(found.problems).collect());
+    }
+    let resolved = Box::new(Resolved { notes: found.notes, ..*resolved });
     if !problems.is_empty() {
         let can_change = |problem: &Problem| {
             matches!(problem.reason, Reason::ForeignConfiguration | Reason::RoleNotMergeable | Reason::ForeignVersion1Rules)

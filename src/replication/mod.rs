@@ -20,6 +20,7 @@ pub mod observed;
 pub mod permissions;
 pub mod plan;
 pub mod policy;
+pub mod preflight;
 pub mod requeue;
 pub mod status;
 pub mod validate;

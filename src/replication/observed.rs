@@ -63,6 +63,8 @@ pub struct Failure {
 pub enum FailureKind {
     /// A permission is missing.
     Denied,
+    /// A policy of the organization denies it.
+    DeniedByOrganization,
     /// What the call is about does not exist.
     NotFound,
     /// AWS asked to slow down.
@@ -100,6 +102,12 @@ pub struct Scope {
     pub destinations: BTreeSet<OwnedBucket>,
     /// Keys that objects name.
     pub keys: BTreeSet<KeyQuery>,
+    /// Destinations of objects that say who is to own replicas.
+    pub ownership: BTreeSet<OwnedBucket>,
+    /// Destinations of objects that ask for changes on replicas to be replicated back.
+    pub synced: BTreeSet<OwnedBucket>,
+    /// ARN of the permissions boundary that the account's roles have to have.
+    pub boundary: Option<String>,
     /// Roles of others that may get an inline policy of ours.
     pub mergeable: BTreeSet<String>,
     /// Whether an object asks to merge, so that each of them may have one.
@@ -119,6 +127,10 @@ pub struct Scope {
 pub struct Facts {
     /// The Regions of buckets.
     pub regions: BTreeMap<OwnedBucket, Region>,
+    /// What decides whether buckets can be replicated from or to.
+    pub traits: BTreeMap<OwnedBucket, Traits>,
+    /// The permissions boundary of the account's roles.
+    pub boundary: Option<Document>,
     /// The default encryption of the source bucket.
     pub default_encryption: Option<DefaultEncryption>,
     /// Keys as they were looked up.
@@ -144,6 +156,8 @@ pub struct Observed {
     pub role: Facet<Role>,
     /// Our policies on that role.
     pub role_policies: Facet<RolePolicies>,
+    /// The permissions boundary that the account's roles have to have.
+    pub boundary: Facet<Document>,
     /// Our inline policy on roles of others, by their ARN.
     pub merged: BTreeMap<String, Facet<Document>>,
 }
@@ -154,6 +168,13 @@ impl Observed {
     pub fn facts(&self) -> Facts {
         Facts {
             regions: self.buckets.iter().filter_map(|(bucket, read)| Some((bucket.clone(), read.region.present()?.clone()))).collect(),
+            traits: self
+                .buckets
+                .iter()
+                .map(|(bucket, read)| (bucket.clone(), read.traits.clone()))
+                .filter(|(_, read)| read.failure().is_none())
+                .collect(),
+            boundary: self.boundary.present().cloned(),
             default_encryption: self.default_encryption.present().cloned(),
             keys: self.keys.iter().filter_map(|(query, read)| Some((query.clone(), read.present()?.clone()))).collect(),
         }
@@ -194,6 +215,32 @@ pub struct Bucket {
     pub policy: Facet<Document>,
     /// The bucket's tags.
     pub tags: Facet<BTreeMap<String, String>>,
+    /// What decides whether it can be replicated from or to.
+    pub traits: Traits,
+}
+
+/// What of a bucket decides whether it can be replicated from or to, and seldom changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Traits {
+    /// Whether who asks for objects pays; read for destinations in another account.
+    pub requester_pays: Facet<bool>,
+    /// Whether the bucket's owner owns every object in it; read where objects say who is to own replicas.
+    pub owner_enforced: Facet<bool>,
+    /// Whether Object Lock is on; read for sources, and for destinations where it is on for the source.
+    pub object_lock: Facet<bool>,
+    /// Whether the bucket has a rule toward the source that replicates changes on replicas; read where an object asks for that.
+    pub syncs_back: Facet<bool>,
+    /// The bucket's policy where we write none, since it can deny: read for sources, and for destinations in the same account.
+    pub policy: Facet<Document>,
+}
+
+impl Traits {
+    /// Why one of them could not be read.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        let switches = [&self.requester_pays, &self.owner_enforced, &self.object_lock, &self.syncs_back];
+        switches.into_iter().find_map(Facet::failure).or(self.policy.failure())
+    }
 }
 
 /// The default encryption of a bucket.

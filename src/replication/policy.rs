@@ -209,7 +209,8 @@ fn sorted_list(value: &Value, normal: impl Fn(&str) -> String) -> Value {
 /// Who asks, and under which condition keys, when a document is asked whether it allows something.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// The forms under which the caller may be named as principal: its ARN, its account's root ARN, its account id.
+    /// The forms under which the caller may be named as principal: its ARN, its account's root ARN, its account id. None for a document that names
+    /// no principals, as those of IAM.
     pub principals: Vec<String>,
     /// All of these have to be allowed.
     pub actions: &'a [&'a str],
@@ -341,8 +342,120 @@ impl Document {
     }
 }
 
+/// Whether a document denies something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No statement does.
+    No,
+    /// A statement may: it names conditions, or a part of the resources, that can't be told here. Its Sid.
+    Perhaps(String),
+    /// A statement does. Its Sid.
+    Yes(String),
+}
+
+impl Document {
+    /// Whether a statement outside of `ignored` denies any of what `request` asks for. `context` holds all that is known of such requests.
+    #[must_use]
+    pub fn denies(&self, request: &Request<'_>, ignored: impl Fn(&Statement) -> bool) -> Denial {
+        let mut perhaps = Denial::No;
+        for statement in
+            self.statements().iter().filter(|statement| !ignored(statement) && statement.0.get("Effect") == Some(&json!("Deny")))
+        {
+            let parts = [
+                Some(hits_principal(statement, &request.principals)),
+                hits(statement, "Action", &|pattern| {
+                    let matched = |action: &&str| matches(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase());
+                    Some(request.actions.iter().any(matched))
+                }),
+                hits(statement, "Resource", &|pattern| covers(pattern, &request.resource)),
+                condition_holds(statement, &request.context),
+            ];
+            let sid = statement.sid().filter(|sid| !sid.is_empty()).unwrap_or("without Sid").to_owned();
+            if parts.iter().all(|part| *part == Some(true)) {
+                return Denial::Yes(sid);
+            }
+            if !parts.contains(&Some(false)) && perhaps == Denial::No {
+                perhaps = Denial::Perhaps(sid);
+            }
+        }
+        perhaps
+    }
+}
+
+fn hits_principal(statement: &Statement, principals: &[String]) -> bool {
+    let named = |value: &Value| match value {
+        Value::String(anyone) => anyone == "*",
+        Value::Object(kinds) => {
+            strings(kinds.get("AWS").unwrap_or(&Value::Null)).iter().any(|named| *named == "*" || principals.iter().any(|p| p == named))
+        }
+        _ => false,
+    };
+    match (statement.0.get("Principal"), statement.0.get("NotPrincipal")) {
+        (Some(principal), _) => named(principal),
+        (None, Some(spared)) => !named(spared),
+        (None, None) => true,
+    }
+}
+
+/// Whether the element, or the one that begins with `Not`, takes in what `test` asks of a pattern.
+fn hits(statement: &Statement, element: &str, test: &dyn Fn(&str) -> Option<bool>) -> Option<bool> {
+    let any = |patterns: Vec<&str>| {
+        let answers: Vec<_> = patterns.into_iter().map(test).collect();
+        if answers.contains(&Some(true)) {
+            Some(true)
+        } else if answers.contains(&None) {
+            None
+        } else {
+            Some(false)
+        }
+    };
+    let not = format!("Not{element}");
+    if statement.0.get(&not).is_some() { any(statement.strings(&not)).map(|hit| !hit) } else { any(statement.strings(element)) }
+}
+
+/// Whether `pattern` takes in all that `resource`, a pattern too, stands for; `None` where it takes in a part.
+fn covers(pattern: &str, resource: &str) -> Option<bool> {
+    if matches(pattern, resource) {
+        return Some(true);
+    }
+    let fixed = |text: &str| text.split(['*', '?', '$']).next().unwrap_or_default().to_owned();
+    let (theirs, ours) = (fixed(pattern), fixed(resource));
+    let overlap = if theirs == pattern { matches(resource, pattern) } else { theirs.starts_with(&ours) || ours.starts_with(&theirs) };
+    if overlap && ours != resource { None } else { Some(false) }
+}
+
+/// Whether the statement's conditions hold; `None` where that can't be told.
+fn condition_holds(statement: &Statement, context: &BTreeMap<&'static str, String>) -> Option<bool> {
+    let Some(block) = statement.0.get("Condition") else { return Some(true) };
+    let operators = block.as_object()?;
+    let mut all = Some(true);
+    for (operator, keys) in operators {
+        for (key, values) in keys.as_object().into_iter().flatten() {
+            let expected = strings(values);
+            let held = context.get(key.to_ascii_lowercase().as_str()).and_then(|actual| {
+                let equal = || expected.iter().any(|expected| expected == actual);
+                let like = || expected.iter().any(|expected| matches(expected, actual));
+                match operator.trim_end_matches("IfExists") {
+                    "StringEquals" | "Bool" => Some(equal() || values.as_bool().is_some_and(|value| value.to_string() == *actual)),
+                    "StringNotEquals" => Some(!equal()),
+                    "StringLike" | "ArnLike" | "ArnEquals" => Some(like()),
+                    "StringNotLike" | "ArnNotLike" | "ArnNotEquals" => Some(!like()),
+                    _ => None,
+                }
+            });
+            all = match (all, held) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (None, _) | (_, None) => None,
+                _ => Some(true),
+            };
+        }
+    }
+    all
+}
+
 fn names_principal(statement: &Statement, principals: &[String]) -> bool {
     match statement.0.get("Principal") {
+        None => principals.is_empty(),
         Some(Value::String(anyone)) => anyone == "*",
         Some(Value::Object(kinds)) => {
             strings(kinds.get("AWS").unwrap_or(&Value::Null)).iter().any(|named| *named == "*" || principals.iter().any(|p| p == named))
@@ -458,6 +571,51 @@ mod tests {
             context: [("kms:viaservice", "s3.us-east-1.amazonaws.com".to_owned())].into(),
         };
         Document::parse(&format!(r#"{{"Statement":[{statement}]}}"#)).expect("json").allows(&request, |_| false)
+    }
+
+    fn denial(statement: &str) -> Denial {
+        let request = Request {
+            principals: vec!["arn:aws:iam::1:role/r".into(), "arn:aws:iam::1:root".into(), "1".into()],
+            actions: &["s3:ReplicateObject", "s3:ReplicateTags"],
+            resource: "arn:aws:s3:::dest/Tax*".into(),
+            context: [("aws:securetransport", "true".to_owned()), ("aws:principalaccount", "1".to_owned())].into(),
+        };
+        let all = r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::dest/*""#;
+        let text = format!(r#"{{"Statement":[{{{}}}]}}"#, statement.replace("ALL", all));
+        Document::parse(&text).expect("json").denies(&request, |_| false)
+    }
+
+    #[test]
+    fn a_policy_is_asked_what_it_denies() {
+        for statement in [
+            "ALL",
+            r#""Sid":"S","Effect":"Deny","Principal":{"AWS":"1"},"Action":"s3:replicate*","Resource":["arn:aws:s3:::dest/Ta*"]"#,
+            r#""Sid":"S","Effect":"Deny","NotPrincipal":{"AWS":["2"]},"NotAction":"s3:Get*","NotResource":"arn:aws:s3:::dest/Legal/*""#,
+            r#"ALL,"Condition":{"StringNotEquals":{"aws:PrincipalAccount":["2"]}}"#,
+            r#"ALL,"Condition":{"Bool":{"aws:SecureTransport":true}}"#,
+        ] {
+            assert_eq!(denial(statement), Denial::Yes("S".into()), "{statement}");
+        }
+        for statement in [
+            r#"ALL,"Condition":{"StringNotEquals":{"aws:PrincipalOrgID":"o-1"}}"#,
+            r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::dest/Tax/secret/*""#,
+            r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::dest/*.tmp""#,
+        ] {
+            assert_eq!(denial(statement), Denial::Perhaps("S".into()), "{statement}");
+        }
+        for statement in [
+            r#"ALL,"Condition":{"Bool":{"aws:SecureTransport":"false"}}"#,
+            r#"ALL,"Condition":{"Bool":{"aws:SecureTransport":"false"},"StringNotEquals":{"aws:PrincipalOrgID":"o-1"}}"#,
+            r#""Sid":"S","Effect":"Deny","Principal":{"AWS":"2"},"Action":"s3:*","Resource":"*""#,
+            r#""Sid":"S","Effect":"Deny","NotPrincipal":{"AWS":["1"]},"Action":"s3:*","Resource":"*""#,
+            r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:DeleteBucket","Resource":"*""#,
+            r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::dest""#,
+            r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::dest/Legal/*""#,
+            r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","NotResource":"arn:aws:s3:::dest/*""#,
+            r#""Sid":"S","Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*""#,
+        ] {
+            assert_eq!(denial(statement), Denial::No, "{statement}");
+        }
     }
 
     #[test]

@@ -252,7 +252,7 @@ fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, 
         |keys| Finding::yes(Reason::KeysReady, format!("replicas of SSE-KMS objects are encrypted with {}", keys.replica)),
     );
     let role = grounds.decision.desired.role.as_ref().map_or_else(String::new, |role| role.arn.clone());
-    [
+    let mut findings: BTreeMap<_, _> = [
         (ConditionType::Accepted, Finding::yes(Reason::Accepted, "the object is valid and allowed")),
         (ConditionType::SourceReady, bucket(&valid.source, &resolved.source_region)),
         (ConditionType::DestinationReady, bucket(&valid.destination, &resolved.destination_region)),
@@ -260,7 +260,13 @@ fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, 
         (ConditionType::RoleReady, Finding::yes(Reason::RoleReady, format!("role {role} stands with its permissions"))),
         (ConditionType::ReplicationConfigured, Finding::yes(Reason::RulesConfigured, "the rules stand in the replication configuration")),
     ]
-    .into()
+    .into();
+    for (kind, note) in &resolved.notes {
+        if let Some(finding) = findings.get_mut(kind) {
+            finding.message = shortened(format!("{}; {note}", finding.message));
+        }
+    }
+    findings
 }
 
 fn ready(stand: &Stand, findings: &BTreeMap<ConditionType, Finding>, pending: &[String]) -> Finding {

@@ -36,6 +36,8 @@ pub struct Valid {
     pub storage_class: Option<StorageClass>,
     /// Whether the destination's owner is to own the replicas.
     pub owner_override: bool,
+    /// Whether the source object's owner is to own the replicas.
+    pub keeps_owner: bool,
     /// The rules, at least one.
     pub rules: Vec<ValidRule>,
     /// Whether changes on replicas are replicated back.
@@ -160,6 +162,7 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
         encryption,
         storage_class: spec.destination.storage_class,
         owner_override: spec.destination.owner == Some(Owner::Destination),
+        keeps_owner: spec.destination.owner == Some(Owner::Source),
         rules,
         sync_replica_modifications: spec.replica_modifications == ReplicaModifications::Sync,
         time_control: spec.replication_time_control == Switch::Enabled,

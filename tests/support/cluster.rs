@@ -19,7 +19,7 @@ use bucket_replication_operator::{
         Object,
         accounts::Accounts,
         names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, Partition},
-        observed::{DefaultEncryption, Role},
+        observed::{DefaultEncryption, Facet, Role, Traits},
         plan::Step,
         policy::Document,
         requeue::Ending,
@@ -89,6 +89,12 @@ pub fn ground() -> World {
                     policy: (name == "dest").then(|| foreign_policy(name)),
                     encryption: DefaultEncryption::S3,
                     tags: BTreeMap::new(),
+                    traits: Traits {
+                        requester_pays: Facet::Present(false),
+                        owner_enforced: Facet::Present(true),
+                        object_lock: Facet::Absent,
+                        ..Traits::default()
+                    },
                     configuration: None,
                 },
             );

@@ -14,7 +14,7 @@ use bucket_replication_operator::{
         configuration::{Configuration, Setting},
         merge::roles_to_read,
         names::{AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
-        observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope},
+        observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, Traits},
         permissions::{ManagedPolicy, PolicyOwner, RolePolicies},
         plan::Step,
         policy::{Document, Request, Statement},
@@ -28,6 +28,8 @@ pub struct WorldBucket {
     pub policy: Option<Document>,
     pub encryption: DefaultEncryption,
     pub tags: BTreeMap<String, String>,
+    /// What decides whether it can be replicated from or to; the policy and `syncs_back` are told from the rest.
+    pub traits: Traits,
     pub configuration: Option<Configuration>,
 }
 
@@ -60,6 +62,8 @@ pub struct State {
     pub aliases: BTreeMap<KeyReference, KeyArn>,
     pub roles: BTreeMap<(AccountId, RoleName), WorldRole>,
     pub policies: BTreeMap<ManagedPolicyName, WorldPolicy>,
+    /// Managed policies of others, by ARN.
+    pub boundaries: BTreeMap<String, Document>,
     /// Actions that are denied, each with the account.
     pub denied: BTreeSet<(String, AccountId)>,
 }
@@ -485,7 +489,7 @@ impl Cloud for World {
         let bucket = |bucket: &OwnedBucket| {
             if let Some(failure) = state.denied("s3:GetBucketPolicy", &bucket.account).filter(|_| bucket.account != scope.source.account) {
                 let region = state.buckets.get(bucket).map_or(Facet::Absent, |found| Facet::Present(found.region.clone()));
-                return Bucket { region, versioning: Facet::Present(true), policy: Facet::Failed(failure), tags: Facet::Unread };
+                return Bucket { region, versioning: Facet::Present(true), policy: Facet::Failed(failure), ..Bucket::default() };
             }
             let Some(found) = state.buckets.get(bucket) else { return Bucket { region: Facet::Absent, ..Bucket::default() } };
             let policy = if bucket.account == scope.source.account {
@@ -495,7 +499,16 @@ impl Cloud for World {
             };
             let versioning = if scope.removing { Facet::Unread } else { Facet::Present(found.versioning) };
             let tags = if scope.tags { Facet::Present(found.tags.clone()) } else { Facet::Unread };
-            Bucket { region: Facet::Present(found.region.clone()), versioning, policy, tags }
+            let of_others = bucket.account != scope.source.account;
+            let policy_of_own = if of_others { Facet::Unread } else { found.policy.clone().map_or(Facet::Absent, Facet::Present) };
+            let syncs_back = match &found.configuration {
+                _ if !scope.synced.contains(bucket) => Facet::Unread,
+                found => Facet::Present(found.as_ref().is_some_and(|found| found.syncs_to(&scope.source.arn()))),
+            };
+            let known = scope.known.as_ref().and_then(|known| known.traits.get(bucket)).cloned();
+            let traits = known.unwrap_or_else(|| Traits { policy: policy_of_own, syncs_back, ..found.traits.clone() });
+            let traits = if scope.removing { Traits::default() } else { traits };
+            Bucket { region: Facet::Present(found.region.clone()), versioning, policy, tags, traits }
         };
         let source = state.buckets.get(&scope.source);
         let configuration = source.map_or(Facet::Unread, |found| found.configuration.clone().map_or(Facet::Absent, Facet::Present));
@@ -508,7 +521,13 @@ impl Cloud for World {
             (arn, found.cloned().map_or(Facet::Absent, Facet::Present))
         });
         let merged = merged.collect();
-        let mut observed = Observed { configuration, role_policies, merged, ..Observed::default() };
+        let known = scope.known.as_ref().and_then(|known| known.boundary.clone());
+        let boundary = scope
+            .boundary
+            .as_ref()
+            .filter(|_| !scope.removing)
+            .map_or(Facet::Unread, |arn| known.or_else(|| state.boundaries.get(arn).cloned()).map_or(Facet::Absent, Facet::Present));
+        let mut observed = Observed { configuration, role_policies, merged, boundary, ..Observed::default() };
         let (ledger_buckets, ledger_keys) =
             ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
         observed.role = role.map_or(Facet::Absent, |role| Facet::Present(role.role.clone()));

@@ -228,6 +228,10 @@ fn s3(method: &Method, uri: &Uri) -> (String, String) {
         ("encryption", "EncryptionConfiguration", true),
         ("policy", "BucketPolicy", false),
         ("location", "BucketLocation", false),
+        ("object-lock", "BucketObjectLockConfiguration", false),
+        ("requestPayment", "BucketRequestPayment", false),
+        ("ownershipControls", "BucketOwnershipControls", false),
+        ("tagging", "BucketTagging", false),
     ];
     let found = known.iter().find(|(part, ..)| query.contains(part)).filter(|_| object.is_none());
     let name = match (found, object, method) {

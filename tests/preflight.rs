@@ -1,0 +1,385 @@
+//! Every precondition, broken in one account and across two, before the object comes and after it is ready: it is never called ready while
+//! that holds, says its own reason, writes nothing, and is ready again after the remedy.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+
+mod support;
+
+use std::fmt::Write;
+
+use bucket_replication_operator::replication::{
+    configuration::{Configuration, Filter, ReplicationRule, RuleDestination, Setting},
+    names::{KeyArn, OwnedBucket},
+    observed::{DefaultEncryption, Facet},
+    policy::Document,
+};
+use serde_json::{Value, json};
+use support::{
+    cluster::{Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key, spec},
+    golden::compare,
+    world::{Faults, State, World},
+};
+
+/// Where a case plays: the destination, its key, and its account.
+struct Place {
+    account: &'static str,
+    id: &'static str,
+    bucket: &'static str,
+}
+
+impl Place {
+    const ALL: [Self; 2] = [Self { account: "prod", id: PROD, bucket: "backup" }, Self { account: "dr", id: DR, bucket: "dest" }];
+
+    fn across(&self) -> bool {
+        self.id != PROD
+    }
+
+    fn destination(&self) -> OwnedBucket {
+        bucket(self.id, self.bucket)
+    }
+
+    fn replica_key(&self) -> KeyArn {
+        if self.across() { key(DR, "us-west-2", "dst") } else { key(PROD, "us-east-1", "bkp") }
+    }
+
+    /// The object of every case.
+    fn object(&self) -> Value {
+        spec((self.account, self.bucket), Some(&self.replica_key()), &json!({"rules": [{"name": "tax", "prefix": "Tax"}]}))
+    }
+}
+
+/// What is broken: in AWS, in the spec, or in what the platform team says.
+enum Break {
+    World(fn(&mut State, &Place)),
+    Spec(fn(&mut Value, &Place)),
+    Account(fn(&Place) -> [Value; 2]),
+}
+
+struct Case {
+    name: &'static str,
+    condition: &'static str,
+    reason: &'static str,
+    /// Whether it can be broken within one account, and across two.
+    places: [bool; 2],
+    broken: Break,
+}
+
+fn case(name: &'static str, condition: &'static str, reason: &'static str, places: [bool; 2], broken: Break) -> Case {
+    Case { name, condition, reason, places, broken }
+}
+
+const BOTH: [bool; 2] = [true, true];
+const ACROSS: [bool; 2] = [false, true];
+
+fn deny(document: &Document, resource: &str, principal: &Value) -> Document {
+    let mut json = document.json();
+    let statement = json!({"Sid": "Stop", "Effect": "Deny", "Principal": principal, "Action": "*", "Resource": resource});
+    json["Statement"].as_array_mut().unwrap().push(statement);
+    Document::parse(&json.to_string()).unwrap()
+}
+
+fn source(state: &mut State) -> &mut support::world::WorldBucket {
+    state.buckets.get_mut(&bucket(PROD, "source")).unwrap()
+}
+
+fn cases() -> Vec<Case> {
+    use Break::{Account, Spec, World};
+    vec![
+        case(
+            "the source bucket is gone",
+            "SourceReady",
+            "BucketNotFound",
+            BOTH,
+            World(|s, _| drop(s.buckets.remove(&bucket(PROD, "source")))),
+        ),
+        case(
+            "the destination bucket is gone",
+            "DestinationReady",
+            "BucketNotFound",
+            BOTH,
+            World(|s, at| drop(s.buckets.remove(&at.destination()))),
+        ),
+        case("the source has no versioning", "SourceReady", "VersioningNotEnabled", BOTH, World(|s, _| source(s).versioning = false)),
+        case(
+            "the destination has no versioning",
+            "DestinationReady",
+            "VersioningNotEnabled",
+            BOTH,
+            World(|s, at| s.buckets.get_mut(&at.destination()).unwrap().versioning = false),
+        ),
+        case(
+            "the destination is Requester Pays",
+            "DestinationReady",
+            "RequesterPays",
+            ACROSS,
+            World(|s, at| s.buckets.get_mut(&at.destination()).unwrap().traits.requester_pays = Facet::Present(true)),
+        ),
+        case(
+            "the source's owner is to own replicas, and the destination enforces its own",
+            "DestinationReady",
+            "OwnerNotPossible",
+            ACROSS,
+            Spec(|spec, _| spec["destination"]["owner"] = json!("Source")),
+        ),
+        case(
+            "Object Lock is on for the source alone",
+            "DestinationReady",
+            "ObjectLockMissing",
+            BOTH,
+            World(|s, _| source(s).traits.object_lock = Facet::Present(true)),
+        ),
+        case(
+            "the source's policy denies",
+            "SourceReady",
+            "DeniedByBucketPolicy",
+            BOTH,
+            World(|s, _| source(s).policy = Some(deny(&Document::default(), "arn:aws:s3:::source/*", &json!("*")))),
+        ),
+        case(
+            "the destination's policy denies",
+            "DestinationReady",
+            "DeniedByBucketPolicy",
+            BOTH,
+            World(|s, at| {
+                let found = s.buckets.get_mut(&at.destination()).unwrap();
+                let stands = found.policy.clone().unwrap_or_default();
+                found.policy = Some(deny(&stands, &format!("arn:aws:s3:::{}/T*", at.bucket), &json!({"AWS": PROD})));
+            }),
+        ),
+        case(
+            "the source key's policy denies",
+            "KeysReady",
+            "DeniedByKeyPolicy",
+            BOTH,
+            World(|s, _| {
+                let found = s.keys.get_mut(&key(PROD, "us-east-1", "src")).unwrap();
+                found.policy = deny(&found.policy, "*", &json!({"AWS": "arn:aws:iam::111111111111:root"}));
+            }),
+        ),
+        case(
+            "the replica key's policy denies",
+            "KeysReady",
+            "DeniedByKeyPolicy",
+            BOTH,
+            World(|s, at| {
+                let found = s.keys.get_mut(&at.replica_key()).unwrap();
+                found.policy = deny(&found.policy, "*", &json!({"AWS": PROD}));
+            }),
+        ),
+        case("the source key is gone", "KeysReady", "KeyNotFound", BOTH, World(|s, _| drop(s.keys.remove(&key(PROD, "us-east-1", "src"))))),
+        case("the replica key is gone", "KeysReady", "KeyNotFound", BOTH, World(|s, at| drop(s.keys.remove(&at.replica_key())))),
+        case(
+            "the source key is disabled",
+            "KeysReady",
+            "KeyNotUsable",
+            BOTH,
+            World(|s, _| s.keys.get_mut(&key(PROD, "us-east-1", "src")).unwrap().state = "Disabled".into()),
+        ),
+        case(
+            "the replica key is to be deleted",
+            "KeysReady",
+            "KeyNotUsable",
+            BOTH,
+            World(|s, at| s.keys.get_mut(&at.replica_key()).unwrap().state = "PendingDeletion".into()),
+        ),
+        case(
+            "AWS manages the replica key",
+            "KeysReady",
+            "KeyManagedByAws",
+            ACROSS,
+            World(|s, at| s.keys.get_mut(&at.replica_key()).unwrap().managed_by_aws = true),
+        ),
+        case(
+            "the replica key is in another Region",
+            "KeysReady",
+            "KeyInOtherRegion",
+            BOTH,
+            Spec(|spec, _| spec["destination"]["kmsKey"] = json!(key(DR, "eu-west-1", "arc").to_string())),
+        ),
+        case(
+            "the replica key is of an unknown account",
+            "KeysReady",
+            "KeyAccountUnknown",
+            BOTH,
+            Spec(|spec, at| {
+                let region = at.replica_key().region;
+                spec["destination"]["kmsKey"] = json!(format!("arn:aws:kms:{region}:999999999999:key/k"));
+            }),
+        ),
+        case(
+            "the source encrypts with KMS and no replica key is named",
+            "KeysReady",
+            "ReplicaKeyMissing",
+            BOTH,
+            Spec(|spec, _| {
+                spec["destination"].as_object_mut().unwrap().remove("kmsKey");
+                spec["source"].as_object_mut().unwrap().remove("kmsKeys");
+            }),
+        ),
+        case(
+            "the source's keys are not known",
+            "KeysReady",
+            "SourceKeysMissing",
+            BOTH,
+            World(|s, _| source(s).encryption = DefaultEncryption::S3),
+        ),
+        case(
+            "a policy in the destination may not be read",
+            "DestinationReady",
+            "AccessDenied",
+            ACROSS,
+            World(|s, _| s.denied = [("s3:GetBucketPolicy".into(), DR.parse().unwrap())].into()),
+        ),
+        case(
+            "the destination's owner writes the bucket's policy",
+            "DestinationReady",
+            "BucketPolicyNeeded",
+            ACROSS,
+            Account(|_| [json!({}), json!({"policies": {"bucketPolicy": "Check"}})]),
+        ),
+        case(
+            "the destination's owner writes the key's policy",
+            "KeysReady",
+            "KeyPolicyNeeded",
+            ACROSS,
+            Account(|_| [json!({}), json!({"policies": {"keyPolicy": "Check"}})]),
+        ),
+        case(
+            "the permissions boundary is too narrow",
+            "RoleReady",
+            "BoundaryTooNarrow",
+            BOTH,
+            Account(|_| [json!({"roles": {"permissionsBoundary": "arn:aws:iam::111111111111:policy/narrow"}}), json!({})]),
+        ),
+        case(
+            "the permissions boundary does not exist",
+            "RoleReady",
+            "BoundaryTooNarrow",
+            BOTH,
+            Account(|_| [json!({"roles": {"permissionsBoundary": "arn:aws:iam::111111111111:policy/none"}}), json!({})]),
+        ),
+        case("no grant", "Accepted", "NotGranted", BOTH, Account(|_| [json!({"grants": []}), json!({})])),
+        case(
+            "a role of our name without our tags",
+            "RoleReady",
+            "RoleNotOurs",
+            BOTH,
+            World(|s, _| {
+                s.roles.clear();
+                make_their_role(s);
+                let mut theirs = s.roles.values().next().unwrap().clone();
+                theirs.role.arn = "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f".into();
+                s.roles.insert((PROD.parse().unwrap(), "brepl-test-source-d74c4c7f".parse().unwrap()), theirs);
+            }),
+        ),
+        case(
+            "a configuration under a foreign role",
+            "ReplicationConfigured",
+            "ForeignConfiguration",
+            BOTH,
+            World(|s, _| put_theirs(s, THEIR_ROLE, Some(Filter::new("theirs/", vec![])))),
+        ),
+        case(
+            "a configuration of another installation",
+            "ReplicationConfigured",
+            "OtherInstallation",
+            BOTH,
+            World(|s, _| {
+                put_theirs(s, "arn:aws:iam::111111111111:role/brepl-other-source-d74c4c7f", Some(Filter::new("theirs/", vec![])));
+            }),
+        ),
+    ]
+}
+
+fn put_theirs(state: &mut State, held_by: &str, filter: Option<Filter>) {
+    make_their_role(state);
+    let rule = ReplicationRule {
+        id: Some("theirs".into()),
+        priority: Some(9),
+        filter,
+        destination: RuleDestination { bucket: "arn:aws:s3:::backup".into(), ..RuleDestination::default() },
+        delete_marker_replication: Some(Setting::new(false)),
+        ..ReplicationRule::default()
+    };
+    source(state).configuration = Some(Configuration { role: held_by.into(), rules: vec![rule] });
+}
+
+fn set_accounts(cluster: &mut Cluster, extra: &[Value; 2]) {
+    cluster.accounts[0] = account("prod", PROD, &extra[0]);
+    cluster.accounts[1] = account("dr", DR, &extra[1]);
+}
+
+/// The ground, where the source encrypts by default with a key of its own, so that this default can be broken.
+fn stage(at: &Place) -> (World, Cluster, Value) {
+    let world = ground();
+    world.edit(|state| {
+        source(state).encryption = DefaultEncryption::Kms(key(PROD, "us-east-1", "src").to_string().parse().unwrap());
+        let narrow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":"*"}]}"#;
+        state.boundaries.insert("arn:aws:iam::111111111111:policy/narrow".into(), Document::parse(narrow).unwrap());
+    });
+    let mut object = at.object();
+    // The key of the bucket's default encryption is used, so that it is looked at.
+    object["source"].as_object_mut().unwrap().remove("kmsKeys");
+    (world, Cluster::default(), object)
+}
+
+/// Breaks it, looks, mends it, looks again; gives what the object said.
+async fn cell(case: &Case, at: &Place, after_ready: bool) -> String {
+    let (world, mut cluster, good) = stage(at);
+    let told = format!("{}, {}, {}", case.name, at.bucket, if after_ready { "after" } else { "before" });
+    if after_ready {
+        cluster.apply("tax", &good);
+        cluster.settle(&world).await;
+        assert_eq!(cluster.condition("tax", "Ready").0, "True", "{told}: {}", cluster.message("tax", "Ready"));
+        cluster.pass(3_600);
+    }
+    let before = world.snapshot();
+    let mut bad = good.clone();
+    match &case.broken {
+        Break::World(change) => world.edit(|state| change(state, at)),
+        Break::Spec(change) => change(&mut bad, at),
+        Break::Account(extra) => set_accounts(&mut cluster, &extra(at)),
+    }
+    cluster.apply("tax", &bad);
+    world.set_faults(Faults::default());
+    cluster.settle(&world).await;
+    assert_ne!(cluster.condition("tax", "Ready").0, "True", "{told}: falsely ready");
+    assert_eq!(cluster.condition("tax", case.condition), ("False".into(), case.reason.into()), "{told}");
+    assert_eq!(cluster.condition("tax", "Ready").1, case.reason, "{told}");
+    // A role may be made so that its owner can name it in a policy; a grant that is gone disables the rules.
+    let writes = matches!(case.reason, "BucketPolicyNeeded" | "KeyPolicyNeeded") || (case.reason == "NotGranted" && after_ready);
+    assert!(writes || world.writes() == 0, "{told}: {:?}", world.written.lock().unwrap());
+    let message = cluster.message("tax", case.condition);
+    let actions = cluster.objects[&object_key("tax")].2.required_actions.len();
+    match &case.broken {
+        Break::World(_) => world.edit(|state| *state = before),
+        Break::Spec(_) => {}
+        Break::Account(_) => set_accounts(&mut cluster, &[json!({}), json!({})]),
+    }
+    cluster.apply("tax", &good);
+    cluster.pass(3_600);
+    cluster.settle(&world).await;
+    assert_eq!(cluster.condition("tax", "Ready").0, "True", "{told}, mended: {}", cluster.message("tax", "Ready"));
+    let required = if actions > 0 { format!(" ({actions} in status.requiredActions)") } else { String::new() };
+    format!("{}={}{required}: {message}", case.condition, case.reason)
+}
+
+#[tokio::test]
+async fn every_precondition_is_told_and_can_be_mended() {
+    let mut text = String::from(
+        "# What each broken precondition makes an object say; the same within one account and across two, before and after it was ready.\n",
+    );
+    let mut cells = 0;
+    for case in cases() {
+        let mut said: Vec<String> = vec![];
+        for (at, _) in Place::ALL.iter().zip(case.places).filter(|(_, possible)| *possible) {
+            // A statement that stands is right, whoever writes it from now on.
+            for after_ready in [false, true].into_iter().filter(|after| !after || !case.reason.ends_with("PolicyNeeded")) {
+                said.push(cell(&case, at, after_ready).await);
+                cells += 1;
+            }
+        }
+        writeln!(text, "\n== {}\n{}", case.name, said.last().unwrap()).unwrap();
+    }
+    assert!(cells >= 40, "{cells}");
+    compare("tests/golden/preflight.txt", &text);
+}
