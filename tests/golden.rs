@@ -6,16 +6,19 @@ mod support;
 
 use std::{fs, path::Path, process::Command};
 
-use bucket_replication_operator::replication::{
-    configuration::{Configuration, Filter, Metrics, ReplicationRule, RuleDestination, Setting},
-    plan::Step,
-    policy::Document,
+use bucket_replication_operator::{
+    api::bucket_replication::RequiredAction,
+    replication::{
+        configuration::{Configuration, Filter, Metrics, ReplicationRule, RuleDestination, Setting},
+        plan::Step,
+        policy::Document,
+    },
 };
 use serde_json::{Value, json};
 use support::{
     cluster::{Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key, spec},
     golden::compare,
-    world::World,
+    world::{State, World},
 };
 
 fn plan(files: &[&str]) -> String {
@@ -94,9 +97,10 @@ impl Story {
                 self.tell(&format!("[{}] plan: {line}", object.key.name));
             }
             for action in &status.required_actions {
+                let statement: Value = serde_json::from_str(&action.statement).unwrap();
                 self.tell(&format!(
-                    "[{}] required of account {}, on the {}: {}",
-                    object.key.name, action.account_id, action.document, action.statement
+                    "[{}] required of account {}, on the {}: {statement}",
+                    object.key.name, action.account_id, action.document
                 ));
             }
             if let Some(drift) = &status.drift {
@@ -187,29 +191,61 @@ async fn retain() {
     story.compare("retain");
 }
 
+/// The owners of buckets and keys apply what they are told.
+fn apply_required(state: &mut State, actions: &[RequiredAction]) {
+    for action in actions {
+        let statement: Value = serde_json::from_str(&action.statement).unwrap();
+        let add = |policy: &mut Document| {
+            let mut document = policy.json();
+            document["Statement"].as_array_mut().unwrap().push(statement.clone());
+            *policy = Document::parse(&document.to_string()).unwrap();
+        };
+        match action.document.strip_prefix("policy of key ") {
+            Some(arn) => add(&mut state.keys.get_mut(&arn.parse().unwrap()).unwrap().policy),
+            None => add(state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.as_mut().unwrap()),
+        }
+    }
+}
+
 #[tokio::test]
 async fn policies_that_their_owner_writes() {
     let mut story = Story::new("Where an AwsAccount says Check, its owner is told what to apply, and the rules wait for it.");
     story.cluster.accounts[1] = account("dr", DR, &json!({"policies": {"bucketPolicy": "Check", "keyPolicy": "Check"}}));
     story.apply("tax", &tax(&json!({})));
     story.then("tax is applied").await;
-    let actions = story.cluster.objects[&object_key("tax")].2.required_actions.clone();
-    story.world.edit(|state| {
-        for action in actions {
-            let statement: Value = serde_json::from_str(&action.statement).unwrap();
-            let add = |policy: &mut Document| {
-                let mut document = policy.json();
-                document["Statement"].as_array_mut().unwrap().push(statement.clone());
-                *policy = Document::parse(&document.to_string()).unwrap();
-            };
-            match action.document.strip_prefix("policy of key ") {
-                Some(arn) => add(&mut state.keys.get_mut(&arn.parse().unwrap()).unwrap().policy),
-                None => add(state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.as_mut().unwrap()),
-            }
-        }
-    });
+    let told = story.cluster.objects[&object_key("tax")].2.required_actions.clone();
+    story.world.edit(|state| apply_required(state, &told));
     story.then("the owner of account dr applies both statements").await;
     story.compare("required-actions");
+}
+
+#[tokio::test]
+async fn an_account_that_can_t_be_read() {
+    let mut story =
+        Story::new("Where an AwsAccount says External nothing is called there; its owner applies what is told, and somebody attests it.");
+    story.cluster.accounts[1] = account("dr", DR, &json!({"access": "External"}));
+    story.world.edit(|state| state.external = [DR.parse().unwrap()].into());
+    story.apply("tax", &tax(&json!({})));
+    story.then("tax is applied").await;
+    let told = story.cluster.objects[&object_key("tax")].2.required_actions.clone();
+    story.world.edit(|state| apply_required(state, &told));
+    let message = story.cluster.message("tax", "Ready");
+    let attest = |story: &mut Story, fingerprint: &str| {
+        story.cluster.objects.get_mut(&object_key("tax")).unwrap().0.applied = Some(fingerprint.to_owned());
+    };
+    attest(&mut story, "0000000000000000");
+    story.cluster.visit(&story.world).await;
+    assert_eq!(story.cluster.condition("tax", "Ready"), ("Unknown".into(), "NotAttested".into()));
+    attest(&mut story, message.rsplit('=').next().unwrap());
+    story.then("they are applied and attested").await;
+    let wider =
+        spec(("dr", "dest"), Some(&dst()), &json!({"rules": [{"name": "tax", "prefix": "Tax"}, {"name": "legal", "prefix": "Legal"}]}));
+    story.apply("tax", &wider);
+    story.cluster.settle(&story.world).await;
+    assert_eq!(story.cluster.condition("tax", "Ready"), ("Unknown".into(), "NotAttested".into()));
+    story.cluster.delete("tax");
+    story.then("it asks for more, which nobody attests, and is deleted").await;
+    story.compare("external");
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("!has(self.assumeRole) || self.assumeRole.roleArn.contains(':' + self.accountId + ':')", "assumeRole.roleArn is in another account than accountId"),
+    validation = ("!has(self.access) || self.access != 'External' || !has(self.assumeRole)", "assumeRole has no use with access: External: remove one of them"),
     validation = ("!has(self.roles) || !has(self.roles.mergeable) || self.roles.mergeable.all(role, role.contains(':' + self.accountId + ':'))", "roles.mergeable names a role in another account than accountId")
 )]
 pub struct AwsAccountSpec {
@@ -45,6 +46,9 @@ pub struct AwsAccountSpec {
     /// The role to work under in the account; absent: the operator's own identity, which then has to be in that account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,
+    /// Managed: the operator has credentials there. External: it has none, and calls nothing there; such an account can only be a destination, or that of keys named by ARN, and what its owner has to apply is told in status.requiredActions.
+    #[serde(default)]
+    pub access: Access,
     /// Whether the operator writes the policies of destination buckets and KMS keys, or only checks them.
     #[serde(default)]
     pub policies: Policies,
@@ -71,6 +75,16 @@ pub struct AssumeRole {
     /// Sent as sts:ExternalId with every AssumeRole, 2 to 1224 characters; the role's trust policy requires it. It is no secret.
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]
     pub external_id: String,
+}
+
+/// Whether the operator has credentials in the account.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[schemars(inline)]
+#[allow(missing_docs, reason = "the field says what the values mean")]
+pub enum Access {
+    #[default]
+    Managed,
+    External,
 }
 
 /// Whether the operator writes a kind of document, or only checks it.

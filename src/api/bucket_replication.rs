@@ -341,8 +341,9 @@ pub struct SourceStatus {
 pub struct DestinationStatus {
     /// The account id.
     pub account_id: String,
-    /// The bucket's Region.
-    pub region: String,
+    /// The bucket's Region, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// ARN of the key that encrypts the replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<String>,

@@ -13,6 +13,9 @@ pub const FINALIZER: &str = "bucketops.dev/replication";
 /// With `"true"`, an object whose deletion AWS refuses is let go, and what it made in AWS stays there.
 pub const ABANDON: &str = "bucketops.dev/abandon";
 
+/// The fingerprint of `status.requiredActions` that somebody applied in an account which the operator can't read.
+pub const APPLIED: &str = "bucketops.dev/applied";
+
 /// IDs of foreign rules, separated by commas, that a rule of the object takes the place of where it says the same.
 pub const TAKE_OVER: &str = "bucketops.dev/take-over";
 

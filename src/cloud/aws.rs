@@ -202,12 +202,12 @@ impl AwsCloud {
     /// # Errors
     /// When no `AwsAccount` names it, or its role can't be assumed.
     pub(super) async fn session(&self, account: &AccountId) -> Result<Arc<Session>, Failure> {
-        match self.accounts.by_id(account) {
+        match self.accounts.managed(account) {
             Some(account) => self.aws.session(account).await,
             None => Err(Failure {
                 kind: FailureKind::Invalid,
                 action: action::ASSUME_ROLE.into(),
-                message: format!("account {account} has no AwsAccount: ask the platform team for it"),
+                message: format!("account {account} has no AwsAccount with access: Managed: ask the platform team for it"),
             }),
         }
     }

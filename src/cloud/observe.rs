@@ -39,7 +39,7 @@ pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope) -> Observed {
     let (ledger_buckets, ledger_keys) =
         ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
     let further: Vec<_> =
-        ledger_buckets.difference(&scope.destinations).filter(|bucket| cloud.accounts.by_id(&bucket.account).is_some()).collect();
+        ledger_buckets.difference(&scope.destinations).filter(|bucket| cloud.accounts.managed(&bucket.account).is_some()).collect();
     let further_read = join_all(further.iter().map(|bucket| facets.destination(bucket))).await;
     observed.buckets.insert(scope.source.clone(), bucket);
     observed.buckets.extend(scope.destinations.iter().cloned().zip(destinations));
@@ -461,7 +461,7 @@ impl Facets<'_> {
         let described = join_all(queries.iter().map(|query| self.key(query, observed.region(&query.beside)))).await;
         observed.keys = queries.into_iter().zip(described).collect();
         let named = observed.keys.values().filter_map(Facet::present).map(|description| description.arn.clone());
-        let arns: BTreeSet<_> = named.chain(ledger_keys).filter(|key| self.cloud.accounts.by_id(&key.account).is_some()).collect();
+        let arns: BTreeSet<_> = named.chain(ledger_keys).filter(|key| self.cloud.accounts.managed(&key.account).is_some()).collect();
         let policies = join_all(arns.iter().map(|key| self.key_policy(key))).await;
         observed.key_policies = arns.into_iter().zip(policies).collect();
     }
@@ -473,7 +473,7 @@ impl Facets<'_> {
         let Some(region) = region else { return Facet::Unread };
         let reference = query.reference.clone().beside(query.beside.partition, &query.beside.account, region);
         let (Some(account), Some(region)) = (reference.account(), reference.region()) else { return Facet::Unread };
-        if self.cloud.accounts.by_id(account).is_none() {
+        if self.cloud.accounts.managed(account).is_none() {
             return Facet::Unread;
         }
         let session = match self.cloud.session(account).await {

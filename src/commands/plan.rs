@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{documents, objects};
 use crate::{
-    api::{AwsAccount, BucketReplication, bucket_replication::Mode},
+    api::{APPLIED, AwsAccount, BucketReplication, bucket_replication::Mode},
     cloud::{
         Cloud,
         aws::{Aws, AwsCloud},
@@ -120,6 +120,7 @@ fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> O
         created: replication.metadata.creation_timestamp.as_ref().map(|time| time.0),
         spec: replication.spec.clone(),
         take_over: replication.take_over(),
+        applied: replication.annotations().get(APPLIED).cloned(),
         deleting: false,
         abandoned: false,
         held: false,
@@ -261,7 +262,14 @@ fn resolve_offline(arguments: &Plan, valid: &Valid, warnings: &mut Vec<String>) 
             Some(ResolvedKeys { source, replica })
         }
     };
-    Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys, object_lock: false, notes: vec![] })
+    Ok(Resolved {
+        valid: valid.clone(),
+        source_region,
+        destination_region: Some(destination_region),
+        keys,
+        object_lock: false,
+        notes: vec![],
+    })
 }
 
 /// With cluster and AWS: the steps that would be done now, for all objects on the bucket with this one among them.
@@ -318,7 +326,7 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     let observed = cloud.observe(&scope(&visit, None)).await;
     let decision = decide(&visit, &observed, &|_| true);
     let resolved = match decision.stands.get(&key) {
-        Some(Stand::Acting { resolved, problems }) => {
+        Some(Stand::Acting { resolved, problems, .. }) => {
             warnings.extend(problems.iter().map(|problem| problem.message.clone()));
             resolved
         }

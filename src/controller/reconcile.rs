@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     api::{
-        ABANDON, AwsAccount, BucketReplication,
-        aws_account::AwsAccountStatus,
+        ABANDON, APPLIED, AwsAccount, BucketReplication,
+        aws_account::{Access, AwsAccountStatus},
         bucket_replication::BucketReplicationStatus,
         condition::{ConditionType, Finding, Reason},
     },
@@ -176,6 +176,7 @@ impl Context {
             created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
             spec: object.spec.clone(),
             take_over: object.take_over(),
+            applied: object.annotations().get(APPLIED).cloned(),
             deleting: object.metadata.deletion_timestamp.is_some(),
             abandoned: is_abandoned(object) && ready(object).is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str()),
             held: is_held(object),
@@ -283,6 +284,10 @@ impl Context {
                 return (Finding::no(problem.reason, problem.message), String::new());
             }
         };
+        if account.access == Access::External {
+            let message = "access is External: the operator has no credentials there, and its owner applies what is needed";
+            return (Finding::unknown(Reason::NotObservable, message), String::new());
+        }
         let known = self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
         if let Some(known) = known
             && known.generation == generation

@@ -197,8 +197,8 @@ fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool 
 /// A fingerprint of all that is looked at beside AWS: with another one, everything is read anew.
 fn looked_at(subject: &Subject) -> String {
     let objects = subject.objects.iter().map(|(object, generation, _)| {
-        let Object { uid, deleting, namespace_labels, take_over, .. } = object;
-        format!("{uid}/{generation:?}/{deleting}/{namespace_labels:?}/{take_over:?}")
+        let Object { uid, deleting, namespace_labels, take_over, applied, .. } = object;
+        format!("{uid}/{generation:?}/{deleting}/{namespace_labels:?}/{take_over:?}/{applied:?}")
     });
     let named = subject.objects.iter().flat_map(|(object, ..)| [&object.spec.source.account, &object.spec.destination.account]);
     let accounts = subject.accounts.fingerprint(&named.map(String::as_str).collect());

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::api::{
     AwsAccount,
-    aws_account::{AssumeRole, AwsPartition, Grant, Permission, Policies, Roles},
+    aws_account::{Access, AssumeRole, AwsPartition, Grant, Permission, Policies, Roles},
     condition::{ConditionType, Reason},
 };
 
@@ -24,6 +24,8 @@ pub struct Account {
     pub id: AccountId,
     /// The account's partition.
     pub partition: Partition,
+    /// Whether we have credentials there.
+    pub access: Access,
     /// The role to work under.
     pub assume_role: Option<AssumeRole>,
     /// Which documents we write.
@@ -105,6 +107,12 @@ impl Accounts {
         self.all().find(|account| &account.id == id)
     }
 
+    /// The account with that id, where we may call something there.
+    #[must_use]
+    pub fn managed(&self, id: &AccountId) -> Option<&Account> {
+        self.by_id(id).filter(|account| account.access == Access::Managed)
+    }
+
     /// All accounts that can be used, by name.
     pub fn all(&self) -> impl Iterator<Item = &Account> {
         self.0.values().filter_map(|account| account.as_ref().ok())
@@ -127,6 +135,7 @@ impl Account {
             name: name.to_owned(),
             id,
             partition,
+            access: spec.access,
             assume_role: spec.assume_role,
             policies: spec.policies,
             roles: spec.roles,

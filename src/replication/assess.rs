@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use super::{
     Problem,
     accounts::Accounts,
-    names::{KeyArn, Region},
+    names::{KeyArn, KeyReference, Region},
     observed::{DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed},
     validate::{Encryption, Valid},
 };
-use crate::api::condition::{ConditionType, Reason};
+use crate::api::{
+    aws_account::Access,
+    condition::{ConditionType, Reason},
+};
 
 /// An object for which everything that it stands on was read and found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +21,8 @@ pub struct Resolved {
     pub valid: Valid,
     /// The source bucket's Region.
     pub source_region: Region,
-    /// The destination bucket's Region.
-    pub destination_region: Region,
+    /// The destination bucket's Region, where it can be read.
+    pub destination_region: Option<Region>,
     /// The keys, where SSE-KMS objects are replicated.
     pub keys: Option<ResolvedKeys>,
     /// Whether Object Lock is on for the source bucket, whose settings the role then has to read.
@@ -59,13 +62,15 @@ pub fn needs_default_encryption(valid: &Valid) -> bool {
 pub fn assess(valid: &Valid, observed: &Observed, accounts: &Accounts) -> Result<Resolved, Vec<Problem>> {
     let mut problems = vec![];
     let source_region = bucket(valid, observed, ConditionType::SourceReady, &mut problems);
-    let destination_region = bucket(valid, observed, ConditionType::DestinationReady, &mut problems);
+    let external = accounts.managed(&valid.destination.account).is_none();
+    let destination_region = if external { None } else { bucket(valid, observed, ConditionType::DestinationReady, &mut problems) };
     let keys = match (&source_region, &destination_region) {
-        (Some(source), Some(destination)) => keys(valid, observed, accounts, source, destination, &mut problems),
+        (Some(source), Some(destination)) => keys(valid, observed, accounts, source, Some(destination), &mut problems),
+        (Some(source), None) if external => keys(valid, observed, accounts, source, None, &mut problems),
         _ => None,
     };
     match (source_region, destination_region) {
-        (Some(source_region), Some(destination_region)) if problems.is_empty() => {
+        (Some(source_region), destination_region) if problems.is_empty() => {
             let object_lock = observed.buckets.get(&valid.source).is_some_and(|read| read.traits.object_lock == Facet::Present(true));
             Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys, object_lock, notes: vec![] })
         }
@@ -115,7 +120,7 @@ fn keys(
     observed: &Observed,
     accounts: &Accounts,
     source_region: &Region,
-    destination_region: &Region,
+    destination_region: Option<&Region>,
     problems: &mut Vec<Problem>,
 ) -> Option<ResolvedKeys> {
     let missing = |reason, message: String| Problem::new(ConditionType::KeysReady, reason, message);
@@ -160,14 +165,15 @@ fn keys(
             }
         }
     };
-    let mut resolve = |query: &KeyQuery, region: &Region, replica: bool| match key(valid, query, region, replica, observed, accounts) {
-        Ok(arn) => Some(arn),
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
-    };
-    let source: BTreeSet<_> = source_keys.iter().filter_map(|query| resolve(query, source_region, false)).collect();
+    let mut resolve =
+        |query: &KeyQuery, region: Option<&Region>, replica: bool| match key(valid, query, region, replica, observed, accounts) {
+            Ok(arn) => Some(arn),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        };
+    let source: BTreeSet<_> = source_keys.iter().filter_map(|query| resolve(query, Some(source_region), false)).collect();
     let replica = resolve(replica_key, destination_region, true);
     Some(ResolvedKeys { source, replica: replica? })
 }
@@ -175,14 +181,14 @@ fn keys(
 fn key(
     valid: &Valid,
     query: &KeyQuery,
-    region: &Region,
+    region: Option<&Region>,
     replica: bool,
     observed: &Observed,
     accounts: &Accounts,
 ) -> Result<KeyArn, Problem> {
     let missing = |reason, message: String| Problem::new(ConditionType::KeysReady, reason, message);
     let bucket = &query.beside.name;
-    if let Some(other) = query.reference.region().filter(|named| *named != region) {
+    if let (Some(other), Some(region)) = (query.reference.region().filter(|named| Some(*named) != region), region) {
         return Err(missing(
             Reason::KeyInOtherRegion,
             format!("key {query} is in {other}, but bucket {bucket} in {region}: name a key of {region}"),
@@ -195,13 +201,22 @@ fn key(
             format!("key {query} belongs to account {owner}, which has no AwsAccount: ask the platform team for it"),
         ));
     };
+    if account.access == Access::External {
+        let KeyReference::Key(arn) = &query.reference else {
+            let message = format!("key {query} is in an account that can't be read: name it by its key ARN");
+            return Err(missing(Reason::KeyNotFound, message));
+        };
+        account.allow_key(&valid.namespace_labels, arn)?;
+        return Ok(arn.clone());
+    }
+    let described_in = region.map_or_else(String::new, |region| format!(" in {region}"));
     let description: &KeyDescription = match observed.keys.get(query) {
         Some(Facet::Present(description)) => description,
         Some(Facet::Failed(failure)) => return Err(failed(ConditionType::KeysReady, failure)),
         _ => {
             return Err(missing(
                 Reason::KeyNotFound,
-                format!("key {query} does not exist in account {owner} in {region}: correct the key"),
+                format!("key {query} does not exist in account {owner}{described_in}: correct the key"),
             ));
         }
     };

@@ -361,7 +361,7 @@ pub(super) fn object_permissions(installation: &InstallationId, resolved: &Resol
             Purpose::ReplicaKey,
             REPLICA_KEY_ACTIONS,
             &[keys.replica.to_string()],
-            &conditions(&valid.destination, &resolved.destination_region),
+            &conditions(&valid.destination, &keys.replica.region),
         ));
     }
     statements
@@ -556,10 +556,11 @@ fn versioning(claims: &Claims<'_>) -> BTreeMap<OwnedBucket, Region> {
         .filter(|resolved| resolved.valid.enable_versioning)
         .flat_map(|resolved| {
             [
-                (resolved.valid.source.clone(), resolved.source_region.clone()),
-                (resolved.valid.destination.clone(), resolved.destination_region.clone()),
+                Some((resolved.valid.source.clone(), resolved.source_region.clone())),
+                resolved.destination_region.clone().map(|region| (resolved.valid.destination.clone(), region)),
             ]
         })
+        .flatten()
         .filter(|(bucket, _)| off(bucket))
         .collect()
 }

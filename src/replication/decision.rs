@@ -9,8 +9,8 @@ use super::{
     compose::{self, Carry, Claims, Desired},
     configuration::{Configuration, ReplicationRule, RuleMark},
     contention, merge,
-    names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
-    observed::{Facet, Facts, Observed, Scope},
+    names::{AccountId, InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
+    observed::{Facet, Facts, KeyQuery, Observed, Scope},
     plan::{self, PlannedStep, Step, Users},
     policy::{Document, Mark, Request, Statement},
     preflight,
@@ -73,6 +73,8 @@ pub enum Stand {
         resolved: Box<Resolved>,
         /// What somebody else has to do.
         problems: Vec<Problem>,
+        /// What somebody has to apply where we can't look, and whether it is attested.
+        external: Option<Box<External>>,
     },
     /// It only wants to be told what would be done.
     Observing(Box<Resolved>),
@@ -82,6 +84,17 @@ pub enum Stand {
     Leaving,
     /// It goes, and leaves what it made in AWS.
     Abandoned,
+}
+
+/// What somebody has to apply in an account that we can't read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct External {
+    /// All of it.
+    pub actions: Vec<RequiredAction>,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// Whether the object's annotation says that it is applied.
+    pub attested: bool,
 }
 
 /// What follows from a visit.
@@ -182,15 +195,22 @@ pub fn scope(visit: &Visit<'_>, known: Option<Facts>) -> Scope {
     };
     for object in visit.objects {
         let Ok(valid) = validate::validate(object, visit.accounts) else { continue };
+        let managed = |account: &AccountId| visit.accounts.managed(account).is_some();
+        let of_key = |query: &KeyQuery| query.reference.account().unwrap_or(&query.beside.account).clone();
+        let keys =
+            assess::keys_of(&valid).into_iter().filter(|query| visit.accounts.by_id(&of_key(query)).is_none() || managed(&of_key(query)));
+        scope.keys.extend(keys);
+        scope.default_encryption |= !object.deleting && assess::needs_default_encryption(&valid);
+        if !managed(&valid.destination.account) {
+            continue;
+        }
         scope.destinations.insert(valid.destination.clone());
-        scope.keys.extend(assess::keys_of(&valid));
         if object.spec.destination.owner.is_some() {
             scope.ownership.insert(valid.destination.clone());
         }
         if valid.sync_replica_modifications {
             scope.synced.insert(valid.destination.clone());
         }
-        scope.default_encryption |= !object.deleting && assess::needs_default_encryption(&valid);
     }
     scope
 }
@@ -330,7 +350,7 @@ fn stand(object: &Object, visit: &Visit<'_>, account: &Account, observed: &Obser
         return Stand::Observing(resolved);
     }
     let problems = visit.refusals.problems.get(&object.key).cloned().into_iter().collect();
-    Stand::Acting { resolved, problems }
+    Stand::Acting { resolved, problems, external: None }
 }
 
 /// Of two that would treat one object of S3 differently on its way to the same bucket, the first in order wins: what is not ours, then what
@@ -395,8 +415,8 @@ impl Round {
         for object in objects {
             let key = &object.key;
             match stands.get(key) {
-                Some(Stand::Acting { resolved, problems }) => {
-                    if !problems.is_empty() {
+                Some(Stand::Acting { resolved, problems, external }) => {
+                    if !problems.is_empty() || external.as_ref().is_some_and(|external| !external.attested) {
                         withheld.insert(key.clone());
                     }
                     acting.push((**resolved).clone());
@@ -507,11 +527,11 @@ fn sizes(configuration: Option<&Configuration>) -> [(&'static str, usize, usize)
 }
 
 fn writes_bucket_policies(accounts: &Accounts, bucket: &OwnedBucket) -> bool {
-    accounts.by_id(&bucket.account).is_some_and(|account| account.policies.bucket_policy == PolicyMode::Manage)
+    accounts.managed(&bucket.account).is_some_and(|account| account.policies.bucket_policy == PolicyMode::Manage)
 }
 
 fn writes_key_policies(accounts: &Accounts, key: &KeyArn) -> bool {
-    accounts.by_id(&key.account).is_some_and(|account| account.policies.key_policy == PolicyMode::Manage)
+    accounts.managed(&key.account).is_some_and(|account| account.policies.key_policy == PolicyMode::Manage)
 }
 
 /// Where a document is not ours to write and lacks what an object needs, its rules wait, and the object says what has to be applied.
@@ -524,9 +544,13 @@ fn await_owners(
     let first = round(stands, false);
     let Some(role) = &first.desired.role else { return };
     let mut waiting: BTreeMap<ObjectKey, Vec<Problem>> = BTreeMap::new();
-    let mut wait = |users: Option<&BTreeSet<ObjectKey>>, problem: &Problem| {
+    let mut externally: BTreeMap<ObjectKey, Vec<RequiredAction>> = BTreeMap::new();
+    let mut wait = |users: Option<&BTreeSet<ObjectKey>>, problem: &Problem, external: bool| {
         for user in users.into_iter().flatten() {
-            waiting.entry(user.clone()).or_default().push(problem.clone());
+            match &problem.action {
+                Some(action) if external => externally.entry(user.clone()).or_default().push((**action).clone()),
+                _ => waiting.entry(user.clone()).or_default().push(problem.clone()),
+            }
         }
     };
     for (bucket, statements) in first.desired.bucket_statements.iter().filter(|(bucket, _)| !writes_bucket_policies(visit.accounts, bucket))
@@ -539,7 +563,7 @@ fn await_owners(
                 account_id: bucket.account.to_string(),
                 statement: format!("{:#}", statement.json()),
                 command: format!(
-                    "aws s3api get-bucket-policy --bucket {name} --query Policy --output text > policy.json; add the statement to it; aws s3api put-bucket-policy --bucket {name} --policy file://policy.json"
+                    "save the statement as statement.json; {{ aws s3api get-bucket-policy --bucket {name} --query Policy --output text || echo '{{\"Version\":\"2012-10-17\",\"Statement\":[]}}'; }} | jq '.Statement += [input]' - statement.json > policy.json && aws s3api put-bucket-policy --bucket {name} --policy file://policy.json"
                 ),
             };
             let message = format!(
@@ -550,7 +574,7 @@ fn await_owners(
                 action: Some(Box::new(action)),
                 ..Problem::new(ConditionType::DestinationReady, Reason::BucketPolicyNeeded, message)
             };
-            wait(first.users.buckets.get(bucket), &problem);
+            wait(first.users.buckets.get(bucket), &problem, visit.accounts.managed(&bucket.account).is_none());
         }
     }
     for (key, statements) in first.desired.key_statements.iter().filter(|(key, _)| !writes_key_policies(visit.accounts, key)) {
@@ -561,8 +585,8 @@ fn await_owners(
                 account_id: key.account.to_string(),
                 statement: format!("{:#}", statement.json()),
                 command: format!(
-                    "aws kms get-key-policy --region {} --key-id {key} --policy-name default --query Policy --output text > policy.json; add the statement to it; aws kms put-key-policy --region {} --key-id {key} --policy-name default --policy file://policy.json",
-                    key.region, key.region
+                    "save the statement as statement.json; aws kms get-key-policy --region {0} --key-id {key} --policy-name default --query Policy --output text | jq '.Statement += [input]' - statement.json > policy.json && aws kms put-key-policy --region {0} --key-id {key} --policy-name default --policy file://policy.json",
+                    key.region
                 ),
             };
             let message = format!(
@@ -571,13 +595,21 @@ fn await_owners(
             );
             let problem =
                 Problem { action: Some(Box::new(action)), ..Problem::new(ConditionType::KeysReady, Reason::KeyPolicyNeeded, message) };
-            wait(first.users.keys.get(key), &problem);
+            wait(first.users.keys.get(key), &problem, visit.accounts.managed(&key.account).is_none());
         }
     }
     for (key, waits) in waiting {
         if let Some(Stand::Acting { problems, .. }) = stands.get_mut(&key) {
             problems.extend(waits);
         }
+    }
+    for object in visit.objects {
+        let Some(Stand::Acting { external, .. }) = stands.get_mut(&object.key) else { continue };
+        *external = externally.remove(&object.key).map(|actions| {
+            let texts: Vec<_> = actions.iter().flat_map(|action| [action.document.as_str(), action.statement.as_str()]).collect();
+            let fingerprint = fingerprint(&texts, 16);
+            Box::new(External { attested: object.applied.as_ref() == Some(&fingerprint), actions, fingerprint })
+        });
     }
 }
 

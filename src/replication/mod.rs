@@ -66,6 +66,8 @@ pub struct Object {
     pub spec: BucketReplicationSpec,
     /// IDs of foreign rules whose place a rule of it takes.
     pub take_over: BTreeSet<String>,
+    /// The fingerprint of the required actions that somebody attests to have applied.
+    pub applied: Option<String>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Whether AWS refuses to remove what it made, and its owner lets it go all the same.

@@ -112,7 +112,7 @@ impl Look<'_> {
         self.bucket_denials(ConditionType::SourceReady, source, &source_policy, &read, &objects(source));
         self.bucket_denials(ConditionType::DestinationReady, destination, &destination_policy, &replica, &objects(destination));
         let Some(keys) = self.resolved.keys.clone() else { return };
-        let (source_region, destination_region) = (&self.resolved.source_region, &self.resolved.destination_region);
+        let (source_region, destination_region) = (&self.resolved.source_region, &keys.replica.region);
         for key in &keys.source {
             self.key_denials(key, compose::SOURCE_KEY_ACTIONS, source_region);
         }

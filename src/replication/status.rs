@@ -1,6 +1,6 @@
 //! What users read: the status of an object, from what was decided and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -9,8 +9,8 @@ use super::{
     Problem,
     assess::{self, Resolved},
     compose::Desired,
-    decision::{Decision, Stand},
-    names::{InstallationId, ObjectKey, OwnedBucket},
+    decision::{Decision, External, Stand},
+    names::{InstallationId, ObjectKey, OwnedBucket, Region},
     observed::Failure,
     plan::PlannedStep,
 };
@@ -58,7 +58,7 @@ pub fn status(
     let Some(stand) = grounds.decision.stands.get(key).filter(|stand| **stand != Stand::Abandoned) else { return previous.clone() };
     let mut findings = findings(key, stand, grounds);
     let pending = grounds.decision.pending.get(key).cloned().unwrap_or_default();
-    let ready = ready(stand, &findings, &pending);
+    let ready = ready(key, stand, &findings, &pending);
     findings.insert(ConditionType::Ready, ready.clone());
     if let Some((kind, finding)) = kstatus(stand, &ready) {
         findings.insert(kind, finding);
@@ -71,7 +71,11 @@ pub fn status(
     };
     let kept = || (previous.source.clone(), previous.destination.clone());
     let (source, destination) = resolved.map_or_else(kept, |resolved| ends(resolved));
-    let actions = match stand {
+    let external = match stand {
+        Stand::Acting { external: Some(external), .. } => external.actions.clone(),
+        _ => vec![],
+    };
+    let actions: Vec<_> = match stand {
         Stand::Acting { problems, .. } | Stand::Refused { problems, .. } => {
             problems.iter().filter_map(|problem| problem.action.as_deref().cloned()).collect()
         }
@@ -85,7 +89,7 @@ pub fn status(
         role_arn: resolved.and(grounds.decision.desired.role.as_ref()).map(|role| role.arn.clone()).or_else(|| previous.role_arn.clone()),
         rules: if *stand == Stand::Paused { previous.rules.clone() } else { rules(key, &grounds.decision.desired, grounds.installation) },
         plan: pending,
-        required_actions: actions,
+        required_actions: actions.into_iter().chain(external).collect(),
         drift: drift(key, grounds).or_else(|| previous.drift.clone()),
     }
 }
@@ -100,7 +104,7 @@ pub fn refused(
 ) -> BucketReplicationStatus {
     let stand = Stand::Refused { problems: problems.to_vec(), wanted: None };
     let mut findings = refusal(problems);
-    let ready = ready(&stand, &findings, &[]);
+    let ready = ready_of(&findings);
     findings.insert(ConditionType::Ready, ready.clone());
     findings.extend(kstatus(&stand, &ready));
     let conditions = findings.iter().map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now)).collect();
@@ -142,7 +146,7 @@ fn ends(resolved: &Resolved) -> (Option<SourceStatus>, Option<DestinationStatus>
     };
     let destination = DestinationStatus {
         account_id: valid.destination.account.to_string(),
-        region: resolved.destination_region.to_string(),
+        region: resolved.destination_region.as_ref().map(ToString::to_string),
         kms_key: resolved.keys.as_ref().map(|keys| keys.replica.to_string()),
     };
     (Some(source), Some(destination))
@@ -166,6 +170,19 @@ fn drift(key: &ObjectKey, grounds: &Grounds<'_>) -> Option<Drift> {
     let correction = mine.map(|planned| planned.step.to_string()).collect::<Vec<_>>().join("; ");
     let now = Timestamp::from_second(grounds.now.as_second()).unwrap_or(grounds.now);
     Some(Drift { last_seen_time: Time(now), correction })
+}
+
+fn attest(key: &ObjectKey, external: &External) -> String {
+    let accounts: BTreeSet<_> = external.actions.iter().map(|action| action.account_id.as_str()).collect();
+    let accounts: Vec<_> = accounts.into_iter().collect();
+    format!(
+        "have the owner of account {} apply status.requiredActions, then attest it: kubectl annotate --overwrite bucketreplication {} -n {} {}={}",
+        accounts.join(" and "),
+        key.name,
+        key.namespace,
+        crate::api::APPLIED,
+        external.fingerprint
+    )
 }
 
 /// Each condition but the summary.
@@ -196,9 +213,22 @@ fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
             }
             findings
         }
-        Stand::Acting { resolved, problems } => {
+        Stand::Acting { resolved, problems, external } => {
             let mut findings = right(resolved, grounds);
             findings.insert(ConditionType::Accepted, accepted);
+            if let Some(external) = external {
+                if external.actions.iter().any(|action| action.document.starts_with("policy of key")) {
+                    let finding = Finding::unknown(
+                        Reason::NotObservable,
+                        "the key's account can't be read: its owner applies status.requiredActions",
+                    );
+                    findings.insert(ConditionType::KeysReady, finding);
+                }
+                if !external.attested {
+                    let waits = Finding::unknown(Reason::NotAttested, attest(key, external));
+                    findings.insert(ConditionType::ReplicationConfigured, waits);
+                }
+            }
             for planned in grounds.outcome.undone.iter().filter(|planned| planned.concerns.contains(key)).rev() {
                 let text = format!("has to be done yet: {}", planned.step);
                 findings.insert(planned.step.condition(grounds.source), Finding::unknown(Reason::Progressing, text));
@@ -244,9 +274,10 @@ fn shortened(mut message: String) -> String {
 /// The findings where everything is as it should be.
 fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
     let valid = &resolved.valid;
-    let bucket = |bucket: &OwnedBucket, region| {
+    let bucket = |bucket: &OwnedBucket, region: &Region| {
         Finding::yes(Reason::BucketReady, format!("bucket {} is in {region} and has versioning", bucket.name))
     };
+    let not_observable = || Finding::unknown(Reason::NotObservable, "the account can't be read: its owner applies status.requiredActions");
     let keys = resolved.keys.as_ref().map_or_else(
         || Finding::yes(Reason::NoKeysNeeded, "SSE-KMS objects are not replicated: no key is needed"),
         |keys| Finding::yes(Reason::KeysReady, format!("replicas of SSE-KMS objects are encrypted with {}", keys.replica)),
@@ -255,7 +286,10 @@ fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, 
     let mut findings: BTreeMap<_, _> = [
         (ConditionType::Accepted, Finding::yes(Reason::Accepted, "the object is valid and allowed")),
         (ConditionType::SourceReady, bucket(&valid.source, &resolved.source_region)),
-        (ConditionType::DestinationReady, bucket(&valid.destination, &resolved.destination_region)),
+        (
+            ConditionType::DestinationReady,
+            resolved.destination_region.as_ref().map_or_else(not_observable, |region| bucket(&valid.destination, region)),
+        ),
         (ConditionType::KeysReady, keys),
         (ConditionType::RoleReady, Finding::yes(Reason::RoleReady, format!("role {role} stands with its permissions"))),
         (ConditionType::ReplicationConfigured, Finding::yes(Reason::RulesConfigured, "the rules stand in the replication configuration")),
@@ -269,10 +303,27 @@ fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, 
     findings
 }
 
-fn ready(stand: &Stand, findings: &BTreeMap<ConditionType, Finding>, pending: &[String]) -> Finding {
+fn ready(key: &ObjectKey, stand: &Stand, findings: &BTreeMap<ConditionType, Finding>, pending: &[String]) -> Finding {
     if matches!(stand, Stand::Observing(_)) && !pending.is_empty() {
         return Finding::no(Reason::PlanPending, "spec.mode is Observe, and status.plan holds steps: set it to Enforce to have them done");
     }
+    let mut parts = ConditionType::STANDING.iter().filter_map(|kind| findings.get(kind));
+    let unseen = |finding: &Finding| matches!(finding.reason, Reason::NotObservable | Reason::NotAttested);
+    match stand {
+        Stand::Acting { external: Some(external), .. } if parts.all(|finding| finding.holds == Some(true) || unseen(finding)) => {
+            let attested = "what can be read is right, and the rest is attested by the annotation bucketops.dev/applied";
+            if external.attested {
+                Finding::yes(Reason::Attested, attested)
+            } else {
+                Finding::unknown(Reason::NotAttested, attest(key, external))
+            }
+        }
+        _ => ready_of(findings),
+    }
+}
+
+/// The summary: the first that does not hold, then the first that is not known.
+fn ready_of(findings: &BTreeMap<ConditionType, Finding>) -> Finding {
     let parts = || ConditionType::STANDING.iter().filter_map(|kind| findings.get(kind));
     let first = parts().find(|finding| finding.holds == Some(false)).or_else(|| parts().find(|finding| finding.holds.is_none()));
     first.cloned().unwrap_or_else(|| {
@@ -285,6 +336,7 @@ fn kstatus(stand: &Stand, ready: &Finding) -> Option<(ConditionType, Finding)> {
     let holds = |kind| Some((kind, Finding::yes(ready.reason, ready.message.clone())));
     match (stand, ready.holds) {
         (_, Some(true)) | (Stand::Paused, _) | (Stand::Observing(_), Some(false)) => None,
+        (_, None) if ready.reason == Reason::NotAttested => holds(ConditionType::Stalled),
         (_, Some(false)) if ready.reason != Reason::AwsUnavailable => holds(ConditionType::Stalled),
         _ => holds(ConditionType::Reconciling),
     }

@@ -10,7 +10,7 @@ use super::{
     observed::KeyQuery,
 };
 use crate::api::{
-    aws_account::Permission,
+    aws_account::{Access, Permission},
     bucket_replication::{
         BucketReplicationSpec, DeleteMarkers, DeletionPolicy, ExistingConfiguration, Mode, Owner, ReplicaModifications, SseKmsObjects,
         StorageClass, Switch, Versioning,
@@ -94,7 +94,13 @@ pub struct ValidRule {
 /// # Errors
 /// When the source account can't be used or the bucket is none.
 pub fn source_of(spec: &BucketReplicationSpec, accounts: &Accounts) -> Result<OwnedBucket, Problem> {
-    owned(accounts.by_name(&spec.source.account)?, &spec.source.bucket, "spec.source.bucket")
+    let account = accounts.by_name(&spec.source.account)?;
+    if account.access == Access::External {
+        let message =
+            format!("AwsAccount {} says access: External, which is for destinations only: {}", account.name, account.whom_to_ask());
+        return Err(Problem::new(ConditionType::Accepted, Reason::AccountNotReady, message));
+    }
+    owned(account, &spec.source.bucket, "spec.source.bucket")
 }
 
 /// Checks an object against the rules of AWS and the grants of its namespace.
@@ -105,6 +111,9 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
     let spec = &object.spec;
     let mut problems = vec![];
     let source_account = keep(accounts.by_name(&spec.source.account), &mut problems);
+    if source_account.is_some_and(|account| account.access == Access::External) {
+        problems.extend(source_of(spec, accounts).err());
+    }
     let destination_account = keep(accounts.by_name(&spec.destination.account), &mut problems);
     let bucket = |name: &str, field| named(name.parse::<BucketName>(), field);
     let source = keep(bucket(&spec.source.bucket, "spec.source.bucket"), &mut problems);

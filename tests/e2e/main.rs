@@ -4,6 +4,7 @@
 
 mod door;
 mod drift;
+mod external;
 mod life;
 mod shared;
 
@@ -87,6 +88,7 @@ const TESTS: &[(&str, Test)] = tests![
     shared::fifty_objects_in_ten_namespaces_are_one_configuration,
     shared::a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was,
     shared::a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write,
+    external::nothing_is_called_in_an_external_account_and_its_owner_is_told_what_to_apply,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,

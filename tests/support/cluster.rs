@@ -184,6 +184,7 @@ impl Cluster {
                 created: Timestamp::from_second(created).ok(),
                 spec: spec.clone(),
                 take_over: BTreeSet::new(),
+                applied: None,
                 deleting: false,
                 abandoned: false,
                 held: false,

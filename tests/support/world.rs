@@ -64,6 +64,8 @@ pub struct State {
     pub policies: BTreeMap<ManagedPolicyName, WorldPolicy>,
     /// Managed policies of others, by ARN.
     pub boundaries: BTreeMap<String, Document>,
+    /// Accounts in which nothing may be called.
+    pub external: BTreeSet<AccountId>,
     /// Actions that are denied, each with the account.
     pub denied: BTreeSet<(String, AccountId)>,
 }
@@ -528,8 +530,13 @@ impl Cloud for World {
             .filter(|_| !scope.removing)
             .map_or(Facet::Unread, |arn| known.or_else(|| state.boundaries.get(arn).cloned()).map_or(Facet::Absent, Facet::Present));
         let mut observed = Observed { configuration, role_policies, merged, boundary, ..Observed::default() };
-        let (ledger_buckets, ledger_keys) =
+        let (mut ledger_buckets, mut ledger_keys) =
             ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
+        ledger_buckets.retain(|bucket| !state.external.contains(&bucket.account));
+        ledger_keys.retain(|key| !state.external.contains(&key.account));
+        let asked =
+            scope.destinations.iter().map(|bucket| &bucket.account).chain(scope.keys.iter().filter_map(|query| query.reference.account()));
+        assert!(!asked.into_iter().any(|account| state.external.contains(account)), "a read in an external account");
         observed.role = role.map_or(Facet::Absent, |role| Facet::Present(role.role.clone()));
         for name in scope.destinations.iter().chain(&ledger_buckets).chain([&scope.source]) {
             observed.buckets.insert(name.clone(), bucket(name));
@@ -578,6 +585,7 @@ impl Cloud for World {
             return refuse(FailureKind::Transient, "the process is gone");
         }
         let mut state = self.state.lock().unwrap();
+        assert!(!account_of(step).is_some_and(|account| state.external.contains(account)), "{step} is in an external account");
         if let Some(failure) = account_of(step).and_then(|account| state.denied(step.into(), account)) {
             return Err(failure);
         }
