@@ -88,9 +88,15 @@ pub enum LogFormat {
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 pub struct Plan {
+    /// Print what stands in status.plan of this BucketReplication, for who has no AWS credentials.
+    #[arg(conflicts_with_all = ["filename", "offline", "directory", "verbose"])]
+    pub name: Option<String>,
     /// YAML files with one BucketReplication and, without a cluster, the AwsAccounts that it names; - reads standard input.
-    #[arg(short, long, required = true)]
+    #[arg(short, long, required_unless_present = "name")]
     pub filename: Vec<PathBuf>,
+    /// Show how each document changes.
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Use neither cluster nor AWS: print the documents for what the files say.
     #[arg(long)]
     pub offline: bool,

@@ -42,6 +42,61 @@ fn conditions_and_reasons() {
     compare("docs/reference/conditions.md", &text);
 }
 
+/// Every text in `tests/golden`.
+fn goldens() -> String {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")];
+    let mut files = vec![];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|kind| kind == "txt"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect()
+}
+
+/// What an object said in a test, where the condition had this reason.
+fn example(goldens: &str, reason: &str) -> Option<String> {
+    let said = |line: &str| {
+        let (left, message) = line.split_once(": ")?;
+        let (left, message) = if left.ends_with(reason) { (left, message) } else { message.split_once(": ")? };
+        let left = left.split(" (").next()?;
+        (left.rsplit(['=', ' ']).next() == Some(reason)).then(|| message.to_owned())
+    };
+    // The words of AWS itself are made up in tests.
+    goldens.lines().filter(|line| !line.contains("was answered so") && !line.contains("may not call")).find_map(said)
+}
+
+/// By reason: when it occurs, what to do, and what such an object said in a test. A reason that no test makes an object say fails here.
+#[test]
+fn troubleshooting() {
+    // Those of an AwsAccount, which unit tests of the reconciler make, and that of the CRD's default, which the API server sets.
+    let elsewhere = ["DuplicateAccount", "WrongAccount", "Pending"];
+    let goldens = goldens();
+    let mut text = format!("{HEAD}# Troubleshooting, by reason\n\n");
+    text.push_str("`kubectl get bucketreplication` shows the reason of `Ready`, `kubectl describe bucketreplication` the message of each condition.\n");
+    text.push_str("What the object of a test said stands under each reason.\n");
+    for reason in Reason::iter() {
+        let name = reason.as_str();
+        let words = |line: &str| line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == name);
+        assert!(elsewhere.contains(&name) || goldens.lines().any(words), "no test makes an object say {name}");
+        let remedy = reason.get_detailed_message().unwrap();
+        if remedy == "nothing" {
+            continue;
+        }
+        writeln!(text, "\n## {name}\n\n**When** {}.\n\n**What to do:** {remedy}.", reason.get_message().unwrap()).unwrap();
+        if let Some(said) = example(&goldens, name) {
+            writeln!(text, "\n> {said}").unwrap();
+        }
+    }
+    compare("docs/troubleshooting.md", &text);
+}
+
 #[test]
 fn commands_and_flags() {
     let mut text =

@@ -8,15 +8,17 @@ use std::{fs, path::Path, process::Command};
 
 use bucket_replication_operator::{
     api::bucket_replication::RequiredAction,
+    commands::plan::lines,
     replication::{
         configuration::{Configuration, Filter, Metrics, ReplicationRule, RuleDestination, Setting},
+        observed::{DefaultEncryption, Facet},
         plan::Step,
         policy::Document,
     },
 };
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key, spec},
+    cluster::{Cluster, DR, KEYS, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key, spec},
     golden::compare,
     world::{State, World},
 };
@@ -378,4 +380,133 @@ async fn overlap_and_versioning() {
     story.apply("second", &second);
     story.then("both are applied").await;
     story.compare("overlap");
+}
+
+/// Prepares AWS and what the platform team says for a plan.
+type Prepare = fn(&mut Story);
+
+fn rules(list: &Value) -> Value {
+    spec(("dr", "dest"), Some(&dst()), &json!({ "rules": list }))
+}
+
+fn with(mut spec: Value, pointer: &str, value: Value) -> Value {
+    let (parent, field) = pointer.rsplit_once('/').unwrap();
+    spec.pointer_mut(parent).unwrap()[field] = value;
+    spec
+}
+
+fn nothing(_: &mut Story) {}
+
+/// The plans that are kept: what is there before, and the object that is planned.
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn plans() -> Vec<(&'static str, Prepare, Value)> {
+    let tag = |name: &str, markers: &str| json!({"name": name, "prefix": name, "deleteMarkers": markers});
+    let same = || spec(("prod", "backup"), None, &json!({}));
+    let merge = || tax(&json!({"existingConfiguration": "Merge"}));
+    vec![
+        ("across-accounts", nothing, tax(&json!({}))),
+        ("across-accounts-without-kms", nothing, spec(("dr", "dest"), None, &json!({}))),
+        ("one-account", nothing, same()),
+        ("one-account-with-kms", nothing, spec(("prod", "backup"), Some(&key(PROD, "us-east-1", "bkp")), &json!({}))),
+        ("key-of-a-third-account", nothing, spec(("dr", "dest"), Some(&key(KEYS, "us-west-2", "central")), &json!({}))),
+        ("default-key", |story| story.world.edit(encrypt_by_default), with(tax(&json!({})), "/source/kmsKeys", Value::Null)),
+        ("skip-kms", |story| story.world.edit(encrypt_by_default), with(same(), "/source/sseKmsObjects", json!("Skip"))),
+        (
+            "several-keys",
+            nothing,
+            with(
+                tax(&json!({})),
+                "/source/kmsKeys",
+                json!([key(PROD, "us-east-1", "src").to_string(), key(PROD, "us-east-1", "src2").to_string()]),
+            ),
+        ),
+        ("delete-markers", nothing, rules(&json!([tag("tax", "Replicate")]))),
+        ("several-rules", nothing, rules(&json!([tag("tax", "Replicate"), tag("legal", "Ignore"), tag("hr", "Ignore")]))),
+        ("nested-rules", nothing, rules(&json!([{"name": "all"}, tag("tax", "Replicate")]))),
+        ("tags", nothing, rules(&json!([{"name": "tax", "prefix": "Tax", "tags": {"class": "records", "year": "2026"}}]))),
+        ("priority", nothing, rules(&json!([{"name": "tax", "prefix": "Tax", "priority": 40}]))),
+        ("disabled", nothing, rules(&json!([{"name": "tax", "prefix": "Tax", "status": "Disabled"}]))),
+        ("storage-class", nothing, with(tax(&json!({})), "/destination/storageClass", json!("GLACIER_IR"))),
+        ("owner", nothing, with(tax(&json!({})), "/destination/owner", json!("Destination"))),
+        ("time-control", nothing, tax(&json!({"replicationTimeControl": "Enabled"}))),
+        ("no-metrics", nothing, tax(&json!({"metrics": "Disabled"}))),
+        ("two-way", nothing, tax(&json!({"replicaModifications": "Sync"}))),
+        (
+            "versioning",
+            |story| story.world.edit(|s| s.buckets.values_mut().for_each(|b| b.versioning = false)),
+            tax(&json!({"versioning": "Enable"})),
+        ),
+        (
+            "object-lock",
+            |story| story.world.edit(|s| s.buckets.values_mut().for_each(|b| b.traits.object_lock = Facet::Present(true))),
+            tax(&json!({})),
+        ),
+        (
+            "checked-policies",
+            |story| story.cluster.accounts[1] = account("dr", DR, &json!({"policies": {"bucketPolicy": "Check", "keyPolicy": "Check"}})),
+            tax(&json!({})),
+        ),
+        (
+            "path-tags-and-boundary",
+            |story| {
+                let roles = json!({"path": "/replication/", "tags": {"team": "storage"}, "permissionsBoundary": "arn:aws:iam::111111111111:policy/wide"});
+                story.cluster.accounts[0] = account("prod", PROD, &json!({ "roles": roles }));
+                let wide = Document::parse(
+                    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","kms:*"],"Resource":"*"}]}"#,
+                )
+                .unwrap();
+                story.world.edit(|s| s.boundaries.insert("arn:aws:iam::111111111111:policy/wide".into(), wide));
+            },
+            tax(&json!({})),
+        ),
+        ("merge", |story| put_theirs(story, their_rule("theirs/")), merge()),
+        ("refused", |story| put_theirs(story, their_rule("theirs/")), tax(&json!({}))),
+        ("old-schema", |story| put_theirs(story, ReplicationRule { filter: None, prefix: Some("a".into()), ..their_rule("") }), merge()),
+        (
+            "beside-another",
+            |story| story.apply("first", &spec(("dr", "archive"), None, &json!({"rules": [{"name": "a", "prefix": "a/"}]}))),
+            same(),
+        ),
+        (
+            "same-destination-as-another",
+            |story| story.apply("first", &spec(("dr", "dest"), None, &json!({"rules": [{"name": "a", "prefix": "a/"}]}))),
+            tax(&json!({})),
+        ),
+        ("edit", |story| story.apply("tax", &tax(&json!({}))), rules(&json!([tag("legal", "Replicate")]))),
+        ("move", |story| story.apply("tax", &tax(&json!({}))), spec(("dr", "archive"), Some(&key(DR, "eu-west-1", "arc")), &json!({}))),
+        ("nothing-to-do", |story| story.apply("tax", &tax(&json!({}))), tax(&json!({}))),
+    ]
+}
+
+fn encrypt_by_default(state: &mut State) {
+    let key = key(PROD, "us-east-1", "src").to_string().parse().unwrap();
+    state.buckets.get_mut(&bucket(PROD, "source")).unwrap().encryption = DefaultEncryption::Kms(key);
+}
+
+#[tokio::test]
+async fn thirty_plans() {
+    let plans = plans();
+    assert!(plans.len() >= 30, "{}", plans.len());
+    for (name, prepare, object) in plans {
+        let mut story = Story::new("");
+        prepare(&mut story);
+        story.cluster.settle(&story.world).await;
+        story.apply("tax", &object);
+        let (decision, observed) = story.cluster.decide(&story.world).await;
+        let steps = lines(&decision.steps, &observed, false);
+        let mut text = if steps.is_empty() { "(nothing to do)\n".to_owned() } else { steps.join("\n") + "\n" };
+        for step in decision.pending.get(&object_key("tax")).into_iter().flatten() {
+            text.push_str("(in the way) ");
+            text.push_str(step);
+            text.push('\n');
+        }
+        for planned in &decision.steps {
+            if let Step::PutReplication { configuration, .. } = &planned.step {
+                let ours = configuration.rules.iter().filter(|rule| rule.id.as_deref().is_some_and(|id| id.contains("/tax/")));
+                text.extend(ours.map(|rule| format!("{}\n", json!(rule))));
+            }
+        }
+        assert!(text.lines().count() < 60, "{name} has {} lines", text.lines().count());
+        compare(&format!("tests/golden/steps/{name}.txt"), &text);
+    }
 }

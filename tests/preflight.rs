@@ -9,7 +9,7 @@ use std::fmt::Write;
 use bucket_replication_operator::replication::{
     configuration::{Configuration, Filter, ReplicationRule, RuleDestination, Setting},
     names::{KeyArn, OwnedBucket},
-    observed::{DefaultEncryption, Facet},
+    observed::{DefaultEncryption, Facet, FailureKind, UnknownElement},
     policy::Document,
 };
 use serde_json::{Value, json};
@@ -382,4 +382,97 @@ async fn every_precondition_is_told_and_can_be_mended() {
     }
     assert!(cells >= 40, "{cells}");
     compare("tests/golden/preflight.txt", &text);
+}
+
+/// One line on what an object says.
+fn says(cluster: &Cluster, what: &str, kind: &str) -> String {
+    let (status, reason) = cluster.condition("tax", kind);
+    format!("\n== {what}\n{kind}={status} {reason}: {}\n", cluster.message("tax", kind))
+}
+
+/// What AWS, other writers and people make an object say, beside broken preconditions.
+#[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table")]
+async fn every_other_answer_is_told() {
+    let mut text = String::from("# What an object says of what AWS answers, and of what its spec and the accounts say.\n");
+    let at = &Place::ALL[1];
+    let answers = [
+        ("AWS asks to slow down", "PutReplication", FailureKind::Throttled, "AwsUnavailable"),
+        ("AWS gives no answer", "CreateRole", FailureKind::Transient, "AwsUnavailable"),
+        ("AWS does not take a document", "PutBucketPolicy", FailureKind::Invalid, "RefusedByAws"),
+        ("a policy of the organization denies", "CreateRole", FailureKind::DeniedByOrganization, "DeniedByOrganization"),
+        ("a permission is missing", "PutKeyPolicy", FailureKind::Denied, "AccessDenied"),
+    ];
+    for (what, step, kind, reason) in answers {
+        let (world, mut cluster, object) = stage(at);
+        world.edit(|state| state.failing = [(step.to_owned(), kind)].into());
+        cluster.apply("tax", &object);
+        cluster.visit(&world).await;
+        text.push_str(&says(&cluster, what, "Ready"));
+        assert_eq!(cluster.condition("tax", "Ready").1, reason, "{what}");
+        if step == "CreateRole" && reason == "AwsUnavailable" {
+            text.push_str(&says(&cluster, "and what comes after it", "DestinationReady"));
+        }
+        world.edit(|state| state.failing.clear());
+        cluster.pass(600);
+        cluster.settle(&world).await;
+        assert_eq!(cluster.condition("tax", "Ready").0, "True", "{what}");
+        for (kind, reason) in [(FailureKind::Throttled, "Deleting"), (FailureKind::Denied, "DeletionBlocked")] {
+            if step == "PutReplication" {
+                world.edit(|state| state.failing = [("DeleteReplication".to_owned(), kind)].into());
+                cluster.delete("tax");
+                cluster.visit(&world).await;
+                text.push_str(&says(&cluster, "and while it is deleted", "Ready"));
+                assert_eq!(cluster.condition("tax", "Ready").1, reason);
+            }
+        }
+    }
+    let specs: [(&str, Value, &str); 3] = [
+        ("a prefix with a wildcard", json!([{"name": "tax", "prefix": "Tax*"}]), "InvalidSpec"),
+        ("an AwsAccount that does not exist", json!("nobody"), "AccountNotFound"),
+        ("an AwsAccount that came second for its account", json!("second"), "AccountNotReady"),
+    ];
+    for (what, value, reason) in specs {
+        let (world, mut cluster, mut object) = stage(at);
+        cluster.accounts.push(account("second", DR, &json!({})));
+        if value.is_array() {
+            object["rules"] = value;
+        } else {
+            object["destination"]["account"] = value;
+        }
+        cluster.apply("tax", &object);
+        cluster.settle(&world).await;
+        text.push_str(&says(&cluster, what, "Accepted"));
+        assert_eq!((cluster.condition("tax", "Ready").1.as_str(), world.writes()), (reason, 0), "{what}");
+    }
+    let (world, mut cluster, object) = stage(at);
+    world.edit(|state| {
+        put_theirs(state, "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f", Some(Filter::new("theirs/", vec![])));
+        state.unknown = vec![UnknownElement { rule: Some("theirs".into()), path: "Pace".into() }];
+    });
+    cluster.apply("tax", &object);
+    cluster.settle(&world).await;
+    text.push_str(&says(&cluster, "a foreign rule holds an element that is not known", "ReplicationConfigured"));
+    assert_eq!(cluster.condition("tax", "Ready").1, "ForeignRuleNotPreservable");
+
+    let (world, mut cluster, mut object) = stage(at);
+    let rules: Vec<_> =
+        (0..100).map(|number| json!({"name": format!("r{number}"), "prefix": format!("{number}/{}", "x".repeat(900))})).collect();
+    object["rules"] = json!(rules);
+    cluster.apply("tax", &object);
+    cluster.settle(&world).await;
+    text.push_str(&says(&cluster, "more than a policy holds", "Ready"));
+    assert_eq!((cluster.condition("tax", "Ready").1.as_str(), world.writes()), ("LimitExceeded", 0));
+
+    let (world, mut cluster, object) = stage(at);
+    let theirs = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
+    cluster.apply("tax", &object);
+    for _ in 0..40 {
+        world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.clone_from(&theirs));
+        cluster.visit(&world).await;
+        cluster.pass(30);
+    }
+    text.push_str(&says(&cluster, "another writer reverts what is put right", "Ready"));
+    assert_eq!(cluster.condition("tax", "Ready").1, "Contended");
+    compare("tests/golden/answers.txt", &text);
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
+use similar::TextDiff;
 
 use super::{documents, objects};
 use crate::{
@@ -26,11 +27,12 @@ use crate::{
         Object, Problem,
         accounts::{Accounts, Labels},
         assess::{Resolved, ResolvedKeys},
+        change::{Change, changes},
         compose::{Claims, Desired, compose},
         decision::{Refusals, Stand, Visit, decide, scope},
         names::{InstallationId, KeyArn, KeyReference, ObjectKey, Region},
         observed::{KeyQuery, Observed},
-        plan::Step,
+        plan::{PlannedStep, Step},
         policy::Document,
         validate::{Encryption, Valid, source_of, validate},
     },
@@ -52,6 +54,9 @@ pub struct Printed {
 /// # Errors
 /// When files, cluster or AWS can't be read, or the object can't have what it asks for.
 pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
+    if let Some(name) = &arguments.name {
+        return told(arguments, name).await;
+    }
     let documents = documents(&arguments.filename)?;
     let mut replications: Vec<BucketReplication> = objects(&documents, "BucketReplication")?;
     let accounts: Vec<AwsAccount> = objects(&documents, "AwsAccount")?;
@@ -75,9 +80,40 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     Ok(Printed { text, warnings: printed.warnings, changes })
 }
 
+/// What the operator planned for an object that stands: in Observe mode, and where something is in the way.
+async fn told(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
+    let client = Client::try_default().await.context("no cluster to ask: set KUBECONFIG")?;
+    let object: BucketReplication = Api::namespaced(client, &arguments.namespace).get(name).await?;
+    let status = object.status.unwrap_or_default();
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status != "True");
+    let warnings = ready.map(|ready| format!("{}: {}", ready.reason, ready.message)).into_iter().collect();
+    let text = match arguments.output {
+        Output::Text => status.plan.iter().flat_map(|line| [line, "\n"]).collect(),
+        Output::Json => format!("{:#}\n", json!({ "steps": status.plan })),
+        Output::Yaml => serde_saphyr::to_string(&json!({ "steps": status.plan }))?,
+    };
+    Ok(Printed { text, warnings, changes: !status.plan.is_empty() })
+}
+
+/// The steps as `+ ~ -` lines; with `verbose`, each with how its document changes.
+#[must_use]
+pub fn lines(steps: &[PlannedStep], observed: &Observed, verbose: bool) -> Vec<String> {
+    let line = |(planned, change): (&PlannedStep, Option<Change>)| {
+        let line = format!("{} {}", planned.step.sign(), planned.step);
+        let Some(change) = change.filter(|_| verbose) else { return line };
+        let compared = TextDiff::from_lines(&change.before, &change.after);
+        let hunks: String = compared.unified_diff().context_radius(2).iter_hunks().map(|hunk| hunk.to_string()).collect();
+        format!("{line}\n{}", hunks.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n"))
+    };
+    let steps: Vec<_> = steps.iter().filter(|planned| planned.step != Step::Settle).cloned().collect();
+    steps.iter().zip(changes(&steps, observed)).map(line).collect()
+}
+
 #[derive(Default)]
 struct Answer {
     steps: Vec<String>,
+    /// Documents are only printed as text where there are no steps to print, as offline.
+    offline: bool,
     documents: Vec<(String, Value)>,
     warnings: Vec<String>,
 }
@@ -88,8 +124,8 @@ impl Answer {
         for step in &self.steps {
             writeln!(text, "{step}")?;
         }
-        for (index, (name, document)) in self.documents.iter().enumerate() {
-            let gap = if index > 0 || !self.steps.is_empty() { "\n" } else { "" };
+        for (index, (name, document)) in self.documents.iter().enumerate().filter(|_| self.offline) {
+            let gap = if index > 0 { "\n" } else { "" };
             writeln!(text, "{gap}==> {name} <==\n{document:#}")?;
         }
         Ok(text)
@@ -196,7 +232,7 @@ fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsA
     let mut desired = desired;
     // Key policies as AWS makes them let the roles of the key's own account use it.
     desired.key_statements.retain(|key, _| key.account != source.account);
-    Ok((Answer { steps: vec![], documents: five(&desired, &valid, resolved.keys.as_ref()), warnings }, false))
+    Ok((Answer { steps: vec![], offline: true, documents: five(&desired, &valid, resolved.keys.as_ref()), warnings }, false))
 }
 
 fn default_installation() -> anyhow::Result<InstallationId> {
@@ -334,8 +370,8 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
         _ => bail!("the object is neither planned nor refused"),
     };
     warnings.extend(decision.in_the_way.iter().map(|problem| problem.message.clone()));
-    let steps: Vec<_> = decision.steps.iter().filter(|planned| planned.step != Step::Settle).collect();
-    let texts = steps.iter().map(|planned| format!("{} {}", planned.step.sign(), planned.step)).collect();
+    let steps = lines(&decision.steps, &observed, arguments.verbose);
+    let changes = !steps.is_empty();
     let documents = five(&decision.desired, &resolved.valid, resolved.keys.as_ref());
-    Ok((Answer { steps: texts, documents, warnings }, !steps.is_empty()))
+    Ok((Answer { steps, offline: false, documents, warnings }, changes))
 }

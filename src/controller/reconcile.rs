@@ -29,7 +29,7 @@ use crate::{
         accounts::{Account, Accounts, Labels},
         assess,
         names::{InstallationId, ObjectKey, OwnedBucket},
-        observed::FailureKind,
+        observed::{Failure, FailureKind},
         requeue::{Ending, Periods, wait},
         status,
         validate::{self, source_of},
@@ -303,21 +303,26 @@ impl Context {
     }
 
     async fn ask_identity(&self, account: &Account) -> (Finding, String) {
-        match self.aws.identity(account).await {
-            Ok((arn, id)) if id == account.id.as_str() => {
-                // The session's name at the end of an assumed role's ARN says nothing new.
-                (Finding::yes(Reason::Ready, format!("account {id} is reached")), arn)
-            }
-            Ok((arn, id)) => {
-                let message = format!("{arn} is in account {id}, not in {}: correct spec.accountId or spec.assumeRole", account.id);
-                (Finding::no(Reason::WrongAccount, message), arn)
-            }
-            Err(failure) => {
-                let problem: Problem = assess::failed(ConditionType::Ready, &failure);
-                let denied = matches!(failure.kind, FailureKind::Denied | FailureKind::DeniedByOrganization);
-                let holds = if denied { Some(false) } else { None };
-                (Finding { holds, reason: problem.reason, message: problem.message }, String::new())
-            }
+        identified(account, self.aws.identity(account).await)
+    }
+}
+
+/// What the answer to "who am I" says of the account.
+fn identified(account: &Account, answer: Result<(String, String), Failure>) -> (Finding, String) {
+    match answer {
+        Ok((arn, id)) if id == account.id.as_str() => {
+            // The session's name at the end of an assumed role's ARN says nothing new.
+            (Finding::yes(Reason::Ready, format!("account {id} is reached")), arn)
+        }
+        Ok((arn, id)) => {
+            let message = format!("{arn} is in account {id}, not in {}: correct spec.accountId or spec.assumeRole", account.id);
+            (Finding::no(Reason::WrongAccount, message), arn)
+        }
+        Err(failure) => {
+            let problem: Problem = assess::failed(ConditionType::Ready, &failure);
+            let denied = matches!(failure.kind, FailureKind::Denied | FailureKind::DeniedByOrganization);
+            let holds = if denied { Some(false) } else { None };
+            (Finding { holds, reason: problem.reason, message: problem.message }, String::new())
         }
     }
 }
@@ -346,5 +351,36 @@ fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {
             tracing::warn!(object = %key, %error, "the API server did not take a write");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts(names: &[&str]) -> Accounts {
+        let make = |name: &&str| -> AwsAccount {
+            let account = serde_json::json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": "111111111111"}});
+            serde_json::from_value(account).expect("an AwsAccount")
+        };
+        Accounts::new(&names.iter().map(make).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn an_account_is_only_ready_where_the_answer_comes_from_it() {
+        let accounts = accounts(&["prod"]);
+        let account = accounts.by_name("prod").expect("prod");
+        let answer = |id: &str| identified(account, Ok(("arn:aws:iam::1:role/r".into(), id.into()))).0;
+        assert_eq!((answer("111111111111").holds, answer("111111111111").reason), (Some(true), Reason::Ready));
+        assert_eq!((answer("222222222222").holds, answer("222222222222").reason), (Some(false), Reason::WrongAccount));
+        let failed = |kind| identified(account, Err(Failure { kind, action: "sts:AssumeRole".into(), message: "no".into() })).0;
+        assert_eq!((failed(FailureKind::Denied).holds, failed(FailureKind::Denied).reason), (Some(false), Reason::AccessDenied));
+        assert_eq!((failed(FailureKind::Transient).holds, failed(FailureKind::Transient).reason), (None, Reason::AwsUnavailable));
+    }
+
+    #[test]
+    fn the_second_that_names_an_account_says_so() {
+        let accounts = accounts(&["a", "b"]);
+        assert_eq!(accounts.problem("b").map(|problem| problem.reason), Some(Reason::DuplicateAccount));
     }
 }

@@ -197,11 +197,15 @@ fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
             findings
         }
         Stand::Leaving | Stand::Abandoned => {
-            let blocked = grounds.decision.in_the_way.first().map(|problem| problem.message.clone());
-            let finding = blocked.or_else(|| grounds.outcome.failure.as_ref().map(|failure| failure.message.clone())).map_or_else(
-                || Finding::unknown(Reason::Deleting, "what the object made in AWS is being removed"),
-                |message| Finding::no(Reason::DeletionBlocked, format!("{message}; {LET_GO}")),
-            );
+            let in_the_way = grounds.decision.in_the_way.first().cloned();
+            let failed = || grounds.outcome.failure.as_ref().map(|failure| assess::failed(ConditionType::Ready, failure));
+            let finding = match in_the_way.or_else(failed) {
+                None => Finding::unknown(Reason::Deleting, "what the object made in AWS is being removed"),
+                Some(problem) if problem.reason == Reason::AwsUnavailable => {
+                    Finding::unknown(Reason::Deleting, format!("what the object made in AWS is being removed; {}", problem.message))
+                }
+                Some(problem) => Finding::no(Reason::DeletionBlocked, format!("{}; {LET_GO}", problem.message)),
+            };
             all(&finding)
         }
         Stand::Refused { problems, .. } => refusal(problems),

@@ -264,6 +264,19 @@ async fn plan(stage: &Stage<'_>, ground: &Ground, file: &Path, flags: &[&str]) -
     Ok(tokio::process::Command::from(command).output().await?)
 }
 
+/// `kubectl bucketreplication plan NAME`, for who has no AWS credentials: kubectl finds the binary by its name on the `PATH`.
+fn kubectl_plugin(stage: &Stage<'_>) -> anyhow::Result<std::process::Output> {
+    let folder = stage.environment.directory.join("plugin");
+    std::fs::create_dir_all(&folder)?;
+    let plugin = folder.join("kubectl-bucketreplication");
+    let _ = std::fs::remove_file(&plugin);
+    std::os::unix::fs::symlink(stage.binary(), &plugin)?;
+    let mut command = Command::new(program("kubectl")?);
+    command.args(["bucketreplication", "plan", "tax", "--namespace", &stage.name]).env_clear();
+    command.env("PATH", folder).env("KUBECONFIG", stage.environment.kubeconfig());
+    Ok(command.output()?)
+}
+
 pub async fn plan_tells_what_would_change(ground: &Ground) -> anyhow::Result<()> {
     let mut stage = ground.stage("planned").await?;
     let file = stage.environment.directory.join("planned-object.json");
@@ -278,7 +291,23 @@ pub async fn plan_tells_what_would_change(ground: &Ground) -> anyhow::Result<()>
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     let after = plan(&stage, ground, &file, &["--installation-id", "planned"]).await?;
     ensure!(after.status.code() == Some(0), "{after:?}");
-    ensure!(String::from_utf8_lossy(&after.stdout).starts_with("==> replication.json <=="), "{after:?}");
+    ensure!(after.stdout.is_empty(), "{after:?}");
+
+    let mut edited = stage.replication();
+    edited["spec"]["rules"] = json!([{"name": "tax", "prefix": "Tax/2026"}]);
+    std::fs::write(&file, edited.to_string())?;
+    let verbose = plan(&stage, ground, &file, &["--installation-id", "planned", "--verbose"]).await?;
+    let text = String::from_utf8_lossy(&verbose.stdout);
+    let has = |sign: &str, what: &str| text.lines().any(|line| line.starts_with(sign) && line.ends_with(what));
+    let prefixes = has("    -", r#""Prefix": "Tax""#) && has("    +", r#""Prefix": "Tax/2026""#);
+    ensure!(verbose.status.code() == Some(1) && prefixes, "{verbose:?}");
+
+    edited["spec"]["mode"] = json!("Observe");
+    stage.apply(&edited).await?;
+    stage.wait_for("tax", "Ready", "False", "PlanPending").await?;
+    let told = kubectl_plugin(&stage)?;
+    let lines = String::from_utf8_lossy(&told.stdout).into_owned();
+    ensure!(told.status.code() == Some(1) && lines.contains("~ write the replication configuration of bucket "), "{told:?}");
     stage.delete("tax").await
 }
 

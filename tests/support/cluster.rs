@@ -11,6 +11,7 @@ use bucket_replication_operator::{
         AwsAccount,
         bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
     },
+    cloud::Cloud,
     controller::{
         memory::Memory,
         visit::{Gate, Report, Subject, Times, visit},
@@ -18,8 +19,9 @@ use bucket_replication_operator::{
     replication::{
         Object,
         accounts::Accounts,
+        decision::{Decision, Refusals, Visit, decide, scope},
         names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, Partition},
-        observed::{DefaultEncryption, Facet, Role, Traits},
+        observed::{DefaultEncryption, Facet, Observed, Role, Traits},
         plan::Step,
         policy::Document,
         requeue::Ending,
@@ -252,6 +254,16 @@ impl Cluster {
             self.objects.remove(key);
         }
         report
+    }
+
+    /// What a visit would decide now, as `plan` does: with permissions taken for known everywhere.
+    pub async fn decide(&self, world: &World) -> (Decision, Observed) {
+        let (installation, accounts, source) = (installation(), Accounts::new(&self.accounts), bucket(PROD, "source"));
+        let objects: Vec<_> = self.objects.values().map(|(object, ..)| object.clone()).collect();
+        let refusals = Refusals::default();
+        let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &objects, refusals: &refusals };
+        let observed = world.observe(&scope(&visit, None)).await;
+        (decide(&visit, &observed, &|_| true), observed)
     }
 
     /// Visits until nothing is left to do, with time passing in between; the number of visits that it took.

@@ -14,7 +14,9 @@ use bucket_replication_operator::{
         configuration::{Configuration, Setting},
         merge::roles_to_read,
         names::{AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
-        observed::{Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, Traits},
+        observed::{
+            Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, Traits, UnknownElement,
+        },
         permissions::{ManagedPolicy, PolicyOwner, RolePolicies},
         plan::Step,
         policy::{Document, Request, Statement},
@@ -64,6 +66,10 @@ pub struct State {
     pub policies: BTreeMap<ManagedPolicyName, WorldPolicy>,
     /// Managed policies of others, by ARN.
     pub boundaries: BTreeMap<String, Document>,
+    /// Steps that fail, by name, and how.
+    pub failing: BTreeMap<String, FailureKind>,
+    /// What the source's configuration holds beyond our types.
+    pub unknown: Vec<UnknownElement>,
     /// Accounts in which nothing may be called.
     pub external: BTreeSet<AccountId>,
     /// Actions that are denied, each with the account.
@@ -529,7 +535,8 @@ impl Cloud for World {
             .as_ref()
             .filter(|_| !scope.removing)
             .map_or(Facet::Unread, |arn| known.or_else(|| state.boundaries.get(arn).cloned()).map_or(Facet::Absent, Facet::Present));
-        let mut observed = Observed { configuration, role_policies, merged, boundary, ..Observed::default() };
+        let unknown_elements = state.unknown.clone();
+        let mut observed = Observed { configuration, unknown_elements, role_policies, boundary, merged, ..Observed::default() };
         let (mut ledger_buckets, mut ledger_keys) =
             ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
         ledger_buckets.retain(|bucket| !state.external.contains(&bucket.account));
@@ -586,6 +593,10 @@ impl Cloud for World {
         }
         let mut state = self.state.lock().unwrap();
         assert!(!account_of(step).is_some_and(|account| state.external.contains(account)), "{step} is in an external account");
+        let name: &str = step.into();
+        if let Some(kind) = state.failing.get(name) {
+            return refuse(*kind, format!("{name} was answered so"));
+        }
         if let Some(failure) = account_of(step).and_then(|account| state.denied(step.into(), account)) {
             return Err(failure);
         }
