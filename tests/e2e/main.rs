@@ -6,6 +6,7 @@ mod door;
 mod drift;
 mod external;
 mod life;
+mod preflight;
 mod shared;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
@@ -89,6 +90,7 @@ const TESTS: &[(&str, Test)] = tests![
     shared::a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was,
     shared::a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write,
     external::nothing_is_called_in_an_external_account_and_its_owner_is_told_what_to_apply,
+    preflight::what_s3_lets_pass_is_told_and_can_be_mended,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,
