@@ -13,6 +13,8 @@ CARGO_DENY := 0.20.2
 # A clean checkout and a second run build the same way; Go keeps its cache in the home directory.
 export GOFLAGS := -mod=readonly
 export GOTOOLCHAIN := local
+# What was green stays green until the code changes; `make soak` looks for histories that nobody has tried.
+SEED := 20261123
 OPERATOR := target/debug/bucket-replication-operator
 TESTBED := target/debug/testbed
 # Go names each package that it compiles: every 200th one is told.
@@ -33,7 +35,11 @@ demo: tools build ## The walkthrough on this machine: two AWS accounts in an emu
 
 .PHONY: test
 test: tools build ## All tests: unit, golden, property, CEL, end to end
-	$(call timed,test,cargo test --locked --workspace)
+	$(call timed,test,PROPTEST_RNG_SEED=$(SEED) cargo test --locked --workspace)
+
+.PHONY: soak
+soak: ## The property tests with other random histories each time, until one fails or you end it
+	@while PROPTEST_RNG_SEED=$$RANDOM$$RANDOM cargo test --locked --quiet --test convergence --test sharing; do date; done
 
 .PHONY: check
 check: fmt clippy docs deny charts test ## What CI runs
