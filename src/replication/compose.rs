@@ -121,14 +121,16 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     let needs_role = !ours.is_empty()
         || !claims.acting.is_empty()
         || (foreign && !role.merged && configuration.as_ref().is_some_and(|c| c.role == role.arn));
-    let permissions = if needs_role { permissions(claims, &ours) } else { vec![] };
+    let wanted = if needs_role { permissions(claims) } else { vec![] };
+    let carried = if needs_role { carried_permissions(claims, &ours, &wanted) } else { vec![] };
     let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));
     if !claims.withheld.is_empty() {
         announce(claims, &role, &mut bucket_statements);
     }
-    let key_statements = key_statements(claims, &role, &permissions);
+    let key_statements = key_statements(claims, &role, &wanted, &carried);
     let versioning = versioning(claims);
-    let role = needs_role.then(|| DesiredRole { permissions: Document::of(permissions), ..role });
+    let permissions = Document::of(wanted.into_iter().chain(carried));
+    let role = needs_role.then_some(DesiredRole { permissions, ..role });
     Desired { configuration, role, bucket_statements, key_statements, versioning }
 }
 
@@ -299,7 +301,8 @@ fn configuration(claims: &Claims<'_>, rules: Vec<ReplicationRule>, role: &str) -
     (!rules.is_empty()).then(|| Configuration { role: role.to_owned(), rules })
 }
 
-fn permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)]) -> Vec<Statement> {
+/// What the role may do for the objects that act.
+fn permissions(claims: &Claims<'_>) -> Vec<Statement> {
     let mut statements = vec![Statement::allow(
         claims.installation,
         Purpose::SourceBucket,
@@ -312,18 +315,21 @@ fn permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)]) -> Vec
     for resolved in claims.acting {
         statements.extend(object_permissions(claims.installation, resolved));
     }
-    // Whose rules stay as they stand, keeps what they need; those whose new rules wait get both.
+    statements
+}
+
+/// What the role may do already and keeps: whose rules stay as they stand, keeps what they need; those whose new rules wait get both.
+fn carried_permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)], wanted: &[Statement]) -> Vec<Statement> {
     let acting = claims.acting.iter().map(|resolved| &resolved.valid.key).filter(|key| !claims.withheld.contains(key));
     let acting: BTreeSet<_> = acting.map(|key| Mark::owner(&key.to_string())).collect();
     let carried: BTreeSet<_> =
         ours.iter().map(|(mark, _)| Mark::owner(&mark.object.to_string())).filter(|owner| !acting.contains(owner)).collect();
-    for standing in claims.observed.permissions().into_iter().filter(|standing| standing.mark_of(claims.installation).is_some()) {
-        let is_carried = standing.mark().is_some_and(|mark| carried.contains(&mark.owner));
-        if is_carried && !statements.iter().any(|statement| statement.sid() == standing.sid()) {
-            statements.push(standing);
-        }
-    }
-    statements
+    let mut standing = claims.observed.permissions();
+    standing.retain(|standing| {
+        let is_carried = standing.mark_of(claims.installation).is_some_and(|mark| carried.contains(&mark.owner));
+        is_carried && !wanted.iter().any(|statement| statement.sid() == standing.sid())
+    });
+    standing
 }
 
 /// What the role may do for one object: read the source objects, write the replicas, and use the keys for just that.
@@ -490,27 +496,38 @@ pub fn destination_of(rule: &ReplicationRule, source: &OwnedBucket) -> Option<Ow
 }
 
 /// The statements that key policies need for what the role's own policy lets it do with keys, where they do not allow it already.
-fn key_statements(claims: &Claims<'_>, role: &DesiredRole, permissions: &[Statement]) -> BTreeMap<KeyArn, Vec<Statement>> {
-    let mut uses: BTreeMap<(KeyArn, Purpose), BTreeSet<String>> = BTreeMap::new();
-    for statement in permissions {
+/// The statements that keys need for what the role may do. What is only carried keeps its statement, but never gets one: a former round may have
+/// removed it on the way to a step that AWS refused, and would remove it again.
+fn key_statements(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    wanted: &[Statement],
+    carried: &[Statement],
+) -> BTreeMap<KeyArn, Vec<Statement>> {
+    let mut uses: BTreeMap<(KeyArn, Purpose), (BTreeSet<String>, bool)> = BTreeMap::new();
+    for (statement, adds) in wanted.iter().map(|statement| (statement, true)).chain(carried.iter().map(|statement| (statement, false))) {
         let Some(purpose) = statement.mark().map(|mark| mark.purpose) else { continue };
         if !matches!(purpose, Purpose::SourceKeys | Purpose::ReplicaKey) {
             continue;
         }
         for key in statement.strings("Resource").into_iter().filter_map(|arn| arn.parse().ok()) {
             let via = statement.condition("StringEquals", "kms:ViaService").into_iter().map(ToOwned::to_owned);
-            uses.entry((key, purpose)).or_default().extend(via);
+            let (services, is_added) = uses.entry((key, purpose)).or_default();
+            services.extend(via);
+            *is_added |= adds;
         }
     }
     let owner = RoleName::of(claims.installation, claims.source);
     let mut statements: BTreeMap<KeyArn, Vec<Statement>> = BTreeMap::new();
-    for ((key, purpose), via) in uses {
+    for ((key, purpose), (via, is_added)) in uses {
         let actions = if purpose == Purpose::SourceKeys { SOURCE_KEY_ACTIONS } else { REPLICA_KEY_ACTIONS };
         let services: Vec<_> = via.into_iter().collect();
         let condition = vec![("StringEquals", "kms:ViaService".to_owned(), services.clone())];
         let wanted =
             Statement::allow(claims.installation, Purpose::KeyUse, owner.as_str(), Some(&role.arn), actions, &["*".to_owned()], &condition);
-        if key_allows_already(claims, role, &key, actions, &services, &wanted) {
+        let policy = claims.observed.key_policies.get(&key).and_then(Facet::present);
+        let stands = policy.is_some_and(|policy| policy.statements().iter().any(|statement| statement.sid() == wanted.sid()));
+        if !stands && (!is_added || key_allows_already(claims, role, &key, policy, actions, &services)) {
             continue;
         }
         statements.entry(key).or_default().push(wanted);
@@ -522,15 +539,12 @@ fn key_allows_already(
     claims: &Claims<'_>,
     role: &DesiredRole,
     key: &KeyArn,
+    policy: Option<&Document>,
     actions: &[&str],
     services: &[String],
-    wanted: &Statement,
 ) -> bool {
-    let Some(Facet::Present(policy)) = claims.observed.key_policies.get(key) else { return false };
+    let Some(policy) = policy else { return false };
     let account = &claims.account.id;
-    if policy.statements().iter().any(|statement| statement.sid() == wanted.sid()) {
-        return false;
-    }
     services.iter().all(|service| {
         let request = Request {
             principals: vec![role.arn.clone(), format!("arn:{}:iam::{account}:root", claims.account.partition), account.to_string()],
