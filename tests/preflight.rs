@@ -341,10 +341,15 @@ async fn cell(case: &Case, at: &Place, after_ready: bool) -> String {
     }
     cluster.apply("tax", &bad);
     world.set_faults(Faults::default());
+    *world.calls.lock().unwrap() = 0;
     cluster.settle(&world).await;
+    let calls = *world.calls.lock().unwrap();
     assert_ne!(cluster.condition("tax", "Ready").0, "True", "{told}: falsely ready");
     assert_eq!(cluster.condition("tax", case.condition), ("False".into(), case.reason.into()), "{told}");
     assert_eq!(cluster.condition("tax", "Ready").1, case.reason, "{told}");
+    // What stands on the bucket already is read last, for the plan that such an object is told; Requester Pays with it, since it is rare.
+    let needs_all = matches!(case.reason, "ForeignConfiguration" | "OtherInstallation" | "RoleNotOurs" | "RequesterPays");
+    assert!(world.writes() > 0 || calls <= if needs_all { 16 } else { 12 }, "{told}: {calls} calls");
     // A role may be made so that its owner can name it in a policy; a grant that is gone disables the rules.
     let writes = matches!(case.reason, "BucketPolicyNeeded" | "KeyPolicyNeeded") || (case.reason == "NotGranted" && after_ready);
     assert!(writes || world.writes() == 0, "{told}: {:?}", world.written.lock().unwrap());

@@ -12,8 +12,8 @@ use crate::replication::{
 
 impl Cloud for AwsCloud {
     // On the heap: with all calls side by side the future is large, and it is moved through every layer above.
-    async fn observe(&self, scope: &Scope) -> Observed {
-        Box::pin(observe(self, scope)).await
+    async fn observe(&self, scope: &Scope, seen: &Observed) -> Observed {
+        Box::pin(observe(self, scope, seen)).await
     }
 
     #[allow(clippy::too_many_lines, reason = "one match, and in each arm one call")]

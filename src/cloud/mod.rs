@@ -7,6 +7,7 @@ pub mod convert;
 pub mod error;
 pub mod observe;
 mod raw;
+mod read;
 
 use std::future::Future;
 
@@ -17,9 +18,10 @@ use crate::replication::{
 
 /// AWS, as far as this operator knows it.
 pub trait Cloud: Send + Sync {
-    /// Reads what `scope` names, and beyond it the buckets and keys on which statements of ours stand by what was read. Changes nothing.
-    /// What can't be read is a failed facet of the answer, so that one refusal does not hide the rest.
-    fn observe(&self, scope: &Scope) -> impl Future<Output = Observed> + Send;
+    /// Reads what `scope` names, as deep as it says, and beyond it the buckets and keys on which statements of ours stand by what was read.
+    /// What `seen` shows is not read again. Changes nothing. What can't be read is a failed facet of the answer, so that one refusal does not
+    /// hide the rest.
+    fn observe(&self, scope: &Scope, seen: &Observed) -> impl Future<Output = Observed> + Send;
 
     /// Does one step. Doing a step again that was done already changes nothing more.
     ///

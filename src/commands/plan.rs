@@ -359,7 +359,7 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &all, refusals: &Refusals::default() };
     let aws = Aws::from_environment(installation.clone()).await;
     let cloud = AwsCloud { aws, accounts: Arc::clone(&accounts), settle: Duration::ZERO };
-    let observed = cloud.observe(&scope(&visit, None)).await;
+    let observed = cloud.observe(&scope(&visit), &Observed::default()).await;
     let decision = decide(&visit, &observed, &|_| true);
     let resolved = match decision.stands.get(&key) {
         Some(Stand::Acting { resolved, problems, .. }) => {

@@ -9,7 +9,7 @@ use crate::replication::{
     contention::Contention,
     decision::Decision,
     names::InstallationId,
-    observed::{Facet, Facts, Observed},
+    observed::{Facet, Observed},
     plan::Step,
     status::Outcome,
 };
@@ -21,7 +21,7 @@ pub struct Memory {
     pub attempts: u32,
     /// A fingerprint of all that was looked at beside AWS.
     pub(super) looked_at: String,
-    facts: Option<(Facts, Timestamp)>,
+    facts: Option<(Observed, Timestamp)>,
     permissions: Option<(String, Timestamp)>,
     suspicion: Option<(Vec<String>, Timestamp)>,
     /// Fights with other writers.
@@ -63,7 +63,7 @@ impl Memory {
         }
     }
 
-    pub(super) fn known(&self, preflight: Duration, now: Timestamp) -> Option<Facts> {
+    pub(super) fn known(&self, preflight: Duration, now: Timestamp) -> Option<Observed> {
         let (facts, since) = self.facts.as_ref()?;
         (age(*since, now) < preflight).then(|| facts.clone())
     }

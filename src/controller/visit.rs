@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use strum::VariantArray;
 
 use super::memory::Memory;
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
         contention::Verdict,
         decision::{self, Decision, Refusals, Stand, Visit, decide},
         names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
-        observed::{FailureKind, Observed, Scope},
+        observed::{Depth, FailureKind, Observed, Scope},
         plan::{PlannedStep, Step},
         requeue::Ending,
         status::{Grounds, Outcome, status},
@@ -131,8 +132,8 @@ pub async fn visit<C: Cloud, G: Gate>(
         let looked_at_all = memory.looked_at == looked_at && ready.len() == objects.len();
         let read_just_now = !refusals.steps.is_empty();
         let known = memory.known(times.preflight, clock()).filter(|_| removing || looked_at_all || read_just_now);
-        let scope = Scope { tags: memory.contention.is_on(), ..decision::scope(&view, known) };
-        let observed = if decision::is_at_rest(&view) { Observed::default() } else { cloud.observe(&scope).await };
+        let scope = Scope { tags: memory.contention.is_on(), ..decision::scope(&view) };
+        let observed = if decision::is_at_rest(&view) { Observed::default() } else { look(cloud, &view, scope, known).await };
         let now = clock();
         notices.extend(memory.gone(&observed, &subject.installation, times.grace, now).into_iter().map(Notice::ForeignRuleGone));
         let mut decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
@@ -185,6 +186,21 @@ pub async fn visit<C: Cloud, G: Gate>(
         }
         return Report { notices, ..report };
     }
+}
+
+/// Looks at everything at once where all was well before, and else step by step, as an object that can't succeed has to cost few calls.
+async fn look<C: Cloud>(cloud: &C, visit: &Visit<'_>, scope: Scope, known: Option<Observed>) -> Observed {
+    if known.is_some() || scope.removing {
+        return cloud.observe(&scope, &known.unwrap_or_default()).await;
+    }
+    let mut observed = Observed::default();
+    for depth in Depth::VARIANTS {
+        observed = cloud.observe(&Scope { depth: *depth, ..scope.clone() }, &observed).await;
+        if !decision::goes_on(visit, &observed) {
+            break;
+        }
+    }
+    observed
 }
 
 fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool {

@@ -10,7 +10,7 @@ use super::{
     configuration::{Configuration, ReplicationRule, RuleMark},
     contention, merge,
     names::{AccountId, InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
-    observed::{Facet, Facts, KeyQuery, Observed, Scope},
+    observed::{Depth, Facet, KeyQuery, Observed, Scope},
     plan::{self, PlannedStep, Step, Users},
     policy::{Document, Mark, Request, Statement},
     preflight,
@@ -64,8 +64,10 @@ pub enum Stand {
     Refused {
         /// Why.
         problems: Vec<Problem>,
-        /// What it would get, where only something else on the bucket stands in the way.
-        wanted: Option<Box<Resolved>>,
+        /// What it asks for, where the buckets and keys for it were found.
+        resolved: Option<Box<Resolved>>,
+        /// Whether only something else on the bucket stands in the way, so that it is told what would be done.
+        planned: bool,
     },
     /// It gets what it asks for; where somebody else has to act first, its rules wait, and those that stand stay.
     Acting {
@@ -114,11 +116,25 @@ pub struct Decision {
     pub doubtful: bool,
     /// What stands in the way of removing all that leaving objects made.
     pub in_the_way: Vec<Problem>,
+    /// How deep was looked.
+    pub depth: Depth,
+    /// Whether it is known what stands in the replication configuration.
+    pub rules_known: bool,
 }
 
 impl Stand {
     fn refused(problems: Vec<Problem>) -> Self {
-        Self::Refused { problems, wanted: None }
+        Self::Refused { problems, resolved: None, planned: false }
+    }
+
+    /// The same object, which can't have what it asks for.
+    fn refuse(&mut self, problem: Problem) {
+        let resolved = match std::mem::replace(self, Self::Paused) {
+            Self::Acting { resolved, .. } | Self::Observing(resolved) => Some(resolved),
+            Self::Refused { resolved, .. } => resolved,
+            Self::Paused | Self::Leaving | Self::Abandoned => None,
+        };
+        *self = Self::Refused { problems: vec![problem], resolved, planned: false };
     }
 }
 
@@ -170,9 +186,22 @@ pub fn is_at_rest(visit: &Visit<'_>) -> bool {
     visit.objects.iter().all(|object| object.abandoned || paused(object))
 }
 
-/// What to read for the visit.
+/// Whether an object can get what it asks for, as far as was read, or something has to be taken back: only then a deeper look is worth its
+/// calls.
 #[must_use]
-pub fn scope(visit: &Visit<'_>, known: Option<Facts>) -> Scope {
+pub fn goes_on(visit: &Visit<'_>, observed: &Observed) -> bool {
+    let Some(account) = visit.accounts.by_id(&visit.source.account) else { return false };
+    let unreadable = unreadable(visit, observed);
+    visit.objects.iter().any(|object| match stand(object, visit, account, observed, &unreadable) {
+        Stand::Refused { problems, .. } => problems.iter().any(|problem| problem.reason == Reason::NotGranted),
+        Stand::Acting { .. } | Stand::Observing(_) | Stand::Leaving => true,
+        Stand::Paused | Stand::Abandoned => false,
+    })
+}
+
+/// What to read for the visit: everything.
+#[must_use]
+pub fn scope(visit: &Visit<'_>) -> Scope {
     let mut scope = Scope {
         source: visit.source.clone(),
         role: RoleName::of(visit.installation, visit.source),
@@ -191,7 +220,7 @@ pub fn scope(visit: &Visit<'_>, known: Option<Facts>) -> Scope {
         default_encryption: false,
         tags: false,
         removing: visit.objects.iter().all(|object| object.deleting),
-        known,
+        depth: Depth::Everything,
     };
     for object in visit.objects {
         let Ok(valid) = validate::validate(object, visit.accounts) else { continue };
@@ -234,7 +263,7 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
         let acting = |object: &&&Object| matches!(stands.get(&object.key), Some(Stand::Acting { .. }));
         let crossing = objects.iter().rev().filter(acting).find(|object| changing.contains(&object.key));
         let Some(last) = crossing.or_else(|| objects.iter().rev().find(acting)) else { break };
-        stands.insert(last.key.clone(), Stand::refused(vec![problem]));
+        stands.entry(last.key.clone()).and_modify(|stand| stand.refuse(problem));
         now = round(&stands, false);
     }
     let permissions = permissions(&now.desired);
@@ -247,7 +276,21 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
     let refused = visit.refusals.problems.iter().filter(|(key, _)| stands.get(*key) == Some(&Stand::Leaving));
     let in_the_way = unreadable.into_iter().chain(unreached).chain(refused.map(|(_, problem)| problem.clone())).collect();
     let doubtful = stands.iter().any(|(key, stand)| *stand == Stand::Leaving && is_doubtful(key, visit, observed));
-    Decision { stands, desired: now.desired, steps, pending, permissions, doubtful, in_the_way }
+    Decision {
+        stands,
+        desired: now.desired,
+        steps,
+        pending,
+        permissions,
+        doubtful,
+        in_the_way,
+        depth: observed.depth,
+        rules_known: rules_known(observed),
+    }
+}
+
+fn rules_known(observed: &Observed) -> bool {
+    matches!(observed.configuration, Facet::Present(_) | Facet::Absent)
 }
 
 fn is_doubtful(key: &ObjectKey, visit: &Visit<'_>, observed: &Observed) -> bool {
@@ -273,7 +316,17 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
         Err(problems) => Stand::refused(problems),
     };
     let stands = visit.objects.iter().map(|object| (object.key.clone(), refused(object))).collect();
-    Decision { stands, desired, steps: vec![], pending: BTreeMap::new(), permissions: String::new(), doubtful: false, in_the_way: vec![] }
+    Decision {
+        stands,
+        desired,
+        steps: vec![],
+        pending: BTreeMap::new(),
+        permissions: String::new(),
+        doubtful: false,
+        in_the_way: vec![],
+        depth: observed.depth,
+        rules_known: rules_known(observed),
+    }
 }
 
 /// What every object on the bucket depends on and could not be read, so that nothing may be written over it.
@@ -336,15 +389,16 @@ fn stand(object: &Object, visit: &Visit<'_>, account: &Account, observed: &Obser
     let role = compose::role_arn_of(visit.installation, account, visit.source, observed, &problems);
     let found = preflight::preflight(&resolved, observed, visit.installation, account, &role);
     if !found.problems.is_empty() {
-        return Stand::refused(problems.into_iter().chain(found.problems).collect());
+        let problems = problems.into_iter().chain(found.problems).collect();
+        return Stand::Refused { problems, resolved: Some(resolved), planned: false };
     }
     let resolved = Box::new(Resolved { notes: found.notes, ..*resolved });
     if !problems.is_empty() {
         let can_change = |problem: &Problem| {
             matches!(problem.reason, Reason::ForeignConfiguration | Reason::RoleNotMergeable | Reason::ForeignVersion1Rules)
         };
-        let wanted = problems.iter().all(can_change).then_some(resolved);
-        return Stand::Refused { problems, wanted };
+        let planned = problems.iter().all(can_change);
+        return Stand::Refused { problems, resolved: Some(resolved), planned };
     }
     if valid.observe {
         return Stand::Observing(resolved);
@@ -381,7 +435,7 @@ fn refuse_overlaps(objects: &[&Object], stands: &mut BTreeMap<ObjectKey, Stand>,
                 resolved.valid.destination.name
             );
             let problem = Problem::new(ConditionType::ReplicationConfigured, Reason::OverlappingRules, message);
-            stands.insert(object.key.clone(), Stand::refused(vec![problem]));
+            stands.entry(object.key.clone()).and_modify(|stand| stand.refuse(problem));
             first.extend(standing.iter().filter(|rule| of(rule).as_ref() == Some(&object.key)).map(|rule| (*rule).clone()));
         } else {
             let mut rules = rules;
@@ -421,7 +475,7 @@ impl Round {
                     }
                     acting.push((**resolved).clone());
                 }
-                Some(Stand::Observing(resolved) | Stand::Refused { wanted: Some(resolved), .. }) if observing => {
+                Some(Stand::Observing(resolved) | Stand::Refused { resolved: Some(resolved), planned: true, .. }) if observing => {
                     acting.push((**resolved).clone());
                 }
                 Some(Stand::Refused { problems, .. }) if problems.iter().any(|problem| problem.reason == Reason::NotGranted) => {
@@ -637,7 +691,7 @@ fn pending(
     stands: &BTreeMap<ObjectKey, Stand>,
     round: &dyn Fn(&BTreeMap<ObjectKey, Stand>, bool) -> Round,
 ) -> BTreeMap<ObjectKey, Vec<String>> {
-    let told = |stand: &Stand| matches!(stand, Stand::Observing(_) | Stand::Refused { wanted: Some(_), .. });
+    let told = |stand: &Stand| matches!(stand, Stand::Observing(_) | Stand::Refused { planned: true, .. });
     let observing: Vec<_> = stands.iter().filter(|(_, stand)| told(stand)).map(|(key, _)| key).collect();
     if observing.is_empty() {
         return BTreeMap::new();

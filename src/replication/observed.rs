@@ -26,7 +26,37 @@ pub enum Facet<T> {
     Failed(Failure),
 }
 
+impl<T> From<Result<Option<T>, Failure>> for Facet<T> {
+    fn from(read: Result<Option<T>, Failure>) -> Self {
+        match read {
+            Ok(Some(thing)) => Self::Present(thing),
+            Ok(None) => Self::Absent,
+            Err(failure) => Self::Failed(failure),
+        }
+    }
+}
+
 impl<T> Facet<T> {
+    /// The same of a part of the thing.
+    #[must_use]
+    pub fn map<U>(self, part: impl FnOnce(T) -> U) -> Facet<U> {
+        match self {
+            Self::Unread => Facet::Unread,
+            Self::Absent => Facet::Absent,
+            Self::Present(thing) => Facet::Present(part(thing)),
+            Self::Failed(failure) => Facet::Failed(failure),
+        }
+    }
+
+    /// The same where the thing is there; unread where it is not, so that it is read again.
+    #[must_use]
+    fn lasting(&self) -> Self
+    where
+        T: Clone,
+    {
+        self.present().cloned().map_or(Self::Unread, Self::Present)
+    }
+
     /// The thing, where it is there.
     #[must_use]
     pub fn present(&self) -> Option<&T> {
@@ -88,6 +118,20 @@ pub struct KeyQuery {
     pub beside: OwnedBucket,
 }
 
+/// How deep to look. Where what is less deep forbids everything, what is deeper does not matter, and is not asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, strum::VariantArray)]
+pub enum Depth {
+    /// Whether buckets and keys are there and can be used.
+    #[default]
+    Foundation,
+    /// What decides whether buckets can be replicated from or to, and what the permissions boundary allows; but for Requester Pays.
+    Traits,
+    /// The policies of destinations and keys.
+    Policies,
+    /// The replication configuration and the role as well.
+    Everything,
+}
+
 /// What to read for a visit.
 #[allow(clippy::struct_excessive_bools, reason = "each is a reason of its own to read something or not")]
 #[derive(Clone, Debug, PartialEq)]
@@ -118,28 +162,15 @@ pub struct Scope {
     pub tags: bool,
     /// Whether all objects are leaving, so that only what may have to be removed is read.
     pub removing: bool,
-    /// Facts that need no new look; `None` looks at everything.
-    pub known: Option<Facts>,
-}
-
-/// What changes so rarely that a drift check does not read it again.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts {
-    /// The Regions of buckets.
-    pub regions: BTreeMap<OwnedBucket, Region>,
-    /// What decides whether buckets can be replicated from or to.
-    pub traits: BTreeMap<OwnedBucket, Traits>,
-    /// The permissions boundary of the account's roles.
-    pub boundary: Option<Document>,
-    /// The default encryption of the source bucket.
-    pub default_encryption: Option<DefaultEncryption>,
-    /// Keys as they were looked up.
-    pub keys: BTreeMap<KeyQuery, KeyDescription>,
+    /// How deep to look.
+    pub depth: Depth,
 }
 
 /// What stands in AWS.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
+    /// How deep was looked.
+    pub depth: Depth,
     /// The source bucket and all destinations.
     pub buckets: BTreeMap<OwnedBucket, Bucket>,
     /// The keys, by how they were named.
@@ -163,20 +194,19 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// What a drift check need not read again.
+    /// What changes so rarely that a drift check does not read it again; the rest is unread.
     #[must_use]
-    pub fn facts(&self) -> Facts {
-        Facts {
-            regions: self.buckets.iter().filter_map(|(bucket, read)| Some((bucket.clone(), read.region.present()?.clone()))).collect(),
-            traits: self
-                .buckets
-                .iter()
-                .map(|(bucket, read)| (bucket.clone(), read.traits.clone()))
-                .filter(|(_, read)| read.failure().is_none())
-                .collect(),
-            boundary: self.boundary.present().cloned(),
-            default_encryption: self.default_encryption.present().cloned(),
-            keys: self.keys.iter().filter_map(|(query, read)| Some((query.clone(), read.present()?.clone()))).collect(),
+    pub fn facts(&self) -> Self {
+        let of_bucket = |read: &Bucket| {
+            let traits = if read.traits.failure().is_none() { read.traits.clone() } else { Traits::default() };
+            Bucket { region: read.region.lasting(), traits, ..Bucket::default() }
+        };
+        Self {
+            buckets: self.buckets.iter().map(|(bucket, read)| (bucket.clone(), of_bucket(read))).collect(),
+            boundary: self.boundary.lasting(),
+            default_encryption: self.default_encryption.lasting(),
+            keys: self.keys.iter().map(|(query, read)| (query.clone(), read.lasting())).collect(),
+            ..Self::default()
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     compose::Desired,
     decision::{Decision, External, Stand},
     names::{InstallationId, ObjectKey, OwnedBucket, Region},
-    observed::Failure,
+    observed::{Depth, Failure},
     plan::PlannedStep,
 };
 use crate::api::{
@@ -87,7 +87,11 @@ pub fn status(
         source,
         destination,
         role_arn: resolved.and(grounds.decision.desired.role.as_ref()).map(|role| role.arn.clone()).or_else(|| previous.role_arn.clone()),
-        rules: if *stand == Stand::Paused { previous.rules.clone() } else { rules(key, &grounds.decision.desired, grounds.installation) },
+        rules: if grounds.decision.rules_known {
+            rules(key, &grounds.decision.desired, grounds.installation)
+        } else {
+            previous.rules.clone()
+        },
         plan: pending,
         required_actions: actions.into_iter().chain(external).collect(),
         drift: drift(key, grounds).or_else(|| previous.drift.clone()),
@@ -102,8 +106,8 @@ pub fn refused(
     problems: &[Problem],
     now: Timestamp,
 ) -> BucketReplicationStatus {
-    let stand = Stand::Refused { problems: problems.to_vec(), wanted: None };
-    let mut findings = refusal(problems);
+    let stand = Stand::Refused { problems: problems.to_vec(), resolved: None, planned: false };
+    let mut findings = refusal(problems, BTreeMap::new());
     let ready = ready_of(&findings);
     findings.insert(ConditionType::Ready, ready.clone());
     findings.extend(kstatus(&stand, &ready));
@@ -126,10 +130,22 @@ pub fn blocked(
 /// What to do about a deletion that is blocked for good.
 const LET_GO: &str = "or let the object go and leave that in AWS, with the annotation bucketops.dev/abandon=true";
 
-fn refusal(problems: &[Problem]) -> BTreeMap<ConditionType, Finding> {
+/// Whether all that a condition tells was looked at.
+fn is_known(kind: ConditionType, depth: Depth) -> bool {
+    match kind {
+        ConditionType::SourceReady => depth >= Depth::Traits,
+        ConditionType::KeysReady => depth >= Depth::Policies,
+        ConditionType::DestinationReady => depth >= Depth::Everything,
+        _ => false,
+    }
+}
+
+/// The conditions of an object that can't have what it asks for, of which some are `known`.
+fn refusal(problems: &[Problem], known: BTreeMap<ConditionType, Finding>) -> BTreeMap<ConditionType, Finding> {
     let waiting = Finding::unknown(Reason::Waiting, "something that comes first does not hold: see the other conditions");
     let parts = &ConditionType::STANDING[..ConditionType::STANDING.len() - 1];
     let mut findings: BTreeMap<_, _> = parts.iter().map(|kind| (*kind, waiting.clone())).collect();
+    findings.extend(known);
     if problems.iter().all(|problem| problem.condition != ConditionType::Accepted) {
         findings.insert(ConditionType::Accepted, Finding::yes(Reason::Accepted, "the object is valid and allowed"));
     }
@@ -208,7 +224,10 @@ fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
             };
             all(&finding)
         }
-        Stand::Refused { problems, .. } => refusal(problems),
+        Stand::Refused { problems, resolved, .. } => {
+            let seen = resolved.as_ref().map(|resolved| right(resolved, grounds)).unwrap_or_default();
+            refusal(problems, seen.into_iter().filter(|(kind, _)| is_known(*kind, grounds.decision.depth)).collect())
+        }
         Stand::Observing(resolved) => {
             let mut findings = all(&Finding::unknown(Reason::PlanPending, "spec.mode is Observe: see status.plan"));
             findings.insert(ConditionType::Accepted, accepted);

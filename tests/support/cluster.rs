@@ -262,7 +262,7 @@ impl Cluster {
         let objects: Vec<_> = self.objects.values().map(|(object, ..)| object.clone()).collect();
         let refusals = Refusals::default();
         let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &objects, refusals: &refusals };
-        let observed = world.observe(&scope(&visit, None)).await;
+        let observed = world.observe(&scope(&visit), &Observed::default()).await;
         (decide(&visit, &observed, &|_| true), observed)
     }
 

@@ -15,7 +15,8 @@ use bucket_replication_operator::{
         merge::roles_to_read,
         names::{AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
         observed::{
-            Bucket, DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, Traits, UnknownElement,
+            Bucket, DefaultEncryption, Depth, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, Traits,
+            UnknownElement,
         },
         permissions::{ManagedPolicy, PolicyOwner, RolePolicies},
         plan::Step,
@@ -97,6 +98,8 @@ pub struct World {
     pub former: Mutex<Option<State>>,
     /// How often it was looked at.
     pub observed: Mutex<usize>,
+    /// The calls that all reads were.
+    pub calls: Mutex<usize>,
 }
 
 /// The account in which a step writes.
@@ -489,67 +492,108 @@ impl State {
     }
 }
 
+/// What a look reads, and how many calls that would be.
+struct Reader<'a> {
+    depth: Depth,
+    calls: &'a mut usize,
+}
+
+impl Reader<'_> {
+    fn at<T>(&mut self, depth: Depth, matters: bool, seen: Facet<T>, read: impl FnOnce() -> Result<Option<T>, Failure>) -> Facet<T> {
+        match seen {
+            Facet::Unread if matters && self.depth >= depth => {
+                *self.calls += 1;
+                read().into()
+            }
+            seen => seen,
+        }
+    }
+
+    fn bucket(&mut self, state: &State, scope: &Scope, name: &OwnedBucket, seen: Bucket) -> Bucket {
+        let found = state.buckets.get(name);
+        let region = self.at(Depth::Foundation, true, seen.region, || Ok(found.map(|found| found.region.clone())));
+        let Some(found) = found else { return Bucket { region, ..Bucket::default() } };
+        let source = *name == scope.source;
+        let across = name.account != scope.source.account;
+        let matters = !scope.removing && (source || scope.destinations.contains(name));
+        let syncs = found.configuration.as_ref().is_some_and(|found| found.syncs_to(&scope.source.arn()));
+        let policy = || match state.denied("s3:GetBucketPolicy", &name.account).filter(|_| across) {
+            Some(failure) => Err(failure),
+            None => Ok(found.policy.clone()),
+        };
+        let pays = || Ok(found.traits.requester_pays.present().copied());
+        let pays = self.at(Depth::Everything, matters && across, seen.traits.requester_pays, pays);
+        let mut switch = |matters: bool, seen: Facet<bool>, standing: &Facet<bool>| {
+            self.at(Depth::Traits, matters, seen, || Ok(standing.present().copied()))
+        };
+        let traits = Traits {
+            requester_pays: pays,
+            owner_enforced: switch(matters && scope.ownership.contains(name), seen.traits.owner_enforced, &found.traits.owner_enforced),
+            object_lock: switch(matters && source, seen.traits.object_lock, &found.traits.object_lock),
+            syncs_back: switch(matters && scope.synced.contains(name), seen.traits.syncs_back, &Facet::Present(syncs)),
+            policy: self.at(Depth::Traits, matters && !across, seen.traits.policy, policy),
+        };
+        Bucket {
+            region,
+            versioning: self.at(Depth::Foundation, !scope.removing, seen.versioning, || Ok(Some(found.versioning))),
+            policy: self.at(Depth::Policies, across, seen.policy, policy),
+            tags: self.at(Depth::Everything, scope.tags, Facet::Unread, || Ok(Some(found.tags.clone()))),
+            traits,
+        }
+    }
+}
+
 impl Cloud for World {
-    async fn observe(&self, scope: &Scope) -> Observed {
+    async fn observe(&self, scope: &Scope, seen: &Observed) -> Observed {
         *self.observed.lock().unwrap() += 1;
         let former = self.former.lock().unwrap().clone().filter(|_| self.faults.lock().unwrap().lag);
         let state = former.unwrap_or_else(|| self.snapshot());
-        let bucket = |bucket: &OwnedBucket| {
-            if let Some(failure) = state.denied("s3:GetBucketPolicy", &bucket.account).filter(|_| bucket.account != scope.source.account) {
-                let region = state.buckets.get(bucket).map_or(Facet::Absent, |found| Facet::Present(found.region.clone()));
-                return Bucket { region, versioning: Facet::Present(true), policy: Facet::Failed(failure), ..Bucket::default() };
-            }
-            let Some(found) = state.buckets.get(bucket) else { return Bucket { region: Facet::Absent, ..Bucket::default() } };
-            let policy = if bucket.account == scope.source.account {
-                Facet::Unread
-            } else {
-                found.policy.clone().map_or(Facet::Absent, Facet::Present)
-            };
-            let versioning = if scope.removing { Facet::Unread } else { Facet::Present(found.versioning) };
-            let tags = if scope.tags { Facet::Present(found.tags.clone()) } else { Facet::Unread };
-            let of_others = bucket.account != scope.source.account;
-            let policy_of_own = if of_others { Facet::Unread } else { found.policy.clone().map_or(Facet::Absent, Facet::Present) };
-            let syncs_back = match &found.configuration {
-                _ if !scope.synced.contains(bucket) => Facet::Unread,
-                found => Facet::Present(found.as_ref().is_some_and(|found| found.syncs_to(&scope.source.arn()))),
-            };
-            let known = scope.known.as_ref().and_then(|known| known.traits.get(bucket)).cloned();
-            let traits = known.unwrap_or_else(|| Traits { policy: policy_of_own, syncs_back, ..found.traits.clone() });
-            let traits = if scope.removing { Traits::default() } else { traits };
-            Bucket { region: Facet::Present(found.region.clone()), versioning, policy, tags, traits }
-        };
+        let mut calls = self.calls.lock().unwrap();
+        let mut reader = Reader { depth: scope.depth, calls: &mut calls };
+        let asked =
+            scope.destinations.iter().map(|bucket| &bucket.account).chain(scope.keys.iter().filter_map(|query| query.reference.account()));
+        assert!(!asked.into_iter().any(|account| state.external.contains(account)), "a read in an external account");
+        let mut observed = Observed { depth: scope.depth, unknown_elements: state.unknown.clone(), ..Observed::default() };
         let source = state.buckets.get(&scope.source);
-        let configuration = source.map_or(Facet::Unread, |found| found.configuration.clone().map_or(Facet::Absent, Facet::Present));
+        if let Some(source) = source {
+            let configuration = source.configuration.clone();
+            observed.configuration = reader.at(Depth::Everything, true, Facet::Unread, || Ok(configuration));
+            let seen = seen.default_encryption.clone();
+            observed.default_encryption =
+                reader.at(Depth::Foundation, scope.default_encryption, seen, || Ok(Some(source.encryption.clone())));
+        }
         let role = state.roles.get(&(scope.source.account.clone(), scope.role.clone()));
+        observed.role = reader.at(Depth::Everything, true, Facet::Unread, || Ok(role.map(|role| role.role.clone())));
         let policies =
             role.map(|role| state.role_policies(&scope.source, &scope.role, role)).filter(|policies| *policies != RolePolicies::default());
-        let role_policies = policies.map_or(Facet::Absent, Facet::Present);
-        let merged = roles_to_read(scope, configuration.present()).into_iter().map(|arn| {
+        observed.role_policies = reader.at(Depth::Everything, role.is_some(), Facet::Unread, || Ok(policies));
+        if role.is_none() && scope.depth == Depth::Everything {
+            observed.role_policies = Facet::Absent;
+        }
+        for arn in roles_to_read(scope, observed.configuration.present()) {
             let found = state.roles.values().find(|role| role.role.arn == arn).and_then(|role| role.policies.get(scope.role.as_str()));
-            (arn, found.cloned().map_or(Facet::Absent, Facet::Present))
-        });
-        let merged = merged.collect();
-        let known = scope.known.as_ref().and_then(|known| known.boundary.clone());
-        let boundary = scope
-            .boundary
-            .as_ref()
-            .filter(|_| !scope.removing)
-            .map_or(Facet::Unread, |arn| known.or_else(|| state.boundaries.get(arn).cloned()).map_or(Facet::Absent, Facet::Present));
-        let unknown_elements = state.unknown.clone();
-        let mut observed = Observed { configuration, unknown_elements, role_policies, boundary, merged, ..Observed::default() };
+            observed.merged.insert(arn, reader.at(Depth::Everything, true, Facet::Unread, || Ok(found.cloned())));
+        }
+        if let Some(arn) = scope.boundary.as_ref().filter(|_| !scope.removing) {
+            let found = state.boundaries.get(arn).cloned();
+            // GetPolicy comes before GetPolicyVersion.
+            *reader.calls += usize::from(found.is_some() && scope.depth >= Depth::Traits && seen.boundary == Facet::Unread);
+            observed.boundary = reader.at(Depth::Traits, true, seen.boundary.clone(), || Ok(found));
+        }
         let (mut ledger_buckets, mut ledger_keys) =
             ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
         ledger_buckets.retain(|bucket| !state.external.contains(&bucket.account));
         ledger_keys.retain(|key| !state.external.contains(&key.account));
-        let asked =
-            scope.destinations.iter().map(|bucket| &bucket.account).chain(scope.keys.iter().filter_map(|query| query.reference.account()));
-        assert!(!asked.into_iter().any(|account| state.external.contains(account)), "a read in an external account");
-        observed.role = role.map_or(Facet::Absent, |role| Facet::Present(role.role.clone()));
-        for name in scope.destinations.iter().chain(&ledger_buckets).chain([&scope.source]) {
-            observed.buckets.insert(name.clone(), bucket(name));
+        let buckets: BTreeSet<_> = scope.destinations.iter().chain(&ledger_buckets).chain([&scope.source]).collect();
+        for name in buckets {
+            let seen = seen.buckets.get(name).cloned().unwrap_or_default();
+            observed.buckets.insert(name.clone(), reader.bucket(&state, scope, name, seen));
         }
-        if scope.default_encryption {
-            observed.default_encryption = source.map_or(Facet::Unread, |found| Facet::Present(found.encryption.clone()));
+        let locked = observed.buckets[&scope.source].traits.object_lock == Facet::Present(true);
+        for name in &scope.destinations {
+            let (Some(bucket), Some(found)) = (observed.buckets.get_mut(name), state.buckets.get(name)) else { continue };
+            let seen = bucket.traits.object_lock.clone();
+            bucket.traits.object_lock = reader.at(Depth::Traits, locked, seen, || Ok(found.traits.object_lock.present().copied()));
         }
         let default = match &observed.default_encryption {
             Facet::Present(DefaultEncryption::Kms(reference)) => {
@@ -564,22 +608,23 @@ impl Cloud for World {
                 KeyReference::Key(arn) => Some(arn),
                 alias => state.aliases.get(alias),
             };
-            let described = arn.and_then(|arn| Some((arn, state.keys.get(arn)?))).map_or(Facet::Absent, |(arn, key)| {
-                Facet::Present(KeyDescription {
-                    arn: arn.clone(),
-                    state: key.state.clone(),
-                    symmetric: true,
-                    managed_by_aws: key.managed_by_aws,
-                })
+            let described = arn.and_then(|arn| Some((arn, state.keys.get(arn)?))).map(|(arn, key)| KeyDescription {
+                arn: arn.clone(),
+                state: key.state.clone(),
+                symmetric: true,
+                managed_by_aws: key.managed_by_aws,
             });
-            observed.keys.insert(query, described);
+            let seen = seen.keys.get(&query).cloned().unwrap_or_default();
+            observed.keys.insert(query, reader.at(Depth::Foundation, true, seen, || Ok(described)));
         }
-        let named: Vec<_> = observed.keys.values().filter_map(Facet::present).map(|key| key.arn.clone()).collect();
-        for arn in named.into_iter().chain(ledger_keys) {
-            let policy = match state.denied("kms:GetKeyPolicy", &arn.account) {
-                Some(failure) => Facet::Failed(failure),
-                None => state.keys.get(&arn).map_or(Facet::Absent, |key| Facet::Present(key.policy.clone())),
-            };
+        let named = observed.keys.values().filter_map(Facet::present).map(|key| key.arn.clone());
+        let arns: BTreeSet<_> = named.chain(ledger_keys).collect();
+        for arn in arns {
+            let seen = seen.key_policies.get(&arn).cloned().unwrap_or_default();
+            let policy = reader.at(Depth::Policies, true, seen, || match state.denied("kms:GetKeyPolicy", &arn.account) {
+                Some(failure) => Err(failure),
+                None => Ok(state.keys.get(&arn).map(|key| key.policy.clone())),
+            });
             observed.key_policies.insert(arn, policy);
         }
         observed
