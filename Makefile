@@ -85,7 +85,7 @@ run: build ## Run the operator in the foreground against what env-up started
 	exec $(OPERATOR) run
 
 .PHONY: tools
-tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(TOOLS)/python/.stamp ## Get etcd, Kubernetes, Helm, kubectl, ministack and the AWS CLI
+tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(BIN)/jq $(BIN)/kstatus $(TOOLS)/python/.stamp ## Get etcd, Kubernetes, Helm, kubectl, jq, kstatus, ministack and the AWS CLI
 
 $(BIN)/etcd: tests/tools/etcd/go.mod
 	@tests/tools/find $(basename $(ETCD:v%=%)) $(BIN) etcd || $(MAKE) --no-print-directory build-etcd
@@ -97,7 +97,13 @@ $(BIN)/kube-apiserver: tests/tools/kubernetes/go.mod
 $(BIN)/helm: tests/tools/helm/go.mod
 	@tests/tools/find $(basename $(HELM:v%=%)) $(BIN) helm || $(MAKE) --no-print-directory build-helm
 
-.PHONY: build-etcd build-kubernetes build-helm
+$(BIN)/jq: tests/tools/gojq/go.mod
+	@$(MAKE) --no-print-directory build-jq
+
+$(BIN)/kstatus: tests/tools/kstatus/go.mod tests/tools/kstatus/main.go
+	@$(MAKE) --no-print-directory build-kstatus
+
+.PHONY: build-etcd build-kubernetes build-helm build-jq build-kstatus
 build-etcd: go
 	@echo "building etcd $(ETCD) (about half a minute the first time)"
 	$(call timed,etcd,cd tests/tools/etcd && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/etcd go.etcd.io/etcd/server/v3 $(counted))
@@ -110,6 +116,14 @@ build-kubernetes: go
 build-helm: go
 	@echo "building helm $(HELM) (about two minutes the first time)"
 	$(call timed,helm,cd tests/tools/helm && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/helm helm.sh/helm/v4/cmd/helm $(counted))
+
+build-jq: go
+	@echo "building jq (gojq)"
+	$(call timed,jq,cd tests/tools/gojq && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/jq github.com/itchyny/gojq/cmd/gojq $(counted))
+
+build-kstatus: go
+	@echo "building kstatus (about half a minute the first time)"
+	$(call timed,kstatus,cd tests/tools/kstatus && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/kstatus . $(counted))
 
 .PHONY: go
 go:

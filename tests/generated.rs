@@ -6,7 +6,10 @@ mod support;
 use std::{collections::BTreeMap, fmt::Write, fs, path::Path, process::Command};
 
 use bucket_replication_operator::{
-    api::condition::{ConditionType, Reason},
+    api::{
+        condition::{ConditionType, Reason},
+        event::EventReason,
+    },
     commands::crd::definitions,
     config::Arguments,
 };
@@ -36,6 +39,14 @@ fn conditions_and_reasons() {
     }
     text.push_str("\n## Reasons\n\n| Reason | When | What to do |\n|---|---|---|\n");
     for reason in Reason::iter() {
+        writeln!(text, "| `{}` | {} | {} |", reason.as_str(), reason.get_message().unwrap(), reason.get_detailed_message().unwrap())
+            .unwrap();
+    }
+    text.push_str(
+        "\n## Events\n\nAn Event is recorded when the status or the reason of `Ready` changes, with that reason, and beside it:\n\n",
+    );
+    text.push_str("| Reason | When | What to do |\n|---|---|---|\n");
+    for reason in EventReason::iter() {
         writeln!(text, "| `{}` | {} | {} |", reason.as_str(), reason.get_message().unwrap(), reason.get_detailed_message().unwrap())
             .unwrap();
     }

@@ -59,7 +59,7 @@ pub struct AwsAccountSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub contact: Option<String>,
-    /// Which namespaces may replicate what from and to the account. Nothing listed, nothing allowed. At most 200.
+    /// Which namespaces may replicate what from and to the account. Nothing listed, nothing allowed. Example: [{"namespaces": {"matchLabels": {"team": "finance"}}, "sources": [{"bucket": "finance-*"}], "kmsKeys": ["*"]}]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub grants: Vec<Grant>,
@@ -72,7 +72,7 @@ pub struct AssumeRole {
     /// ARN of the role. Example: arn:aws:iam::111111111111:role/bucket-replication-operator
     #[schemars(length(max = 640), regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$"))]
     pub role_arn: String,
-    /// Sent as sts:ExternalId with every AssumeRole, 2 to 1224 characters; the role's trust policy requires it. It is no secret.
+    /// Sent as sts:ExternalId with every AssumeRole; the role's trust policy requires it. It is no secret. Example: bucketops-finance-prod
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]
     pub external_id: String,
 }
@@ -122,12 +122,12 @@ pub struct Roles {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$"))]
     pub permissions_boundary: Option<String>,
-    /// Tags set on every role beside the operator's own; at most 40. Example: {"team": "storage"}
+    /// Tags set on every role beside the operator's own. Example: {"team": "storage"}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 40))]
     #[x_kube(validation = ("self.all(key, !key.startsWith('bucketops.dev/'))", "tags beginning with bucketops.dev/ are the operator's own"))]
     pub tags: BTreeMap<String, String>,
-    /// ARNs of roles of others in the account that may get an inline policy of ours: for objects with existingConfiguration: Merge, where a replication configuration under such a role stands. At most 20. Example: ["arn:aws:iam::111111111111:role/s3-replication"]
+    /// ARNs of roles of others in the account that may get an inline policy of ours: for objects with existingConfiguration: Merge, where a replication configuration under such a role stands. Example: ["arn:aws:iam::111111111111:role/s3-replication"]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(max = 640), regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$")))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -163,19 +163,19 @@ pub struct Grant {
     /// A label selector of namespaces, which can't be empty. Use kubernetes.io/metadata.name, or labels that tenants can't write. Example: {"matchLabels": {"kubernetes.io/metadata.name": "finance"}}
     #[x_kube(validation = ("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)", "namespaces selects every namespace: name a label"))]
     pub namespaces: LabelSelector,
-    /// What may be replicated from the account. At most 100.
+    /// What may be replicated from the account. Example: [{"bucket": "finance-*", "prefixes": ["Tax"]}]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub sources: Vec<SourceGrant>,
-    /// What may be replicated into the account. At most 100.
+    /// What may be replicated into the account. Example: [{"bucket": "finance-dr-*"}]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub destinations: Vec<DestinationGrant>,
-    /// Globs of ARNs of the account's KMS keys that may be used; checked on the resolved key, the default key included. At most 100. Example: arn:aws:kms:*:111111111111:key/*
+    /// Globs of ARNs of the account's KMS keys that may be used; checked on the resolved key, the default key included. Example: arn:aws:kms:*:111111111111:key/*
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub kms_keys: Vec<String>,
-    /// What else the namespaces may ask for.
+    /// What else the namespaces may ask for. Example: ["EnableVersioning"]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub allow: Vec<Permission>,
@@ -188,11 +188,11 @@ pub struct SourceGrant {
     /// A glob over whole bucket names: * stands for any characters, ? for one. Example: finance-*
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9.*?-]+$"))]
     pub bucket: String,
-    /// What the prefix of every rule has to begin with; absent: any prefix, the whole bucket included. At most 100. Example: ["Tax"]
+    /// What the prefix of every rule has to begin with; absent: any prefix, the whole bucket included. Example: ["Tax"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub prefixes: Option<Vec<String>>,
-    /// Names of the AwsAccounts that the data may go to; absent: only the account itself. At most 100. Example: ["finance-dr"]
+    /// Names of the AwsAccounts that the data may go to; absent: only the account itself. Example: ["finance-dr"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub destination_accounts: Option<Vec<String>>,

@@ -1,5 +1,5 @@
 //! `BucketReplication`: one source bucket replicated to one destination bucket. The doc comments are what `kubectl explain` prints.
-#![allow(clippy::doc_markdown, reason = "the comments are what `kubectl explain` prints")]
+#![allow(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "the comments are what `kubectl explain` prints")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,7 @@ pub struct BucketReplicationSpec {
     pub source: Source,
     /// The bucket to replicate to.
     pub destination: Destination,
-    /// Which objects are replicated; by default all of them. A rule selects by prefix and tags. At most 100 rules.
+    /// Which objects are replicated; by default all of them. A rule selects by prefix and tags. Example: [{"name": "tax", "prefix": "Tax"}]
     #[serde(default = "whole_bucket")]
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -92,11 +92,11 @@ pub struct Source {
     #[x_kube(validation = ("self == oldSelf", "source.account can't be changed: create another object"))]
     #[schemars(length(min = 1, max = 253))]
     pub account: String,
-    /// Name of a general purpose bucket, 3 to 63 characters. It can't be changed. Example: finance-records
+    /// Name of a general purpose bucket. It can't be changed. Example: finance-records
     #[x_kube(validation = ("self == oldSelf", "source.bucket can't be changed: create another object"))]
     #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$"))]
     pub bucket: String,
-    /// The KMS keys that encrypt objects of the bucket, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region; default: the key of the bucket's default encryption. At most 20.
+    /// The KMS keys that encrypt objects of the bucket, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region; absent: the key of the bucket's default encryption. Example: ["arn:aws:kms:us-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 20),
@@ -118,7 +118,7 @@ pub struct Destination {
     /// Name of the AwsAccount that owns the bucket; may be the source's. Example: finance-dr
     #[schemars(length(min = 1, max = 253))]
     pub account: String,
-    /// Name of a general purpose bucket, 3 to 63 characters, in any Region. Example: finance-records-dr
+    /// Name of a general purpose bucket in any Region. Example: finance-records-dr
     #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$"))]
     pub bucket: String,
     /// The KMS key that encrypts the replicas, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region. It is in the bucket's Region. Needed to replicate SSE-KMS objects. Example: arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab
@@ -140,22 +140,22 @@ pub struct Destination {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.tags) || size(self.tags) == 0 || !has(self.deleteMarkers) || self.deleteMarkers != 'Replicate'", "deleteMarkers: Replicate can't be used with tags: S3 replicates no delete markers of rules that select by tag"))]
 pub struct RuleSpec {
-    /// Name of the rule, unique in the object: 1 to 63 lower-case letters, digits and hyphens. Example: tax
+    /// Name of the rule, unique in the object: lower-case letters, digits and hyphens. Example: tax
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
     pub name: String,
-    /// The beginning of the keys, at most 1024 bytes, without wildcards; empty selects all. Example: Tax/
+    /// The beginning of the keys, without wildcards, at most 1024 bytes; empty selects all. Example: Tax/
     #[serde(default)]
     #[schemars(length(max = 1024))]
     #[x_kube(validation = ("!self.contains('*') && !self.contains('?') && !self.contains('${')", "prefix holds a wildcard or policy variable (*, ? or ${): name the beginning of the keys as it is"))]
     pub prefix: String,
-    /// Tags that an object must have when it is written, all of them; at most 10. Example: {"class": "records"}
+    /// Tags that an object must have when it is written, all of them. Example: {"class": "records"}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 10))]
     pub tags: BTreeMap<String, String>,
     /// Whether a delete marker that a user makes is replicated. Deletions of single versions and by lifecycle rules never are.
     #[serde(default)]
     pub delete_markers: DeleteMarkers,
-    /// A hint where rules overlap: of rules toward one bucket, the one with the higher number wins. From 0 to 1000000; default: the lowest free one. Of overlapping rules of one object, the one with the higher hint wins, and without hints the one with the longer prefix.
+    /// A hint where rules overlap: of rules toward one bucket, the one with the higher number wins. Absent: the lowest free one. Of overlapping rules of one object, the one with the higher hint wins, and without hints the one with the longer prefix. Example: 10
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub priority: Option<i32>,

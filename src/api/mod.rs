@@ -3,6 +3,7 @@
 pub mod aws_account;
 pub mod bucket_replication;
 pub mod condition;
+pub mod event;
 
 pub use aws_account::AwsAccount;
 pub use bucket_replication::BucketReplication;

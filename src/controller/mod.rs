@@ -23,7 +23,7 @@ use kube::{
 use tokio::sync::mpsc;
 
 use crate::{
-    api::{AwsAccount, BucketReplication},
+    api::{AwsAccount, BucketReplication, condition::Reason},
     cloud::aws::Aws,
     config::Settings,
     metrics::Metrics,
@@ -141,9 +141,9 @@ fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
             let decides = |object: &BucketReplication| {
                 let spec = &object.spec;
                 let mut keys = spec.source.kms_keys.iter().flatten().chain(&spec.destination.kms_key);
-                // A key may be of a third account, and the default key of any: an object that is not ready is looked at whatever it names.
+                // A key may be of a third account, and the default key of any.
                 let named = spec.source.account == *name || spec.destination.account == *name;
-                named || id.as_ref().is_some_and(|id| keys.any(|key| key.contains(id))) || !is_ready(object)
+                named || id.as_ref().is_some_and(|id| keys.any(|key| key.contains(id))) || waits_for_account(object)
             };
             buckets(&decides).into_iter().chain([Key::Account(name.clone())]).collect()
         }
@@ -151,7 +151,9 @@ fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
     }
 }
 
-fn is_ready(object: &BucketReplication) -> bool {
-    let conditions = object.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+/// Whether something is missing that a change of any account can give.
+fn waits_for_account(object: &BucketReplication) -> bool {
+    let reasons = [Reason::AccountNotFound, Reason::AccountNotReady, Reason::KeyAccountUnknown, Reason::NotGranted, Reason::AccessDenied];
+    let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions.any(|condition| reasons.iter().any(|reason| condition.reason == reason.as_str()))
 }

@@ -1,7 +1,7 @@
 //! A bucket or an account comes up: what is known of it is gathered, it is visited, and what came of it is written to Kubernetes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -21,6 +21,7 @@ use crate::{
         aws_account::{Access, AwsAccountStatus},
         bucket_replication::BucketReplicationStatus,
         condition::{ConditionType, Finding, Reason},
+        event::EventReason,
     },
     cloud::aws::{Aws, AwsCloud},
     metrics::Metrics,
@@ -189,16 +190,19 @@ impl Context {
         for object in objects {
             let key = key_of(object);
             for notice in &report.notices {
-                self.kubernetes.record(object, true, notice.into(), RECONCILE, &notice.to_string()).await;
+                self.kubernetes.record(object, true, notice.reason().as_str(), RECONCILE, &notice.to_string()).await;
             }
             for (_, correction) in report.corrections.iter().filter(|(concerned, _)| *concerned == key) {
                 let note = format!("somebody else changed what this object made: {correction}");
-                self.kubernetes.record(object, true, "DriftCorrected", correction.into(), &note).await;
+                self.kubernetes.record(object, true, EventReason::DriftCorrected.as_str(), correction.into(), &note).await;
             }
             if report.released.contains(&key) {
                 if is_abandoned(object) {
                     let note = "what this object made in AWS, and AWS did not let go, is left as it stands";
-                    self.kubernetes.record(object, true, "Abandoned", RECONCILE, note).await;
+                    self.kubernetes.record(object, true, EventReason::Abandoned.as_str(), RECONCILE, note).await;
+                }
+                if let Some(note) = left_to_owners(object) {
+                    self.kubernetes.record(object, true, EventReason::StatementsLeft.as_str(), RECONCILE, &note).await;
                 }
                 all &= done(self.kubernetes.release(object).await, &key);
                 continue;
@@ -237,7 +241,7 @@ impl Context {
         let deleting = object.metadata.deletion_timestamp.is_some();
         if deleting && (gone || is_abandoned(object)) {
             let note = "the source AwsAccount can't be used: what this object made in AWS is left as it stands";
-            self.kubernetes.record(object, true, "Abandoned", RECONCILE, note).await;
+            self.kubernetes.record(object, true, EventReason::Abandoned.as_str(), RECONCILE, note).await;
             done(self.kubernetes.release(object).await, &key_of(object));
             return;
         }
@@ -325,6 +329,16 @@ fn identified(account: &Account, answer: Result<(String, String), Failure>) -> (
             (Finding { holds, reason: problem.reason, message: problem.message }, String::new())
         }
     }
+}
+
+/// What owners of other accounts were asked to apply for an object that goes, and what only they can take back.
+fn left_to_owners(object: &BucketReplication) -> Option<String> {
+    let actions = &object.status.as_ref()?.required_actions;
+    let told: BTreeSet<_> = actions.iter().map(|action| format!("the {} (account {})", action.document, action.account_id)).collect();
+    let told = told.into_iter().collect::<Vec<_>>().join(" and ");
+    (!told.is_empty()).then(|| {
+        format!("status.requiredActions asked for changes of {told}: what was applied stands there still, and its owner can remove it")
+    })
 }
 
 fn is_abandoned(object: &BucketReplication) -> bool {

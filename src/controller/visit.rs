@@ -15,6 +15,7 @@ use crate::{
     api::{
         bucket_replication::BucketReplicationStatus,
         condition::{ConditionType, Reason},
+        event::EventReason,
     },
     cloud::Cloud,
     replication::{
@@ -79,12 +80,23 @@ pub struct Report {
 }
 
 /// What people should know of a bucket.
-#[derive(Clone, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A foreign rule that was in the configuration that we wrote does not stand any more: its ID.
     ForeignRuleGone(String),
     /// The role stays, since somebody gave it something of their own: AWS's words.
     RoleLeft(String),
+}
+
+impl Notice {
+    /// The reason of the Event that tells it.
+    #[must_use]
+    pub fn reason(&self) -> EventReason {
+        match self {
+            Self::ForeignRuleGone(_) => EventReason::ForeignRuleGone,
+            Self::RoleLeft(_) => EventReason::RoleLeft,
+        }
+    }
 }
 
 impl fmt::Display for Notice {

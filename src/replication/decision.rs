@@ -14,6 +14,7 @@ use super::{
     plan::{self, PlannedStep, Step, Users},
     policy::{Document, Mark, Request, Statement},
     preflight,
+    remedy::PolicyOf,
     validate::{self, Valid},
 };
 use crate::api::{
@@ -612,20 +613,12 @@ fn await_owners(
         let policy = observed.buckets.get(bucket).and_then(|read| read.policy.present());
         for statement in statements.iter().filter(|statement| !stands_already(policy, statement, &role.arn)) {
             let name = &bucket.name;
-            let action = RequiredAction {
-                document: format!("policy of bucket {name}"),
-                account_id: bucket.account.to_string(),
-                statement: format!("{:#}", statement.json()),
-                command: format!(
-                    "save the statement as statement.json; {{ aws s3api get-bucket-policy --bucket {name} --query Policy --output text || echo '{{\"Version\":\"2012-10-17\",\"Statement\":[]}}'; }} | jq '.Statement += [input]' - statement.json > policy.json && aws s3api put-bucket-policy --bucket {name} --policy file://policy.json"
-                ),
-            };
             let message = format!(
                 "the policy of bucket {name} does not let {} replicate into it: have the owner of account {} apply the statement in status.requiredActions",
                 role.arn, bucket.account
             );
             let problem = Problem {
-                action: Some(Box::new(action)),
+                action: Some(Box::new(PolicyOf::Bucket(bucket).add(statement))),
                 ..Problem::new(ConditionType::DestinationReady, Reason::BucketPolicyNeeded, message)
             };
             wait(first.users.buckets.get(bucket), &problem, visit.accounts.managed(&bucket.account).is_none());
@@ -634,21 +627,14 @@ fn await_owners(
     for (key, statements) in first.desired.key_statements.iter().filter(|(key, _)| !writes_key_policies(visit.accounts, key)) {
         let policy = observed.key_policies.get(key).and_then(Facet::present);
         for statement in statements.iter().filter(|statement| !stands_already(policy, statement, &role.arn)) {
-            let action = RequiredAction {
-                document: format!("policy of key {key}"),
-                account_id: key.account.to_string(),
-                statement: format!("{:#}", statement.json()),
-                command: format!(
-                    "save the statement as statement.json; aws kms get-key-policy --region {0} --key-id {key} --policy-name default --query Policy --output text | jq '.Statement += [input]' - statement.json > policy.json && aws kms put-key-policy --region {0} --key-id {key} --policy-name default --policy file://policy.json",
-                    key.region
-                ),
-            };
             let message = format!(
                 "the policy of key {key} does not let {} use it: have the owner of account {} apply the statement in status.requiredActions",
                 role.arn, key.account
             );
-            let problem =
-                Problem { action: Some(Box::new(action)), ..Problem::new(ConditionType::KeysReady, Reason::KeyPolicyNeeded, message) };
+            let problem = Problem {
+                action: Some(Box::new(PolicyOf::Key(key).add(statement))),
+                ..Problem::new(ConditionType::KeysReady, Reason::KeyPolicyNeeded, message)
+            };
             wait(first.users.keys.get(key), &problem, visit.accounts.managed(&key.account).is_none());
         }
     }

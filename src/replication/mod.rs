@@ -22,6 +22,7 @@ pub mod permissions;
 pub mod plan;
 pub mod policy;
 pub mod preflight;
+pub mod remedy;
 pub mod requeue;
 pub mod status;
 pub mod validate;

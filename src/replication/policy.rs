@@ -1,6 +1,9 @@
 //! Policy documents of IAM, S3 and KMS: read, compared in meaning, and merged, so that what is not ours stays as it was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::{Map, Value, json};
 use wildmatch::WildMatch;
@@ -347,10 +350,28 @@ impl Document {
 pub enum Denial {
     /// No statement does.
     No,
-    /// A statement may: it names conditions, or a part of the resources, that can't be told here. Its Sid.
-    Perhaps(String),
-    /// A statement does. Its Sid.
-    Yes(String),
+    /// A statement may: it names conditions, or a part of the resources, that can't be told here.
+    Perhaps(DenyingStatement),
+    /// A statement does.
+    Yes(DenyingStatement),
+}
+
+/// Which statement denies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DenyingStatement {
+    /// Its Sid, where it has one.
+    pub sid: Option<String>,
+    /// How many statements stand before it.
+    pub position: usize,
+}
+
+impl fmt::Display for DenyingStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.sid {
+            Some(sid) => f.write_str(sid),
+            None => write!(f, "number {}, which has no Sid,", self.position + 1),
+        }
+    }
 }
 
 impl Document {
@@ -358,9 +379,8 @@ impl Document {
     #[must_use]
     pub fn denies(&self, request: &Request<'_>, ignored: impl Fn(&Statement) -> bool) -> Denial {
         let mut perhaps = Denial::No;
-        for statement in
-            self.statements().iter().filter(|statement| !ignored(statement) && statement.0.get("Effect") == Some(&json!("Deny")))
-        {
+        let denies = |statement: &Statement| !ignored(statement) && statement.0.get("Effect") == Some(&json!("Deny"));
+        for (position, statement) in self.statements().iter().enumerate().filter(|(_, statement)| denies(statement)) {
             let parts = [
                 Some(hits_principal(statement, &request.principals)),
                 hits(statement, "Action", &|pattern| {
@@ -370,12 +390,12 @@ impl Document {
                 hits(statement, "Resource", &|pattern| covers(pattern, &request.resource)),
                 condition_holds(statement, &request.context),
             ];
-            let sid = statement.sid().filter(|sid| !sid.is_empty()).unwrap_or("without Sid").to_owned();
+            let denying = DenyingStatement { sid: statement.sid().filter(|sid| !sid.is_empty()).map(ToOwned::to_owned), position };
             if parts.iter().all(|part| *part == Some(true)) {
-                return Denial::Yes(sid);
+                return Denial::Yes(denying);
             }
             if !parts.contains(&Some(false)) && perhaps == Denial::No {
-                perhaps = Denial::Perhaps(sid);
+                perhaps = Denial::Perhaps(denying);
             }
         }
         perhaps
@@ -573,6 +593,10 @@ mod tests {
         Document::parse(&format!(r#"{{"Statement":[{statement}]}}"#)).expect("json").allows(&request, |_| false)
     }
 
+    fn stop() -> DenyingStatement {
+        DenyingStatement { sid: Some("S".into()), position: 0 }
+    }
+
     fn denial(statement: &str) -> Denial {
         let request = Request {
             principals: vec!["arn:aws:iam::1:role/r".into(), "arn:aws:iam::1:root".into(), "1".into()],
@@ -594,14 +618,14 @@ mod tests {
             r#"ALL,"Condition":{"StringNotEquals":{"aws:PrincipalAccount":["2"]}}"#,
             r#"ALL,"Condition":{"Bool":{"aws:SecureTransport":true}}"#,
         ] {
-            assert_eq!(denial(statement), Denial::Yes("S".into()), "{statement}");
+            assert_eq!(denial(statement), Denial::Yes(stop()), "{statement}");
         }
         for statement in [
             r#"ALL,"Condition":{"StringNotEquals":{"aws:PrincipalOrgID":"o-1"}}"#,
             r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::dest/Tax/secret/*""#,
             r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::dest/*.tmp""#,
         ] {
-            assert_eq!(denial(statement), Denial::Perhaps("S".into()), "{statement}");
+            assert_eq!(denial(statement), Denial::Perhaps(stop()), "{statement}");
         }
         for statement in [
             r#"ALL,"Condition":{"Bool":{"aws:SecureTransport":"false"}}"#,

@@ -8,6 +8,7 @@ use super::{
     names::{InstallationId, KeyArn, OwnedBucket, Prefix, Region},
     observed::{Facet, Observed, Traits},
     policy::{Denial, Document, Request},
+    remedy::PolicyOf,
 };
 use crate::api::{
     bucket_replication::RequiredAction,
@@ -147,49 +148,31 @@ impl Look<'_> {
         resources: &[String],
     ) {
         let Some(policy) = policy.present() else { return };
-        let (name, owner) = (&bucket.name, &bucket.account);
         let denials: Vec<_> =
             resources.iter().map(|resource| policy.denies(&self.request(actions, resource.clone(), None), |_| false)).collect();
-        let command = format!(
-            "aws s3api get-bucket-policy --bucket {name} --query Policy --output text > policy.json; add the condition to the statement; aws s3api put-bucket-policy --bucket {name} --policy file://policy.json"
-        );
-        self.told(condition, Reason::DeniedByBucketPolicy, &format!("policy of bucket {name}"), owner, denials, command);
+        self.told(condition, Reason::DeniedByBucketPolicy, PolicyOf::Bucket(bucket), &denials);
     }
 
     fn key_denials(&mut self, key: &KeyArn, actions: &[&str], region: &Region) {
         let Some(policy) = self.observed.key_policies.get(key).and_then(Facet::present) else { return };
         let denial = policy.denies(&self.request(actions, key.to_string(), Some(region)), |_| false);
-        let command = format!(
-            "aws kms get-key-policy --region {0} --key-id {key} --policy-name default --query Policy --output text > policy.json; add the condition to the statement; aws kms put-key-policy --region {0} --key-id {key} --policy-name default --policy file://policy.json",
-            key.region
-        );
-        let document = format!("policy of key {key}");
-        self.told(ConditionType::KeysReady, Reason::DeniedByKeyPolicy, &document, &key.account.clone(), vec![denial], command);
+        self.told(ConditionType::KeysReady, Reason::DeniedByKeyPolicy, PolicyOf::Key(key), &[denial]);
     }
 
-    fn told(
-        &mut self,
-        condition: ConditionType,
-        reason: Reason,
-        document: &str,
-        owner: &impl ToString,
-        denials: Vec<Denial>,
-        command: String,
-    ) {
+    fn told(&mut self, condition: ConditionType, reason: Reason, policy: PolicyOf<'_>, denials: &[Denial]) {
         let role = self.role;
-        let denied = denials.iter().find_map(|denial| if let Denial::Yes(sid) = denial { Some(sid) } else { None });
-        let perhaps = denials.iter().find_map(|denial| if let Denial::Perhaps(sid) = denial { Some(sid) } else { None });
-        if let Some(sid) = denied {
+        let denied = denials.iter().find_map(|denial| if let Denial::Yes(statement) = denial { Some(statement) } else { None });
+        let perhaps = denials.iter().find_map(|denial| if let Denial::Perhaps(statement) = denial { Some(statement) } else { None });
+        if let Some(statement) = denied {
             let message = format!(
-                "statement {sid} of the {document} denies what {role} needs: have the owner of account {} except the role, as status.requiredActions says",
-                owner.to_string()
+                "statement {statement} of the {policy} denies what {role} needs: have the owner of account {} except the role, as status.requiredActions says",
+                policy.account()
             );
-            let statement = format!(r#"{{"ArnNotEquals": {{"aws:PrincipalArn": "{role}"}}}}"#);
             let problem = Problem::new(condition, reason, message);
-            self.found.problems.push(Problem { action: Some(Box::new(action(document.to_owned(), owner, statement, command))), ..problem });
-        } else if let Some(sid) = perhaps {
+            self.found.problems.push(Problem { action: Some(Box::new(policy.except(statement, role))), ..problem });
+        } else if let Some(statement) = perhaps {
             let note = format!(
-                "statement {sid} of the {document} may deny some of what {role} needs: its conditions and resources can't be told from here"
+                "statement {statement} of the {policy} may deny some of what {role} needs: its conditions and resources can't be told from here"
             );
             self.found.notes.push((condition, note));
         }

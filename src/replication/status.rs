@@ -79,6 +79,8 @@ pub fn status(
         Stand::Acting { problems, .. } | Stand::Refused { problems, .. } => {
             problems.iter().filter_map(|problem| problem.action.as_deref().cloned()).collect()
         }
+        // What was applied has to be taken back by its owner.
+        Stand::Leaving => previous.required_actions.clone(),
         _ => vec![],
     };
     BucketReplicationStatus {

@@ -23,16 +23,18 @@ pub async fn nothing_is_called_in_an_external_account_and_its_owner_is_told_what
         told.len() == 2 && told.iter().all(|action| action["command"].as_str().is_some_and(|command| command.contains("aws "))),
         "{told:?}"
     );
-    let stands = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?;
-    let mut policy = stands.unwrap_or_else(|| json!({"Version": "2012-10-17", "Statement": []}));
-    let mut key_policy = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
-    for (document, action) in [(&mut policy, &told[0]), (&mut key_policy, &told[1])] {
-        let statement: Value = serde_json::from_str(action["statement"].as_str().unwrap_or_default())?;
-        document["Statement"].as_array_mut().context("no statements")?.push(statement);
+    for action in told {
+        ensure!(action["accountId"] == stage.destination.id.as_str());
+        stage.destination.run(action["command"].as_str().unwrap_or_default()).await?;
     }
-    let (bucket, key) = (stage.destination.s3(DESTINATION_REGION), stage.destination.kms(DESTINATION_REGION));
-    bucket.put_bucket_policy().bucket(&stage.destination_bucket).policy(policy.to_string()).send().await?;
-    key.put_key_policy().key_id(&stage.replica_key).policy_name("default").policy(key_policy.to_string()).send().await?;
+    let policy = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?.context("no policy")?;
+    let key_policy = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
+    for (document, action) in [(&policy, &told[0]), (&key_policy, &told[1])] {
+        let statement: Value = serde_json::from_str(action["statement"].as_str().unwrap_or_default())?;
+        let statements = document["Statement"].as_array().context("no statements")?;
+        ensure!(statements.contains(&statement), "{document:#}");
+    }
+    ensure!(key_policy["Statement"].as_array().is_some_and(|statements| statements.len() > 1), "the key's own statements are gone");
 
     let command = message.split("kubectl ").nth(1).context("no command")?;
     stage.environment.kubectl(&command.split(' ').collect::<Vec<_>>()).await?;
@@ -46,6 +48,9 @@ pub async fn nothing_is_called_in_an_external_account_and_its_owner_is_told_what
     let again = stage.wait_for("tax", "Ready", "Unknown", "NotAttested").await?;
     ensure!(again != message, "the fingerprint is the same: {again}");
     stage.delete("tax").await?;
+    let events = stage.events().await?;
+    let left = events.iter().find(|(reason, _)| reason == "StatementsLeft").context("the owner is not told what stays")?;
+    ensure!(left.1.contains(&stage.destination_bucket) && left.1.contains(&stage.replica_key), "{left:?}");
     let there: Vec<_> = stage
         .proxy
         .calls()

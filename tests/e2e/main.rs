@@ -91,6 +91,7 @@ const TESTS: &[(&str, Test)] = tests![
     shared::a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write,
     external::nothing_is_called_in_an_external_account_and_its_owner_is_told_what_to_apply,
     preflight::what_s3_lets_pass_is_told_and_can_be_mended,
+    preflight::an_object_that_can_t_succeed_costs_few_calls,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,

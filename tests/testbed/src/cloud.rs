@@ -11,6 +11,8 @@ use aws_sdk_s3::{
     },
 };
 
+use crate::process::{output, program};
+
 /// The account that the operator lives in.
 pub const OPERATOR_ACCOUNT: &str = "999999999999";
 /// The external id that all accounts require: that of `deploy/samples/accounts.yaml`.
@@ -103,6 +105,21 @@ impl Account {
         let made = self.iam().create_role().role_name(name).assume_role_policy_document(trust.to_string()).send().await?;
         self.set_operator_policy(policy).await?;
         Ok(made.role().context("no role")?.arn().to_owned())
+    }
+
+    /// Runs a line of shell as the account's owner, with the AWS CLI and jq at hand, and gives its output.
+    ///
+    /// # Errors
+    /// When it fails; with its standard error.
+    pub async fn run(&self, line: &str) -> anyhow::Result<String> {
+        let mut path = program("jq")?.parent().context("no folder")?.as_os_str().to_owned();
+        path.push(":");
+        path.push(program("aws")?.parent().context("no folder")?);
+        path.push(":/usr/bin:/bin");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-euc", line]).env_clear().env("PATH", path).env("HOME", "/nonexistent").env("AWS_PAGER", "");
+        command.env("AWS_ENDPOINT_URL", self.config.endpoint_url().unwrap_or_default()).env("AWS_DEFAULT_REGION", "us-east-1");
+        output(command.env("AWS_ACCESS_KEY_ID", &self.id).env("AWS_SECRET_ACCESS_KEY", "test")).await
     }
 
     /// A replication role of somebody else, with an inline policy `own`.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     cloud::{Account, EXTERNAL_ID, Operator},
     environment::Environment,
-    process::{Process, free_port, output},
+    process::{Process, free_port, output, program},
     proxy::Proxy,
 };
 
@@ -292,6 +292,18 @@ impl<'a> Stage<'a> {
             Some(condition) => Ok(condition["message"].as_str().unwrap_or_default().to_owned()),
             None => bail!("{name} did not come to {kind}={status}/{reason}: {:#}", last["status"]),
         }
+    }
+
+    /// What kstatus makes of the object.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    pub async fn kstatus(&self, name: &str) -> anyhow::Result<String> {
+        let file = self.environment.directory.join(format!("{}-{name}.json", self.name));
+        std::fs::write(&file, self.get(name).await?.to_string())?;
+        let mut command = Command::new("sh");
+        command.args(["-euc", "\"$0\" < \"$1\""]).arg(program("kstatus")?).arg(file);
+        Ok(output(&mut command).await?.trim().to_owned())
     }
 
     /// Waits until the object is gone.

@@ -1,0 +1,85 @@
+//! What the owner of a policy has to run so that it says what is needed: one line for a POSIX shell with the AWS CLI and jq.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::{
+    names::{AccountId, KeyArn, OwnedBucket},
+    policy::{DenyingStatement, Statement},
+};
+use crate::api::bucket_replication::RequiredAction;
+
+/// A policy that somebody else writes.
+#[derive(Clone, Copy, Debug)]
+pub enum PolicyOf<'a> {
+    /// A bucket's.
+    Bucket(&'a OwnedBucket),
+    /// A KMS key's.
+    Key(&'a KeyArn),
+}
+
+impl fmt::Display for PolicyOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bucket(bucket) => write!(f, "policy of bucket {}", bucket.name),
+            Self::Key(key) => write!(f, "policy of key {key}"),
+        }
+    }
+}
+
+impl PolicyOf<'_> {
+    /// The account whose owner has to act.
+    #[must_use]
+    pub fn account(&self) -> &AccountId {
+        match self {
+            Self::Bucket(bucket) => &bucket.account,
+            Self::Key(key) => &key.account,
+        }
+    }
+
+    /// To put `statement` into the policy.
+    #[must_use]
+    pub fn add(&self, statement: &Statement) -> RequiredAction {
+        self.action(".Statement += [$it]", statement.json())
+    }
+
+    /// To leave `role` out of what a statement denies.
+    #[must_use]
+    pub fn except(&self, denying: &DenyingStatement, role: &str) -> RequiredAction {
+        let of = match &denying.sid {
+            Some(sid) => format!(".Statement[] | select(.Sid == {})", json!(sid)),
+            None => format!(".Statement[{}]", denying.position),
+        };
+        let filter = format!(
+            r#".Statement |= ([.] | flatten) | ({of}).Condition.ArnNotEquals["aws:PrincipalArn"] |= ([.] | flatten | map(values)) + [$it.ArnNotEquals["aws:PrincipalArn"]]"#
+        );
+        self.action(&filter, &json!({"ArnNotEquals": {"aws:PrincipalArn": role}}))
+    }
+
+    /// What a jq `filter` makes of the policy and of `it` takes the policy's place.
+    fn action(&self, filter: &str, it: &Value) -> RequiredAction {
+        let edit = format!("jq -c --argjson it {} {}", quoted(&it.to_string()), quoted(filter));
+        let command = match self {
+            Self::Bucket(bucket) => {
+                let name = &bucket.name;
+                // Only where there is none is an empty policy the beginning: any other failure has to stop.
+                format!(
+                    r#"policy=$(aws s3api get-bucket-policy --bucket {name} --query Policy --output text 2>&1) || case $policy in *NoSuchBucketPolicy*) policy='{{"Version":"2012-10-17","Statement":[]}}' ;; *) echo "$policy" >&2; false ;; esac && policy=$(printf %s "$policy" | {edit}) && aws s3api put-bucket-policy --bucket {name} --policy "$policy""#
+                )
+            }
+            Self::Key(key) => {
+                let named = format!("--region {} --key-id {key} --policy-name default", key.region);
+                format!(
+                    r#"policy=$(aws kms get-key-policy {named} --query Policy --output text) && policy=$(printf %s "$policy" | {edit}) && aws kms put-key-policy {named} --policy "$policy""#
+                )
+            }
+        };
+        RequiredAction { document: self.to_string(), account_id: self.account().to_string(), statement: format!("{it:#}"), command }
+    }
+}
+
+/// The text as one word of a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
