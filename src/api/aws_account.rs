@@ -173,7 +173,7 @@ pub struct Grant {
     pub destinations: Vec<DestinationGrant>,
     /// Globs of ARNs of the account's KMS keys that may be used; checked on the resolved key, the default key included. Example: arn:aws:kms:*:111111111111:key/*
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(length(max = 100), inner(length(max = 256), regex(pattern = r"^[A-Za-z0-9:/_*?-]+$")))]
     pub kms_keys: Vec<String>,
     /// What else the namespaces may ask for. Example: ["EnableVersioning"]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -82,3 +82,55 @@ pub fn accounts() -> Vec<Case> {
         ("a tag of ours", "/spec/roles", json!({"tags": {"bucketops.dev/installation": "x"}}), "are the operator's own"),
     ]
 }
+
+/// Where the nth object of a kind differs from a good one, and in what.
+type Kind = fn(usize) -> (&'static str, Value);
+
+/// `count` objects made of a good one by one bad attribute each.
+pub fn generated(good: &Value, count: usize) -> Vec<Value> {
+    let kinds: [Kind; 31] = [
+        // What AWS or IAM would read as a pattern, or not take.
+        |n| ("/spec/rules/0/prefix", json!(format!("Tax{}{}", "/x".repeat(n % 7), ["*", "?", "${aws:username}"][n % 3]))),
+        |n| ("/spec/rules/0/prefix", json!("x".repeat(1025 + n))),
+        |n| ("/spec/rules/0/prefix", json!(["Other", "tax", " Tax", "/Tax", "T", ""][n % 6])),
+        |n| ("/spec/source/bucket", json!(format!("{}{n}", ["Upper", "under_score", "-dash", "star*", "sl/ash", "a..b*"][n % 6]))),
+        |n| ("/spec/destination/bucket", json!(format!("arn:aws:s3:::bucket-{n}"))),
+        |n| ("/spec/destination/bucket", json!(format!("arn:aws:s3:us-east-1:111111111111:accesspoint/p{n}"))),
+        |n| ("/spec/destination/bucket", json!(format!("bucket-{n}--usw2-az1--x-s3*"))),
+        // Other people's things.
+        |n| ("/spec/source/bucket", json!(format!("payroll-{n}"))),
+        |n| ("/spec/destination/bucket", json!(format!("attacker-{n}"))),
+        |n| ("/spec/source/account", json!(format!("nobody-{n}"))),
+        |n| ("/spec/destination/account", json!(format!("nobody-{n}"))),
+        |n| ("/spec/destination/kmsKey", json!(format!("arn:aws:kms:us-west-2:{:012}:key/k", 800_000_000_000 + n))),
+        |n| ("/spec/source/kmsKeys", json!([format!("arn:aws:kms:us-east-1:{:012}:key/k", 800_000_000_000 + n)])),
+        |n| ("/spec/destination/kmsKey", json!(["1234abcd", "*", "arn:aws:kms:*:*:key/*", "alias/", "key/a b"][n % 5])),
+        |n| ("/spec/source/kmsKeys", json!(vec!["alias/a"; 21 + n % 9])),
+        // What no field takes.
+        |n| ("/spec/rules/0/name", json!(["", "UPPER", "a b", "a/b", "é", "a.b"][n % 6])),
+        |n| ("/spec/rules/0/name", json!("n".repeat(64 + n))),
+        |n| ("/spec/rules/0/priority", json!([-1, 1_000_001, i64::MAX, i64::MIN][n % 4])),
+        |n| ("/spec/rules/0/tags", json!({"class": n.to_string()})),
+        |n| ("/spec/rules", json!(vec![json!({"name": "same", "prefix": "Tax"}); 2 + n % 9])),
+        |n| ("/spec/destination/owner", json!(format!("Owner{n}"))),
+        |n| ("/spec/destination/storageClass", json!(format!("CLASS_{n}"))),
+        |n| ("/spec/mode", json!([json!("Dream"), json!(n), json!(null), json!(["Enforce"])][n % 2])),
+        |n| ("/spec/deletionPolicy", json!(["Retain", "Orphan", "delete", ""][n % 4])),
+        |n| ("/spec/versioning", json!(["Enable", "Suspend", "require"][n % 3])),
+        |n| ("/spec/existingConfiguration", json!(["Merge", "Replace", "merge"][n % 3])),
+        // A role to pass, credentials, another namespace: fields that are not there.
+        |n| ("/spec/role", json!(format!("arn:aws:iam::111111111111:role/admin{n}"))),
+        |n| ("/spec/source/roleArn", json!(format!("arn:aws:iam::111111111111:role/admin{n}"))),
+        |n| ("/spec/source/namespace", json!(format!("other-{n}"))),
+        |n| ("/spec/credentials", json!({"secretName": n.to_string()})),
+        |n| ("/metadata/name", json!(format!("long-{n}-{}", "x".repeat(60)))),
+    ];
+    let make = |number: usize| {
+        let (pointer, value) = kinds[number % kinds.len()](number / kinds.len());
+        let mut object = good.clone();
+        object["metadata"]["name"] = json!(format!("bad-{number}"));
+        put(&mut object, pointer, value);
+        object
+    };
+    (0..count).map(make).collect()
+}

@@ -4,10 +4,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use testbed::stage::{SOURCE_REGION, Stage};
 
-use crate::Ground;
-
-#[path = "../bad_input/mod.rs"]
-mod bad_input;
+use crate::{Ground, bad_input};
 
 pub async fn the_api_server_refuses_what_it_can_see(ground: &Ground) -> anyhow::Result<()> {
     let stage = ground.stage("refused").await?;
@@ -49,6 +46,7 @@ async fn refuses(stage: &Stage<'_>, name: &str, change: impl Fn(&mut Value), kin
 
 pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground) -> anyhow::Result<()> {
     let mut stage = ground.stage("controller").await?;
+    ground.environment.kubectl(&["label", "namespace", &stage.name, "door-is-open=yes"]).await?;
     let region_key = stage.destination.make_key("eu-west-1").await?;
     stage.source.make_bucket(SOURCE_REGION, "controller-kms-default").await?;
     set_default_key(&stage, "controller-kms-default").await?;

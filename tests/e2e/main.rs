@@ -2,12 +2,15 @@
 //! accounts, buckets and a namespace of its own, and they run side by side.
 #![allow(missing_docs, reason = "the names of the tests are sentences")]
 
+#[path = "../bad_input/mod.rs"]
+mod bad_input;
 mod door;
 mod drift;
 mod external;
 mod life;
 mod preflight;
 mod shared;
+mod tenancy;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
@@ -32,7 +35,10 @@ impl Ground {
         let directory = repository().join("target/e2e");
         let environment = Environment::start(&directory, true, &|_| {}).await?;
         environment.apply_crds().await?;
-        environment.install_chart("bucket-replication", &["crds.install=false"]).await?;
+        // Where the controller is to refuse by itself, the API server has to let pass.
+        let outside = "admission.namespaceSelector.matchExpressions[0].key=door-is-open";
+        let operator = "admission.namespaceSelector.matchExpressions[0].operator=DoesNotExist";
+        environment.install_chart("bucket-replication", &["crds.install=false", outside, operator]).await?;
         let kubeconfig = environment.service_account("bucket-replication", "bucket-replication-operator").await?;
         let chart = environment.chart_environment("bucket-replication").await?;
         let operator = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator)).make_operator().await?;
@@ -96,6 +102,11 @@ const TESTS: &[(&str, Test)] = tests![
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,
     door::the_controller_refuses_the_rest_and_writes_nothing,
+    tenancy::the_door_and_the_controller_agree_on_random_grants,
+    tenancy::a_thousand_objects_with_one_bad_attribute_each_are_refused,
+    tenancy::a_narrowed_grant_stops_its_object_and_everything_can_go,
+    tenancy::a_relabelled_namespace_loses_what_its_labels_gave,
+    tenancy::an_account_in_use_is_not_deleted,
 ];
 
 fn main() -> ExitCode {

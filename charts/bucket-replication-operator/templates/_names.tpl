@@ -39,3 +39,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}
 {{- end -}}
+
+{{- /* The regular expression, in CEL, for a glob over a whole text: * stands for any characters, ? for one. */ -}}
+{{- define "brepl.glob" -}}
+'^' + {{ . }}.replace('.', '[.]').replace('*', '.*').replace('?', '.') + '$'
+{{- end -}}

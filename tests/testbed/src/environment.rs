@@ -93,12 +93,17 @@ impl Environment {
     /// # Errors
     /// When the API server refuses it; with its words.
     pub async fn apply(&self, yaml: &str) -> anyhow::Result<String> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let file = self.directory.join(format!("apply-{}.yaml", NUMBER.fetch_add(1, Ordering::Relaxed)));
-        fs::write(&file, yaml)?;
+        let file = self.written(yaml)?;
         let applied = self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &file.to_string_lossy()]).await;
         fs::remove_file(file)?;
         applied
+    }
+
+    fn written(&self, text: &str) -> anyhow::Result<PathBuf> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let file = self.directory.join(format!("apply-{}.yaml", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        fs::write(&file, text)?;
+        Ok(file)
     }
 
     /// Applies `crds/` and waits until the API server serves them.
