@@ -59,6 +59,9 @@ pub struct Settings {
     /// The longest wait between two tries of what does not succeed.
     #[arg(long, env, default_value = "5m", value_parser = duration)]
     pub longest_retry: Duration,
+    /// How often each account is searched for roles of ours that no object has any more; they are only told.
+    #[arg(long, env, default_value = "6h", value_parser = duration)]
+    pub sweep_period: Duration,
     /// Events that come within this time after the first one make one visit to a bucket.
     #[arg(long, env, default_value = "250ms", value_parser = duration)]
     pub event_window: Duration,

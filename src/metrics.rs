@@ -11,6 +11,7 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Registry, Unit},
@@ -29,6 +30,7 @@ pub struct Metrics {
     duration: Histogram,
     steps: Family<StepLabel, Counter>,
     drift: Counter,
+    orphans: Family<AccountLabel, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +43,11 @@ struct StepLabel {
     step: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AccountLabel {
+    account: String,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("bucket_replication");
@@ -50,7 +57,9 @@ impl Default for Metrics {
         registry.register_with_unit("visit_duration", "How long a visit took", Unit::Seconds, duration.clone());
         registry.register("steps", "Changes made in AWS, by kind", steps.clone());
         registry.register("drift_corrections", "Changes by somebody else that were put right", drift.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), visits, duration, steps, drift }
+        let orphans = Family::default();
+        registry.register("orphans", "Roles that the operator made and no object has any more, by AwsAccount", orphans.clone());
+        Self { registry: Arc::new(Mutex::new(registry)), visits, duration, steps, drift, orphans }
     }
 }
 
@@ -69,6 +78,11 @@ impl Metrics {
             self.steps.get_or_create(&StepLabel { step: step.into() }).inc();
         }
         self.drift.inc_by(report.corrections.len() as u64);
+    }
+
+    /// Tells how many roles nobody uses any more.
+    pub fn orphans(&self, account: &str, count: usize) {
+        self.orphans.get_or_create(&AccountLabel { account: account.to_owned() }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// All metrics in the `OpenMetrics` text format.

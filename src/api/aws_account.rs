@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Replications", type_ = "integer", json_path = ".status.replications"),
+    printcolumn(name = "Orphans", type_ = "string", json_path = ".status.orphans[*]", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Identity", type_ = "string", json_path = ".status.identity", priority = 1)
 )]
@@ -234,4 +235,26 @@ pub struct AwsAccountStatus {
     /// How many BucketReplications name the account as source or destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replications: Option<i64>,
+    /// Those BucketReplications, the first 100 by namespace and name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
+    /// ARNs of roles that the operator made in the account for buckets which no BucketReplication names any more, the first 100. They are never deleted by the operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<String>,
+}
+
+/// A BucketReplication that names the account.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The bucket of the account that it replicates from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The bucket of the account that it replicates to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
 }

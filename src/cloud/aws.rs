@@ -16,7 +16,7 @@ use aws_smithy_http_client::{
 use super::{calls::action, error::Call};
 use crate::replication::{
     accounts::{Account, Accounts},
-    names::{AccountId, InstallationId, Partition, Region},
+    names::{AccountId, InstallationId, Partition, Region, RoleName, role_name},
     observed::{Failure, FailureKind},
 };
 
@@ -114,6 +114,23 @@ impl Aws {
             Credentials::new(given.access_key_id(), given.secret_access_key(), Some(given.session_token().into()), None, "AssumeRole");
         let config = self.config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
         Ok(Session::new(config, account.partition, Some((arn.clone(), external_id)), expires, arn))
+    }
+
+    /// The roles of `installation` that stand in `account`, with their ARNs.
+    ///
+    /// # Errors
+    /// When AWS does not list them.
+    pub async fn roles(&self, account: &Account, installation: &InstallationId) -> Result<Vec<(RoleName, String)>, Failure> {
+        let session = self.session(account).await?;
+        let call = Call { action: action::LIST_ROLES, on: format!("account {}", account.id), caller: &session.caller };
+        let mut pages = session.iam.list_roles().path_prefix(&account.roles.path).max_items(1000).into_paginator().send();
+        let mut found = vec![];
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(&error))?;
+            let ours = page.roles().iter().filter_map(|role| Some((role_name(role.arn())?, role.arn().to_owned())));
+            found.extend(ours.filter(|(name, _)| name.is_of(installation)));
+        }
+        Ok(found)
     }
 
     /// Who the operator is in `account`: its ARN and account id.

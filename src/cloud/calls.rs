@@ -1,5 +1,7 @@
 //! Every call the operator makes, as IAM names it, with what it is made on: the one table from which its own policy is printed.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -32,6 +34,7 @@ pub mod action {
     pub const DESCRIBE_KEY: &str = "kms:DescribeKey";
     pub const GET_KEY_POLICY: &str = "kms:GetKeyPolicy";
     pub const PUT_KEY_POLICY: &str = "kms:PutKeyPolicy";
+    pub const LIST_ROLES: &str = "iam:ListRoles";
     pub const GET_ROLE: &str = "iam:GetRole";
     pub const GET_ROLE_POLICY: &str = "iam:GetRolePolicy";
     pub const CREATE_ROLE: &str = "iam:CreateRole";
@@ -61,7 +64,7 @@ use action::{
     DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY, DETACH_ROLE_POLICY, GET_BUCKET_LOCATION, GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
     GET_BUCKET_OWNERSHIP_CONTROLS, GET_BUCKET_POLICY, GET_BUCKET_REQUEST_PAYMENT, GET_BUCKET_TAGGING, GET_BUCKET_VERSIONING,
     GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_POLICY, GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
-    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY,
+    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, LIST_ROLES, PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY,
     PUT_REPLICATION_CONFIGURATION, PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
 };
 
@@ -80,6 +83,8 @@ enum On {
     Policies,
     /// The permissions boundary of replication roles.
     Boundary,
+    /// The account: what IAM can't scope to a resource.
+    Account,
     /// Roles of others that may get our inline policy, where a grant allows `MergeConfiguration`.
     MergeableRoles,
 }
@@ -143,6 +148,7 @@ const CALLS: &[(On, When, &str)] = &[
     (On::Boundary, When::Always, GET_POLICY),
     (On::Boundary, When::Always, GET_POLICY_VERSION),
     (On::Roles, When::Always, PASS_ROLE),
+    (On::Account, When::Always, LIST_ROLES),
     (On::MergeableRoles, When::Always, GET_ROLE_POLICY),
     (On::MergeableRoles, When::Always, PUT_ROLE_POLICY),
     (On::MergeableRoles, When::Always, DELETE_ROLE_POLICY),
@@ -154,6 +160,12 @@ const BOUND: &[&str] = &[CREATE_ROLE, PUT_ROLE_POLICY, PUT_ROLE_PERMISSIONS_BOUN
 
 /// Those that name a policy.
 const ATTACHING: &[&str] = &[ATTACH_ROLE_POLICY, DETACH_ROLE_POLICY];
+
+/// Every action that some policy of ours can allow.
+#[must_use]
+pub fn actions() -> BTreeSet<&'static str> {
+    CALLS.iter().map(|(_, _, action)| *action).collect()
+}
 
 /// The policy that the operator needs in `account`, for the buckets and keys that its grants name.
 ///
@@ -199,6 +211,7 @@ pub fn policy(account: &Account) -> Result<Document, String> {
         let boundaries = boundary.map(ToOwned::to_owned).into_iter().collect();
         statements.push(statement("PermissionsBoundary", &actions(On::Boundary, &any), boundaries, None));
         statements.push(statement("ReplicationPolicies", &actions(On::Policies, &any), vec![policies], None));
+        statements.push(statement("ListRoles", &actions(On::Account, &any), vec!["*".to_owned()], None));
         let mergeable = if account.grants_to_anyone(Permission::MergeConfiguration) { account.roles.mergeable.clone() } else { vec![] };
         let inline = actions(On::MergeableRoles, &|action| action != PASS_ROLE);
         statements.push(statement("MergeableRoles", &inline, mergeable.clone(), None));

@@ -1,5 +1,6 @@
 //! Watches Kubernetes and visits buckets: events of four watches become keys of one queue.
 
+pub mod account;
 pub mod kubernetes;
 pub mod memory;
 pub mod queue;
@@ -74,12 +75,17 @@ pub async fn run(
         objects,
         accounts,
         namespaces,
-        times: Times { preflight: settings.preflight_period, grace: periods.grace, settle: settings.settle_delay },
+        times: Times {
+            preflight: settings.preflight_period,
+            grace: periods.grace,
+            settle: settings.settle_delay,
+            sweep: settings.sweep_period,
+        },
         periods,
         tells_accounts: settings.watch_namespaces.is_empty(),
         metrics,
         memory: std::sync::Mutex::default(),
-        identities: std::sync::Mutex::default(),
+        looked: std::sync::Mutex::default(),
     });
     // With a store that lacks objects, a bucket would be composed without them.
     try_join_all(context.objects.iter().map(Store::wait_until_ready)).await?;

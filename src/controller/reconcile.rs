@@ -11,6 +11,7 @@ use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::C
 use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
 
 use super::{
+    account::Looked,
     kubernetes::{Kubernetes, StoreGate, is_held, is_ours, key_of},
     memory::Memory,
     visit::{Report, Subject, Times, visit},
@@ -18,19 +19,16 @@ use super::{
 use crate::{
     api::{
         ABANDON, APPLIED, AwsAccount, BucketReplication,
-        aws_account::{Access, AwsAccountStatus},
         bucket_replication::BucketReplicationStatus,
-        condition::{ConditionType, Finding, Reason},
+        condition::{ConditionType, Reason},
         event::EventReason,
     },
     cloud::aws::{Aws, AwsCloud},
     metrics::Metrics,
     replication::{
-        Object, Problem,
-        accounts::{Account, Accounts, Labels},
-        assess,
+        Object,
+        accounts::{Accounts, Labels},
         names::{InstallationId, ObjectKey, OwnedBucket},
-        observed::{Failure, FailureKind},
         requeue::{Ending, Periods, wait},
         status,
         validate::{self, source_of},
@@ -73,17 +71,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// What is remembered of each bucket.
     pub memory: Mutex<HashMap<OwnedBucket, Memory>>,
-    /// Who we are in each account, and when that was asked.
-    pub identities: Mutex<HashMap<String, Identified>>,
-}
-
-/// Who we are in an account: asked for which generation, when, and with what outcome.
-#[derive(Clone)]
-pub struct Identified {
-    generation: Option<i64>,
-    since: Instant,
-    finding: Finding,
-    arn: String,
+    /// What is remembered of each `AwsAccount`.
+    pub looked: Mutex<HashMap<String, Looked>>,
 }
 
 impl Context {
@@ -97,7 +86,7 @@ impl Context {
         found.map(|namespace| namespace.labels().clone()).unwrap_or_default()
     }
 
-    fn current_accounts(&self) -> Arc<Accounts> {
+    pub(super) fn current_accounts(&self) -> Arc<Accounts> {
         let state = self.accounts.state();
         Arc::new(Accounts::new(state.iter().map(AsRef::as_ref)))
     }
@@ -250,85 +239,6 @@ impl Context {
         let status = make(object.metadata.generation, &previous, &problems, Timestamp::now());
         self.write(object, None, &status).await;
     }
-
-    async fn account(&self, name: &str) -> Option<std::time::Duration> {
-        let object = self.accounts.find(|account| account.name_any() == name)?;
-        if !self.tells_accounts {
-            return None;
-        }
-        let accounts = self.current_accounts();
-        let (finding, identity) = self.identify(&object, &accounts).await;
-        let uses =
-            |replication: &Arc<BucketReplication>| replication.spec.source.account == name || replication.spec.destination.account == name;
-        let previous = object.status.clone().unwrap_or_default();
-        let generation = object.metadata.generation;
-        let status = AwsAccountStatus {
-            observed_generation: generation,
-            conditions: vec![finding.condition(ConditionType::Ready, generation, &previous.conditions, Timestamp::now())],
-            identity: (!identity.is_empty()).then_some(identity),
-            replications: i64::try_from(self.all_objects().iter().filter(|replication| uses(replication)).count()).ok(),
-        };
-        if status != previous
-            && let Err(error) = self.kubernetes.write_account_status(&object, &status).await
-        {
-            tracing::warn!(%error, account = name, "the status of an AwsAccount was not written");
-            return Some(wait(Ending::Retry, name, 1, &self.periods));
-        }
-        Some(wait(if finding.holds == Some(true) { Ending::Done } else { Ending::Blocked }, name, 0, &self.periods))
-    }
-
-    /// Who we are in the account. Asked once in a preflight period, and at each visit as long as it fails.
-    async fn identify(&self, object: &AwsAccount, accounts: &Accounts) -> (Finding, String) {
-        let name = object.name_any();
-        let generation = object.metadata.generation;
-        let account = match accounts.by_name(&name) {
-            Ok(account) => account,
-            Err(problem) => {
-                let problem = accounts.problem(&name).cloned().unwrap_or(problem);
-                return (Finding::no(problem.reason, problem.message), String::new());
-            }
-        };
-        if account.access == Access::External {
-            let message = "access is External: the operator has no credentials there, and its owner applies what is needed";
-            return (Finding::unknown(Reason::NotObservable, message), String::new());
-        }
-        let known = self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-        if let Some(known) = known
-            && known.generation == generation
-            && known.since.elapsed() < self.times.preflight
-            && known.finding.holds == Some(true)
-        {
-            return (known.finding, known.arn);
-        }
-        let (finding, arn) = self.ask_identity(account).await;
-        let identified = Identified { generation, since: Instant::now(), finding: finding.clone(), arn: arn.clone() };
-        self.identities.lock().unwrap_or_else(PoisonError::into_inner).insert(name, identified);
-        (finding, arn)
-    }
-
-    async fn ask_identity(&self, account: &Account) -> (Finding, String) {
-        identified(account, self.aws.identity(account).await)
-    }
-}
-
-/// What the answer to "who am I" says of the account.
-fn identified(account: &Account, answer: Result<(String, String), Failure>) -> (Finding, String) {
-    match answer {
-        Ok((arn, id)) if id == account.id.as_str() => {
-            // The session's name at the end of an assumed role's ARN says nothing new.
-            (Finding::yes(Reason::Ready, format!("account {id} is reached")), arn)
-        }
-        Ok((arn, id)) => {
-            let message = format!("{arn} is in account {id}, not in {}: correct spec.accountId or spec.assumeRole", account.id);
-            (Finding::no(Reason::WrongAccount, message), arn)
-        }
-        Err(failure) => {
-            let problem: Problem = assess::failed(ConditionType::Ready, &failure);
-            let denied = matches!(failure.kind, FailureKind::Denied | FailureKind::DeniedByOrganization);
-            let holds = if denied { Some(false) } else { None };
-            (Finding { holds, reason: problem.reason, message: problem.message }, String::new())
-        }
-    }
 }
 
 /// What owners of other accounts were asked to apply for an object that goes, and what only they can take back.
@@ -365,36 +275,5 @@ fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {
             tracing::warn!(object = %key, %error, "the API server did not take a write");
             false
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn accounts(names: &[&str]) -> Accounts {
-        let make = |name: &&str| -> AwsAccount {
-            let account = serde_json::json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": "111111111111"}});
-            serde_json::from_value(account).expect("an AwsAccount")
-        };
-        Accounts::new(&names.iter().map(make).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn an_account_is_only_ready_where_the_answer_comes_from_it() {
-        let accounts = accounts(&["prod"]);
-        let account = accounts.by_name("prod").expect("prod");
-        let answer = |id: &str| identified(account, Ok(("arn:aws:iam::1:role/r".into(), id.into()))).0;
-        assert_eq!((answer("111111111111").holds, answer("111111111111").reason), (Some(true), Reason::Ready));
-        assert_eq!((answer("222222222222").holds, answer("222222222222").reason), (Some(false), Reason::WrongAccount));
-        let failed = |kind| identified(account, Err(Failure { kind, action: "sts:AssumeRole".into(), message: "no".into() })).0;
-        assert_eq!((failed(FailureKind::Denied).holds, failed(FailureKind::Denied).reason), (Some(false), Reason::AccessDenied));
-        assert_eq!((failed(FailureKind::Transient).holds, failed(FailureKind::Transient).reason), (None, Reason::AwsUnavailable));
-    }
-
-    #[test]
-    fn the_second_that_names_an_account_says_so() {
-        let accounts = accounts(&["a", "b"]);
-        assert_eq!(accounts.problem("b").map(|problem| problem.reason), Some(Reason::DuplicateAccount));
     }
 }

@@ -60,6 +60,8 @@ pub struct Times {
     pub grace: Duration,
     /// How long AWS is given to make a permission known everywhere.
     pub settle: Duration,
+    /// From one search for roles that nobody uses to the next.
+    pub sweep: Duration,
 }
 
 /// What came of a visit.

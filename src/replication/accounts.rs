@@ -159,6 +159,12 @@ impl Account {
         )
     }
 
+    /// Whether some namespace may replicate from the account.
+    #[must_use]
+    pub fn has_sources(&self) -> bool {
+        self.grants.iter().any(|grant| !grant.sources.is_empty())
+    }
+
     /// Whether some grant lets some namespace ask for `permission`.
     #[must_use]
     pub fn grants_to_anyone(&self, permission: Permission) -> bool {

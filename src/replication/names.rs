@@ -237,6 +237,12 @@ impl RoleName {
         let bucket = &source.name.as_str()[..source.name.as_str().len().min(room)];
         Self(format!("brepl-{installation}-{bucket}-{hash}"))
     }
+
+    /// Whether it is the role of some source bucket of that installation.
+    #[must_use]
+    pub fn is_of(&self, installation: &InstallationId) -> bool {
+        self.0.strip_prefix("brepl-").and_then(|rest| rest.strip_prefix(installation.as_str())).is_some_and(|rest| rest.starts_with('-'))
+    }
 }
 
 /// A managed policy of ours.

@@ -337,3 +337,66 @@ pub async fn what_stands_is_exactly_what_plan_offline_prints(ground: &Ground) ->
     ensure!(key["Statement"][2] == planned["destination-key-policy.json"]["Statement"][0], "{key:#}\n{planned:#}");
     Ok(())
 }
+
+fn many_rules(from: usize) -> Value {
+    let rule = |number: usize| json!({"name": format!("r{number}"), "prefix": format!("Tax/{number}/{}", "x".repeat(150))});
+    json!((from..from + 20).map(rule).collect::<Vec<_>>())
+}
+
+/// What is seldom needed: versioning switched on, more permissions than the inline policy holds, a trust that somebody changed, and a permissions
+/// boundary that comes later.
+pub async fn what_is_seldom_needed_works_under_the_printed_policy(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("seldom").await?;
+    let mut accounts = [stage.source_account(), stage.destination_account()];
+    for (account, owner) in accounts.iter_mut().zip([&stage.source, &stage.destination]) {
+        account["spec"]["grants"][0]["allow"] = json!(["EnableVersioning"]);
+        owner.set_operator_policy(&stage.printed_policy(account).await?).await?;
+        // The emulator authorizes CreatePolicy on "*", and never matches the conditions iam:PolicyARN and iam:PermissionsBoundary.
+        let blind = ["iam:CreatePolicy", "iam:AttachRolePolicy", "iam:DetachRolePolicy"];
+        let bound = ["iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"];
+        owner.allow_for_emulator(&[blind, bound].concat(), "*").await?;
+        stage.environment.apply(&account.to_string()).await?;
+    }
+    stage.source.set_versioning(SOURCE_REGION, &stage.source_bucket, false).await?;
+    stage.destination.set_versioning(DESTINATION_REGION, &stage.destination_bucket, false).await?;
+    stage.start().await?;
+    let mut object = stage.replication();
+    object["spec"]["versioning"] = json!("Enable");
+    object["spec"]["destination"]["owner"] = json!("Destination");
+    object["spec"]["rules"] = many_rules(0);
+    // The door follows the account's new grant with a short delay.
+    let taken = until(Duration::from_secs(20), async || Ok(stage.apply(&object).await.ok())).await?;
+    taken.context("the object is refused")?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    for from in [10, 30] {
+        object["spec"]["rules"] = many_rules(from);
+        stage.apply(&object).await?;
+        stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    }
+    let role = stage.source.replication_roles().await?.first().cloned().context("no role")?;
+    let iam = stage.source.iam();
+    let foreign = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
+    iam.update_assume_role_policy().role_name(&role).policy_document(foreign).send().await?;
+    let trusted = until(Duration::from_secs(30), async || {
+        let found = iam.get_role().role_name(&role).send().await?;
+        let trust = found.role().and_then(|role| role.assume_role_policy_document()).unwrap_or_default().to_owned();
+        Ok(trust.contains("s3.amazonaws.com").then_some(()))
+    });
+    trusted.await?.context("the trust is not put right")?;
+
+    let all = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+    let made = iam.create_policy().policy_name("seldom-boundary").policy_document(all).send().await?;
+    let boundary = made.policy().and_then(|policy| policy.arn()).context("no boundary")?.to_owned();
+    accounts[0]["spec"]["roles"] = json!({ "permissionsBoundary": boundary });
+    stage.source.set_operator_policy(&stage.printed_policy(&accounts[0]).await?).await?;
+    stage.environment.apply(&accounts[0].to_string()).await?;
+    let bounded = until(Duration::from_secs(30), async || {
+        let found = iam.get_role().role_name(&role).send().await?;
+        let set = found.role().and_then(|role| role.permissions_boundary()?.permissions_boundary_arn()).map(ToOwned::to_owned);
+        Ok(set.filter(|set| *set == boundary))
+    });
+    bounded.await?.context("the boundary is not set")?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    stage.delete("tax").await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}

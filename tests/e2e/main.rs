@@ -11,6 +11,7 @@ mod life;
 mod preflight;
 mod shared;
 mod tenancy;
+mod whole;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
@@ -53,13 +54,22 @@ impl Ground {
     }
 
     async fn stage_with(&self, name: &str, flags: &[(&str, &str)]) -> anyhow::Result<Stage<'_>> {
+        self.make_stage(name, flags, true).await
+    }
+
+    /// A stage whose operator watches all namespaces, so that it can't run beside others.
+    async fn stage_of_everything(&self, name: &str, flags: &[(&str, &str)]) -> anyhow::Result<Stage<'_>> {
+        self.make_stage(name, flags, false).await
+    }
+
+    async fn make_stage(&self, name: &str, flags: &[(&str, &str)], namespaced: bool) -> anyhow::Result<Stage<'_>> {
         let own = flags.iter().chain(&[("RUST_LOG", "info,bucket_replication_operator=debug")]);
         let own = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let setting = Setting {
             binary: Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator")).to_owned(),
             kubeconfig: self.kubeconfig.clone(),
             identity: self.operator.clone(),
-            namespaced: true,
+            namespaced,
             environment: self.chart.iter().cloned().chain(own).collect(),
         };
         Stage::set(&self.environment, name, setting).await
@@ -91,6 +101,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::a_deletion_that_aws_refuses_says_so_and_can_be_abandoned,
     life::a_namespace_with_live_objects_goes_by_itself,
     life::plan_tells_what_would_change,
+    life::what_is_seldom_needed_works_under_the_printed_policy,
     life::what_stands_is_exactly_what_plan_offline_prints,
     shared::fifty_objects_in_ten_namespaces_are_one_configuration,
     shared::a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was,
@@ -109,11 +120,19 @@ const TESTS: &[(&str, Test)] = tests![
     tenancy::an_account_in_use_is_not_deleted,
 ];
 
+/// What comes after all others, one after the other.
+const LAST: &[(&str, Test)] = tests![
+    whole::an_account_tells_who_uses_it_and_which_roles_nobody_does,
+    whole::the_cluster_role_allows_what_the_suite_asked_for_and_no_more,
+    whole::iam_policy_allows_what_the_suite_called_and_no_more,
+];
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let wanted = |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
-    if arguments.list || !TESTS.iter().any(|(name, _)| wanted(name)) {
-        let trials = TESTS.iter().map(|(name, _)| Trial::test(*name, || Ok(()))).collect();
+    let all = || TESTS.iter().chain(LAST);
+    if arguments.list || !all().any(|(name, _)| wanted(name)) {
+        let trials = all().map(|(name, _)| Trial::test(*name, || Ok(()))).collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
     let made = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
@@ -132,8 +151,10 @@ fn main() -> ExitCode {
     };
     let arguments = Arguments { test_threads: arguments.test_threads.or(Some(6)), ..arguments };
     let conclusion = libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect());
+    let after = Arguments { test_threads: Some(1), ..arguments };
+    let last = libtest_mimic::run(&after, LAST.iter().map(trial).collect());
     if let Ok(runtime) = made.as_ref() {
         runtime.ground.environment.end();
     }
-    conclusion.exit_code()
+    if conclusion.has_failed() || last.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

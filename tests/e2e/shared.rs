@@ -89,6 +89,28 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(ground: &Grou
     ensure!(calls.iter().any(|call| call.action == "iam:AttachRolePolicy"), "50 objects fit into an inline policy");
     ensure!(calls.iter().all(|call| call.status != 403), "{calls:?}");
 
+    // An edit of the youngest rewrites the managed policy that holds their permissions.
+    let edited: Vec<_> = objects
+        .iter()
+        .skip(40)
+        .cloned()
+        .map(|mut object| {
+            object["spec"]["rules"][0]["name"] = json!("edited");
+            object["spec"]["rules"][0]["prefix"] =
+                json!(format!("Tax/{}/edited/", object["metadata"]["name"].as_str().unwrap_or_default()));
+            object
+        })
+        .collect();
+    stage.environment.apply(&all(&edited)).await?;
+    let edited = async || {
+        Ok((standing(&stage).await?.rules().iter().filter(|rule| rule.id().is_some_and(|id| id.ends_with("/edited"))).count() == 10)
+            .then_some(()))
+    };
+    until(Duration::from_secs(30), edited).await?.context("the edit is not written")?;
+    until(Duration::from_secs(30), ready).await?.with_context(|| "not all are ready after the edit")?;
+    let rewritten = stage.proxy.take();
+    ensure!(rewritten.iter().any(|call| call.action == "iam:CreatePolicyVersion"), "no managed policy was rewritten");
+
     let first = "crowd-0";
     let delete = async |namespace: &str, rest: &[&str]| {
         let words = [&["delete", "bucketreplications", "-n", namespace, "--wait=false"], rest].concat();

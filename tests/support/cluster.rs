@@ -147,7 +147,12 @@ impl Default for Cluster {
             objects: BTreeMap::new(),
             memory: Memory::default(),
             clock: Mutex::new(Timestamp::from_second(1_800_000_000).unwrap()),
-            times: Times { preflight: Duration::from_hours(1), grace: Duration::from_secs(5), settle: Duration::from_secs(15) },
+            times: Times {
+                preflight: Duration::from_hours(1),
+                grace: Duration::from_secs(5),
+                settle: Duration::from_secs(15),
+                sweep: Duration::from_hours(6),
+            },
             stale: None,
             created: 0,
         }

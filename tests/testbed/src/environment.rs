@@ -70,6 +70,12 @@ impl Environment {
         self.directory.join("kubeconfig")
     }
 
+    /// What the operator's `ServiceAccount` asked of the API server.
+    #[must_use]
+    pub fn audit_log(&self) -> PathBuf {
+        self.directory.join("audit.log")
+    }
+
     /// A program with the admin's kubeconfig.
     ///
     /// # Errors
@@ -261,6 +267,9 @@ async fn start_control_plane(directory: &Path) -> anyhow::Result<Vec<Process>> {
     command.args(["--service-account-issuer", "https://kubernetes.default.svc", "--authorization-mode", "RBAC"]);
     command.arg("--service-account-key-file").arg(&public_key).arg("--service-account-signing-key-file").arg(&key);
     command.args(["--service-cluster-ip-range", "10.0.0.0/24", "--advertise-address", "127.0.0.1", "--endpoint-reconciler-type", "none"]);
+    let audit_policy = directory.join("audit-policy.yaml");
+    fs::write(&audit_policy, AUDIT_POLICY)?;
+    command.arg("--audit-policy-file").arg(&audit_policy).arg("--audit-log-path").arg(directory.join("audit.log"));
     let mut apiserver = Process::start("kube-apiserver", &log("kube-apiserver"), &mut command)?;
     let kubeconfig = directory.join("kubeconfig");
     let certificate = pki.join("apiserver.crt");
@@ -276,6 +285,15 @@ async fn start_control_plane(directory: &Path) -> anyhow::Result<Vec<Process>> {
     let manager = Process::start("kube-controller-manager", &log("kube-controller-manager"), &mut command)?;
     Ok(vec![etcd, apiserver, manager])
 }
+
+/// Only the operator's own requests are of interest.
+const AUDIT_POLICY: &str = r#"{
+    "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [
+        {"level": "Metadata", "users": ["system:serviceaccount:bucket-replication:bucket-replication-operator"]},
+        {"level": "None"}
+    ]
+}"#;
 
 /// JSON is YAML, too, and needs no quoting rules of our own.
 fn kubeconfig_text(server: &str, certificate: &[u8], token: &str) -> String {

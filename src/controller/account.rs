@@ -1,0 +1,208 @@
+//! An `AwsAccount` comes up: who we are in it, who uses it, and which roles of ours nobody uses any more.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::reconcile::Context;
+use crate::{
+    api::{
+        AwsAccount, BucketReplication,
+        aws_account::{Access, AwsAccountStatus, User},
+        condition::{ConditionType, Finding, Reason},
+    },
+    replication::{
+        Problem,
+        accounts::{Account, Accounts},
+        assess,
+        names::RoleName,
+        observed::{Failure, FailureKind},
+        requeue::{Ending, wait},
+        validate::source_of,
+    },
+};
+
+/// A status lists so many users and orphans at most; `replications` and the metric count all.
+const MOST_LISTED: usize = 100;
+
+/// What is remembered of an `AwsAccount`.
+#[derive(Clone, Default)]
+pub struct Looked {
+    identity: Option<Identified>,
+    /// When roles were last listed.
+    swept: Option<Instant>,
+}
+
+/// Who we are in an account: asked for which generation, when, and with what outcome.
+#[derive(Clone)]
+struct Identified {
+    generation: Option<i64>,
+    since: Instant,
+    finding: Finding,
+    arn: String,
+}
+
+impl Context {
+    /// Visits an `AwsAccount`, and says when to come back to it.
+    pub(super) async fn account(&self, name: &str) -> Option<std::time::Duration> {
+        let object = self.accounts.find(|account| account.name_any() == name)?;
+        if !self.tells_accounts {
+            return None;
+        }
+        let accounts = self.current_accounts();
+        let (finding, identity) = self.identify(&object, &accounts).await;
+        let users = users(name, &self.all_objects());
+        let previous = object.status.clone().unwrap_or_default();
+        let generation = object.metadata.generation;
+        let status = AwsAccountStatus {
+            observed_generation: generation,
+            conditions: vec![finding.condition(ConditionType::Ready, generation, &previous.conditions, Timestamp::now())],
+            identity: (!identity.is_empty()).then_some(identity),
+            replications: i64::try_from(users.len()).ok(),
+            users: users.into_iter().take(MOST_LISTED).collect(),
+            orphans: self.orphans(name, &accounts, &finding).await.unwrap_or_else(|| previous.orphans.clone()),
+        };
+        if status != previous
+            && let Err(error) = self.kubernetes.write_account_status(&object, &status).await
+        {
+            tracing::warn!(%error, account = name, "the status of an AwsAccount was not written");
+            return Some(wait(Ending::Retry, name, 1, &self.periods));
+        }
+        Some(wait(if finding.holds == Some(true) { Ending::Done } else { Ending::Blocked }, name, 0, &self.periods))
+    }
+
+    /// Who we are in the account. Asked once in a preflight period, and at each visit as long as it fails.
+    async fn identify(&self, object: &AwsAccount, accounts: &Accounts) -> (Finding, String) {
+        let name = object.name_any();
+        let generation = object.metadata.generation;
+        let account = match accounts.by_name(&name) {
+            Ok(account) => account,
+            Err(problem) => {
+                let problem = accounts.problem(&name).cloned().unwrap_or(problem);
+                return (Finding::no(problem.reason, problem.message), String::new());
+            }
+        };
+        if account.access == Access::External {
+            let message = "access is External: the operator has no credentials there, and its owner applies what is needed";
+            return (Finding::unknown(Reason::NotObservable, message), String::new());
+        }
+        if let Some(known) = self.looked(&name).identity
+            && known.generation == generation
+            && known.since.elapsed() < self.times.preflight
+            && known.finding.holds == Some(true)
+        {
+            return (known.finding, known.arn);
+        }
+        let (finding, arn) = self.ask_identity(account).await;
+        let identified = Identified { generation, since: Instant::now(), finding: finding.clone(), arn: arn.clone() };
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().identity = Some(identified);
+        (finding, arn)
+    }
+
+    async fn ask_identity(&self, account: &Account) -> (Finding, String) {
+        identified(account, self.aws.identity(account).await)
+    }
+
+    fn looked(&self, name: &str) -> Looked {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+    }
+
+    /// ARNs of roles of this installation in the account that no object has any more: a finalizer was removed, or a cluster restored. They are
+    /// told and never deleted. `None` where it is not time to look, or AWS does not say.
+    async fn orphans(&self, name: &str, accounts: &Accounts, finding: &Finding) -> Option<Vec<String>> {
+        let account = accounts.by_name(name).ok().filter(|account| account.access == Access::Managed && account.has_sources())?;
+        let recently = self.looked(name).swept.is_some_and(|since| since.elapsed() < self.times.sweep);
+        if recently || finding.holds != Some(true) {
+            return None;
+        }
+        let roles = match self.aws.roles(account, &self.installation).await {
+            Ok(roles) => roles,
+            Err(failure) => {
+                tracing::warn!(account = name, reason = %failure, "roles that nobody uses were not looked for");
+                return None;
+            }
+        };
+        // An object that came after the list was asked for is in the store by now.
+        let sources = self.all_objects().into_iter().filter_map(|object| source_of(&object.spec, accounts).ok());
+        let live: BTreeSet<_> = sources.map(|source| RoleName::of(&self.installation, &source)).collect();
+        let orphans: BTreeSet<_> = roles.into_iter().filter(|(role, _)| !live.contains(role)).map(|(_, arn)| arn).collect();
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().swept = Some(Instant::now());
+        self.metrics.orphans(name, orphans.len());
+        Some(orphans.into_iter().take(MOST_LISTED).collect())
+    }
+}
+
+/// Who uses the account, and for which bucket, in order.
+fn users(account: &str, objects: &[Arc<BucketReplication>]) -> Vec<User> {
+    let mut users: Vec<_> = objects
+        .iter()
+        .filter_map(|object| {
+            let (source, destination) = (&object.spec.source, &object.spec.destination);
+            let user = User {
+                namespace: object.namespace().unwrap_or_default(),
+                name: object.name_any(),
+                source: (source.account == account).then(|| source.bucket.clone()),
+                destination: (destination.account == account).then(|| destination.bucket.clone()),
+            };
+            (user.source.is_some() || user.destination.is_some()).then_some(user)
+        })
+        .collect();
+    users.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    users
+}
+
+/// What the answer to "who am I" says of the account.
+fn identified(account: &Account, answer: Result<(String, String), Failure>) -> (Finding, String) {
+    match answer {
+        Ok((arn, id)) if id == account.id.as_str() => {
+            // The session's name at the end of an assumed role's ARN says nothing new.
+            (Finding::yes(Reason::Ready, format!("account {id} is reached")), arn)
+        }
+        Ok((arn, id)) => {
+            let message = format!("{arn} is in account {id}, not in {}: correct spec.accountId or spec.assumeRole", account.id);
+            (Finding::no(Reason::WrongAccount, message), arn)
+        }
+        Err(failure) => {
+            let problem: Problem = assess::failed(ConditionType::Ready, &failure);
+            let denied = matches!(failure.kind, FailureKind::Denied | FailureKind::DeniedByOrganization);
+            let holds = if denied { Some(false) } else { None };
+            (Finding { holds, reason: problem.reason, message: problem.message }, String::new())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts(names: &[&str]) -> Accounts {
+        let make = |name: &&str| -> AwsAccount {
+            let account = serde_json::json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": "111111111111"}});
+            serde_json::from_value(account).expect("an AwsAccount")
+        };
+        Accounts::new(&names.iter().map(make).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn an_account_is_only_ready_where_the_answer_comes_from_it() {
+        let accounts = accounts(&["prod"]);
+        let account = accounts.by_name("prod").expect("prod");
+        let answer = |id: &str| identified(account, Ok(("arn:aws:iam::1:role/r".into(), id.into()))).0;
+        assert_eq!((answer("111111111111").holds, answer("111111111111").reason), (Some(true), Reason::Ready));
+        assert_eq!((answer("222222222222").holds, answer("222222222222").reason), (Some(false), Reason::WrongAccount));
+        let failed = |kind| identified(account, Err(Failure { kind, action: "sts:AssumeRole".into(), message: "no".into() })).0;
+        assert_eq!((failed(FailureKind::Denied).holds, failed(FailureKind::Denied).reason), (Some(false), Reason::AccessDenied));
+        assert_eq!((failed(FailureKind::Transient).holds, failed(FailureKind::Transient).reason), (None, Reason::AwsUnavailable));
+    }
+
+    #[test]
+    fn the_second_that_names_an_account_says_so() {
+        let accounts = accounts(&["a", "b"]);
+        assert_eq!(accounts.problem("b").map(|problem| problem.reason), Some(Reason::DuplicateAccount));
+    }
+}
