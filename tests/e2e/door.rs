@@ -127,7 +127,7 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground)
     Ok(())
 }
 
-async fn set_default_key(stage: &Stage<'_>, bucket: &str) -> anyhow::Result<()> {
+pub async fn set_default_key(stage: &Stage<'_>, bucket: &str) -> anyhow::Result<()> {
     use aws_sdk_s3::types::{
         ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
     };

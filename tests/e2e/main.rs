@@ -9,6 +9,7 @@ mod drift;
 mod external;
 mod life;
 mod preflight;
+mod privileges;
 mod shared;
 mod tenancy;
 mod whole;
@@ -92,6 +93,9 @@ macro_rules! tests {
 }
 
 const TESTS: &[(&str, Test)] = tests![
+    privileges::every_action_of_the_printed_policy_is_needed_first_third,
+    privileges::every_action_of_the_printed_policy_is_needed_second_third,
+    privileges::every_action_of_the_printed_policy_is_needed_last_third,
     life::the_walkthrough_across_two_accounts,
     life::within_one_account_without_kms,
     life::keys_of_a_third_account_and_by_alias,
@@ -123,8 +127,8 @@ const TESTS: &[(&str, Test)] = tests![
 /// What comes after all others, one after the other.
 const LAST: &[(&str, Test)] = tests![
     whole::an_account_tells_who_uses_it_and_which_roles_nobody_does,
-    whole::the_cluster_role_allows_what_the_suite_asked_for_and_no_more,
-    whole::iam_policy_allows_what_the_suite_called_and_no_more,
+    privileges::the_cluster_role_allows_what_the_suite_asked_for_and_no_more,
+    privileges::iam_policy_allows_what_the_suite_called_and_no_more,
 ];
 
 fn main() -> ExitCode {
