@@ -146,6 +146,18 @@ pub struct IamPolicy {
     /// Print only the policy of the operator's own identity.
     #[arg(long)]
     pub identity: bool,
+    /// Print what makes that AwsAccount's role, with its policy, trust and the permissions boundary, as a template instead.
+    #[arg(long, value_enum, requires = "account")]
+    pub template: Option<Template>,
+}
+
+/// A kind of template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// AWS CloudFormation, as YAML.
+    Cloudformation,
+    /// Terraform, in its JSON syntax.
+    Terraform,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -161,3 +161,17 @@ fn documents_of_the_walkthrough() {
     }
     compare("docs/walkthrough.md", &text);
 }
+
+#[test]
+fn templates_for_accounts() {
+    for account in ["finance-prod", "finance-dr"] {
+        for (kind, file) in [("cloudformation", "cloudformation.yaml"), ("terraform", "tf.json")] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
+            command.current_dir(env!("CARGO_MANIFEST_DIR")).env_clear();
+            let output =
+                command.args(["iam-policy", "-f", "deploy/iam/accounts.yaml", "--account", account, "--template", kind]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            compare(&format!("deploy/iam/{account}.{file}"), &String::from_utf8(output.stdout).unwrap());
+        }
+    }
+}

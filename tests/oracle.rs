@@ -15,6 +15,7 @@ use bucket_replication_operator::{
     cloud::calls,
     replication::{
         accounts::Accounts,
+        boundary::boundary,
         names::{KeyArn, OwnedBucket},
         observed::{DefaultEncryption, Facet},
     },
@@ -257,6 +258,7 @@ fn request(name: String, cell: &Cell, principal: &str, identity: &Value, policy:
 #[tokio::test]
 async fn the_role_may_do_what_the_guides_ask_for_and_nothing_else() {
     let (mut requests, mut needed) = (vec![], Allowed::new());
+    let accounts = Accounts::new(&Cluster::default().accounts);
     for case in cases() {
         let state = standing(&case).await;
         let (role, identity) = role_policy(&state);
@@ -267,6 +269,12 @@ async fn the_role_may_do_what_the_guides_ask_for_and_nothing_else() {
                 requests.push(request(name.clone(), &cell, &role, &identity, &policy));
                 needed.insert(name, expected.clone());
             }
+            // The boundary that the templates make takes nothing away.
+            let name = format!("{}: {}, within the boundary", case.name, cell.name);
+            let mut bounded = request(name.clone(), &cell, &role, &identity, &permissive(&cell));
+            bounded["boundary"] = boundary(accounts.by_name("prod").unwrap(), &accounts).json();
+            requests.push(bounded);
+            needed.insert(name, expected.clone());
             // What stands in another account lets our role in, and nobody else of our account, whatever that one may do.
             if cell.account != PROD && cell.account != "999999999999" {
                 let name = format!("{}: {}, by somebody else", case.name, cell.name);
@@ -285,6 +293,21 @@ async fn the_role_may_do_what_the_guides_ask_for_and_nothing_else() {
 
 /// A name, and what is done to a policy.
 type Fault = (&'static str, fn(&mut Value));
+
+/// The operator itself does not find that boundary too narrow.
+#[tokio::test]
+async fn the_boundary_of_the_templates_passes_preflight() {
+    let arn = format!("arn:aws:iam::{PROD}:policy/boundary");
+    let mut cluster = Cluster::default();
+    cluster.accounts[0] = account("prod", PROD, &json!({"roles": {"permissionsBoundary": arn}}));
+    let accounts = Accounts::new(&cluster.accounts);
+    let world = ground();
+    world.edit(|state| state.boundaries.insert(arn, boundary(accounts.by_name("prod").unwrap(), &accounts)));
+    let (key, extra) = (key(DR, "us-west-2", "dst"), json!({"rules": [{"name": "tax", "prefix": "Tax", "deleteMarkers": "Replicate"}]}));
+    cluster.apply("tax", &spec(("dr", "dest"), Some(&key), &extra));
+    cluster.settle(&world).await;
+    assert_eq!(cluster.condition("tax", "Ready").0, "True", "{}", cluster.message("tax", "Ready"));
+}
 
 /// Faults that somebody could put into the generator, each on the policy of the walkthrough.
 fn faults() -> Vec<Fault> {

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod aws;
+pub mod bootstrap;
 pub mod calls;
 pub mod convert;
 pub mod error;

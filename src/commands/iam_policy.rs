@@ -6,7 +6,12 @@ use anyhow::bail;
 use kube::{Api, Client, api::ListParams};
 
 use super::{documents, objects};
-use crate::{api::AwsAccount, cloud::calls, config::IamPolicy, replication::accounts::Accounts};
+use crate::{
+    api::AwsAccount,
+    cloud::{bootstrap, calls},
+    config::{IamPolicy, Template},
+    replication::accounts::Accounts,
+};
 
 /// The policies as text.
 ///
@@ -25,9 +30,16 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
         return Ok(format!("{}\n", calls::identity_policy(&accounts).pretty()));
     }
     if let Some(name) = &arguments.account {
-        return match accounts.by_name(name) {
-            Ok(account) => Ok(format!("{}\n", policy(account)?)),
+        let account = match accounts.by_name(name) {
+            Ok(account) => account,
             Err(problem) => bail!("{}", problem.message),
+        };
+        return match arguments.template {
+            None => Ok(format!("{}\n", policy(account)?)),
+            Some(Template::Cloudformation) => {
+                Ok(serde_saphyr::to_string(&bootstrap::cloudformation(account, &accounts).map_err(anyhow::Error::msg)?)?)
+            }
+            Some(Template::Terraform) => Ok(format!("{:#}\n", bootstrap::terraform(account, &accounts).map_err(anyhow::Error::msg)?)),
         };
     }
     let mut text = format!("==> the operator's own identity <==\n{}\n", calls::identity_policy(&accounts).pretty());

@@ -308,7 +308,7 @@ fn permissions(claims: &Claims<'_>) -> Vec<Statement> {
         Purpose::SourceBucket,
         claims.source.name.as_str(),
         None,
-        &["s3:GetReplicationConfiguration", "s3:ListBucket"],
+        ACTIONS_ON_SOURCE_BUCKET,
         &[claims.source.arn()],
         &vec![],
     )];
@@ -409,12 +409,13 @@ pub(super) fn role_arn_of(
     theirs.map_or_else(own, ToOwned::to_owned)
 }
 
+pub(super) const ACTIONS_ON_SOURCE_BUCKET: &[&str] = &["s3:GetReplicationConfiguration", "s3:ListBucket"];
 pub(super) const SOURCE_KEY_ACTIONS: &[&str] = &["kms:Decrypt"];
 /// `Encrypt` for every replica; `GenerateDataKey` and `Decrypt` where a bucket key is used ("Replicating encrypted objects" and "Receiving
 /// replication failure events" in the S3 User Guide).
 pub(super) const REPLICA_KEY_ACTIONS: &[&str] = &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
 
-fn replica_actions(delete_markers: bool, owner_override: bool) -> Vec<&'static str> {
+pub(super) fn replica_actions(delete_markers: bool, owner_override: bool) -> Vec<&'static str> {
     let mut actions = vec!["s3:ReplicateObject", "s3:ReplicateTags"];
     if delete_markers {
         actions.push("s3:ReplicateDelete");

@@ -10,6 +10,7 @@
 
 pub mod accounts;
 pub mod assess;
+pub mod boundary;
 pub mod change;
 pub mod compose;
 pub mod configuration;

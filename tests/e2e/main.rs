@@ -4,6 +4,8 @@
 
 #[path = "../bad_input/mod.rs"]
 mod bad_input;
+mod bootstrap;
+mod chart;
 mod door;
 mod drift;
 mod external;
@@ -113,6 +115,9 @@ const TESTS: &[(&str, Test)] = tests![
     external::nothing_is_called_in_an_external_account_and_its_owner_is_told_what_to_apply,
     preflight::what_s3_lets_pass_is_told_and_can_be_mended,
     preflight::an_object_that_can_t_succeed_costs_few_calls,
+    bootstrap::a_template_makes_the_role_that_the_operator_works_under,
+    chart::the_rendered_chart_is_taken_where_restricted_is_enforced,
+    chart::an_install_for_some_namespaces_reads_nothing_of_the_others,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,

@@ -216,6 +216,11 @@ impl<'a> Stage<'a> {
         &self.setting.binary
     }
 
+    /// The operator uses this kubeconfig from its next start on.
+    pub fn use_kubeconfig(&mut self, kubeconfig: PathBuf) {
+        self.setting.kubeconfig = kubeconfig;
+    }
+
     /// Starts the operator.
     ///
     /// # Errors

@@ -1,0 +1,91 @@
+//! The chart on the real API server: in a namespace that enforces the restricted Pod Security Standard, and for some namespaces only.
+
+use anyhow::{Context, ensure};
+use testbed::process::{output, repository};
+
+use crate::Ground;
+
+fn helm(ground: &Ground, words: &[&str]) -> anyhow::Result<std::process::Command> {
+    let mut helm = ground.environment.as_admin("helm")?;
+    for (variable, part) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")] {
+        helm.env(variable, ground.environment.directory.join("helm").join(part));
+    }
+    let [command, name, rest @ ..] = words else { anyhow::bail!("no command") };
+    helm.args([command, name]).arg(repository().join("charts/bucket-replication-operator")).args(rest);
+    Ok(helm)
+}
+
+pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &Ground) -> anyhow::Result<()> {
+    let levels = ["enforce", "warn", "audit"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
+    ground.environment.kubectl(&["create", "namespace", "strict"]).await?;
+    ground.environment.kubectl(&[&["label", "namespace", "strict"], levels.each_ref().map(String::as_str).as_slice()].concat()).await?;
+    let everything = [
+        "--set",
+        "networkPolicy.enabled=true,watchNamespaces={strict},installationId=strict,serviceAccount.annotations.a=b,crds.install=false,fullnameOverride=strict",
+        "--namespace",
+        "strict",
+    ];
+    let rendered = output(&mut helm(ground, &[&["template", "strict"], everything.as_slice()].concat())?).await?;
+    ensure!(rendered.contains("kind: NetworkPolicy") && rendered.contains("kind: Deployment") && rendered.contains("kind: RoleBinding"));
+    let file = ground.environment.directory.join("strict.yaml");
+    std::fs::write(&file, rendered)?;
+    let mut kubectl = ground.environment.as_admin("kubectl")?;
+    kubectl.args(["apply", "--dry-run=server", "--namespace", "strict", "-f"]).arg(&file);
+    let answer = tokio::process::Command::from(kubectl).output().await?;
+    let (out, said) = (String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr));
+    ensure!(answer.status.success() && out.contains("deployment.apps/strict created"), "{out}{said}");
+    ensure!(said.trim().is_empty(), "{said}");
+
+    // A pod that is not restricted is warned of there, so that silence says something.
+    let loose = rejected(ground, "runAsNonRoot: true", "runAsNonRoot: false", &file).await?;
+    ensure!(loose.contains("would violate PodSecurity"), "{loose}");
+    Ok(())
+}
+
+/// What the API server says of the rendered chart with `from` replaced.
+async fn rejected(ground: &Ground, from: &str, to: &str, file: &std::path::Path) -> anyhow::Result<String> {
+    let changed = std::fs::read_to_string(file)?.replace(from, to);
+    let other = ground.environment.directory.join("loose.yaml");
+    std::fs::write(&other, changed)?;
+    let mut kubectl = ground.environment.as_admin("kubectl")?;
+    kubectl.args(["apply", "--dry-run=server", "--namespace", "strict", "-f"]).arg(other);
+    let answer = tokio::process::Command::from(kubectl).output().await?;
+    Ok(String::from_utf8_lossy(&answer.stderr).into_owned())
+}
+
+pub async fn an_install_for_some_namespaces_reads_nothing_of_the_others(ground: &Ground) -> anyhow::Result<()> {
+    let mut stage = ground.stage("narrow").await?;
+    let narrow = [
+        "--set",
+        "watchNamespaces={narrow},crds.install=false,admission.enabled=false,rbac.aggregate=false,fullnameOverride=narrow",
+        "--namespace",
+        "narrow-system",
+        "--create-namespace",
+    ];
+    output(&mut helm(ground, &[&["install", "narrow"], narrow.as_slice()].concat())?).await?;
+    stage.use_kubeconfig(ground.environment.service_account("narrow-system", "narrow").await?);
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    stage.delete("tax").await?;
+    let identity = "--as=system:serviceaccount:narrow-system:narrow";
+    let may = async |words: &[&str]| {
+        // kubectl ends with a failure where the answer is no.
+        ground.environment.kubectl(&[&["auth", "can-i"], words, &[identity]].concat()).await.is_ok()
+    };
+    ensure!(may(&["list", "bucketreplications", "-n", "narrow"]).await, "its own namespace");
+    ensure!(may(&["list", "namespaces"]).await && may(&["list", "awsaccounts"]).await, "our CRDs and namespaces");
+    for words in [
+        ["list", "bucketreplications", "-A"],
+        ["list", "bucketreplications", "-nfinance"],
+        ["list", "secrets", "-nnarrow"],
+        ["list", "configmaps", "-A"],
+        ["get", "secrets", "-nnarrow-system"],
+        ["patch", "awsaccounts", "--subresource=status"],
+        ["create", "pods", "-nnarrow"],
+    ] {
+        ensure!(!may(&words).await, "{words:?}");
+    }
+    let left = stage.is_tidy().await?;
+    left.map_err(anyhow::Error::msg).context("something is left")
+}
