@@ -175,3 +175,38 @@ fn templates_for_accounts() {
         }
     }
 }
+
+/// Each attack in the docs is shown by a test that is there.
+#[test]
+fn attacks_have_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = |folder: &str| -> Vec<(String, String)> {
+        let mut folders = vec![root.join(folder)];
+        let mut found = vec![];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|kind| kind == "rs") {
+                    found.push((path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap()));
+                }
+            }
+        }
+        found
+    };
+    let all: Vec<_> = sources("src").into_iter().chain(sources("tests")).collect();
+    let text = fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let (_, table) = text.split_once("## Attacks").unwrap();
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Attempt")).collect();
+    assert!(rows.len() >= 24, "{} rows", rows.len());
+    for row in rows {
+        let tests: Vec<_> = row.split('|').nth(3).unwrap().split('`').filter(|part| part.contains("::")).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            let (module, name) = (test.split("::").next().unwrap(), test.rsplit("::").next().unwrap());
+            let there = |(file, text): &(String, String)| file == module && text.contains(&format!("fn {name}("));
+            assert!(all.iter().any(there), "{test} is no test");
+        }
+    }
+}

@@ -24,6 +24,8 @@ impl Call<'_> {
         let words = error.message().unwrap_or_default();
         let kind = kind(code, words, status);
         let Self { action, on, caller } = self;
+        let words = without_strangers(words, caller, on);
+        let words = words.as_str();
         let said = match (code, words, status) {
             ("", "", None) => {
                 aws_smithy_types::error::display::DisplayErrorContext(error).to_string().split(" (").next().unwrap_or_default().to_owned()
@@ -52,6 +54,25 @@ impl Call<'_> {
         };
         Failure { kind, action: (*action).to_owned(), message }
     }
+}
+
+/// AWS's words without ARNs that the call did not name: a document that it refuses may hold those of other tenants.
+fn without_strangers(words: &str, caller: &str, on: &str) -> String {
+    let name = |text: &str| text.rsplit([' ', ':', '/']).next().unwrap_or_default().to_owned();
+    let known = [name(caller), name(on)];
+    let end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ')' | ']' | ';');
+    let mut text = String::new();
+    let mut rest = words;
+    while let Some(start) = rest.find("arn:") {
+        let (before, from) = rest.split_at(start);
+        let (arn, after) = from.split_at(from.find(end).unwrap_or(from.len()));
+        text.push_str(before);
+        let ours = arn.split([':', '/']).any(|part| known.iter().any(|known| part.trim_end_matches('.') == known));
+        text.push_str(if ours { arn } else { "(an ARN)" });
+        rest = after;
+    }
+    text.push_str(rest);
+    text
 }
 
 fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
@@ -122,6 +143,20 @@ fn denied(words: &str) -> FailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arns_of_others_are_not_told() {
+        let caller = "arn:aws:iam::111111111111:role/operator";
+        let told = |words| without_strangers(words, caller, "bucket finance-records");
+        let own = "User: arn:aws:sts::111111111111:assumed-role/operator/brepl-x may not perform s3:PutBucketPolicy on \"arn:aws:s3:::finance-records\"";
+        assert_eq!(told(own), own);
+        assert_eq!(
+            told(r#"Invalid principal in policy: "AWS":"arn:aws:iam::333333333333:role/payroll-replication", gone"#),
+            r#"Invalid principal in policy: "AWS":"(an ARN)", gone"#
+        );
+        assert_eq!(told("no policy allows arn:aws:kms:eu-west-1:333333333333:key/1234."), "no policy allows (an ARN)");
+        assert_eq!(told("nothing to hide"), "nothing to hide");
+    }
 
     #[test]
     fn codes_are_sorted_by_what_can_be_done() {

@@ -47,6 +47,12 @@ pub fn replications() -> Vec<Case> {
         ("a prefix with a question mark", "/spec/rules/0/prefix", json!("Tax?"), "holds a wildcard or policy variable"),
         ("a prefix with a policy variable", "/spec/rules/0/prefix", json!("${aws:username}"), "holds a wildcard or policy variable"),
         ("a prefix that is too long", "/spec/rules/0/prefix", json!("x".repeat(1025)), "spec.rules[0].prefix"),
+        (
+            "more rules than an object may have",
+            "/spec/rules",
+            json!(vec![json!({"name": "r", "prefix": "x".repeat(1000)}); 1400]),
+            "spec.rules",
+        ),
         ("no rules", "/spec/rules", json!([]), "spec.rules"),
         ("two rules of one name", "/spec/rules", two, "uplicate"),
         ("a rule name with a slash", "/spec/rules/0/name", json!("a/b"), "spec.rules[0].name"),

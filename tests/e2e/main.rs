@@ -2,6 +2,7 @@
 //! accounts, buckets and a namespace of its own, and they run side by side.
 #![allow(missing_docs, reason = "the names of the tests are sentences")]
 
+mod attacks;
 #[path = "../bad_input/mod.rs"]
 mod bad_input;
 mod bootstrap;
@@ -16,14 +17,15 @@ mod shared;
 mod tenancy;
 mod whole;
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
+use anyhow::Context;
 use libtest_mimic::{Arguments, Trial};
 use testbed::{
     cloud::{Account, OPERATOR_ACCOUNT, Operator},
     environment::Environment,
     process::repository,
-    stage::{Setting, Stage},
+    stage::{Setting, Stage, until},
 };
 
 /// What all tests share.
@@ -43,6 +45,7 @@ impl Ground {
         let outside = "admission.namespaceSelector.matchExpressions[0].key=door-is-open";
         let operator = "admission.namespaceSelector.matchExpressions[0].operator=DoesNotExist";
         environment.install_chart("bucket-replication", &["crds.install=false", outside, operator]).await?;
+        wait_for_admission(&environment).await?;
         let kubeconfig = environment.service_account("bucket-replication", "bucket-replication-operator").await?;
         let chart = environment.chart_environment("bucket-replication").await?;
         let operator = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator)).make_operator().await?;
@@ -77,6 +80,20 @@ impl Ground {
         };
         Stage::set(&self.environment, name, setting).await
     }
+}
+
+/// An API server enforces new admission policies after a second or two. Without any `AwsAccount`, they let nothing pass.
+async fn wait_for_admission(environment: &Environment) -> anyhow::Result<()> {
+    let object = serde_json::json!({
+        "apiVersion": "bucketops.dev/v1alpha1", "kind": "BucketReplication", "metadata": {"name": "nobody", "namespace": "default"},
+        "spec": {"source": {"account": "nobody", "bucket": "source"}, "destination": {"account": "nobody", "bucket": "destination"}},
+    });
+    let file = environment.directory.join("nobody.json");
+    std::fs::write(&file, object.to_string())?;
+    let create = ["create", "--dry-run=server", "-f", &file.to_string_lossy()].map(ToOwned::to_owned);
+    let words: Vec<_> = create.iter().map(String::as_str).collect();
+    let refused = until(Duration::from_secs(30), async || Ok(environment.kubectl(&words).await.is_err().then_some(()))).await?;
+    refused.context("the admission policies are not enforced")
 }
 
 type Test = fn(&'static Runtime) -> anyhow::Result<()>;
@@ -115,6 +132,11 @@ const TESTS: &[(&str, Test)] = tests![
     external::nothing_is_called_in_an_external_account_and_its_owner_is_told_what_to_apply,
     preflight::what_s3_lets_pass_is_told_and_can_be_mended,
     preflight::an_object_that_can_t_succeed_costs_few_calls,
+    attacks::a_bucket_that_somebody_else_owns_under_a_granted_name_is_not_written,
+    attacks::an_alias_of_a_key_that_is_not_granted_opens_nothing,
+    attacks::annotations_labels_and_a_forged_status_are_no_input,
+    attacks::an_object_that_comes_back_different_leaves_nothing_of_the_first,
+    attacks::odd_prefixes_arrive_as_they_are_or_are_refused,
     bootstrap::a_template_makes_the_role_that_the_operator_works_under,
     chart::the_rendered_chart_is_taken_where_restricted_is_enforced,
     chart::an_install_for_some_namespaces_reads_nothing_of_the_others,
