@@ -68,6 +68,12 @@ pub struct Settings {
     /// At most this many buckets are visited at once.
     #[arg(long, env, default_value_t = 16)]
     pub concurrency: usize,
+    /// Only write while holding the lease that has the release's name, in the release's namespace: needed where several replicas run.
+    #[arg(long, env, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub leader_election: bool,
+    /// How long another replica waits for one that does not renew the lease any more.
+    #[arg(long, env, default_value = "15s", value_parser = duration)]
+    pub lease_duration: Duration,
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, env, default_value = "0.0.0.0:8080")]
     pub listen_address: SocketAddr,

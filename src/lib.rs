@@ -8,6 +8,7 @@ pub mod cloud;
 pub mod commands;
 pub mod config;
 pub mod controller;
+pub mod leader;
 pub mod metrics;
 pub mod replication;
 pub mod server;

@@ -11,6 +11,7 @@ use bucket_replication_operator::{
     commands,
     config::{Arguments, Command, Settings},
     controller,
+    leader::{Candidate, Leadership},
     metrics::Metrics,
     replication::names::{InstallationId, fingerprint},
     server::{self, Readiness},
@@ -35,7 +36,7 @@ async fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
-        Command::Run(settings) => run(*settings).await.map(|()| (String::new(), ExitCode::SUCCESS)),
+        Command::Run(settings) => Box::pin(run(*settings)).await.map(|()| (String::new(), ExitCode::SUCCESS)),
         Command::Crd => commands::crd::run().map(|text| (text, ExitCode::SUCCESS)),
         Command::IamPolicy(arguments) => commands::iam_policy::run(&arguments).await.map(|text| (text, ExitCode::SUCCESS)),
         Command::Plan(arguments) => commands::plan::run(&arguments).await.map(|printed| {
@@ -70,15 +71,31 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let served = tokio::spawn(server::serve(settings.listen_address, metrics.clone(), ready.clone(), stopping(stopped.clone())));
-    let synced = move || {
-        ready.set();
-        tracing::info!("every watch is synced");
+    let synced = {
+        let ready = ready.clone();
+        move || {
+            ready.set();
+            tracing::info!("every watch is synced");
+        }
     };
-    let controller = controller::run(client, aws, installation, &settings, metrics, synced, stopping(stopped));
-    let mut controller = std::pin::pin!(controller);
+    let candidate = settings.leader_election.then(|| Candidate::of(client.clone(), &settings));
+    let work = |leadership| {
+        metrics.leads();
+        controller::run(client, aws, installation, &settings, metrics, leadership, synced, stopping(stopped.clone()))
+    };
+    let mut work = std::pin::pin!(async {
+        match candidate {
+            None => work(Leadership::alone()).await,
+            Some(candidate) => {
+                // A replica that waits its turn is well.
+                ready.set();
+                candidate.lead(work, stopping(stopped.clone())).await
+            }
+        }
+    });
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
-        ended = &mut controller => return ended,
+        ended = &mut work => return ended,
         failed = served => return Err(match failed {
             Ok(Err(error)) => anyhow::Error::new(error).context(format!("{} can't be served", settings.listen_address)),
             _ => anyhow::anyhow!("the server of /metrics ended"),
@@ -88,7 +105,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     tracing::info!("stopping: running visits finish");
     let _ = stop.send(true);
-    controller.await
+    work.await
 }
 
 /// The identity of the cluster and of the release in it: two releases never take each other's things for their own.

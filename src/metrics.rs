@@ -31,6 +31,7 @@ pub struct Metrics {
     steps: Family<StepLabel, Counter>,
     drift: Counter,
     orphans: Family<AccountLabel, Gauge>,
+    leader: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,7 +60,9 @@ impl Default for Metrics {
         registry.register("drift_corrections", "Changes by somebody else that were put right", drift.clone());
         let orphans = Family::default();
         registry.register("orphans", "Roles that the operator made and no object has any more, by AwsAccount", orphans.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), visits, duration, steps, drift, orphans }
+        let leader = Gauge::default();
+        registry.register("leader", "1 where this replica is the one that writes", leader.clone());
+        Self { registry: Arc::new(Mutex::new(registry)), visits, duration, steps, drift, orphans, leader }
     }
 }
 
@@ -78,6 +81,11 @@ impl Metrics {
             self.steps.get_or_create(&StepLabel { step: step.into() }).inc();
         }
         self.drift.inc_by(report.corrections.len() as u64);
+    }
+
+    /// Tells that this replica writes.
+    pub fn leads(&self) {
+        self.leader.set(1);
     }
 
     /// Tells how many roles nobody uses any more.

@@ -18,6 +18,10 @@ impl Cloud for AwsCloud {
 
     #[allow(clippy::too_many_lines, reason = "one match, and in each arm one call")]
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
+        if !self.leadership.holds() {
+            let message = "this replica does not hold the lease any more, so that it writes nothing".to_owned();
+            return Err(Failure { kind: FailureKind::Transient, action: step.to_string(), message });
+        }
         match step {
             Step::EnableVersioning { bucket, region } => {
                 let session = self.session(&bucket.account).await?;

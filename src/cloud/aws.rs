@@ -14,10 +14,13 @@ use aws_smithy_http_client::{
 };
 
 use super::{calls::action, error::Call};
-use crate::replication::{
-    accounts::{Account, Accounts},
-    names::{AccountId, InstallationId, Partition, Region, RoleName, role_name},
-    observed::{Failure, FailureKind},
+use crate::{
+    leader::Leadership,
+    replication::{
+        accounts::{Account, Accounts},
+        names::{AccountId, InstallationId, Partition, Region, RoleName, role_name},
+        observed::{Failure, FailureKind},
+    },
 };
 
 /// An attempt that takes longer is given up; AWS answers such calls in well under a second.
@@ -211,6 +214,8 @@ pub struct AwsCloud {
     pub accounts: Arc<Accounts>,
     /// How long a new permission is given to become known everywhere in AWS.
     pub settle: Duration,
+    /// Whether this replica may write.
+    pub leadership: Leadership,
 }
 
 impl AwsCloud {

@@ -27,6 +27,7 @@ use crate::{
     api::{AwsAccount, BucketReplication, condition::Reason},
     cloud::aws::Aws,
     config::Settings,
+    leader::Leadership,
     metrics::Metrics,
     replication::{names::InstallationId, requeue::Periods},
 };
@@ -42,12 +43,14 @@ const WATCH_SECONDS: u32 = 45;
 ///
 /// # Errors
 /// When a watch ends for good.
+#[allow(clippy::too_many_arguments, reason = "each is a thing of its own, and it is called once")]
 pub async fn run(
     client: Client,
     aws: Aws,
     installation: InstallationId,
     settings: &Settings,
     metrics: Metrics,
+    leadership: Leadership,
     synced: impl FnOnce(),
     stop: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
@@ -83,6 +86,7 @@ pub async fn run(
         },
         periods,
         tells_accounts: settings.watch_namespaces.is_empty(),
+        leadership,
         metrics,
         memory: std::sync::Mutex::default(),
         looked: std::sync::Mutex::default(),

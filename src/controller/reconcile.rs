@@ -24,6 +24,7 @@ use crate::{
         event::EventReason,
     },
     cloud::aws::{Aws, AwsCloud},
+    leader::Leadership,
     metrics::Metrics,
     replication::{
         Object,
@@ -67,6 +68,8 @@ pub struct Context {
     pub periods: Periods,
     /// Whether all namespaces are watched, so that the status of accounts can be told.
     pub tells_accounts: bool,
+    /// Whether this replica may write.
+    pub leadership: Leadership,
     /// What is counted.
     pub metrics: Metrics,
     /// What is remembered of each bucket.
@@ -142,7 +145,12 @@ impl Context {
                 .map(|object| (self.reduced(object), object.metadata.generation, object.status.clone().unwrap_or_default()))
                 .collect(),
         };
-        let cloud = AwsCloud { aws: self.aws.clone(), accounts: Arc::clone(accounts), settle: self.times.settle };
+        let cloud = AwsCloud {
+            aws: self.aws.clone(),
+            accounts: Arc::clone(accounts),
+            settle: self.times.settle,
+            leadership: self.leadership.clone(),
+        };
         let gate = StoreGate::new(&self.kubernetes, owned.name.as_str(), taken.iter().map(AsRef::as_ref));
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(owned).unwrap_or_default();
         let mut report = visit(&cloud, &gate, &subject, &mut memory, &self.times, Timestamp::now).await;

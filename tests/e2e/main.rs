@@ -10,6 +10,7 @@ mod chart;
 mod door;
 mod drift;
 mod external;
+mod leader;
 mod life;
 mod preflight;
 mod privileges;
@@ -69,7 +70,9 @@ impl Ground {
     }
 
     async fn make_stage(&self, name: &str, flags: &[(&str, &str)], namespaced: bool) -> anyhow::Result<Stage<'_>> {
-        let own = flags.iter().chain(&[("RUST_LOG", "info,bucket_replication_operator=debug")]);
+        // All stages share one release, and so one lease.
+        let alone = [("LEADER_ELECTION", "false"), ("RUST_LOG", "info,bucket_replication_operator=debug")];
+        let own = alone.iter().chain(flags);
         let own = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let setting = Setting {
             binary: Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator")).to_owned(),
@@ -130,6 +133,7 @@ const TESTS: &[(&str, Test)] = tests![
     shared::a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was,
     shared::a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write,
     external::nothing_is_called_in_an_external_account_and_its_owner_is_told_what_to_apply,
+    leader::one_of_two_writes_and_the_other_takes_over,
     preflight::what_s3_lets_pass_is_told_and_can_be_mended,
     preflight::an_object_that_can_t_succeed_costs_few_calls,
     attacks::a_bucket_that_somebody_else_owns_under_a_granted_name_is_not_written,

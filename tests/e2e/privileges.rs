@@ -21,10 +21,14 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 pub async fn the_cluster_role_allows_what_the_suite_asked_for_and_no_more(ground: &Ground) -> anyhow::Result<()> {
-    let text = ground.environment.kubectl(&["get", "clusterrole", "bucket-replication-operator", "-o", "json"]).await?;
-    let role: Value = serde_json::from_str(&text)?;
+    let mut rules = vec![];
+    for role in [["clusterrole", "bucket-replication-operator"], ["role", "bucket-replication-operator-lease"]] {
+        let words = [&["get"], role.as_slice(), &["-n", "bucket-replication", "-o", "json"]].concat();
+        let role: Value = serde_json::from_str(&ground.environment.kubectl(&words).await?)?;
+        rules.extend(role["rules"].as_array().cloned().unwrap_or_default());
+    }
     let mut allowed: BTreeSet<Permission> = BTreeSet::new();
-    for rule in role["rules"].as_array().into_iter().flatten() {
+    for rule in rules {
         for group in strings(&rule["apiGroups"]) {
             for resource in strings(&rule["resources"]) {
                 let verbs = strings(&rule["verbs"]).into_iter();

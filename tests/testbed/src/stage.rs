@@ -46,7 +46,7 @@ pub struct Stage<'a> {
     pub proxy: Proxy,
     /// The namespaces that the operator watches, where it does not watch all.
     pub namespaces: Vec<String>,
-    operator: Option<Process>,
+    operators: Vec<Process>,
     setting: Setting,
 }
 
@@ -128,7 +128,7 @@ impl<'a> Stage<'a> {
             replica_key,
             proxy,
             namespaces: vec![name.to_owned()],
-            operator: None,
+            operators: vec![],
             setting,
         })
     }
@@ -226,6 +226,15 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When it does not become ready.
     pub async fn start(&mut self) -> anyhow::Result<()> {
+        self.operators.clear();
+        self.start_another().await
+    }
+
+    /// Starts one more replica of the operator.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn start_another(&mut self) -> anyhow::Result<()> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(&self.setting.binary);
         command
@@ -246,7 +255,7 @@ impl<'a> Stage<'a> {
         let mut process = Process::start("bucket-replication-operator", &log, &mut command)?;
         let ready = async || http_ok(&address, "/readyz").await;
         process.wait_until(Duration::from_secs(30), ready).await?;
-        self.operator = Some(process);
+        self.operators.push(process);
         Ok(())
     }
 
@@ -258,7 +267,24 @@ impl<'a> Stage<'a> {
 
     /// Kills the operator, as a crash would.
     pub fn crash(&mut self) {
-        self.operator = None;
+        self.operators.clear();
+    }
+
+    /// Sends a signal to the replica that was started as the `number`th, from zero.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn signal(&self, number: usize, signal: &str) -> anyhow::Result<()> {
+        let process = self.operators.get(number).context("no such replica")?;
+        output(Command::new("kill").args(["-s", signal, &process.id().to_string()])).await.map(drop)
+    }
+
+    /// Whether that replica ended by itself.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn has_ended(&mut self, number: usize) -> anyhow::Result<Option<()>> {
+        Ok(self.operators.get_mut(number).context("no such replica")?.has_ended()?.then_some(()))
     }
 
     /// Applies an object.

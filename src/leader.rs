@@ -1,0 +1,197 @@
+//! One of several replicas writes: the one that holds the lease. It stops writing before the lease can pass to another, and losing it ends the
+//! process.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::anyhow;
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{Api, Client, ResourceExt, api::PostParams};
+
+use crate::config::Settings;
+
+/// Until when this replica may write. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Leadership(Arc<Mutex<Option<Instant>>>);
+
+impl Leadership {
+    /// Of the only replica, which needs no lease.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self(Arc::new(Mutex::new(None)))
+    }
+
+    /// Whether this replica may write now.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|until| Instant::now() < until)
+    }
+
+    fn extend(&self, until: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+}
+
+/// A replica's part in the election ("Leases" in the Kubernetes documentation).
+pub struct Candidate {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    duration: Duration,
+    /// The lease as it was last seen to change, and when that was: clocks of other machines are not asked.
+    seen: Option<(Option<String>, Instant)>,
+}
+
+impl Candidate {
+    /// For the lease that has the release's name, in its namespace.
+    #[must_use]
+    pub fn of(client: Client, settings: &Settings) -> Self {
+        let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "bucket-replication-operator".to_owned());
+        // A container that starts again in the same pod is another process.
+        let identity = format!("{pod}_{}_{}", std::process::id(), Timestamp::now().as_millisecond());
+        let (namespace, name) = (&settings.release_namespace, settings.release_name.clone());
+        Self { api: Api::namespaced(client, namespace), name, identity, duration: settings.lease_duration, seen: None }
+    }
+
+    /// Waits for the lease, works while this replica holds it, and gives it back once the work is finished.
+    ///
+    /// # Errors
+    /// When the lease is lost, or the work fails.
+    pub async fn lead<F>(mut self, work: impl FnOnce(Leadership) -> F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let leadership = tokio::select! {
+            leadership = self.acquire() => leadership,
+            () = stop => return Ok(()),
+        };
+        let worked = tokio::select! {
+            worked = work(leadership.clone()) => worked,
+            // What is under way is not finished: another replica writes from now on.
+            lost = self.keep(&leadership) => return Err(lost),
+        };
+        self.give_back().await;
+        worked
+    }
+
+    /// Waits until this replica holds the lease.
+    async fn acquire(&mut self) -> Leadership {
+        loop {
+            let asked = Instant::now();
+            match self.try_hold().await {
+                Ok(true) => {
+                    let leadership = Leadership(Arc::new(Mutex::new(None)));
+                    leadership.extend(self.end(asked));
+                    tracing::info!(lease = %self.name, identity = %self.identity, "this replica leads");
+                    return leadership;
+                }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, lease = %self.name, "the lease was not read or written"),
+            }
+            tokio::time::sleep(self.interval()).await;
+        }
+    }
+
+    /// Renews the lease until it is lost, and says why.
+    async fn keep(&mut self, leadership: &Leadership) -> anyhow::Error {
+        loop {
+            tokio::time::sleep(self.interval()).await;
+            let asked = Instant::now();
+            match tokio::time::timeout(self.interval(), self.try_hold()).await {
+                Ok(Ok(true)) if leadership.holds() => leadership.extend(self.end(asked)),
+                Ok(Ok(held)) if !held => return anyhow!("another replica took lease {}: this one ends", self.name),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, lease = %self.name, "the lease was not renewed"),
+                Err(_) => tracing::warn!(lease = %self.name, "the lease was not renewed in time"),
+            }
+            if !leadership.holds() {
+                return anyhow!("lease {} could not be renewed in time: this replica ends", self.name);
+            }
+        }
+    }
+
+    /// Others wait for the whole duration; this one stops earlier, so that a call under way ends before.
+    fn end(&self, asked: Instant) -> Instant {
+        asked + self.duration * 2 / 3
+    }
+
+    fn interval(&self) -> Duration {
+        self.duration / 5
+    }
+
+    /// Takes or renews the lease, if nobody else holds it. The resource version lets only one succeed.
+    async fn try_hold(&mut self) -> kube::Result<bool> {
+        let now = MicroTime(Timestamp::now());
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+            let mut lease = Lease::default();
+            lease.metadata.name = Some(self.name.clone());
+            lease.spec = Some(LeaseSpec { acquire_time: Some(now.clone()), lease_transitions: Some(0), ..self.spec(now) });
+            return taken(self.api.create(&PostParams::default(), &lease).await);
+        };
+        let spec = lease.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.clone().unwrap_or_default();
+        if holder != self.identity && !holder.is_empty() && !self.is_over(lease.resource_version(), &spec) {
+            return Ok(false);
+        }
+        lease.spec = Some(if holder == self.identity {
+            LeaseSpec { acquire_time: spec.acquire_time, lease_transitions: spec.lease_transitions, ..self.spec(now) }
+        } else {
+            let transitions = spec.lease_transitions.unwrap_or_default() + 1;
+            LeaseSpec { acquire_time: Some(now.clone()), lease_transitions: Some(transitions), ..self.spec(now) }
+        });
+        taken(self.api.replace(&self.name, &PostParams::default(), &lease).await)
+    }
+
+    /// Whether the lease has stood unchanged for as long as its holder asked for.
+    fn is_over(&mut self, version: Option<String>, spec: &LeaseSpec) -> bool {
+        let asked = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(self.duration, Duration::from_secs);
+        match &self.seen {
+            Some((seen, since)) if *seen == version => since.elapsed() >= asked,
+            _ => {
+                self.seen = Some((version, Instant::now()));
+                false
+            }
+        }
+    }
+
+    fn spec(&self, now: MicroTime) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.duration.as_secs().max(1)).ok(),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// Another replica need not wait.
+    async fn give_back(&self) {
+        let given = async {
+            let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok::<(), kube::Error>(()) };
+            let ours = lease.spec.as_ref().is_some_and(|spec| spec.holder_identity.as_ref() == Some(&self.identity));
+            if let Some(spec) = lease.spec.as_mut().filter(|_| ours) {
+                spec.holder_identity = None;
+                self.api.replace(&self.name, &PostParams::default(), &lease).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = given.await {
+            tracing::warn!(%error, lease = %self.name, "the lease was not given back: another replica waits until it is over");
+        }
+    }
+}
+
+/// A conflict means that another one was faster.
+fn taken(written: kube::Result<Lease>) -> kube::Result<bool> {
+    match written {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
