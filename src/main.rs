@@ -64,8 +64,8 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         None => default_installation(&client, &settings).await?,
     };
     tracing::info!(%installation, version = env!("CARGO_PKG_VERSION"), "starting");
-    let aws = Aws::from_environment(installation.clone()).await;
     let (metrics, ready) = (Metrics::default(), Readiness::default());
+    let aws = Aws::from_environment(installation.clone(), metrics.clone()).await;
     let (stop, stopped) = watch::channel(false);
     let stopping = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;

@@ -1,6 +1,7 @@
-//! Every metric, in one table: names, labels and help. Labels have fixed sets of values.
+//! Every metric, in one table: names, labels and help. Labels have fixed sets of values, or names of the cluster's own objects.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,13 +15,41 @@ use prometheus_client::{
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
 use crate::{
     controller::visit::Report,
-    replication::{plan::Step, requeue::Ending},
+    replication::{names::ObjectKey, plan::Step, requeue::Ending},
 };
+
+/// A metric: its name without the prefix, its kind, its labels, and what it says.
+pub type Described = (&'static str, &'static str, &'static str, &'static str);
+
+/// What every name begins with.
+pub const PREFIX: &str = "bucket_replication";
+
+/// All metrics.
+pub const TABLE: [Described; 8] = [
+    ("visits", "counter", "ending: done, blocked, retry, later", "Visits to source buckets, by how they ended"),
+    ("visit_duration", "histogram", "", "How long a visit took"),
+    ("steps", "counter", "step: as in plans, such as PutReplication", "Changes made in AWS, by kind"),
+    ("drift_corrections", "counter", "", "Changes by somebody else that were put right"),
+    (
+        "aws_calls",
+        "counter",
+        "service, operation: AWS's names; outcome: ok, denied, not_found, throttled, failed, unreachable",
+        "Calls to AWS, each attempt for itself",
+    ),
+    (
+        "objects",
+        "gauge",
+        "ready: True, False, Unknown; reason: of the condition Ready",
+        "BucketReplications, by whether they are ready and why",
+    ),
+    ("orphans", "gauge", "account: the AwsAccount", "Roles that the operator made and no object has any more"),
+    ("leader", "gauge", "", "1 where this replica is the one that writes"),
+];
 
 /// What is counted. Cheap to clone.
 #[derive(Clone)]
@@ -30,8 +59,25 @@ pub struct Metrics {
     duration: Histogram,
     steps: Family<StepLabel, Counter>,
     drift: Counter,
+    calls: Family<CallLabel, Counter>,
+    objects: Family<ReadyLabel, Gauge>,
+    /// Where each object is counted.
+    counted: Arc<Mutex<HashMap<ObjectKey, ReadyLabel>>>,
     orphans: Family<AccountLabel, Gauge>,
     leader: Gauge,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[allow(missing_docs, reason = "the table says what they are")]
+pub enum CallOutcome {
+    Ok,
+    Denied,
+    NotFound,
+    Throttled,
+    Failed,
+    Unreachable,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,24 +91,56 @@ struct StepLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabel {
+    service: String,
+    operation: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReadyLabel {
+    ready: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AccountLabel {
     account: String,
 }
 
+fn register(registry: &mut Registry, name: &str, metric: impl Metric) {
+    let help = TABLE.iter().find(|(described, ..)| *described == name).map_or("", |(.., help)| help);
+    if name.ends_with("_duration") {
+        registry.register_with_unit(name, help, Unit::Seconds, metric);
+    } else {
+        registry.register(name, help, metric);
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("bucket_replication");
-        let (visits, steps, drift) = (Family::default(), Family::default(), Counter::default());
-        let duration = Histogram::new(exponential_buckets(0.01, 2.0, 12));
-        registry.register("visits", "Visits to source buckets, by how they ended", visits.clone());
-        registry.register_with_unit("visit_duration", "How long a visit took", Unit::Seconds, duration.clone());
-        registry.register("steps", "Changes made in AWS, by kind", steps.clone());
-        registry.register("drift_corrections", "Changes by somebody else that were put right", drift.clone());
-        let orphans = Family::default();
-        registry.register("orphans", "Roles that the operator made and no object has any more, by AwsAccount", orphans.clone());
-        let leader = Gauge::default();
-        registry.register("leader", "1 where this replica is the one that writes", leader.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), visits, duration, steps, drift, orphans, leader }
+        let mut registry = Registry::with_prefix(PREFIX);
+        let this = Self {
+            registry: Arc::default(),
+            visits: Family::default(),
+            duration: Histogram::new(exponential_buckets(0.01, 2.0, 12)),
+            steps: Family::default(),
+            drift: Counter::default(),
+            calls: Family::default(),
+            objects: Family::default(),
+            counted: Arc::default(),
+            orphans: Family::default(),
+            leader: Gauge::default(),
+        };
+        register(&mut registry, "visits", this.visits.clone());
+        register(&mut registry, "visit_duration", this.duration.clone());
+        register(&mut registry, "steps", this.steps.clone());
+        register(&mut registry, "drift_corrections", this.drift.clone());
+        register(&mut registry, "aws_calls", this.calls.clone());
+        register(&mut registry, "objects", this.objects.clone());
+        register(&mut registry, "orphans", this.orphans.clone());
+        register(&mut registry, "leader", this.leader.clone());
+        Self { registry: Arc::new(Mutex::new(registry)), ..this }
     }
 }
 
@@ -81,6 +159,31 @@ impl Metrics {
             self.steps.get_or_create(&StepLabel { step: step.into() }).inc();
         }
         self.drift.inc_by(report.corrections.len() as u64);
+    }
+
+    /// Counts an attempt of a call to AWS.
+    pub fn called(&self, service: &str, operation: &str, outcome: CallOutcome) {
+        let label = CallLabel { service: service.to_owned(), operation: operation.to_owned(), outcome: outcome.into() };
+        self.calls.get_or_create(&label).inc();
+    }
+
+    /// Tells whether an object is ready and why; `None` where it is gone.
+    pub fn object(&self, key: &ObjectKey, ready: Option<(&str, &str)>) {
+        let now = ready.map(|(ready, reason)| ReadyLabel { ready: ready.to_owned(), reason: reason.to_owned() });
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match &now {
+            Some(label) => counted.insert(key.clone(), label.clone()),
+            None => counted.remove(key),
+        };
+        if before == now {
+            return;
+        }
+        if let Some(before) = before {
+            self.objects.get_or_create(&before).dec();
+        }
+        if let Some(now) = now {
+            self.objects.get_or_create(&now).inc();
+        }
     }
 
     /// Tells that this replica writes.
@@ -107,5 +210,42 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_counted_once_and_where_it_stands() {
+        let metrics = Metrics::default();
+        let key = |name: &str| ObjectKey { namespace: "n".into(), name: name.into() };
+        metrics.object(&key("a"), Some(("False", "KeyNotFound")));
+        metrics.object(&key("b"), Some(("True", "Ready")));
+        metrics.object(&key("a"), Some(("True", "Ready")));
+        metrics.object(&key("a"), Some(("True", "Ready")));
+        let text = metrics.text().expect("text");
+        assert!(text.contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 2"#), "{text}");
+        assert!(text.contains(r#"bucket_replication_objects{ready="False",reason="KeyNotFound"} 0"#), "{text}");
+        metrics.object(&key("b"), None);
+        assert!(metrics.text().expect("text").contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 1"#));
+    }
+
+    #[test]
+    fn every_metric_is_in_the_table() {
+        let metrics = Metrics::default();
+        metrics.called("S3", "GetBucketPolicy", CallOutcome::NotFound);
+        metrics.object(&ObjectKey { namespace: "n".into(), name: "a".into() }, Some(("True", "Ready")));
+        metrics.orphans("prod", 0);
+        metrics.visits.get_or_create(&EndingLabel { ending: "done" }).inc();
+        metrics.steps.get_or_create(&StepLabel { step: "PutReplication" }).inc();
+        let text = metrics.text().expect("text");
+        let mut told: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP bucket_replication_")?.split(' ').next()).collect();
+        let mut listed: Vec<_> =
+            TABLE.iter().map(|(name, ..)| if *name == "visit_duration" { "visit_duration_seconds" } else { name }).collect();
+        told.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(told, listed);
     }
 }

@@ -12,6 +12,7 @@ use bucket_replication_operator::{
     },
     commands::crd::definitions,
     config::Arguments,
+    metrics::{PREFIX, TABLE},
 };
 use clap::CommandFactory;
 use strum::{EnumMessage, IntoEnumIterator};
@@ -209,4 +210,18 @@ fn attacks_have_tests() {
             assert!(all.iter().any(there), "{test} is no test");
         }
     }
+}
+
+#[test]
+fn metrics() {
+    let mut text = format!(
+        "{HEAD}# Metrics\n\nServed as OpenMetrics on `/metrics` of each replica; every name begins with `{PREFIX}_`, and counters end with `_total`.\n\n"
+    );
+    text.push_str("| Name | Kind | Labels | What it says |\n|---|---|---|---|\n");
+    for (name, kind, labels, help) in TABLE {
+        let unit = if name.ends_with("_duration") { "_seconds" } else { "" };
+        let total = if kind == "counter" { "_total" } else { "" };
+        writeln!(text, "| `{PREFIX}_{name}{unit}{total}` | {kind} | {labels} | {help} |").unwrap();
+    }
+    compare("docs/reference/metrics.md", &text);
 }

@@ -13,9 +13,10 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 
-use super::{calls::action, error::Call};
+use super::{calls::action, counted::Counted, error::Call};
 use crate::{
     leader::Leadership,
+    metrics::Metrics,
     replication::{
         accounts::{Account, Accounts},
         names::{AccountId, InstallationId, Partition, Region, RoleName, role_name},
@@ -37,6 +38,7 @@ const SESSION_SECONDS: i32 = 3600;
 pub struct Aws {
     config: SdkConfig,
     installation: InstallationId,
+    counted: Counted,
     sessions: Arc<Mutex<HashMap<AccountId, Slot>>>,
 }
 
@@ -46,6 +48,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
 #[derive(Debug)]
 pub struct Session {
     config: SdkConfig,
+    counted: Counted,
     path_style: bool,
     role: Option<(String, String)>,
     expires: Option<SystemTime>,
@@ -59,7 +62,7 @@ pub struct Session {
 
 impl Aws {
     /// Reads endpoint, Region and credentials from the environment, as every AWS SDK does.
-    pub async fn from_environment(installation: InstallationId) -> Self {
+    pub async fn from_environment(installation: InstallationId, metrics: Metrics) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
         let config = aws_config::defaults(BehaviorVersion::latest())
@@ -68,7 +71,11 @@ impl Aws {
             .retry_config(RetryConfig::standard())
             .load()
             .await;
-        Self { config, installation, sessions: Arc::default() }
+        Self { config, installation, counted: Counted(metrics), sessions: Arc::default() }
+    }
+
+    fn sts(&self, config: &SdkConfig) -> aws_sdk_sts::Client {
+        aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(self.counted.clone()).build())
     }
 
     /// The Region that calls go to where nothing says another: that of the environment.
@@ -96,10 +103,18 @@ impl Aws {
 
     async fn begin(&self, account: &Account, role: Option<(String, String)>) -> Result<Session, Failure> {
         let Some((arn, external_id)) = role else {
-            return Ok(Session::new(self.config.clone(), account.partition, None, None, "the operator's own identity".into()));
+            return Ok(Session::new(
+                self.config.clone(),
+                self.counted.clone(),
+                account.partition,
+                None,
+                None,
+                "the operator's own identity".into(),
+            ));
         };
         let call = Call { action: action::ASSUME_ROLE, on: format!("role {arn}"), caller: "the operator's own identity" };
-        let answer = aws_sdk_sts::Client::new(&self.config)
+        let answer = self
+            .sts(&self.config)
             .assume_role()
             .role_arn(&arn)
             .external_id(&external_id)
@@ -116,7 +131,7 @@ impl Aws {
         let credentials =
             Credentials::new(given.access_key_id(), given.secret_access_key(), Some(given.session_token().into()), None, "AssumeRole");
         let config = self.config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
-        Ok(Session::new(config, account.partition, Some((arn.clone(), external_id)), expires, arn))
+        Ok(Session::new(config, self.counted.clone(), account.partition, Some((arn.clone(), external_id)), expires, arn))
     }
 
     /// The roles of `installation` that stand in `account`, with their ARNs.
@@ -143,18 +158,26 @@ impl Aws {
     pub async fn identity(&self, account: &Account) -> Result<(String, String), Failure> {
         let session = self.session(account).await?;
         let call = Call { action: action::GET_CALLER_IDENTITY, on: format!("account {}", account.id), caller: &session.caller };
-        let answer = aws_sdk_sts::Client::new(&session.config).get_caller_identity().send().await.map_err(|error| call.failed(&error))?;
+        let answer = self.sts(&session.config).get_caller_identity().send().await.map_err(|error| call.failed(&error))?;
         Ok((answer.arn().unwrap_or_default().to_owned(), answer.account().unwrap_or_default().to_owned()))
     }
 }
 
 impl Session {
-    fn new(config: SdkConfig, partition: Partition, role: Option<(String, String)>, expires: Option<SystemTime>, caller: String) -> Self {
+    fn new(
+        config: SdkConfig,
+        counted: Counted,
+        partition: Partition,
+        role: Option<(String, String)>,
+        expires: Option<SystemTime>,
+        caller: String,
+    ) -> Self {
         let global = config.to_builder().region(SdkRegion::new(global_region(partition).to_string())).build();
         let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
         Self {
-            iam: aws_sdk_iam::Client::new(&global),
+            iam: aws_sdk_iam::Client::from_conf(aws_sdk_iam::config::Builder::from(&global).interceptor(counted.clone()).build()),
             config,
+            counted,
             path_style,
             role,
             expires,
@@ -178,7 +201,8 @@ impl Session {
         let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             // Emulators serve all buckets on one host name.
-            let config = aws_sdk_s3::config::Builder::from(&self.at(region)).force_path_style(self.path_style).build();
+            let config = aws_sdk_s3::config::Builder::from(&self.at(region)).force_path_style(self.path_style);
+            let config = config.interceptor(self.counted.clone()).build();
             aws_sdk_s3::Client::from_conf(config)
         };
         clients.entry(region.clone()).or_insert_with(make).clone()
@@ -188,7 +212,11 @@ impl Session {
     #[must_use]
     pub fn kms(&self, region: &Region) -> aws_sdk_kms::Client {
         let mut clients = self.kms.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.entry(region.clone()).or_insert_with(|| aws_sdk_kms::Client::new(&self.at(region))).clone()
+        let make = || {
+            let config = aws_sdk_kms::config::Builder::from(&self.at(region)).interceptor(self.counted.clone()).build();
+            aws_sdk_kms::Client::from_conf(config)
+        };
+        clients.entry(region.clone()).or_insert_with(make).clone()
     }
 }
 

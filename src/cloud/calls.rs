@@ -304,9 +304,16 @@ mod tests {
         let sids = |statements: Vec<(String, Vec<String>)>| statements.into_iter().map(|(sid, _)| sid).collect::<Vec<_>>();
         assert_eq!(
             printed(spec(&[])).map(sids),
-            Ok(["SourceBuckets", "ReplicationRoles", "AttachReplicationPolicies", "ReplicationPolicies", "PassReplicationRoles"]
-                .map(String::from)
-                .to_vec())
+            Ok([
+                "SourceBuckets",
+                "ReplicationRoles",
+                "AttachReplicationPolicies",
+                "ReplicationPolicies",
+                "ListRoles",
+                "PassReplicationRoles"
+            ]
+            .map(String::from)
+            .to_vec())
         );
         let grants = json!([{"namespaces": {"matchLabels": {"a": "b"}}, "destinations": [{"bucket": "dr-*"}], "kmsKeys": ["arn:aws:kms:*:111111111111:key/*"]}]);
         let checked =

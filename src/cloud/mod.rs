@@ -5,6 +5,7 @@ pub mod aws;
 pub mod bootstrap;
 pub mod calls;
 pub mod convert;
+pub mod counted;
 pub mod error;
 pub mod observe;
 mod raw;

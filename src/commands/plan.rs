@@ -24,6 +24,7 @@ use crate::{
     },
     config::{Output, Plan},
     leader::Leadership,
+    metrics::Metrics,
     replication::{
         Object, Problem,
         accounts::{Accounts, Labels},
@@ -358,7 +359,7 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     let key = this.key.clone();
     all.push(this);
     let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &all, refusals: &Refusals::default() };
-    let aws = Aws::from_environment(installation.clone()).await;
+    let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
     let cloud = AwsCloud { aws, accounts: Arc::clone(&accounts), settle: Duration::ZERO, leadership: Leadership::alone() };
     let observed = cloud.observe(&scope(&visit), &Observed::default()).await;
     let decision = decide(&visit, &observed, &|_| true);

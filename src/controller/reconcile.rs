@@ -202,6 +202,7 @@ impl Context {
                     self.kubernetes.record(object, true, EventReason::StatementsLeft.as_str(), RECONCILE, &note).await;
                 }
                 all &= done(self.kubernetes.release(object).await, &key);
+                self.metrics.object(&key, None);
                 continue;
             }
             if let Some(status) = report.statuses.get(&key) {
@@ -213,6 +214,8 @@ impl Context {
 
     async fn write(&self, object: &BucketReplication, version: Option<&str>, status: &BucketReplicationStatus) -> bool {
         let previous = object.status.clone().unwrap_or_default();
+        let ready = ready_of(status).map(|condition| (condition.status.as_str(), condition.reason.as_str()));
+        self.metrics.object(&key_of(object), ready);
         if previous == *status {
             return true;
         }
