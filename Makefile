@@ -62,8 +62,9 @@ deny: $(BIN)/cargo-deny ## Licences, bans and sources of all dependencies
 	$(BIN)/cargo-deny --locked check bans licenses sources
 
 .PHONY: charts
-charts: $(BIN)/helm ## Lint the chart
+charts: $(BIN)/helm $(BIN)/promtool ## Lint the chart, and try its alerts
 	$(BIN)/helm lint --strict charts/bucket-replication-operator
+	$(BIN)/promtool test rules tests/alerts.yaml
 
 .PHONY: update
 update: ## Write all generated files and goldens anew
@@ -97,6 +98,10 @@ $(BIN)/kube-apiserver: tests/tools/kubernetes/go.mod
 
 $(BIN)/helm: tests/tools/helm/go.mod
 	@tests/tools/find $(basename $(HELM:v%=%)) $(BIN) helm || $(MAKE) --no-print-directory build-helm
+
+$(BIN)/promtool:
+	@tests/tools/find '[23]' $(BIN) promtool prometheus || { tests/tools/unpack $(TOOLS)/debian prometheus && ln -f $(TOOLS)/debian/usr/bin/prometheus $(TOOLS)/debian/usr/bin/promtool $(BIN)/; } || \
+	  { echo "error: prometheus and promtool are needed to try the alerts: install Prometheus from your distribution" >&2; exit 1; }
 
 $(BIN)/jq: tests/tools/gojq/go.mod
 	@$(MAKE) --no-print-directory build-jq

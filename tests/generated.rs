@@ -225,3 +225,25 @@ fn metrics() {
     }
     compare("docs/reference/metrics.md", &text);
 }
+
+/// Every metric that an alert or a panel asks for is one of ours.
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
+    let mut known = vec![];
+    for (name, kind, ..) in TABLE {
+        match kind {
+            "counter" => known.push(format!("{PREFIX}_{name}_total")),
+            "histogram" => known.push(format!("{PREFIX}_{name}_seconds_bucket")),
+            _ => known.push(format!("{PREFIX}_{name}")),
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/bucket-replication-operator/files/monitoring");
+    let mut used = std::collections::BTreeSet::new();
+    for file in ["alerts.yaml", "dashboard.json"] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        used.extend(words.filter(|word| word.starts_with(&format!("{PREFIX}_"))).map(ToOwned::to_owned));
+    }
+    assert!(used.iter().all(|name| known.contains(name)), "{used:?} {known:?}");
+    assert!(known.iter().all(|name| used.contains(name)), "nothing shows some of {known:?}: {used:?}");
+}
