@@ -10,12 +10,19 @@ KUBERNETES := v1.36.3
 ETCD := v3.6.8
 HELM := v4.3.1
 CARGO_DENY := 0.20.2
+CARGO_CYCLONEDX := 0.5.9
 NODE := 24.19.0
 # A clean checkout and a second run build the same way; Go keeps its cache in the home directory.
 export GOFLAGS := -mod=readonly
 export GOTOOLCHAIN := local
 # What was green stays green until the code changes; `make soak` looks for histories that nobody has tried.
 SEED := 1
+# As images name it: amd64 or arm64.
+ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
+# What it takes to run the chart's own pods, where that can be had: root on Debian. PODS= leaves it out.
+PODS := $(if $(and $(filter Linux,$(shell uname -s)),$(filter 0,$(shell id -u)),$(shell command -v apt-get)),node-tools image)
+# Storage of its own, which needs no service and leaves with `make clean`.
+BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/target/image/storage --runroot $(CURDIR)/target/image/run
 OPERATOR := target/debug/bucket-replication-operator
 TESTBED := target/debug/testbed
 # Go names each package that it compiles: every 200th one is told.
@@ -31,12 +38,16 @@ build: ## Build the operator and the testbed
 	$(call timed,build,cargo build --locked --workspace)
 
 .PHONY: demo
-demo: tools build ## The walkthrough on this machine: two AWS accounts in an emulator, a real API server, replicated objects
+demo: tools build $(PODS) ## The walkthrough on this machine: two AWS accounts in an emulator, a real cluster, replicated objects
 	$(call timed,demo,$(TESTBED) demo --operator $(OPERATOR))
 
 .PHONY: test
-test: tools build ## All tests: unit, golden, property, CEL, end to end
+test: tools build $(PODS) ## All tests: unit, golden, property, CEL, end to end, and pods on a real node where root on Linux
 	$(call timed,test,PROPTEST_RNG_SEED=$(SEED) cargo test --locked --workspace)
+
+.PHONY: test-node
+test-node: tools build node-tools image ## The chart's own pods on a real node: needs root on Linux
+	$(call timed,test-node,cargo test --locked --test node)
 
 .PHONY: soak
 soak: ## The property tests with other random histories each time, until one fails or you end it
@@ -86,6 +97,15 @@ run: build ## Run the operator in the foreground against what env-up started
 	export KUBECONFIG=$${KUBECONFIG:-$$PWD/target/env/kubeconfig} LISTEN_ADDRESS=$${LISTEN_ADDRESS:-127.0.0.1:8080}; \
 	exec $(OPERATOR) run
 
+.PHONY: image
+image: $(BIN)/jq $(BIN)/cargo-cyclonedx $(TOOLS)/python/.stamp ## The image, as an OCI archive in target/image; with ARCH=arm64 for another architecture
+	$(call timed,image,deploy/image/build $(ARCH))
+
+# What a node in the tests consists of, beside the control plane.
+.PHONY: node-tools
+node-tools: $(BIN)/kubelet $(BIN)/containerd $(BIN)/bridge $(BIN)/promtool target/image/pause.tar
+	@tests/tools/require runc nft:nftables conntrack ip:iproute2
+
 .PHONY: tools
 tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(BIN)/jq $(BIN)/kstatus $(TOOLS)/python/.stamp $(TOOLS)/oracle/.stamp ## Get etcd, Kubernetes, Helm, kubectl, jq, kstatus, ministack, the AWS CLI and a policy evaluator
 
@@ -95,6 +115,21 @@ $(BIN)/etcd: tests/tools/etcd/go.mod
 $(BIN)/kube-apiserver: tests/tools/kubernetes/go.mod
 	@tests/tools/find $(basename $(KUBERNETES:v%=%)) $(BIN) kube-apiserver kube-controller-manager kubectl || $(MAKE) --no-print-directory build-kubernetes
 	@touch $@
+
+$(BIN)/kubelet: tests/tools/kubernetes/go.mod
+	@$(MAKE) --no-print-directory build-node
+
+$(BIN)/containerd: tests/tools/containerd/go.mod
+	@$(MAKE) --no-print-directory build-containerd
+
+$(BIN)/bridge: tests/tools/cni/go.mod
+	@$(MAKE) --no-print-directory build-cni
+
+target/image/pause.tar: tests/tools/pause/Dockerfile tests/tools/pause/pause.c
+	@tests/tools/require musl-gcc:musl-tools buildah
+	@mkdir -p target/image/pause && musl-gcc -static -O2 -o target/image/pause/pause tests/tools/pause/pause.c
+	@$(BUILDAH) bud --quiet --isolation chroot --timestamp 0 --tag localhost/pause:1 --file tests/tools/pause/Dockerfile target/image/pause >/dev/null
+	@rm -f $@ && $(BUILDAH) push --quiet localhost/pause:1 oci-archive:$@:localhost/pause:1
 
 $(BIN)/helm: tests/tools/helm/go.mod
 	@tests/tools/find $(basename $(HELM:v%=%)) $(BIN) helm || $(MAKE) --no-print-directory build-helm
@@ -109,7 +144,7 @@ $(BIN)/jq: tests/tools/gojq/go.mod
 $(BIN)/kstatus: tests/tools/kstatus/go.mod tests/tools/kstatus/main.go
 	@$(MAKE) --no-print-directory build-kstatus
 
-.PHONY: build-etcd build-kubernetes build-helm build-jq build-kstatus
+.PHONY: build-etcd build-kubernetes build-node build-containerd build-cni build-helm build-jq build-kstatus
 build-etcd: go
 	@echo "building etcd $(ETCD) (about half a minute the first time)"
 	$(call timed,etcd,cd tests/tools/etcd && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/etcd go.etcd.io/etcd/server/v3 $(counted))
@@ -117,7 +152,20 @@ build-etcd: go
 build-kubernetes: go
 	@echo "building kube-apiserver, kube-controller-manager and kubectl $(KUBERNETES) (about five minutes the first time)"
 	@mkdir -p $(BIN)
-	$(call timed,kubernetes,cd tests/tools/kubernetes && go build -v -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/$(BIN)/ tool $(counted))
+	$(call timed,kubernetes,cd tests/tools/kubernetes && go build -v -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/$(BIN)/ $(addprefix k8s.io/kubernetes/cmd/,kube-apiserver kube-controller-manager kubectl) $(counted))
+
+build-node: go
+	@echo "building kubelet, kube-proxy and kube-scheduler $(KUBERNETES) (about a minute after kube-apiserver)"
+	@mkdir -p $(BIN)
+	$(call timed,node,cd tests/tools/kubernetes && go build -v -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)" -o $(CURDIR)/$(BIN)/ $(addprefix k8s.io/kubernetes/cmd/,kubelet kube-proxy kube-scheduler) $(counted))
+
+build-containerd: go
+	@echo "building containerd (about a minute the first time)"
+	$(call timed,containerd,cd tests/tools/containerd && CGO_ENABLED=0 go build -v -trimpath -tags "no_btrfs no_devmapper no_zfs" -ldflags "-s -w" -o $(CURDIR)/$(BIN)/ tool $(counted))
+
+build-cni: go
+	@echo "building the network plugins of a node"
+	$(call timed,cni,cd tests/tools/cni && CGO_ENABLED=0 go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/ tool $(counted))
 
 build-helm: go
 	@echo "building helm $(HELM) (about two minutes the first time)"
@@ -148,6 +196,10 @@ $(TOOLS)/oracle/.stamp: tests/tools/oracle/package.json tests/tools/oracle/packa
 	@mkdir -p $(@D) && cp tests/tools/oracle/* $(@D)
 	$(call timed,oracle,export PATH=$$PATH:$(CURDIR)/$(TOOLS)/python/bin; cd $(@D) && npm ci --silent --no-audit --no-fund)
 	@touch $@
+
+$(BIN)/cargo-cyclonedx:
+	@echo "building cargo-cyclonedx $(CARGO_CYCLONEDX) (a minute the first time)"
+	$(call timed,cargo-cyclonedx,cargo install --quiet --locked --version $(CARGO_CYCLONEDX) --root $(TOOLS) cargo-cyclonedx)
 
 $(BIN)/cargo-deny:
 	@echo "building cargo-deny $(CARGO_DENY) (a few minutes the first time)"

@@ -27,6 +27,8 @@ pub enum Command {
     Crd,
     /// Print the IAM policies that the operator itself needs, from AwsAccount objects.
     IamPolicy(IamPolicy),
+    /// Tell whether an installation is well: the CRDs are served, a replica works, the accounts can be used. Exit code 1: not all of it is.
+    Check(Check),
 }
 
 /// Flags of `run`.
@@ -77,6 +79,9 @@ pub struct Settings {
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, env, default_value = "0.0.0.0:8080")]
     pub listen_address: SocketAddr,
+    /// Where spans of visits and AWS calls are sent by OTLP over gRPC, such as http://collector.monitoring:4317; by default nowhere.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
     /// How log lines are written.
     #[arg(long, env, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -155,6 +160,20 @@ pub struct IamPolicy {
     /// Print what makes that AwsAccount's role, with its policy, trust and the permissions boundary, as a template instead.
     #[arg(long, value_enum, requires = "account")]
     pub template: Option<Template>,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Namespace of the release.
+    #[arg(long, env, default_value = "default")]
+    pub release_namespace: String,
+    /// Name of the release.
+    #[arg(long, env, default_value = "bucket-replication-operator")]
+    pub release_name: String,
+    /// The namespaces that the operator watches, separated by commas; by default all.
+    #[arg(long, env, value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
 }
 
 /// A kind of template.

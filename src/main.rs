@@ -15,7 +15,7 @@ use bucket_replication_operator::{
     metrics::Metrics,
     replication::names::{InstallationId, fingerprint},
     server::{self, Readiness},
-    telemetry,
+    telemetry::Telemetry,
 };
 use clap::Parser;
 use k8s_openapi::api::core::v1::Namespace;
@@ -36,9 +36,13 @@ async fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
-        Command::Run(settings) => Box::pin(run(*settings)).await.map(|()| (String::new(), ExitCode::SUCCESS)),
+        Command::Run(settings) => Box::pin(run(&settings)).await.map(|()| (String::new(), ExitCode::SUCCESS)),
         Command::Crd => commands::crd::run().map(|text| (text, ExitCode::SUCCESS)),
         Command::IamPolicy(arguments) => commands::iam_policy::run(&arguments).await.map(|text| (text, ExitCode::SUCCESS)),
+        Command::Check(arguments) => {
+            let code = |well| if well { ExitCode::SUCCESS } else { ExitCode::from(1) };
+            commands::check::run(&arguments).await.map(|found| (found.text, code(found.well)))
+        }
         Command::Plan(arguments) => commands::plan::run(&arguments).await.map(|printed| {
             for warning in &printed.warnings {
                 let _ = writeln!(stderr(), "warning: {warning}");
@@ -56,12 +60,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: Settings) -> anyhow::Result<()> {
-    telemetry::start(&settings)?;
+async fn run(settings: &Settings) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(settings)?;
+    let worked = work(settings).await;
+    telemetry.end();
+    worked
+}
+
+async fn work(settings: &Settings) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("no cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")?;
     let installation = match settings.installation_id.clone() {
         Some(installation) => installation,
-        None => default_installation(&client, &settings).await?,
+        None => default_installation(&client, settings).await?,
     };
     tracing::info!(%installation, version = env!("CARGO_PKG_VERSION"), "starting");
     let (metrics, ready) = (Metrics::default(), Readiness::default());
@@ -78,10 +88,10 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
             tracing::info!("every watch is synced");
         }
     };
-    let candidate = settings.leader_election.then(|| Candidate::of(client.clone(), &settings));
+    let candidate = settings.leader_election.then(|| Candidate::of(client.clone(), settings));
     let work = |leadership| {
         metrics.leads();
-        controller::run(client, aws, installation, &settings, metrics, leadership, synced, stopping(stopped.clone()))
+        controller::run(client, aws, installation, settings, metrics, leadership, synced, stopping(stopped.clone()))
     };
     let mut work = std::pin::pin!(async {
         match candidate {

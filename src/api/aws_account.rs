@@ -33,7 +33,8 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = ("!has(self.assumeRole) || self.assumeRole.roleArn.contains(':' + self.accountId + ':')", "assumeRole.roleArn is in another account than accountId"),
     validation = ("!has(self.access) || self.access != 'External' || !has(self.assumeRole)", "assumeRole has no use with access: External: remove one of them"),
-    validation = ("!has(self.roles) || !has(self.roles.mergeable) || self.roles.mergeable.all(role, role.contains(':' + self.accountId + ':'))", "roles.mergeable names a role in another account than accountId")
+    validation = ("!has(self.roles) || !has(self.roles.mergeable) || self.roles.mergeable.all(role, role.contains(':' + self.accountId + ':'))", "roles.mergeable names a role in another account than accountId"),
+    validation = ("!has(self.roles) || !has(self.roles.mergeable) || !has(self.assumeRole) || !(self.assumeRole.roleArn in self.roles.mergeable)", "roles.mergeable names the operator's own role, which could then change its own permissions")
 )]
 pub struct AwsAccountSpec {
     /// The 12 digits of the account, in quotes. It can't be changed. Example: "111111111111"

@@ -13,7 +13,7 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 
-use super::{calls::action, counted::Counted, error::Call};
+use super::{attempts::Attempts, calls::action, error::Call};
 use crate::{
     leader::Leadership,
     metrics::Metrics,
@@ -38,7 +38,7 @@ const SESSION_SECONDS: i32 = 3600;
 pub struct Aws {
     config: SdkConfig,
     installation: InstallationId,
-    counted: Counted,
+    attempts: Attempts,
     sessions: Arc<Mutex<HashMap<AccountId, Slot>>>,
 }
 
@@ -48,7 +48,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
 #[derive(Debug)]
 pub struct Session {
     config: SdkConfig,
-    counted: Counted,
+    attempts: Attempts,
     path_style: bool,
     role: Option<(String, String)>,
     expires: Option<SystemTime>,
@@ -71,11 +71,11 @@ impl Aws {
             .retry_config(RetryConfig::standard())
             .load()
             .await;
-        Self { config, installation, counted: Counted(metrics), sessions: Arc::default() }
+        Self { config, installation, attempts: Attempts(metrics), sessions: Arc::default() }
     }
 
     fn sts(&self, config: &SdkConfig) -> aws_sdk_sts::Client {
-        aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(self.counted.clone()).build())
+        aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(self.attempts.clone()).build())
     }
 
     /// The Region that calls go to where nothing says another: that of the environment.
@@ -105,7 +105,7 @@ impl Aws {
         let Some((arn, external_id)) = role else {
             return Ok(Session::new(
                 self.config.clone(),
-                self.counted.clone(),
+                self.attempts.clone(),
                 account.partition,
                 None,
                 None,
@@ -131,7 +131,7 @@ impl Aws {
         let credentials =
             Credentials::new(given.access_key_id(), given.secret_access_key(), Some(given.session_token().into()), None, "AssumeRole");
         let config = self.config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
-        Ok(Session::new(config, self.counted.clone(), account.partition, Some((arn.clone(), external_id)), expires, arn))
+        Ok(Session::new(config, self.attempts.clone(), account.partition, Some((arn.clone(), external_id)), expires, arn))
     }
 
     /// The roles of `installation` that stand in `account`, with their ARNs.
@@ -166,7 +166,7 @@ impl Aws {
 impl Session {
     fn new(
         config: SdkConfig,
-        counted: Counted,
+        attempts: Attempts,
         partition: Partition,
         role: Option<(String, String)>,
         expires: Option<SystemTime>,
@@ -175,9 +175,9 @@ impl Session {
         let global = config.to_builder().region(SdkRegion::new(global_region(partition).to_string())).build();
         let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
         Self {
-            iam: aws_sdk_iam::Client::from_conf(aws_sdk_iam::config::Builder::from(&global).interceptor(counted.clone()).build()),
+            iam: aws_sdk_iam::Client::from_conf(aws_sdk_iam::config::Builder::from(&global).interceptor(attempts.clone()).build()),
             config,
-            counted,
+            attempts,
             path_style,
             role,
             expires,
@@ -202,7 +202,7 @@ impl Session {
         let make = || {
             // Emulators serve all buckets on one host name.
             let config = aws_sdk_s3::config::Builder::from(&self.at(region)).force_path_style(self.path_style);
-            let config = config.interceptor(self.counted.clone()).build();
+            let config = config.interceptor(self.attempts.clone()).build();
             aws_sdk_s3::Client::from_conf(config)
         };
         clients.entry(region.clone()).or_insert_with(make).clone()
@@ -213,7 +213,7 @@ impl Session {
     pub fn kms(&self, region: &Region) -> aws_sdk_kms::Client {
         let mut clients = self.kms.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let config = aws_sdk_kms::config::Builder::from(&self.at(region)).interceptor(self.counted.clone()).build();
+            let config = aws_sdk_kms::config::Builder::from(&self.at(region)).interceptor(self.attempts.clone()).build();
             aws_sdk_kms::Client::from_conf(config)
         };
         clients.entry(region.clone()).or_insert_with(make).clone()

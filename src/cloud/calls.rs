@@ -173,10 +173,21 @@ pub fn actions() -> BTreeSet<&'static str> {
 /// When the operator could change its own role with it.
 pub fn policy(account: &Account) -> Result<Document, String> {
     let roles = format!("arn:{}:iam::{}:role{}brepl-*", account.partition, account.id, account.roles.path);
-    if let Some(own) = account.assume_role.as_ref().filter(|own| wildmatch::WildMatch::new(&roles).matches(&own.role_arn)) {
+    let policies = roles.replacen(":role", ":policy", 1);
+    let within = |pattern: &str, arn: &str| wildmatch::WildMatch::new(pattern).matches(arn);
+    if let Some(own) = account.assume_role.as_ref().map(|own| &own.role_arn) {
+        let listed = account.roles.mergeable.contains(own).then_some("roles.mergeable");
+        if let Some(place) = within(&roles, own).then_some(roles.as_str()).or(listed) {
+            return Err(format!(
+                "AwsAccount {}: the operator's own role {own} is among {place}, so that it could change its own permissions: give it another name or path",
+                account.name
+            ));
+        }
+    }
+    if let Some(boundary) = account.roles.permissions_boundary.as_ref().filter(|boundary| within(&policies, boundary)) {
         return Err(format!(
-            "AwsAccount {}: the operator's own role {} is among {roles}, so that it could change its own permissions: give it another name or path",
-            account.name, own.role_arn
+            "AwsAccount {}: the permissions boundary {boundary} is among {policies}, so that the operator could change it: give it another name or path",
+            account.name
         ));
     }
     let (sources, destinations, keys) = account.granted_globs();
@@ -202,7 +213,6 @@ pub fn policy(account: &Account) -> Result<Document, String> {
         let condition = boundary.map(|arn| json!({ "StringEquals": { "iam:PermissionsBoundary": arn } }));
         statements.push(statement("BoundReplicationRoles", &actions(On::Roles, &bound), vec![roles.clone()], condition.clone()));
         // Without the condition, the operator could give its roles any policy of the account, that of administrators included.
-        let policies = roles.replacen(":role", ":policy", 1);
         let mut only_ours = json!({ "ArnLike": { "iam:PolicyARN": policies } });
         if let (Some(only_ours), Some(Value::Object(bound))) = (only_ours.as_object_mut(), condition) {
             only_ours.extend(bound);
@@ -366,5 +376,16 @@ mod tests {
         let own = json!({"roleArn": "arn:aws:iam::111111111111:role/brepl-operator", "externalId": "xx"});
         let error = printed(spec(&[("assumeRole", own)])).expect_err("refused");
         assert!(error.contains("brepl-operator") && error.contains("another name or path"), "{error}");
+        let own = json!({"roleArn": "arn:aws:iam::111111111111:role/operator", "externalId": "xx"});
+        let listed = json!({"mergeable": ["arn:aws:iam::111111111111:role/operator"]});
+        let error = printed(spec(&[("assumeRole", own), ("roles", listed)])).expect_err("refused");
+        assert!(error.contains("is among roles.mergeable"), "{error}");
+    }
+
+    #[test]
+    fn a_boundary_that_the_operator_could_change_is_refused() {
+        let boundary = json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/brepl-boundary"});
+        let error = printed(spec(&[("roles", boundary)])).expect_err("refused");
+        assert!(error.contains("the operator could change it"), "{error}");
     }
 }

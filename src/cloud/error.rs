@@ -75,7 +75,8 @@ fn without_strangers(words: &str, caller: &str, on: &str) -> String {
     text
 }
 
-fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
+/// What can be done about an error of that code, with AWS's words and HTTP status.
+pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
     match code {
         "AccessDenied"
         | "AccessDeniedException"

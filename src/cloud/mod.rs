@@ -1,11 +1,12 @@
 //! The border to AWS: one trait with two methods, and what implements it on the SDK.
 
 pub mod apply;
+pub mod attempts;
 pub mod aws;
 pub mod bootstrap;
 pub mod calls;
 pub mod convert;
-pub mod counted;
+
 pub mod error;
 pub mod observe;
 mod raw;

@@ -7,7 +7,7 @@ use kube::{Api, Client, api::ListParams};
 
 use super::{documents, objects};
 use crate::{
-    api::AwsAccount,
+    api::{AwsAccount, aws_account::Access},
     cloud::{bootstrap, calls},
     config::{IamPolicy, Template},
     replication::accounts::Accounts,
@@ -34,6 +34,9 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
             Ok(account) => account,
             Err(problem) => bail!("{}", problem.message),
         };
+        if account.access == Access::External {
+            bail!("AwsAccount {name} says access: External: the operator holds no credentials there, and needs no policy");
+        }
         return match arguments.template {
             None => Ok(format!("{}\n", policy(account)?)),
             Some(Template::Cloudformation) => {
@@ -43,7 +46,7 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
         };
     }
     let mut text = format!("==> the operator's own identity <==\n{}\n", calls::identity_policy(&accounts).pretty());
-    for account in accounts.all() {
+    for account in accounts.all().filter(|account| account.access == Access::Managed) {
         let role = account.assume_role.as_ref().map_or("the operator's own identity", |role| role.role_arn.as_str());
         write!(text, "\n==> AwsAccount {}: {role} <==\n{}\n", account.name, policy(account)?)?;
     }

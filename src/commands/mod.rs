@@ -1,5 +1,6 @@
 //! The subcommands beside `run`.
 
+pub mod check;
 pub mod crd;
 pub mod iam_policy;
 pub mod plan;

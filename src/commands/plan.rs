@@ -162,6 +162,7 @@ fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> O
         deleting: false,
         abandoned: false,
         held: false,
+        configured: false,
         namespace_labels: labels,
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
+use tracing::{Instrument, field::Empty};
 
 use super::{
     account::Looked,
@@ -153,15 +154,21 @@ impl Context {
         };
         let gate = StoreGate::new(&self.kubernetes, owned.name.as_str(), taken.iter().map(AsRef::as_ref));
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(owned).unwrap_or_default();
-        let mut report = visit(&cloud, &gate, &subject, &mut memory, &self.times, Timestamp::now).await;
-        if !self.tell(objects, &report, &gate.versions()).await {
-            report.ending = Ending::Retry;
-        }
+        let span = tracing::info_span!("visit", bucket = %owned.name, objects = objects.len(), steps = Empty, ending = Empty);
+        let visited = async {
+            let mut report = visit(&cloud, &gate, &subject, &mut memory, &self.times, Timestamp::now).await;
+            if !self.tell(objects, &report, &gate.versions()).await {
+                report.ending = Ending::Retry;
+            }
+            report
+        };
+        let report = visited.instrument(span.clone()).await;
+        span.record("steps", report.done.len()).record("ending", tracing::field::debug(report.ending));
         memory.attempts = if report.ending == Ending::Retry { memory.attempts.saturating_add(1) } else { 0 };
         let after = wait(report.ending, owned.name.as_str(), memory.attempts, &self.periods);
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(owned.clone(), memory);
         self.metrics.visited(&report, started.elapsed());
-        tracing::debug!(bucket = %owned.name, ending = ?report.ending, steps = report.done.len(), "visited");
+        tracing::debug!(parent: &span, ending = ?report.ending, steps = report.done.len(), "visited");
         after
     }
 
@@ -178,6 +185,7 @@ impl Context {
             deleting: object.metadata.deletion_timestamp.is_some(),
             abandoned: is_abandoned(object) && ready(object).is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str()),
             held: is_held(object),
+            configured: object.status.as_ref().is_some_and(|status| !status.rules.is_empty()),
         }
     }
 
@@ -227,6 +235,7 @@ impl Context {
         if let (true, Some((holds, reason, message))) = (written, find(status)) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
+                tracing::info!(object = %key_of(object), ready = holds, reason, message, "status");
                 self.kubernetes.record(object, holds == "False", &reason, RECONCILE, &message).await;
             }
         }

@@ -184,7 +184,9 @@ impl Decision {
 pub fn is_at_rest(visit: &Visit<'_>) -> bool {
     let paused =
         |object: &Object| !object.deleting && object.spec.mode == Mode::Paused && validate::validate(object, visit.accounts).is_ok();
-    visit.objects.iter().all(|object| object.abandoned || paused(object))
+    // What was never allowed has nothing in AWS, and what it names may be another tenant's: that is not even read.
+    let never_allowed = |object: &Object| !object.may_stand() && validate::validate(object, visit.accounts).is_err();
+    visit.objects.iter().all(|object| object.abandoned || paused(object) || never_allowed(object))
 }
 
 /// Whether an object can get what it asks for, as far as was read, or something has to be taken back: only then a deeper look is worth its
@@ -194,7 +196,7 @@ pub fn goes_on(visit: &Visit<'_>, observed: &Observed) -> bool {
     let Some(account) = visit.accounts.by_id(&visit.source.account) else { return false };
     let unreadable = unreadable(visit, observed);
     visit.objects.iter().any(|object| match stand(object, visit, account, observed, &unreadable) {
-        Stand::Refused { problems, .. } => problems.iter().any(|problem| problem.reason == Reason::NotGranted),
+        Stand::Refused { problems, .. } => object.may_stand() && problems.iter().any(|problem| problem.reason == Reason::NotGranted),
         Stand::Acting { .. } | Stand::Observing(_) | Stand::Leaving => true,
         Stand::Paused | Stand::Abandoned => false,
     })

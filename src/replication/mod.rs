@@ -77,6 +77,16 @@ pub struct Object {
     pub abandoned: bool,
     /// Whether our finalizer holds it, as it has to before anything is written for it.
     pub held: bool,
+    /// Whether its status names rules: somebody may have removed the finalizer since.
+    pub configured: bool,
     /// The labels of its namespace.
     pub namespace_labels: accounts::Labels,
+}
+
+impl Object {
+    /// Whether something that was made for it may stand in AWS.
+    #[must_use]
+    pub fn may_stand(&self) -> bool {
+        self.held || self.configured
+    }
 }

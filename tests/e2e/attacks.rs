@@ -4,17 +4,10 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use testbed::{
     cloud::Account,
-    proxy::Call,
-    stage::{DESTINATION_REGION, SOURCE_REGION, Stage, until},
+    stage::{DESTINATION_REGION, SOURCE_REGION, until},
 };
 
-use crate::Ground;
-
-fn nothing_is_written(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let writes: Vec<_> = stage.proxy.calls().into_iter().filter(Call::writes).collect();
-    ensure!(writes.is_empty(), "{writes:?}");
-    Ok(())
-}
+use crate::{Ground, door::nothing_is_written};
 
 pub async fn a_bucket_that_somebody_else_owns_under_a_granted_name_is_not_written(ground: &Ground) -> anyhow::Result<()> {
     let mut stage = ground.stage("squat").await?;

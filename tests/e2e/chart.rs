@@ -1,19 +1,7 @@
 //! The chart on the real API server: in a namespace that enforces the restricted Pod Security Standard, and for some namespaces only.
 
-use anyhow::{Context, ensure};
-use testbed::process::{output, repository};
-
 use crate::Ground;
-
-fn helm(ground: &Ground, words: &[&str]) -> anyhow::Result<std::process::Command> {
-    let mut helm = ground.environment.as_admin("helm")?;
-    for (variable, part) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")] {
-        helm.env(variable, ground.environment.directory.join("helm").join(part));
-    }
-    let [command, name, rest @ ..] = words else { anyhow::bail!("no command") };
-    helm.args([command, name]).arg(repository().join("charts/bucket-replication-operator")).args(rest);
-    Ok(helm)
-}
+use anyhow::{Context, ensure};
 
 pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &Ground) -> anyhow::Result<()> {
     let levels = ["enforce", "warn", "audit"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
@@ -25,7 +13,7 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &G
         "--namespace",
         "strict",
     ];
-    let rendered = output(&mut helm(ground, &[&["template", "strict"], everything.as_slice()].concat())?).await?;
+    let rendered = ground.environment.helm(&[&["template", "strict", "CHART"], everything.as_slice()].concat()).await?;
     ensure!(rendered.contains("kind: NetworkPolicy") && rendered.contains("kind: Deployment") && rendered.contains("kind: RoleBinding"));
     let file = ground.environment.directory.join("strict.yaml");
     std::fs::write(&file, rendered)?;
@@ -62,7 +50,7 @@ pub async fn an_install_for_some_namespaces_reads_nothing_of_the_others(ground: 
         "narrow-system",
         "--create-namespace",
     ];
-    output(&mut helm(ground, &[&["install", "narrow"], narrow.as_slice()].concat())?).await?;
+    ground.environment.helm(&[&["install", "narrow", "CHART"], narrow.as_slice()].concat()).await?;
     stage.use_kubeconfig(ground.environment.service_account("narrow-system", "narrow").await?);
     stage.start().await?;
     stage.apply(&stage.replication()).await?;

@@ -2,7 +2,11 @@
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use testbed::stage::{SOURCE_REGION, Stage};
+use testbed::{
+    cloud::Account,
+    proxy::Call,
+    stage::{SOURCE_REGION, Stage},
+};
 
 use crate::{Ground, bad_input};
 
@@ -21,6 +25,10 @@ pub async fn the_api_server_refuses_what_it_can_see(ground: &Ground) -> anyhow::
         let refused = stage.apply(&object).await.err().with_context(|| format!("{name}: was taken"))?.to_string();
         ensure!(refused.contains(expected), "{name}: {refused}");
     }
+    let mut own = stage.source_account();
+    own["spec"]["roles"] = json!({"mergeable": [own["spec"]["assumeRole"]["roleArn"]]});
+    let refused = stage.apply(&own).await.err().context("the operator's own role was taken as mergeable")?.to_string();
+    ensure!(refused.contains("could then change its own permissions"), "{refused}");
     stage.apply(&stage.replication()).await?;
     for (pointer, value) in [("/spec/source/bucket", "another-bucket"), ("/spec/source/account", "another-account")] {
         let mut changed = stage.replication();
@@ -85,6 +93,15 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground)
         "ask #platform-storage",
     )
     .await?;
+    refuses(
+        &stage,
+        "foreign",
+        set("/spec/source/bucket", json!("payroll")),
+        "Accepted",
+        "NotGranted",
+        "lets this namespace replicate from bucket payroll",
+    )
+    .await?;
     refuses(&stage, "prefix", set("/spec/rules/0/prefix", json!("Other")), "Accepted", "NotGranted", "prefix \"Other\"").await?;
     refuses(&stage, "suffix", set("/spec/destination/bucket", json!("controller-x-s3alias")), "Accepted", "InvalidSpec", "access point")
         .await?;
@@ -122,28 +139,36 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground)
         object["spec"]["destination"] = json!({"account": "controller-dr", "bucket": "controller-dest-bucket"});
     };
     refuses(&stage, "no-key", without_keys, "KeysReady", "ReplicaKeyMissing", "or spec.source.sseKmsObjects to Skip").await?;
-    let writes: Vec<_> = stage.proxy.calls().into_iter().filter(testbed::proxy::Call::writes).collect();
+    nothing_is_written(&stage)?;
+    never_touched(&stage, &["payroll", "elsewhere-dest"])
+}
+
+pub fn nothing_is_written(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let writes: Vec<_> = stage.proxy.calls().into_iter().filter(Call::writes).collect();
     ensure!(writes.is_empty(), "{writes:?}");
     Ok(())
 }
 
+/// No call was on a thing with one of those names, not even one that reads.
+pub fn never_touched(stage: &Stage<'_>, names: &[&str]) -> anyhow::Result<()> {
+    let calls = stage.proxy.calls();
+    let on: Vec<_> = calls.iter().filter(|call| names.iter().any(|name| call.resource.contains(name))).collect();
+    ensure!(on.is_empty(), "{on:?}");
+    ensure!(!calls.is_empty(), "nothing was called at all");
+    Ok(())
+}
+
 pub async fn set_default_key(stage: &Stage<'_>, bucket: &str) -> anyhow::Result<()> {
+    set_default_key_of(&stage.source, SOURCE_REGION, bucket, &stage.source_key).await
+}
+
+pub async fn set_default_key_of(account: &Account, region: &str, bucket: &str, key: &str) -> anyhow::Result<()> {
     use aws_sdk_s3::types::{
         ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
     };
-    let default = ServerSideEncryptionByDefault::builder()
-        .sse_algorithm(ServerSideEncryption::AwsKms)
-        .kms_master_key_id(&stage.source_key)
-        .build()?;
+    let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::AwsKms).kms_master_key_id(key).build()?;
     let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
     let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build()?;
-    stage
-        .source
-        .s3(SOURCE_REGION)
-        .put_bucket_encryption()
-        .bucket(bucket)
-        .server_side_encryption_configuration(configuration)
-        .send()
-        .await?;
+    account.s3(region).put_bucket_encryption().bucket(bucket).server_side_encryption_configuration(configuration).send().await?;
     Ok(())
 }

@@ -14,8 +14,10 @@ mod leader;
 mod life;
 mod preflight;
 mod privileges;
+mod samples;
 mod shared;
 mod tenancy;
+mod tls;
 mod whole;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
@@ -24,10 +26,14 @@ use anyhow::Context;
 use libtest_mimic::{Arguments, Trial};
 use testbed::{
     cloud::{Account, OPERATOR_ACCOUNT, Operator},
-    environment::Environment,
+    environment::{Environment, Shape},
     process::repository,
-    stage::{Setting, Stage, until},
+    stage::{Place, Setting, Stage, until},
 };
+
+/// Times that fit a test.
+const SHORT: [(&str, &str); 5] =
+    [("DRIFT_PERIOD", "3s"), ("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "0s"), ("LONGEST_RETRY", "3s"), ("PREFLIGHT_PERIOD", "3s")];
 
 /// What all tests share.
 struct Ground {
@@ -40,12 +46,12 @@ struct Ground {
 impl Ground {
     async fn make() -> anyhow::Result<Self> {
         let directory = repository().join("target/e2e");
-        let environment = Environment::start(&directory, true, &|_| {}).await?;
+        let environment = Environment::start(&directory, Shape { enforce: true, node: false }, &|_| {}).await?;
         environment.apply_crds().await?;
         // Where the controller is to refuse by itself, the API server has to let pass.
         let outside = "admission.namespaceSelector.matchExpressions[0].key=door-is-open";
         let operator = "admission.namespaceSelector.matchExpressions[0].operator=DoesNotExist";
-        environment.install_chart("bucket-replication", &["crds.install=false", outside, operator]).await?;
+        environment.install_chart("bucket-replication", false, &["crds.install=false", outside, operator]).await?;
         wait_for_admission(&environment).await?;
         let kubeconfig = environment.service_account("bucket-replication", "bucket-replication-operator").await?;
         let chart = environment.chart_environment("bucket-replication").await?;
@@ -55,9 +61,7 @@ impl Ground {
 
     /// A stage whose operator looks for drift every three seconds.
     async fn stage(&self, name: &str) -> anyhow::Result<Stage<'_>> {
-        let short =
-            [("DRIFT_PERIOD", "3s"), ("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "0s"), ("LONGEST_RETRY", "3s"), ("PREFLIGHT_PERIOD", "3s")];
-        self.stage_with(name, &short).await
+        self.stage_with(name, &SHORT).await
     }
 
     async fn stage_with(&self, name: &str, flags: &[(&str, &str)]) -> anyhow::Result<Stage<'_>> {
@@ -70,18 +74,26 @@ impl Ground {
     }
 
     async fn make_stage(&self, name: &str, flags: &[(&str, &str)], namespaced: bool) -> anyhow::Result<Stage<'_>> {
+        Stage::set(&self.environment, name, self.setting(flags, namespaced)).await
+    }
+
+    /// A stage with these accounts and buckets, and nothing in Kubernetes yet.
+    async fn stage_at(&self, name: &str, place: Place) -> anyhow::Result<Stage<'_>> {
+        Stage::make(&self.environment, name, place, self.setting(&SHORT, true)).await
+    }
+
+    fn setting(&self, flags: &[(&str, &str)], namespaced: bool) -> Setting {
         // All stages share one release, and so one lease.
         let alone = [("LEADER_ELECTION", "false"), ("RUST_LOG", "info,bucket_replication_operator=debug")];
         let own = alone.iter().chain(flags);
         let own = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let setting = Setting {
+        Setting {
             binary: Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator")).to_owned(),
             kubeconfig: self.kubeconfig.clone(),
             identity: self.operator.clone(),
             namespaced,
             environment: self.chart.iter().cloned().chain(own).collect(),
-        };
-        Stage::set(&self.environment, name, setting).await
+        }
     }
 }
 
@@ -141,6 +153,7 @@ const TESTS: &[(&str, Test)] = tests![
     attacks::annotations_labels_and_a_forged_status_are_no_input,
     attacks::an_object_that_comes_back_different_leaves_nothing_of_the_first,
     attacks::odd_prefixes_arrive_as_they_are_or_are_refused,
+    samples::every_sample_becomes_ready,
     bootstrap::a_template_makes_the_role_that_the_operator_works_under,
     chart::the_rendered_chart_is_taken_where_restricted_is_enforced,
     chart::an_install_for_some_namespaces_reads_nothing_of_the_others,
@@ -148,6 +161,7 @@ const TESTS: &[(&str, Test)] = tests![
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,
     door::the_controller_refuses_the_rest_and_writes_nothing,
+    tls::a_private_authority_is_trusted_where_it_is_named_and_not_otherwise,
     tenancy::the_door_and_the_controller_agree_on_random_grants,
     tenancy::a_thousand_objects_with_one_bad_attribute_each_are_refused,
     tenancy::a_narrowed_grant_stops_its_object_and_everything_can_go,

@@ -195,6 +195,7 @@ impl Cluster {
                 deleting: false,
                 abandoned: false,
                 held: false,
+                configured: false,
                 namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
             };
             (object, 0, BucketReplicationStatus::default())

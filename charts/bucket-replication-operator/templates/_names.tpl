@@ -44,3 +44,23 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "brepl.glob" -}}
 '^' + {{ . }}.replace('.', '[.]').replace('*', '.*').replace('?', '.') + '$'
 {{- end -}}
+
+{{- /* What every pod of the chart has under the restricted Pod Security Standard, and where its image is pulled from. */ -}}
+{{- define "brepl.podSecurity" -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "brepl.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}

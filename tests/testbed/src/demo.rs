@@ -11,7 +11,8 @@ use anyhow::{Context, ensure};
 
 use crate::{
     cloud::{Account, OPERATOR_ACCOUNT},
-    environment::Environment,
+    environment::{Environment, Shape},
+    node,
     process::{output, program, repository},
     proxy::Call,
     stage::{DESTINATION_REGION, Place, SOURCE_REGION, Setting, Stage, until},
@@ -27,56 +28,51 @@ const DRIFT_PERIOD: Duration = Duration::from_secs(10);
 struct Demo<'a> {
     stage: Stage<'a>,
     files: PathBuf,
+    /// Whether the operator runs as pods.
+    pods: bool,
     tell: &'a dyn Fn(&str),
 }
 
-/// Plays the walkthrough in `directory`, with the operator's binary.
+/// Plays the walkthrough in `directory`, with pods on a node where this process is in its namespaces, else with the operator's binary.
 ///
 /// # Errors
 /// When a step does not come out as the walkthrough has it.
 pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
     let start = Instant::now();
     let heading = |number: u32, text: &str| tell(&format!("\n== {number}. {text}  [{:.1} s]", start.elapsed().as_secs_f64()));
+    let pods = node::is_inside();
 
-    heading(1, "A Kubernetes API server and AWS (the emulator ministack, which enforces IAM policies), on loopback");
-    let environment = Environment::start(directory, true, tell).await?;
+    heading(1, "A Kubernetes cluster and AWS (the emulator ministack, which enforces IAM policies), on this machine alone");
+    if pods {
+        node::prepare().await?;
+    }
+    let environment = Environment::start(directory, Shape { enforce: true, node: pods }, tell).await?;
     let endpoint = format!("http://{}", environment.emulator);
 
-    heading(2, "helm install");
-    let chart = "charts/bucket-replication-operator";
-    let period = format!("controller.driftPeriod={}s", DRIFT_PERIOD.as_secs());
-    let set = [period.as_str(), "controller.settleDelay=2s", "controller.logFormat=text"];
-    tell(&format!(
-        "$ helm install bucket-replication-operator {chart} -n {OPERATOR_NAMESPACE} --create-namespace --set {}",
-        set.join(" --set ")
-    ));
-    environment.install_chart(OPERATOR_NAMESPACE, &set).await?;
-    environment.wait_for_crds().await?;
-    let operator_account = Account::new(OPERATOR_ACCOUNT, &endpoint);
-    let identity = operator_account.make_operator().await?;
-    let setting = Setting {
-        binary: operator.canonicalize().with_context(|| format!("{} is not built: run make build", operator.display()))?,
-        kubeconfig: environment.service_account(OPERATOR_NAMESPACE, "bucket-replication-operator").await?,
-        identity,
-        namespaced: false,
-        environment: environment.chart_environment(OPERATOR_NAMESPACE).await?,
-    };
-    tell("This cluster has no node, so the operator runs as a process: with the environment of the chart's Deployment, as the chart's");
-    tell("ServiceAccount under the chart's RBAC, and in AWS as an IAM user that may assume roles and nothing else.");
-
-    heading(3, "Two AWS accounts, as the walkthrough has them");
+    heading(2, "Two AWS accounts, as the walkthrough has them");
     let place = Place {
         source_account: SOURCE_ACCOUNT.into(),
         destination_account: DESTINATION_ACCOUNT.into(),
         source_bucket: "source-bucket".into(),
         destination_bucket: "dest-bucket".into(),
     };
+    let operator_account = Account::new(OPERATOR_ACCOUNT, &endpoint);
+    let setting = Setting {
+        binary: operator.canonicalize().with_context(|| format!("{} is not built: run make build", operator.display()))?,
+        kubeconfig: environment.kubeconfig(),
+        identity: operator_account.make_operator().await?,
+        namespaced: false,
+        environment: vec![],
+    };
     let stage = Stage::make(&environment, "finance", place, setting).await?;
     let files = environment.directory.join("files");
     fs::create_dir_all(&files)?;
-    let mut demo = Demo { stage, files, tell };
+    let mut demo = Demo { stage, files, pods, tell };
     demo.profiles(&endpoint)?;
     demo.accounts().await?;
+
+    heading(3, "helm install");
+    demo.install().await?;
 
     heading(4, "The platform team lists both accounts, and what namespace finance may do in them");
     demo.list_accounts().await?;
@@ -169,6 +165,35 @@ impl Demo<'_> {
         Ok(())
     }
 
+    /// Installs the chart, whose pods begin to work where there is a node.
+    async fn install(&mut self) -> anyhow::Result<()> {
+        let environment = self.stage.environment;
+        let period = format!("controller.driftPeriod={}s", DRIFT_PERIOD.as_secs());
+        let mut set = vec![period, "controller.settleDelay=2s".into(), "controller.logFormat=text".into()];
+        if self.pods {
+            node::import(&node::operator_image()).await?;
+            set.extend(self.stage.values_of_pods());
+        }
+        let set: Vec<_> = set.iter().map(String::as_str).collect();
+        let chart = "charts/bucket-replication-operator";
+        self.tell(&format!(
+            "$ helm install bucket-replication-operator {chart} -n {OPERATOR_NAMESPACE} --create-namespace{} --set {}",
+            if self.pods { " --wait" } else { "" },
+            set.join(" --set ")
+        ));
+        environment.install_chart(OPERATOR_NAMESPACE, self.pods, &set).await?;
+        environment.wait_for_crds().await?;
+        if self.pods {
+            return self.kubectl(&format!("get pods -n {OPERATOR_NAMESPACE} -o wide")).await;
+        }
+        self.stage.use_chart(OPERATOR_NAMESPACE).await?;
+        self.tell(
+            "This cluster has no node, so the operator runs as a process: with the environment of the chart's Deployment, as the chart's",
+        );
+        self.tell("ServiceAccount under the chart's RBAC, and in AWS as an IAM user that may assume roles and nothing else.");
+        Ok(())
+    }
+
     async fn list_accounts(&mut self) -> anyhow::Result<()> {
         let accounts = "deploy/samples/accounts.yaml";
         for (name, account) in [("finance-prod", &self.stage.source), ("finance-dr", &self.stage.destination)] {
@@ -187,8 +212,10 @@ impl Demo<'_> {
         }
         self.stage.environment.kubectl(&["create", "namespace", "finance"]).await?;
         self.kubectl(&format!("apply -f {accounts}")).await?;
-        self.stage.start().await?;
-        self.tell("$ bucket-replication-operator run");
+        if !self.pods {
+            self.stage.start().await?;
+            self.tell("$ bucket-replication-operator run");
+        }
         self.kubectl("wait --for=condition=Ready --timeout=60s awsaccount/finance-prod awsaccount/finance-dr").await?;
         let identified = self.stage.proxy.take();
         ensure!(identified.iter().all(|call| call.service == "sts"), "{identified:?}");

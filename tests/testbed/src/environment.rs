@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -22,10 +22,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cloud::{Account, OPERATOR_ACCOUNT, Operator},
+    node,
     process::{Process, free_port, output, program, repository},
 };
 
-/// etcd, API server, controller manager and emulator; they end when this is dropped.
+const CHART: &str = "charts/bucket-replication-operator";
+
+/// What an environment is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Whether the emulator enforces IAM policies.
+    pub enforce: bool,
+    /// Whether there is a node on which pods run; then the process is in namespaces of its own (see [`node::enter`]).
+    pub node: bool,
+}
+
+impl Shape {
+    /// Where everything listens: pods don't reach the loopback of their node.
+    fn address(self) -> IpAddr {
+        if self.node { node::ADDRESS } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
+    }
+}
+
+/// etcd, API server, controller manager and emulator, and with a node what that is made of; they end when this is dropped.
 #[derive(Debug)]
 pub struct Environment {
     /// Where everything of it lies.
@@ -46,21 +65,26 @@ impl Environment {
     ///
     /// # Errors
     /// When a part does not come up.
-    pub async fn start(directory: &Path, enforce: bool, tell: &dyn Fn(&str)) -> anyhow::Result<Self> {
+    pub async fn start(directory: &Path, shape: Shape, tell: &dyn Fn(&str)) -> anyhow::Result<Self> {
         if directory.exists() {
             fs::remove_dir_all(directory)?;
         }
         fs::create_dir_all(directory.join("pki"))?;
         let directory = directory.canonicalize()?;
         let start = Instant::now();
-        let emulator: SocketAddr = ([127, 0, 0, 1], free_port()?).into();
-        let (cloud, cluster) = tokio::try_join!(start_emulator(&directory, emulator, enforce), start_control_plane(&directory))?;
+        let emulator = SocketAddr::new(shape.address(), free_port()?);
+        let (cloud, cluster) =
+            tokio::try_join!(start_emulator(&directory, emulator, shape.enforce), start_control_plane(&directory, shape))?;
         let mut processes = cluster;
         processes.push(cloud);
-        tell(&format!(
-            "etcd, kube-apiserver, kube-controller-manager and ministack run on loopback ({:.1} s)",
-            start.elapsed().as_secs_f64()
-        ));
+        tell(&format!("etcd, kube-apiserver, kube-controller-manager and ministack run ({:.1} s)", start.elapsed().as_secs_f64()));
+        if shape.node {
+            processes.extend(node::start(&directory).await?);
+            tell(&format!(
+                "kube-scheduler, kube-proxy, containerd and kubelet run, the node is ready ({:.1} s)",
+                start.elapsed().as_secs_f64()
+            ));
+        }
         Ok(Self { directory, emulator, processes: Mutex::new(processes) })
     }
 
@@ -130,21 +154,42 @@ impl Environment {
         self.kubectl(&["wait", "--for=condition=Established", crds[0], crds[1], "--timeout=30s"]).await.map(drop)
     }
 
-    /// Installs the chart with Helm into the namespace `operator`.
+    /// Helm as admin, with files of its own; `CHART` among the words stands for our chart.
     ///
     /// # Errors
-    /// When Helm fails.
-    pub async fn install_chart(&self, namespace: &str, set: &[&str]) -> anyhow::Result<String> {
-        let chart = repository().join("charts/bucket-replication-operator");
+    /// When Helm is not there.
+    pub fn as_helm(&self, words: &[&str]) -> anyhow::Result<Command> {
         let mut helm = self.as_admin("helm")?;
-        helm.args(["install", "bucket-replication-operator"]).arg(chart).args(["--namespace", namespace, "--create-namespace"]);
-        for value in set {
-            helm.args(["--set", value]);
+        for word in words {
+            if *word == "CHART" {
+                helm.arg(repository().join(CHART))
+            } else {
+                helm.arg(word)
+            };
         }
         for (variable, part) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")] {
             helm.env(variable, self.directory.join("helm").join(part));
         }
-        output(&mut helm).await
+        Ok(helm)
+    }
+
+    /// Runs Helm as admin; `CHART` among the words stands for our chart.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn helm(&self, words: &[&str]) -> anyhow::Result<String> {
+        output(&mut self.as_helm(words)?).await
+    }
+
+    /// Installs the chart with Helm, and waits for its pods where they can run.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub async fn install_chart(&self, namespace: &str, pods: bool, set: &[&str]) -> anyhow::Result<String> {
+        let install = ["install", "bucket-replication-operator", "CHART", "--namespace", namespace, "--create-namespace"];
+        let wait = if pods { ["--wait", "--timeout", "90s"].as_slice() } else { &[] };
+        let set = set.iter().flat_map(|value| ["--set", value]);
+        self.helm(&install.into_iter().chain(wait.iter().copied()).chain(set).collect::<Vec<_>>()).await
     }
 
     /// The environment that the chart's Deployment gives its pods.
@@ -234,15 +279,16 @@ fn is_process(name: &str, id: u32) -> bool {
 
 async fn start_emulator(directory: &Path, address: SocketAddr, enforce: bool) -> anyhow::Result<Process> {
     let mut command = Command::new(program("ministack")?);
-    command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", address.port().to_string()).env("AUTH", enforce.to_string());
+    command.env("BIND_HOST", address.ip().to_string()).env("GATEWAY_PORT", address.port().to_string()).env("AUTH", enforce.to_string());
     command.env("TMPDIR", directory).current_dir(directory);
     let mut process = Process::start("ministack", &directory.join("logs/ministack.log"), &mut command)?;
     process.wait_until(Duration::from_secs(30), async || tokio::net::TcpStream::connect(address).await.is_ok()).await?;
     Ok(process)
 }
 
-async fn start_control_plane(directory: &Path) -> anyhow::Result<Vec<Process>> {
+async fn start_control_plane(directory: &Path, shape: Shape) -> anyhow::Result<Vec<Process>> {
     let log = |name: &str| directory.join("logs").join(format!("{name}.log"));
+    let address = shape.address().to_string();
     let pki = directory.join("pki");
     let (client_port, peer_port, secure_port, manager_port) = (free_port()?, free_port()?, free_port()?, free_port()?);
     let etcd_url = format!("http://127.0.0.1:{client_port}");
@@ -260,13 +306,15 @@ async fn start_control_plane(directory: &Path) -> anyhow::Result<Vec<Process>> {
     let token = random_token()?;
     let tokens = pki.join("tokens.csv");
     fs::write(&tokens, format!("{token},admin,admin,system:masters\n"))?;
-    let server = format!("https://127.0.0.1:{secure_port}");
+    let server = format!("https://{address}:{secure_port}");
     let mut command = Command::new(program("kube-apiserver")?);
-    command.args(["--etcd-servers", &etcd_url, "--bind-address", "127.0.0.1", "--secure-port", &secure_port.to_string()]);
+    command.args(["--etcd-servers", &etcd_url, "--bind-address", &address, "--secure-port", &secure_port.to_string()]);
     command.arg("--cert-dir").arg(&pki).arg("--token-auth-file").arg(&tokens);
-    command.args(["--service-account-issuer", "https://kubernetes.default.svc", "--authorization-mode", "RBAC"]);
+    command.args(["--service-account-issuer", "https://kubernetes.default.svc", "--authorization-mode", "Node,RBAC"]);
     command.arg("--service-account-key-file").arg(&public_key).arg("--service-account-signing-key-file").arg(&key);
-    command.args(["--service-cluster-ip-range", "10.0.0.0/24", "--advertise-address", "127.0.0.1", "--endpoint-reconciler-type", "none"]);
+    command.args(["--service-cluster-ip-range", "10.0.0.0/24", "--advertise-address", &address]);
+    // An endpoint of the Service kubernetes can't be on loopback.
+    command.args(if shape.node { ["--kubelet-preferred-address-types", "InternalIP"] } else { ["--endpoint-reconciler-type", "none"] });
     let audit_policy = directory.join("audit-policy.yaml");
     fs::write(&audit_policy, AUDIT_POLICY)?;
     command.arg("--audit-policy-file").arg(&audit_policy).arg("--audit-log-path").arg(directory.join("audit.log"));
@@ -279,7 +327,13 @@ async fn start_control_plane(directory: &Path) -> anyhow::Result<Vec<Process>> {
     let ready = async || output(Command::new(&kubectl).env("KUBECONFIG", &kubeconfig).args(["get", "--raw", "/readyz"])).await.is_ok();
     apiserver.wait_until(Duration::from_secs(90), ready).await?;
     let mut command = Command::new(program("kube-controller-manager")?);
-    command.arg("--kubeconfig").arg(&kubeconfig).arg("--service-account-private-key-file").arg(&key);
+    command
+        .arg("--kubeconfig")
+        .arg(&kubeconfig)
+        .arg("--service-account-private-key-file")
+        .arg(&key)
+        .arg("--root-ca-file")
+        .arg(&certificate);
     command.args(["--leader-elect=false", "--bind-address", "127.0.0.1", "--secure-port", &manager_port.to_string()]);
     command.arg("--cert-dir").arg(directory.join("manager")).args(["--concurrent-namespace-syncs", "10"]);
     let manager = Process::start("kube-controller-manager", &log("kube-controller-manager"), &mut command)?;
@@ -340,7 +394,7 @@ pub async fn up(directory: &Path, enforce: bool, tell: &dyn Fn(&str)) -> anyhow:
         return Ok(());
     }
     Environment::stop(directory).await?;
-    let environment = Environment::start(directory, enforce, tell).await?;
+    let environment = Environment::start(directory, Shape { enforce, node: false }, tell).await?;
     environment.apply_crds().await?;
     let own = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator));
     let operator: Operator = own.make_operator().await?;

@@ -4,6 +4,8 @@
 pub mod cloud;
 pub mod demo;
 pub mod environment;
+pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod stage;
+pub mod tls;

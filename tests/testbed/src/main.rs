@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use testbed::{
     demo,
     environment::{self, Environment},
+    node,
 };
 
 #[derive(Debug, Parser)]
@@ -49,13 +50,32 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse().command).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+    let command = Arguments::parse().command;
+    if let Command::Demo { .. } = command
+        && !node::is_inside()
+    {
+        match node::can_run() {
+            // The first process of the namespaces plays it, with pods.
+            Ok(()) => {
+                return match node::enter() {
+                    Ok(status) => ExitCode::from(node::exit_code(status)),
+                    Err(error) => failed(&error),
+                };
+            }
+            Err(reason) => {
+                let _ = writeln!(stdout(), "The operator runs as a process here, not as pods: {reason}.");
+            }
         }
     }
+    match run(command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(stderr(), "error: {error:#}");
+    ExitCode::FAILURE
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {

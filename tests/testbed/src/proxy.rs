@@ -53,6 +53,8 @@ impl Call {
 pub enum Fault {
     /// They are refused for lack of a permission, and the emulator sees nothing of them.
     Refuse,
+    /// They are asked to slow down, and the emulator sees nothing of them.
+    Throttle,
     /// In the answers' bodies, the first text becomes the second one.
     Replace(String, String),
 }
@@ -88,12 +90,12 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of `upstream`, an address of loopback.
+    /// Starts a proxy in front of `upstream`, on the same address.
     ///
     /// # Errors
     /// When there is no free port.
     pub async fn start(upstream: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = TcpListener::bind((upstream.ip(), 0)).await?;
         let url = format!("http://{}", listener.local_addr()?);
         let shared = Arc::new(Shared::default());
         let of_task = Arc::clone(&shared);
@@ -166,9 +168,16 @@ async fn try_hand_on(
     let body = body.collect().await?.to_bytes();
     let mut call = describe(&head.method, &head.uri, &head.headers, &body);
     let fault = shared.faults.lock().unwrap_or_else(PoisonError::into_inner).get(&call.action).cloned();
-    if matches!(fault, Some(Fault::Refuse)) {
-        call.status = 403;
-        let refusal = refusal(&call);
+    let refused = match fault {
+        Some(Fault::Refuse) if call.service == "kms" => Some(("AccessDeniedException", 400)),
+        Some(Fault::Refuse) => Some(("AccessDenied", 403)),
+        Some(Fault::Throttle) if call.service == "s3" => Some(("SlowDown", 503)),
+        Some(Fault::Throttle) => Some(("ThrottlingException", 400)),
+        _ => None,
+    };
+    if let Some((code, status)) = refused {
+        call.status = status;
+        let refusal = refusal(&call, code);
         return Ok((call, refusal));
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -185,16 +194,16 @@ async fn try_hand_on(
     Ok((call, Response::from_parts(head, Full::from(body))))
 }
 
-/// How each service says that a permission is missing.
-fn refusal(call: &Call) -> Response<Full<Bytes>> {
+/// How each service says that it does not do it.
+fn refusal(call: &Call, code: &str) -> Response<Full<Bytes>> {
     let words = "the test refuses this";
     let body = match call.service.as_str() {
-        "kms" => format!(r#"{{"__type":"AccessDeniedException","message":"{words}"}}"#),
-        "s3" => format!("<Error><Code>AccessDenied</Code><Message>{words}</Message></Error>"),
-        _ => format!("<ErrorResponse><Error><Code>AccessDenied</Code><Message>{words}</Message></Error></ErrorResponse>"),
+        "kms" => format!(r#"{{"__type":"{code}","message":"{words}"}}"#),
+        "s3" => format!("<Error><Code>{code}</Code><Message>{words}</Message></Error>"),
+        _ => format!("<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"),
     };
     let mut response = Response::new(Full::from(body));
-    *response.status_mut() = hyper::StatusCode::FORBIDDEN;
+    *response.status_mut() = hyper::StatusCode::from_u16(call.status).unwrap_or_default();
     response
 }
 

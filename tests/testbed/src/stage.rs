@@ -46,6 +46,8 @@ pub struct Stage<'a> {
     pub proxy: Proxy,
     /// The namespaces that the operator watches, where it does not watch all.
     pub namespaces: Vec<String>,
+    /// Where the operator calls AWS.
+    endpoint: String,
     operators: Vec<Process>,
     setting: Setting,
 }
@@ -97,12 +99,21 @@ impl<'a> Stage<'a> {
             destination_bucket: format!("{name}-dest-bucket"),
         };
         let stage = Self::make(environment, name, place, setting).await?;
-        environment.kubectl(&["create", "namespace", name]).await?;
-        for (account, document) in [(&stage.source, stage.source_account()), (&stage.destination, stage.destination_account())] {
-            account.make_operator_role(&stage.printed_policy(&document).await?).await?;
-            environment.apply(&document.to_string()).await?;
-        }
+        stage.list_accounts().await?;
         Ok(stage)
+    }
+
+    /// Makes the namespace, and the `AwsAccount`s with the operator's roles.
+    ///
+    /// # Errors
+    /// When a part can't be made.
+    pub async fn list_accounts(&self) -> anyhow::Result<()> {
+        self.environment.kubectl(&["create", "namespace", &self.name]).await?;
+        for (account, document) in [(&self.source, self.source_account()), (&self.destination, self.destination_account())] {
+            account.make_operator_role(&self.printed_policy(&document).await?).await?;
+            self.environment.apply(&document.to_string()).await?;
+        }
+        Ok(())
     }
 
     /// Makes accounts, buckets and keys, and nothing in Kubernetes.
@@ -126,6 +137,7 @@ impl<'a> Stage<'a> {
             destination_bucket,
             source_key,
             replica_key,
+            endpoint: proxy.url.clone(),
             proxy,
             namespaces: vec![name.to_owned()],
             operators: vec![],
@@ -210,6 +222,18 @@ impl<'a> Stage<'a> {
         output(Command::new(&self.setting.binary).arg("iam-policy").arg("--filename").arg(&file).args(["--account", name])).await
     }
 
+    /// The operator's identity in AWS.
+    #[must_use]
+    pub fn identity(&self) -> &Operator {
+        &self.setting.identity
+    }
+
+    /// From its next start on, the operator calls AWS there, and has this variable of its environment beside.
+    pub fn use_endpoint(&mut self, url: &str, variable: Option<(&str, String)>) {
+        self.endpoint = url.to_owned();
+        self.setting.environment.extend(variable.map(|(name, value)| (name.to_owned(), value)));
+    }
+
     /// The operator's binary.
     #[must_use]
     pub fn binary(&self) -> &Path {
@@ -219,6 +243,30 @@ impl<'a> Stage<'a> {
     /// The operator uses this kubeconfig from its next start on.
     pub fn use_kubeconfig(&mut self, kubeconfig: PathBuf) {
         self.setting.kubeconfig = kubeconfig;
+    }
+
+    /// The operator gets the `ServiceAccount` and the environment of the chart that is installed in `namespace`.
+    ///
+    /// # Errors
+    /// When the chart is not installed there.
+    pub async fn use_chart(&mut self, namespace: &str) -> anyhow::Result<()> {
+        self.setting.kubeconfig = self.environment.service_account(namespace, "bucket-replication-operator").await?;
+        self.setting.environment = self.environment.chart_environment(namespace).await?;
+        Ok(())
+    }
+
+    /// What the chart has to be given so that its pods work on this stage.
+    #[must_use]
+    pub fn values_of_pods(&self) -> Vec<String> {
+        let Operator { access_key_id, secret_access_key } = &self.setting.identity;
+        let variables = [("AWS_ACCESS_KEY_ID", access_key_id.as_str()), ("AWS_SECRET_ACCESS_KEY", secret_access_key)];
+        let variables = variables
+            .iter()
+            .enumerate()
+            .flat_map(|(index, (name, value))| [format!("extraEnv[{index}].name={name}"), format!("extraEnv[{index}].value={value}")]);
+        let image = ["image.repository=localhost/bucket-replication-operator".into(), "image.pullPolicy=Never".into()];
+        let aws = [format!("aws.endpointUrl={}", self.proxy.url), format!("aws.region={SOURCE_REGION}")];
+        image.into_iter().chain(aws).chain(variables).collect()
     }
 
     /// Starts the operator.
@@ -243,7 +291,7 @@ impl<'a> Stage<'a> {
             .envs(self.setting.environment.iter().cloned())
             .env("KUBECONFIG", &self.setting.kubeconfig)
             .env("LISTEN_ADDRESS", &address);
-        command.env("AWS_ENDPOINT_URL", &self.proxy.url).env("AWS_REGION", SOURCE_REGION);
+        command.env("AWS_ENDPOINT_URL", &self.endpoint).env("AWS_REGION", SOURCE_REGION);
         command
             .env("AWS_ACCESS_KEY_ID", &self.setting.identity.access_key_id)
             .env("AWS_SECRET_ACCESS_KEY", &self.setting.identity.secret_access_key);

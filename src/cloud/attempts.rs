@@ -1,0 +1,153 @@
+//! Each attempt of a call to AWS, as it goes over the wire, is counted, is a span, and is told in the log with AWS's request id.
+
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        interceptors::{
+            Intercept,
+            context::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef},
+            dyn_dispatch_hint,
+        },
+        orchestrator::{HttpResponse, Metadata},
+        runtime_components::RuntimeComponents,
+    },
+};
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
+use tracing::{Span, field::Empty};
+
+use super::error::kind;
+use crate::{
+    metrics::{CallOutcome, Metrics},
+    replication::observed::FailureKind,
+};
+
+/// Tells the metrics, the log and the trace of every attempt.
+#[derive(Clone, Debug)]
+pub struct Attempts(pub Metrics);
+
+/// The span of the attempt under way.
+#[derive(Debug)]
+struct Attempt(Span);
+
+impl Storable for Attempt {
+    type Storer = StoreReplace<Self>;
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(call) = config.load::<Metadata>() {
+            // Names of OpenTelemetry's semantic conventions for calls of AWS SDKs.
+            let span = tracing::info_span!(
+                "call",
+                otel.name = format!("{}.{}", call.service(), call.name()),
+                otel.kind = "client",
+                otel.status_code = Empty,
+                rpc.system = "aws-api",
+                rpc.service = call.service(),
+                rpc.method = call.name(),
+                http.response.status_code = Empty,
+                aws.request_id = Empty,
+            );
+            config.interceptor_state().store_put(Attempt(span));
+        }
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(call) = config.load::<Metadata>() else { return Ok(()) };
+        let status = context.response().map(|response| response.status().as_u16());
+        let outcome = outcome(context.response());
+        self.0.called(call.service(), call.name(), outcome);
+        let request_id = context.response().and_then(request_id).unwrap_or_default();
+        let (service, operation, told) = (call.service(), call.name(), <&str>::from(outcome));
+        if matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound) {
+            tracing::debug!(service, operation, status, request_id, outcome = told, "AWS answered");
+        } else {
+            tracing::info!(service, operation, status, request_id, outcome = told, "AWS did not do it");
+        }
+        if let Some(Attempt(span)) = config.load::<Attempt>() {
+            if let Some(status) = status {
+                span.record("http.response.status_code", status);
+            }
+            if !matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound) {
+                span.record("otel.status_code", "ERROR");
+            }
+            span.record("aws.request_id", request_id);
+        }
+        // It ends here, not with the call's other attempts.
+        config.interceptor_state().store_put(Attempt(Span::none()));
+        Ok(())
+    }
+}
+
+/// S3 has a header of its own; the others share one.
+fn request_id(response: &HttpResponse) -> Option<&str> {
+    response.headers().get("x-amz-request-id").or_else(|| response.headers().get("x-amzn-requestid"))
+}
+
+/// The status alone does not tell: IAM and KMS answer 400 to a caller that may not, or that has to slow down.
+fn outcome(response: Option<&HttpResponse>) -> CallOutcome {
+    let Some(response) = response else { return CallOutcome::Unreachable };
+    let status = response.status();
+    if status.as_u16() < 400 {
+        return CallOutcome::Ok;
+    }
+    let code = response.body().bytes().and_then(code).unwrap_or_default();
+    match kind(&code, "", Some(status.as_u16())) {
+        FailureKind::Denied | FailureKind::DeniedByOrganization => CallOutcome::Denied,
+        FailureKind::NotFound => CallOutcome::NotFound,
+        FailureKind::Throttled => CallOutcome::Throttled,
+        _ => CallOutcome::Failed,
+    }
+}
+
+/// The error code in an answer: KMS answers in JSON, S3, IAM and STS in XML.
+fn code(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    if let Ok(json) = serde_json::from_str::<serde_json::Value>(text) {
+        let kind = json.get("__type")?.as_str()?;
+        return Some(kind.rsplit('#').next().unwrap_or(kind).to_owned());
+    }
+    let (_, rest) = text.split_once("<Code>")?;
+    rest.split_once("</Code>").map(|(code, _)| code.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    #[test]
+    fn outcomes_are_read_from_what_aws_says() {
+        let told = |status: u16, body: &str| {
+            let response = HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body));
+            outcome(Some(&response))
+        };
+        let xml = |code: &str| format!("<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>");
+        assert_eq!(told(200, ""), CallOutcome::Ok);
+        assert_eq!(told(400, &xml("Throttling")), CallOutcome::Throttled);
+        assert_eq!(told(400, r#"{"__type":"ThrottlingException"}"#), CallOutcome::Throttled);
+        assert_eq!(told(503, &xml("SlowDown")), CallOutcome::Throttled);
+        assert_eq!(told(400, r#"{"__type":"com.amazonaws.kms#AccessDeniedException"}"#), CallOutcome::Denied);
+        assert_eq!(told(403, ""), CallOutcome::Denied);
+        assert_eq!(told(404, &xml("NoSuchBucketPolicy")), CallOutcome::NotFound);
+        assert_eq!(told(400, &xml("MalformedPolicy")), CallOutcome::Failed);
+        assert_eq!(outcome(None), CallOutcome::Unreachable);
+    }
+}
