@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
@@ -22,6 +22,7 @@ use bucket_replication_operator::{
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use strum::IntoEnumIterator;
 use support::{
     cluster::{Cluster, DR, PROD, account, bucket, ground, key, object_key, spec},
@@ -374,6 +375,84 @@ fn there_is_one_version() {
     let chart: Value = serde_saphyr::from_str(&read("charts/bucket-replication-operator/Chart.yaml")).unwrap();
     assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(VERSION), &json!(VERSION)));
     assert_eq!(output(Command::new("deploy/release").arg("--version"), "").trim(), VERSION);
+}
+
+fn sha256(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// A tree like the repository's, with images of one small layer each, for these architectures.
+fn tree_with_images(name: &str, architectures: [&str; 2]) -> PathBuf {
+    let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::remove_dir_all(&tree).unwrap_or_default();
+    fs::create_dir_all(tree.join("target/image")).unwrap();
+    for shared in ["Cargo.toml", "CHANGELOG.md", "charts", "target/tools"] {
+        std::os::unix::fs::symlink(root().join(shared), tree.join(shared)).unwrap();
+    }
+    output(Command::new("cp").arg("-R").arg("deploy").arg(&tree), "");
+    for (place, architecture) in ["amd64", "arm64"].into_iter().zip(architectures) {
+        let layout = tree.join(place);
+        let blobs = layout.join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        let blob = |kind: &str, text: &str| {
+            let digest = sha256(text);
+            fs::write(blobs.join(&digest), text).unwrap();
+            json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": text.len()})
+        };
+        let config = blob("config.v1+json", &json!({"architecture": architecture, "os": "linux"}).to_string());
+        let layers = [blob("layer.v1.tar", &format!("the operator for {architecture}"))];
+        let manifest = blob("manifest.v1+json", &json!({"schemaVersion": 2, "config": config, "layers": layers}).to_string());
+        fs::write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string()).unwrap();
+        let archive = tree.join(format!("target/image/{NAME}-{VERSION}-{place}.tar"));
+        output(Command::new("tar").arg("-cf").arg(archive).arg("-C").arg(layout).args(["blobs", "index.json"]), "");
+        fs::write(tree.join(format!("target/image/sbom-{place}.cdx.json")), "{}").unwrap();
+    }
+    tree
+}
+
+/// What a release would push is settled before it is pushed: one index of both images, named by its digest.
+#[test]
+fn a_release_names_its_images_by_their_digest() {
+    let tree = tree_with_images("release", ["amd64", "arm64"]);
+    let said = output(&mut Command::new(tree.join("deploy/release")), "");
+    let files = tree.join("target/release-artifacts");
+    output(Command::new("sh").args(["-euc", "cd \"$0\" && sha256sum --check --strict SHA256SUMS"]).arg(&files), "");
+    let mut names: Vec<_> = fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let ends = ["-amd64.cdx.json", "-arm64.cdx.json", "-image.tar", ".tgz", ".yaml"].map(|end| format!("{NAME}-{VERSION}{end}"));
+    assert!(names.iter().eq(["SHA256SUMS".to_owned()].iter().chain(&ends)), "{names:?}");
+    assert_eq!(fs::read_to_string(files.join("SHA256SUMS")).unwrap().lines().count(), ends.len());
+    let part = |name: &str| output(Command::new("tar").arg("-xOf").arg(files.join(&ends[2])).arg(name), "");
+    let digest_in = |text: &str, at: usize| -> String {
+        serde_json::from_str::<Value>(text).unwrap()["manifests"][at]["digest"].as_str().unwrap().to_owned()
+    };
+    let index = digest_in(&part("index.json"), 0);
+    let both = part(&format!("blobs/{}", index.replace(':', "/")));
+    assert_eq!(index, format!("sha256:{}", sha256(&both)));
+    for (at, architecture) in ["amd64", "arm64"].into_iter().enumerate() {
+        let image: Value = serde_json::from_str(&both).unwrap();
+        assert_eq!(image["manifests"][at]["platform"], json!({"architecture": architecture, "os": "linux"}));
+        let attested = format!("{NAME}-{VERSION}-{architecture}.cdx.json ghcr.io/bucketops/{NAME}@{}", digest_in(&both, at));
+        assert!(said.contains(&attested), "{attested} is not in {said}");
+    }
+    let order = [
+        format!("-image.tar docker://ghcr.io/bucketops/{NAME}@{index}"),
+        format!("cosign sign --yes --recursive ghcr.io/bucketops/{NAME}@{index}"),
+        format!("@{index} docker://ghcr.io/bucketops/{NAME}:{VERSION}"),
+        format!("{NAME}-{VERSION}.tgz oci://ghcr.io/bucketops/charts"),
+    ];
+    let places: Vec<_> = order.iter().map(|line| said.find(line).unwrap_or_else(|| panic!("{line} is not in {said}"))).collect();
+    assert!(places.is_sorted(), "{said}");
+    let applied = fs::read_to_string(files.join(&ends[4])).unwrap();
+    assert_eq!(objects(&applied).len(), objects(&build("base")).len());
+}
+
+#[test]
+fn an_image_for_another_architecture_is_not_released() {
+    let tree = tree_with_images("crossed", ["arm64", "amd64"]);
+    let answer = Command::new(tree.join("deploy/release")).output().unwrap();
+    let said = String::from_utf8_lossy(&answer.stderr);
+    assert!(!answer.status.success() && said.contains("the image for amd64 is for another one"), "{said}");
 }
 
 /// The texts under a key, wherever it stands.
