@@ -53,10 +53,10 @@ fn output(command: &mut Command, input: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The chart with these values.
+/// The chart with these values, without its hooks, which are for Helm alone.
 fn render(values: &Value) -> String {
     let mut helm = Command::new(program("helm").unwrap());
-    helm.args(["template", NAME, "charts/bucket-replication-operator", "--namespace", "bucket-replication", "--values", "-"]);
+    helm.args(["template", NAME, "charts/bucket-replication-operator", "--namespace", "bucket-replication", "--no-hooks", "--values", "-"]);
     output(&mut helm, &values.to_string())
 }
 
