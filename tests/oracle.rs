@@ -339,10 +339,12 @@ async fn a_linter_finds_nothing() {
     documents.push(("the boundary".into(), boundary(prod, &accounts).json()));
     documents.push(("the operator's identity".into(), calls::identity_policy(&accounts).json()));
     assert!(documents.len() > 20, "{}", documents.len());
-    // In a key's policy a star is that key. Who may write a bucket's policy could let itself in: docs/security.md says so.
+    // In a key's policy a star is that key. Who may write a bucket's policy could let itself in: docs/security.md says so. The IAM User Guide
+    // itself compares boundaries as strings.
     let known = |line: &String| {
         line.starts_with("policy of arn:aws:kms:") && line.contains(" RESOURCE_STAR ")
             || line.starts_with("the operator's policy RESOURCE_POLICY_PRIVILEGE_ESCALATION ")
+            || line.starts_with("the operator's policy MISMATCHED_TYPE_BUT_USABLE ")
     };
     let found: Vec<_> = lint(&documents).into_iter().filter(|line| !known(line)).collect();
     assert!(found.is_empty(), "{found:#?}");
