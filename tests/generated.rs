@@ -177,6 +177,38 @@ fn templates_for_accounts() {
     }
 }
 
+/// The chart's README: every value with its default and the comment above it.
+#[test]
+fn values_of_the_chart() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/bucket-replication-operator");
+    let mut text = format!(
+        "{HEAD}# The Helm chart\n\nIt installs the CRDs, two replicas of the operator under the restricted Pod Security Standard, what they need in the cluster and no more, and\n\
+         admission policies that refuse at `kubectl apply` what the grants forbid. The CRDs stay when the chart is uninstalled, and are upgraded with it.\n\
+         [How to install it](../../docs/install-eks.md). `helm test` tells whether an installation is well.\n\n## Values\n\n"
+    );
+    text.push_str("| Value | Default | What it is |\n|---|---|---|\n");
+    let (mut path, mut comment) = (Vec::<String>::new(), String::new());
+    for line in fs::read_to_string(root.join("values.yaml")).unwrap().lines() {
+        let depth = (line.len() - line.trim_start().len()) / 2;
+        let line = line.trim_start();
+        if let Some(words) = line.strip_prefix("# ") {
+            comment = format!("{comment} {words}");
+        } else if let Some((name, value)) = line.split_once(':') {
+            path.truncate(depth);
+            path.push(name.to_owned());
+            let told = std::mem::take(&mut comment);
+            // A comment above a group is about the group.
+            if value.is_empty() && told.is_empty() || path[0] == "resources" && depth > 0 {
+                continue;
+            }
+            assert!(!told.is_empty(), "{} has no comment", path.join("."));
+            let default = if value.is_empty() { String::new() } else { format!("`{}`", value.trim()) };
+            writeln!(text, "| `{}` | {default} | {} |", path.join("."), told.trim().replace('|', "\\|")).unwrap();
+        }
+    }
+    compare("charts/bucket-replication-operator/README.md", &text);
+}
+
 /// Each attack in the docs is shown by a test that is there.
 #[test]
 fn attacks_have_tests() {

@@ -99,7 +99,7 @@ impl Context {
     pub async fn reconcile(&self, key: &Key) -> Option<tokio::time::Instant> {
         match key {
             Key::Bucket(bucket) => self.bucket(bucket).await,
-            Key::Account(account) => self.account(account).await,
+            Key::Account(account) => self.account(account).instrument(tracing::info_span!("visit", account)).await,
         }
         .map(|wait| tokio::time::Instant::now() + wait)
     }

@@ -18,6 +18,7 @@ mod samples;
 mod shared;
 mod tenancy;
 mod tls;
+mod traces;
 mod whole;
 
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
@@ -161,6 +162,7 @@ const TESTS: &[(&str, Test)] = tests![
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,
     door::the_controller_refuses_the_rest_and_writes_nothing,
+    traces::a_visit_and_each_call_in_it_are_spans,
     tls::a_private_authority_is_trusted_where_it_is_named_and_not_otherwise,
     tenancy::the_door_and_the_controller_agree_on_random_grants,
     tenancy::a_thousand_objects_with_one_bad_attribute_each_are_refused,

@@ -47,6 +47,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- /* What every pod of the chart has under the restricted Pod Security Standard, and where its image is pulled from. */ -}}
 {{- define "brepl.podSecurity" -}}
+automountServiceAccountToken: true
 securityContext:
   runAsNonRoot: true
   runAsUser: 65532

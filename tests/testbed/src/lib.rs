@@ -2,6 +2,7 @@
 //! loopback, with a proxy between operator and emulator that logs every call.
 
 pub mod cloud;
+pub mod collector;
 pub mod demo;
 pub mod environment;
 pub mod node;
