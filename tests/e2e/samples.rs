@@ -113,7 +113,8 @@ pub async fn every_sample_becomes_ready(ground: &Ground) -> anyhow::Result<()> {
         ground.environment.kubectl(&["create", "namespace", namespace]).await?;
     }
     for account in [&stage.source, &stage.destination] {
-        account.make_operator_role(r#"{"Version":"2012-10-17","Statement":[]}"#).await?;
+        let nothing = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#;
+        account.make_operator_role(nothing).await?;
         // The emulator authorizes DescribeKey on the alias.
         account.allow_for_emulator(&["kms:DescribeKey"], "*").await?;
     }
