@@ -101,7 +101,7 @@ update: $(BIN)/helm ## Write all generated files and goldens anew
 	UPDATE=1 cargo test --locked --test deploy -- the_base_is
 
 .PHONY: env-up
-env-up: tools build ## Start etcd, kube-apiserver, kube-controller-manager and ministack, and leave them running
+env-up: tools build ## Start etcd, kube-apiserver, kube-controller-manager and ministack, and leave them running: see README.md
 	@$(TESTBED) up
 
 .PHONY: env-down
@@ -112,6 +112,8 @@ env-down: ## End what env-up started
 .PHONY: run
 run: build ## Run the operator in the foreground against what env-up started
 	@test -f target/env/aws.env || { echo "error: run make env-up first" >&2; exit 1; }
+	@KUBECONFIG=$${KUBECONFIG:-$$PWD/target/env/kubeconfig} $(BIN)/kubectl get crd awsaccounts.bucketops.dev bucketreplications.bucketops.dev >/dev/null || \
+	  { echo "error: the chart is not installed there: see \"Try it by hand\" in README.md" >&2; exit 1; }
 	@given=$$(export -p); source target/env/aws.env; eval "$$given"; \
 	export KUBECONFIG=$${KUBECONFIG:-$$PWD/target/env/kubeconfig} LISTEN_ADDRESS=$${LISTEN_ADDRESS:-127.0.0.1:8080}; \
 	exec $(OPERATOR) run

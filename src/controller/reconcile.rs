@@ -235,7 +235,7 @@ impl Context {
         if let (true, Some((holds, reason, message))) = (written, find(status)) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
-                tracing::info!(object = %key_of(object), ready = holds, reason, message, "status");
+                tracing::info!(object = %key_of(object), ready = holds, reason, told = message, "status");
                 self.kubernetes.record(object, holds == "False", &reason, RECONCILE, &message).await;
             }
         }

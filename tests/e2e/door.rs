@@ -3,7 +3,6 @@
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    cloud::Account,
     proxy::Call,
     stage::{SOURCE_REGION, Stage},
 };
@@ -159,16 +158,5 @@ pub fn never_touched(stage: &Stage<'_>, names: &[&str]) -> anyhow::Result<()> {
 }
 
 pub async fn set_default_key(stage: &Stage<'_>, bucket: &str) -> anyhow::Result<()> {
-    set_default_key_of(&stage.source, SOURCE_REGION, bucket, &stage.source_key).await
-}
-
-pub async fn set_default_key_of(account: &Account, region: &str, bucket: &str, key: &str) -> anyhow::Result<()> {
-    use aws_sdk_s3::types::{
-        ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
-    };
-    let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::AwsKms).kms_master_key_id(key).build()?;
-    let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
-    let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build()?;
-    account.s3(region).put_bucket_encryption().bucket(bucket).server_side_encryption_configuration(configuration).send().await?;
-    Ok(())
+    stage.source.set_default_key(SOURCE_REGION, bucket, &stage.source_key).await
 }

@@ -10,7 +10,7 @@ use testbed::{
     stage::{DESTINATION_REGION, Place, SOURCE_REGION, Stage, until},
 };
 
-use crate::{Ground, door::set_default_key_of};
+use crate::Ground;
 
 const SOURCE_ACCOUNT: &str = "111111111111";
 const DESTINATION_ACCOUNT: &str = "222222222222";
@@ -57,7 +57,7 @@ async fn make_ground(stage: &Stage<'_>, object: &Value, made: &mut BTreeSet<Stri
         }
         // Where no key is named, it is that of the bucket's default encryption.
         if end == "source" && part["kmsKeys"].is_null() && part["sseKmsObjects"] != "Skip" {
-            set_default_key_of(account, region, bucket, &account.make_key(region).await?).await?;
+            account.set_default_key(region, bucket, &account.make_key(region).await?).await?;
         }
     }
     Ok(())

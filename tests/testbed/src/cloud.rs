@@ -7,7 +7,7 @@ use aws_sdk_s3::{
     primitives::ByteStream,
     types::{
         BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, ReplicationConfiguration, ServerSideEncryption,
-        VersioningConfiguration,
+        ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, VersioningConfiguration,
     },
 };
 
@@ -200,6 +200,19 @@ impl Account {
         });
         let made = self.kms(region).create_key().policy(policy.to_string()).description("made by the testbed").send().await?;
         Ok(made.key_metadata().and_then(|key| key.arn()).context("no key")?.to_owned())
+    }
+
+    /// Encrypts what is written to a bucket with a key, where nothing else is asked for.
+    ///
+    /// # Errors
+    /// When the emulator refuses.
+    pub async fn set_default_key(&self, region: &str, bucket: &str, key: &str) -> anyhow::Result<()> {
+        let default =
+            ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::AwsKms).kms_master_key_id(key).build()?;
+        let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
+        let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build()?;
+        self.s3(region).put_bucket_encryption().bucket(bucket).server_side_encryption_configuration(configuration).send().await?;
+        Ok(())
     }
 
     /// The replication configuration of a bucket.

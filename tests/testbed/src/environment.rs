@@ -24,6 +24,7 @@ use crate::{
     cloud::{Account, OPERATOR_ACCOUNT, Operator},
     node,
     process::{Process, free_port, output, program, repository},
+    stage::SOURCE_REGION,
 };
 
 const CHART: &str = "charts/bucket-replication-operator";
@@ -384,29 +385,52 @@ fn random_token() -> anyhow::Result<String> {
     Ok(STANDARD.encode(bytes))
 }
 
-/// `env-up`: an environment that stays, with the CRDs applied and an identity for the operator.
+/// `env-up`: an environment that stays, with an identity for the operator, and in AWS what `deploy/samples/same-account.yaml` names. The chart is for the
+/// user to install.
 ///
 /// # Errors
 /// When a part does not come up.
-pub async fn up(directory: &Path, enforce: bool, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
+pub async fn up(directory: &Path, enforce: bool, operator: &Path, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
     if Environment::is_running(directory) {
         tell(&format!("it runs already; kubeconfig and aws.env are in {}", directory.display()));
         return Ok(());
     }
     Environment::stop(directory).await?;
     let environment = Environment::start(directory, Shape { enforce, node: false }, tell).await?;
-    environment.apply_crds().await?;
-    let own = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator));
-    let operator: Operator = own.make_operator().await?;
+    let endpoint = format!("http://{}", environment.emulator);
+    let identity: Operator = Account::new(OPERATOR_ACCOUNT, &endpoint).make_operator().await?;
     let lines = [
         "# The operator's own identity in the emulator: it may assume any role, and nothing else.".to_owned(),
-        format!("export AWS_ENDPOINT_URL=http://{}", environment.emulator),
+        format!("export AWS_ENDPOINT_URL={endpoint}"),
         "export AWS_REGION=us-east-1".into(),
-        format!("export AWS_ACCESS_KEY_ID={}", operator.access_key_id),
-        format!("export AWS_SECRET_ACCESS_KEY={}", operator.secret_access_key),
+        format!("export AWS_ACCESS_KEY_ID={}", identity.access_key_id),
+        format!("export AWS_SECRET_ACCESS_KEY={}", identity.secret_access_key),
     ];
     fs::write(environment.directory.join("aws.env"), lines.join("\n") + "\n")?;
+    make_accounts(&endpoint, operator).await?;
     tell(&format!("kubeconfig: {}", environment.kubeconfig().display()));
     tell(&format!("aws.env:    {}", environment.directory.join("aws.env").display()));
+    tell("In AWS stand the accounts of deploy/samples/platform.yaml, and the buckets and the key of deploy/samples/same-account.yaml.");
     environment.detach()
+}
+
+/// The accounts of `deploy/samples/platform.yaml` with the operator's roles, and what the sample for one account names.
+async fn make_accounts(endpoint: &str, operator: &Path) -> anyhow::Result<()> {
+    for (name, id) in [("finance-prod", "111111111111"), ("finance-dr", "222222222222")] {
+        let account = Account::new(id, endpoint);
+        let mut print =
+            Command::new(operator.canonicalize().with_context(|| format!("{} is not built: run make build", operator.display()))?);
+        print.args(["iam-policy", "-f", "deploy/samples/platform.yaml", "--account", name]).current_dir(repository());
+        account.make_operator_role(&output(&mut print).await?).await?;
+        // The emulator authorizes DescribeKey on the alias.
+        account.allow_for_emulator(&["kms:DescribeKey"], "*").await?;
+    }
+    let prod = Account::new("111111111111", endpoint);
+    for bucket in ["finance-logs", "finance-logs-archive"] {
+        prod.make_bucket(SOURCE_REGION, bucket).await?;
+    }
+    let key = prod.make_key(SOURCE_REGION).await?;
+    prod.set_default_key(SOURCE_REGION, "finance-logs", &key).await?;
+    prod.kms(SOURCE_REGION).create_alias().alias_name("alias/archive").target_key_id(key).send().await?;
+    Ok(())
 }

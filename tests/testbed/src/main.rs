@@ -30,6 +30,9 @@ enum Command {
         /// Whether the emulator enforces IAM policies.
         #[arg(long, env = "EMULATOR_AUTH", default_value_t = true, action = clap::ArgAction::Set)]
         emulator_auth: bool,
+        /// The operator's binary.
+        #[arg(long, default_value = "target/debug/bucket-replication-operator")]
+        operator: PathBuf,
     },
     /// End what `up` started.
     Down {
@@ -83,7 +86,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         let _ = writeln!(stdout(), "{line}");
     };
     match command {
-        Command::Up { directory, emulator_auth } => environment::up(&directory, emulator_auth, &tell).await,
+        Command::Up { directory, emulator_auth, operator } => environment::up(&directory, emulator_auth, &operator, &tell).await,
         Command::Down { directory } => {
             let ended = Environment::stop(&directory).await?;
             tell(&if ended.is_empty() { "nothing was running".into() } else { format!("ended {}", ended.join(", ")) });

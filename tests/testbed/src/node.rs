@@ -83,7 +83,8 @@ pub async fn prepare() -> anyhow::Result<()> {
     let script = format!(
         "mount --make-rshared /
         mount -t tmpfs tmpfs /run
-        mkdir -p {RUN}
+        mount -t tmpfs tmpfs /var
+        mkdir -p {RUN} /var/log /var/lib /var/tmp
         ip link set lo up
         ip link add cni0 type bridge
         ip address add {ADDRESS}/24 dev cni0
