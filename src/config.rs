@@ -1,5 +1,5 @@
 //! Flags, each with an environment twin and a default.
-#![allow(clippy::doc_markdown, reason = "the comments are what `--help` prints")]
+#![allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "the comments are what `--help` prints")]
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 

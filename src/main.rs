@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
-        Command::Run(settings) => Box::pin(run(&settings)).await.map(|()| (String::new(), ExitCode::SUCCESS)),
+        Command::Run(settings) => run(&settings).await.map(|()| (String::new(), ExitCode::SUCCESS)),
         Command::Crd => commands::crd::run().map(|text| (text, ExitCode::SUCCESS)),
         Command::IamPolicy(arguments) => commands::iam_policy::run(&arguments).await.map(|text| (text, ExitCode::SUCCESS)),
         Command::Check(arguments) => {
@@ -62,7 +62,7 @@ async fn main() -> ExitCode {
 
 async fn run(settings: &Settings) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(settings)?;
-    let worked = work(settings).await;
+    let worked = Box::pin(work(settings)).await;
     telemetry.end();
     worked
 }

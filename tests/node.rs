@@ -180,14 +180,11 @@ impl Story {
     async fn goes_on_with(&self, tag: &str) -> anyhow::Result<()> {
         let stage = &self.stage;
         let image = format!("{IMAGE}:{tag}");
-        let looked = until(Duration::from_secs(60), async || {
+        let looked = until(Duration::from_mins(1), async || {
             let (pods, leader) = (self.pods().await?, self.leader().await?);
             let renewed = pods.len() == 2 && pods.iter().all(|(_, of, _)| *of == image) && pods.iter().any(|(name, ..)| *name == leader);
-            if !renewed {
-                let _ = stage.proxy.calls();
-                return Ok(None);
-            }
-            Ok(stage.proxy.calls().iter().any(|call| call.action == "s3:GetReplicationConfiguration").then_some(()))
+            let looked = stage.proxy.calls().iter().any(|call| call.action == "s3:GetReplicationConfiguration");
+            Ok((renewed && looked).then_some(()))
         });
         looked.await?.with_context(|| format!("no pod of {image} works"))?;
         tokio::time::sleep(Duration::from_secs(8)).await;
@@ -394,7 +391,7 @@ async fn every_expression_of_dashboard_and_alerts_has_data(story: &Story) -> any
     stage.proxy.set_fault("iam:GetRole", None);
     stage.source.s3(SOURCE_REGION).delete_bucket_replication().bucket(&stage.source_bucket).send().await?;
     let mut left = expressions()?;
-    let all = until(Duration::from_secs(60), async || {
+    let all = until(Duration::from_mins(1), async || {
         for expression in left.clone() {
             if story.has_data(&expression).await? {
                 left.remove(&expression);
@@ -412,7 +409,7 @@ async fn an_uninstall_leaves_crds_objects_and_aws_and_an_install_takes_them_up(s
     let stage = &story.stage;
     let before = stage.source.replication(SOURCE_REGION, &stage.source_bucket).await?.context("no configuration")?;
     story.helm(&["uninstall", RELEASE, "--wait"]).await?;
-    let gone = until(Duration::from_secs(60), async || Ok(story.pods().await?.is_empty().then_some(())));
+    let gone = until(Duration::from_mins(1), async || Ok(story.pods().await?.is_empty().then_some(())));
     gone.await?.context("pods are left")?;
     let crds = stage.environment.kubectl(&["get", "crds", "-o", "name"]).await?;
     ensure!(crds.contains("bucketreplications.bucketops.dev") && crds.contains("awsaccounts.bucketops.dev"), "{crds}");

@@ -58,6 +58,7 @@ impl Problem {
 
 /// A `BucketReplication`, reduced to what decisions depend on.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 pub struct Object {
     /// Namespace and name.
     pub key: names::ObjectKey,

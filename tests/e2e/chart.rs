@@ -1,7 +1,10 @@
 //! The chart on the real API server: in a namespace that enforces the restricted Pod Security Standard, and for some namespaces only.
 
 use crate::Ground;
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
+use testbed::stage::until;
 
 pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &Ground) -> anyhow::Result<()> {
     let levels = ["enforce", "warn", "audit"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
@@ -12,6 +15,7 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &G
         "networkPolicy.enabled=true,watchNamespaces={strict},installationId=strict,serviceAccount.annotations.a=b,crds.install=false,fullnameOverride=strict",
         "--namespace",
         "strict",
+        "--no-hooks",
     ];
     let rendered = ground.environment.helm(&[&["template", "strict", "CHART"], everything.as_slice()].concat()).await?;
     ensure!(rendered.contains("kind: NetworkPolicy") && rendered.contains("kind: Deployment") && rendered.contains("kind: RoleBinding"));
@@ -23,6 +27,13 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &G
     let (out, said) = (String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr));
     ensure!(answer.status.success() && out.contains("deployment.apps/strict created"), "{out}{said}");
     ensure!(said.trim().is_empty(), "{said}");
+
+    // The pod of `helm test` can't be tried without its ServiceAccount.
+    let own = ["--show-only", "templates/test.yaml", "--set", "serviceAccount.create=false,serviceAccount.name=default"];
+    let pod = ground.environment.helm(&[["template", "strict", "CHART"].as_slice(), &own, &["--namespace", "strict"]].concat()).await?;
+    std::fs::write(&file, [std::fs::read_to_string(&file)?, pod].concat())?;
+    let taken = until(Duration::from_secs(10), async || Ok(Some(rejected(ground, "", "", &file).await?).filter(String::is_empty))).await?;
+    taken.context("the pod of the test is warned of")?;
 
     // A pod that is not restricted is warned of there, so that silence says something.
     let loose = rejected(ground, "runAsNonRoot: true", "runAsNonRoot: false", &file).await?;

@@ -169,5 +169,11 @@ pub async fn every_sample_becomes_ready(ground: &Ground) -> anyhow::Result<()> {
         delete(&stage, object).await?;
     }
     ensure!(stage.source.replication_roles().await?.is_empty() && stage.destination.replication_roles().await?.is_empty());
+    // Those who use no Helm: the API server takes what the overlays come to.
+    for folder in ["base", "overlays/production", "overlays/one-team"] {
+        let folder = format!("deploy/kustomize/{folder}");
+        let taken = stage.environment.kubectl(&["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", &folder]).await?;
+        ensure!(taken.contains("deployment.apps/bucket-replication-operator"), "{taken}");
+    }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! AWS behind a private endpoint: its CA is trusted where SSL_CERT_FILE names it, and not otherwise.
+//! AWS behind a private endpoint: its CA is trusted where `SSL_CERT_FILE` names it, and not otherwise.
 
 use std::fs;
 

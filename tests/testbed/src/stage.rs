@@ -230,7 +230,7 @@ impl<'a> Stage<'a> {
 
     /// From its next start on, the operator calls AWS there, and has this variable of its environment beside.
     pub fn use_endpoint(&mut self, url: &str, variable: Option<(&str, String)>) {
-        self.endpoint = url.to_owned();
+        url.clone_into(&mut self.endpoint);
         self.setting.environment.extend(variable.map(|(name, value)| (name.to_owned(), value)));
     }
 
