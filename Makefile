@@ -23,6 +23,7 @@ IMAGES := $(foreach arch,amd64 arm64,target/image/bucket-replication-operator-$(
 ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 # What it takes to run the chart's own pods, where that can be had: root on Debian. PODS= leaves it out.
 PODS := $(if $(and $(filter Linux,$(shell uname -s)),$(filter 0,$(shell id -u)),$(shell command -v apt-get)),node-tools image)
+export PODS
 # Storage of its own, which needs no service and leaves with `make clean`.
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/target/image/storage --runroot $(CURDIR)/target/image/run
 OPERATOR := target/debug/bucket-replication-operator

@@ -174,6 +174,9 @@ pub struct Check {
     /// The namespaces that the operator watches, separated by commas; by default all.
     #[arg(long, env, value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
+    /// How long to wait for all to be well; a leader shows by renewing its lease, which takes a few seconds.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub wait: Duration,
 }
 
 /// A kind of template.

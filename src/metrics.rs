@@ -1,7 +1,7 @@
 //! Every metric, in one table: names, labels and help. Labels have fixed sets of values, or names of the cluster's own objects.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -61,8 +61,8 @@ pub struct Metrics {
     drift: Counter,
     calls: Family<CallLabel, Counter>,
     objects: Family<ReadyLabel, Gauge>,
-    /// Where each object is counted.
-    counted: Arc<Mutex<HashMap<ObjectKey, ReadyLabel>>>,
+    /// Where each object is counted, by its source bucket.
+    counted: Arc<Mutex<HashMap<String, HashMap<ObjectKey, ReadyLabel>>>>,
     orphans: Family<AccountLabel, Gauge>,
     leader: Gauge,
 }
@@ -167,22 +167,29 @@ impl Metrics {
         self.calls.get_or_create(&label).inc();
     }
 
-    /// Tells whether an object is ready and why; `None` where it is gone.
-    pub fn object(&self, key: &ObjectKey, ready: Option<(&str, &str)>) {
-        let now = ready.map(|(ready, reason)| ReadyLabel { ready: ready.to_owned(), reason: reason.to_owned() });
+    /// Tells whether an object on `bucket` is ready and why.
+    pub fn object(&self, bucket: &str, key: &ObjectKey, ready: &str, reason: &str) {
+        let now = ReadyLabel { ready: ready.to_owned(), reason: reason.to_owned() };
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match &now {
-            Some(label) => counted.insert(key.clone(), label.clone()),
-            None => counted.remove(key),
-        };
-        if before == now {
+        let before = counted.entry(bucket.to_owned()).or_default().insert(key.clone(), now.clone());
+        if before.as_ref() == Some(&now) {
             return;
         }
         if let Some(before) = before {
             self.objects.get_or_create(&before).dec();
         }
-        if let Some(now) = now {
-            self.objects.get_or_create(&now).inc();
+        self.objects.get_or_create(&now).inc();
+    }
+
+    /// Forgets the objects on `bucket` but for these: the others are gone.
+    pub fn only(&self, bucket: &str, keys: &HashSet<ObjectKey>) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(of_bucket) = counted.get_mut(bucket) else { return };
+        for (_, label) in of_bucket.extract_if(|key, _| !keys.contains(key)) {
+            self.objects.get_or_create(&label).dec();
+        }
+        if of_bucket.is_empty() {
+            counted.remove(bucket);
         }
     }
 
@@ -194,6 +201,11 @@ impl Metrics {
     /// Tells how many roles nobody uses any more.
     pub fn orphans(&self, account: &str, count: usize) {
         self.orphans.get_or_create(&AccountLabel { account: account.to_owned() }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Forgets an account that is gone.
+    pub fn without_account(&self, account: &str) {
+        self.orphans.remove(&AccountLabel { account: account.to_owned() });
     }
 
     /// All metrics in the `OpenMetrics` text format.
@@ -221,14 +233,15 @@ mod tests {
     fn an_object_is_counted_once_and_where_it_stands() {
         let metrics = Metrics::default();
         let key = |name: &str| ObjectKey { namespace: "n".into(), name: name.into() };
-        metrics.object(&key("a"), Some(("False", "KeyNotFound")));
-        metrics.object(&key("b"), Some(("True", "Ready")));
-        metrics.object(&key("a"), Some(("True", "Ready")));
-        metrics.object(&key("a"), Some(("True", "Ready")));
+        metrics.object("bucket", &key("a"), "False", "KeyNotFound");
+        metrics.object("bucket", &key("b"), "True", "Ready");
+        metrics.object("bucket", &key("a"), "True", "Ready");
+        metrics.object("bucket", &key("a"), "True", "Ready");
         let text = metrics.text().expect("text");
         assert!(text.contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 2"#), "{text}");
         assert!(text.contains(r#"bucket_replication_objects{ready="False",reason="KeyNotFound"} 0"#), "{text}");
-        metrics.object(&key("b"), None);
+        metrics.only("another", &[].into());
+        metrics.only("bucket", &[key("a")].into());
         assert!(metrics.text().expect("text").contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 1"#));
     }
 
@@ -236,7 +249,7 @@ mod tests {
     fn every_metric_is_in_the_table() {
         let metrics = Metrics::default();
         metrics.called("S3", "GetBucketPolicy", CallOutcome::NotFound);
-        metrics.object(&ObjectKey { namespace: "n".into(), name: "a".into() }, Some(("True", "Ready")));
+        metrics.object("bucket", &ObjectKey { namespace: "n".into(), name: "a".into() }, "True", "Ready");
         metrics.orphans("prod", 0);
         metrics.visits.get_or_create(&EndingLabel { ending: "done" }).inc();
         metrics.steps.get_or_create(&StepLabel { step: "PutReplication" }).inc();

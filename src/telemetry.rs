@@ -34,7 +34,9 @@ impl Telemetry {
             LogFormat::Text => lines.with_ansi(false).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
         };
-        let provider = settings.otlp_endpoint.as_deref().map(|endpoint| provider(endpoint, settings)).transpose()?;
+        // An empty variable is one that is not set (OpenTelemetry's "Environment Variable Specification").
+        let endpoint = settings.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
+        let provider = endpoint.map(|endpoint| provider(endpoint, settings)).transpose()?;
         let spans = provider.as_ref().map(exported);
         let started = tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init();
         started.map_err(|error| anyhow::anyhow!("logging can't be started: {error}"))?;

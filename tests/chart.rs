@@ -169,7 +169,7 @@ fn what_is_extra_comes_beside_what_the_chart_sets() {
         "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/ca/ca.crt"}], "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
         "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}], "podLabels": {"team": "storage"}, "podAnnotations": {"a": "b"},
         "controller": {"otlpEndpoint": "http://collector.monitoring:4317"}, "nodeSelector": {"disk": "none"}, "priorityClassName": "high",
-        "tolerations": [{"operator": "Exists"}], "imagePullSecrets": [{"name": "registry"}],
+        "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}, "imagePullSecrets": [{"name": "registry"}],
     }));
     assert_eq!(variable(&objects, "SSL_CERT_FILE").as_deref(), Some("/ca/ca.crt"));
     assert_eq!(variable(&objects, "OTEL_EXPORTER_OTLP_ENDPOINT").as_deref(), Some("http://collector.monitoring:4317"));
@@ -179,7 +179,13 @@ fn what_is_extra_comes_beside_what_the_chart_sets() {
     assert_eq!(pod["volumes"][0]["name"], "ca");
     assert_eq!(pod["containers"][0]["volumeMounts"][0]["mountPath"], "/ca");
     assert!(template["metadata"]["labels"]["team"] == "storage" && template["metadata"]["annotations"]["a"] == "b");
-    assert!(pod["nodeSelector"]["disk"] == "none" && pod["priorityClassName"] == "high" && pod["tolerations"][0]["operator"] == "Exists");
+    assert_eq!(pod["priorityClassName"], "high");
+    for pod in [pod, &one(&objects, "Pod")["spec"]] {
+        assert!(
+            pod["nodeSelector"]["disk"] == "none" && pod["tolerations"][0]["operator"] == "Exists" && pod["affinity"].is_object(),
+            "{pod}"
+        );
+    }
     assert_eq!(pod["imagePullSecrets"][0]["name"], "registry");
 }
 
@@ -213,7 +219,7 @@ fn names_are_cut_where_kubernetes_takes_no_longer_ones() {
     let release = "a-release-with-a-name-that-is-long-as-helm-takes-them";
     let objects = try_render(release, &json!({"fullnameOverride": "x".repeat(70)})).unwrap();
     let overridden = [&objects, &try_render(release, &json!({})).unwrap()].map(|objects| {
-        ["Deployment", "Pod", "PodDisruptionBudget", "ServiceAccount"]
+        ["Deployment", "Pod", "PodDisruptionBudget", "Service", "ServiceAccount"]
             .map(|kind| one(objects, kind)["metadata"]["name"].as_str().unwrap().to_owned())
     });
     for name in overridden.iter().flatten() {
@@ -242,6 +248,7 @@ fn values_that_make_no_sense_are_refused() {
         (json!({"image": {"pullPolicy": "Sometimes"}}), "pullPolicy"),
         (json!({"metrics": {"serviceMonitor": {"interval": "often"}}}), "interval"),
         (json!({"serviceAccount": {"create": false}}), "serviceAccount.name is needed"),
+        (json!({"metrics": {"serviceMonitor": {"enabled": true}, "service": {"enabled": false}}}), "needs metrics.service.enabled"),
     ] {
         let refused = try_render("brepl", &values).err().unwrap_or_else(|| panic!("{values} was taken"));
         assert!(refused.contains(told), "{values}: {refused}");

@@ -180,15 +180,21 @@ impl Story {
     async fn goes_on_with(&self, tag: &str) -> anyhow::Result<()> {
         let stage = &self.stage;
         let image = format!("{IMAGE}:{tag}");
-        let looked = until(Duration::from_mins(1), async || {
+        let leads = until(Duration::from_mins(1), async || {
             let (pods, leader) = (self.pods().await?, self.leader().await?);
-            let renewed = pods.len() == 2 && pods.iter().all(|(_, of, _)| *of == image) && pods.iter().any(|(name, ..)| *name == leader);
-            let looked = stage.proxy.calls().iter().any(|call| call.action == "s3:GetReplicationConfiguration");
-            Ok((renewed && looked).then_some(()))
+            let all = pods.len() == 2 && pods.iter().all(|(_, of, _)| *of == image);
+            Ok((all && pods.iter().any(|(name, ..)| *name == leader)).then_some(()))
         });
-        looked.await?.with_context(|| format!("no pod of {image} works"))?;
-        tokio::time::sleep(Duration::from_secs(8)).await;
-        let writes: Vec<_> = stage.proxy.take().into_iter().filter(Call::writes).collect();
+        leads.await?.with_context(|| format!("no pod of {image} leads"))?;
+        let (mut all, mut since) = (stage.proxy.take(), vec![]);
+        // Twice, since the first look may have been another one's.
+        let looked = until(Duration::from_mins(1), async || {
+            since.extend(stage.proxy.take());
+            Ok((since.iter().filter(|call: &&Call| call.action == "s3:GetReplicationConfiguration").count() > 1).then_some(()))
+        });
+        looked.await?.with_context(|| format!("the new leader does not look: {since:?}"))?;
+        all.append(&mut since);
+        let writes: Vec<_> = all.into_iter().filter(Call::writes).collect();
         ensure!(writes.is_empty(), "{writes:?}");
         let pods = self.pods().await?;
         ensure!(pods.iter().all(|(.., restarts)| *restarts == 0), "{pods:?}");
@@ -242,7 +248,7 @@ fn values(stage: &Stage<'_>, front: &Front) -> Value {
         "installationId": "walk",
         "image": {"repository": IMAGE, "pullPolicy": "Never"},
         "aws": {"endpointUrl": front.url, "region": SOURCE_REGION},
-        "controller": {"driftPeriod": "5s", "settleDelay": "1s", "driftGrace": "500ms", "sweepPeriod": "2s", "leaseDuration": "6s", "longestRetry": "3s",
+        "controller": {"driftPeriod": "5s", "settleDelay": "1s", "driftGrace": "500ms", "sweepPeriod": "2s", "leaseDuration": "15s", "longestRetry": "3s",
             "logFilter": "info,bucket_replication_operator=debug"},
         "extraEnv": environment,
         "extraVolumes": [{"name": "private-ca", "configMap": {"name": "private-ca"}}],
@@ -323,7 +329,7 @@ async fn lines_of_the_log_name_bucket_object_and_request(story: &Story) -> anyho
 async fn a_killed_leader_is_followed_by_the_other_replica(story: &Story) -> anyhow::Result<()> {
     let first = story.leader().await?;
     story.stage.environment.kubectl(&["delete", "pod", "-n", NAMESPACE, &first, "--grace-period=0", "--force"]).await?;
-    let followed = until(Duration::from_secs(30), async || Ok(Some(story.leader().await?).filter(|now| !now.is_empty() && *now != first)));
+    let followed = until(Duration::from_mins(1), async || Ok(Some(story.leader().await?).filter(|now| !now.is_empty() && *now != first)));
     followed.await?.context("nobody follows")?;
     story.change("Tax/after").await?;
     let two = until(Duration::from_secs(30), async || Ok((story.pods().await?.len() == 2).then_some(())));
@@ -383,12 +389,13 @@ async fn every_expression_of_dashboard_and_alerts_has_data(story: &Story) -> any
     missing["metadata"]["name"] = json!("missing");
     missing["spec"]["destination"]["bucket"] = json!("walk-missing");
     stage.apply(&missing).await?;
-    stage.proxy.set_fault("s3:GetBucketVersioning", Some(Fault::Refuse));
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    stage.proxy.set_fault("s3:GetBucketVersioning", None);
-    stage.proxy.set_fault("iam:GetRole", Some(Fault::Throttle));
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    stage.proxy.set_fault("iam:GetRole", None);
+    for (action, fault, outcome) in [("s3:GetBucketVersioning", Fault::Refuse, "denied"), ("iam:GetRole", Fault::Throttle, "throttled")] {
+        stage.proxy.set_fault(action, Some(fault));
+        let counted = format!("rate(bucket_replication_aws_calls_total{{outcome=\"{outcome}\"}}[1m]) > 0");
+        let seen = until(Duration::from_mins(1), async || Ok(story.has_data(&counted).await?.then_some(()))).await?;
+        seen.with_context(|| format!("no call is counted as {outcome}"))?;
+        stage.proxy.set_fault(action, None);
+    }
     stage.source.s3(SOURCE_REGION).delete_bucket_replication().bucket(&stage.source_bucket).send().await?;
     let mut left = expressions()?;
     let all = until(Duration::from_mins(1), async || {

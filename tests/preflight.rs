@@ -396,6 +396,38 @@ fn says(cluster: &Cluster, what: &str, kind: &str) -> String {
 }
 
 /// What AWS, other writers and people make an object say, beside broken preconditions.
+/// One object that no grant allows stands beside another that worked until somebody denied it something: nothing is taken from either.
+#[tokio::test]
+async fn what_was_never_allowed_takes_nothing_from_others() {
+    let at = &Place::ALL[1];
+    let (world, mut cluster, object) = stage(at);
+    let grants = json!([{
+        "namespaces": {"matchLabels": {"team": "finance"}}, "kmsKeys": ["arn:aws:kms:*"],
+        "sources": [{"bucket": "*", "prefixes": ["Tax"], "destinationAccounts": ["dr"]}],
+    }]);
+    cluster.accounts[0] = account("prod", PROD, &json!({ "grants": grants }));
+    cluster.apply("tax", &object);
+    cluster.settle(&world).await;
+    assert_eq!(cluster.condition("tax", "Ready").0, "True", "{}", cluster.message("tax", "Ready"));
+    let mut greedy = object.clone();
+    greedy["rules"] = json!([{"name": "all", "prefix": "Payroll"}]);
+    cluster.apply("greedy", &greedy);
+    cluster.settle(&world).await;
+    assert_eq!(cluster.condition("greedy", "Ready").1, "NotGranted");
+    let all = json!("*");
+    world.edit(|state| {
+        let found = state.buckets.get_mut(&at.destination()).unwrap();
+        found.policy = Some(deny(found.policy.as_ref().unwrap(), "arn:aws:s3:::dest/*", &all));
+    });
+    let (before, writes) = (world.snapshot(), world.writes());
+    cluster.restart();
+    cluster.pass(7200);
+    cluster.settle(&world).await;
+    assert_eq!(cluster.condition("tax", "Ready").1, "DeniedByBucketPolicy");
+    assert_eq!(world.writes(), writes);
+    assert_eq!(world.snapshot().buckets, before.buckets);
+}
+
 #[tokio::test]
 #[allow(clippy::too_many_lines, reason = "a table")]
 async fn every_other_answer_is_told() {

@@ -87,7 +87,9 @@ impl Intercept for Attempts {
             if !matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound) {
                 span.record("otel.status_code", "ERROR");
             }
-            span.record("aws.request_id", request_id);
+            if !request_id.is_empty() {
+                span.record("aws.request_id", request_id);
+            }
         }
         // It ends here, not with the call's other attempts.
         config.interceptor_state().store_put(Attempt(Span::none()));

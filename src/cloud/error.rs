@@ -27,7 +27,7 @@ impl Call<'_> {
         let words = without_strangers(words, caller, on);
         let words = words.as_str();
         let said = match (code, words, status) {
-            ("", "", None) => format!("{error}: {}", cause(error)),
+            ("", "", None) => cause(error),
             ("", "", Some(status)) => format!("HTTP status {status}"),
             (code, "", _) => code.to_owned(),
             (code, words, _) => format!("{code}: {words}"),
@@ -56,8 +56,8 @@ impl Call<'_> {
 
 /// What is at the bottom of an error: that a name is not known or a certificate not trusted, not that a request failed.
 fn cause(error: &dyn std::error::Error) -> String {
-    let deeper = std::iter::successors(error.source(), |error| error.source());
-    deeper.last().map(ToString::to_string).unwrap_or_default()
+    let deepest = std::iter::successors(error.source(), |error| error.source()).last();
+    deepest.map_or_else(|| error.to_string(), |deepest| format!("{error}: {deepest}"))
 }
 
 /// AWS's words without ARNs that the call did not name: a document that it refuses may hold those of other tenants.

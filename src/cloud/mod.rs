@@ -6,7 +6,6 @@ pub mod aws;
 pub mod bootstrap;
 pub mod calls;
 pub mod convert;
-
 pub mod error;
 pub mod observe;
 mod raw;

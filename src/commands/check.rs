@@ -1,14 +1,17 @@
 //! `check`: whether an installation is well, as `helm test` and people ask it: the CRDs are served, a replica works, the accounts can be used.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use anyhow::Context;
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::{api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::MicroTime};
 use kube::{Api, Client, ResourceExt, api::ListParams};
+use tokio::time::Instant;
 
 use crate::{
-    api::{AwsAccount, BucketReplication, condition::ConditionType},
+    api::{
+        AwsAccount, BucketReplication,
+        condition::{ConditionType, Reason},
+    },
     config::Check,
 };
 
@@ -21,45 +24,64 @@ pub struct Found {
     pub well: bool,
 }
 
-/// Looks, as the caller of the kubeconfig or as the pod's `ServiceAccount`.
+/// Looks, as the caller of the kubeconfig or as the pod's `ServiceAccount`, until all is well or the time to wait for it is over.
 ///
 /// # Errors
 /// When the cluster can't be asked, or does not serve the CRDs.
 pub async fn run(arguments: &Check) -> anyhow::Result<Found> {
     let client = Client::try_default().await.context("no cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")?;
+    let deadline = Instant::now() + arguments.wait;
+    let mut leader = Leader::default();
+    loop {
+        let found = look(&client, arguments, &mut leader).await?;
+        if found.well || Instant::now() >= deadline {
+            return Ok(found);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow::Result<Found> {
     let missing = "is not served, or may not be listed: install the chart with crds.install=true, and look at its RBAC";
+    let mut found = Found { text: String::new(), well: true };
     let accounts = Api::<AwsAccount>::all(client.clone()).list(&ListParams::default()).await;
     let accounts = accounts.with_context(|| format!("kind AwsAccount {missing}"))?;
-    let replications = match arguments.watch_namespaces.as_slice() {
-        [] => vec![Api::<BucketReplication>::all(client.clone())],
-        namespaces => namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect(),
+    let everything = arguments.watch_namespaces.is_empty();
+    let replications: Vec<Api<BucketReplication>> = if everything {
+        vec![Api::all(client.clone())]
+    } else {
+        arguments.watch_namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
     };
-    let mut found = Found { text: String::new(), well: true };
-    let (mut all, mut ready) = (0, 0);
     for api in replications {
-        let list = api.list(&ListParams::default()).await.with_context(|| format!("kind BucketReplication {missing}"))?;
-        all += list.items.len();
-        let is_ready = |object: &&BucketReplication| {
-            let conditions = object.status.iter().flat_map(|status| &status.conditions);
-            conditions.into_iter().any(|condition| condition.type_ == ConditionType::Ready.as_str() && condition.status == "True")
-        };
-        ready += list.iter().filter(is_ready).count();
+        api.list(&ListParams::default().limit(1)).await.with_context(|| format!("kind BucketReplication {missing}"))?;
     }
-    let leases: Api<Lease> = Api::namespaced(client, &arguments.release_namespace);
+    found.tell(true, "the CRDs are served");
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.release_namespace);
     let lease = leases.get_opt(&arguments.release_name).await.context("the lease can't be read")?;
-    let (text, well) = leader(lease.as_ref(), arguments, Timestamp::now());
-    found.tell(well, &text);
-    for account in &accounts.items {
-        let condition = account.status.iter().flat_map(|status| &status.conditions).find(|condition| condition.type_ == "Ready");
+    match leader.seen(lease.as_ref()) {
+        Some(pod) => found.tell(true, &format!("leader: {pod}")),
+        None => found.tell(
+            false,
+            &format!(
+                "no replica renews lease {} in namespace {}: look at the pods and their logs",
+                arguments.release_name, arguments.release_namespace
+            ),
+        ),
+    }
+    // An operator of some namespaces does not write what it finds of accounts.
+    for account in accounts.items.iter().filter(|_| everything) {
         let name = account.name_any();
-        match condition {
+        let mut conditions = account.status.iter().flat_map(|status| &status.conditions);
+        match conditions.find(|condition| condition.type_ == ConditionType::Ready.as_str()) {
             Some(ready) if ready.status == "True" => found.tell(true, &format!("AwsAccount {name}: ready")),
-            Some(ready) => found.tell(false, &format!("AwsAccount {name}: {}: {}", ready.reason, ready.message)),
-            // The status of accounts is not written by an operator of some namespaces.
-            None => found.tell(!arguments.watch_namespaces.is_empty(), &format!("AwsAccount {name}: nobody has looked at it yet")),
+            Some(ready) => {
+                // Nothing is known of an account without credentials, and nothing has to be.
+                let well = ready.reason == Reason::NotObservable.as_str();
+                found.tell(well, &format!("AwsAccount {name}: {}: {}", ready.reason, ready.message));
+            }
+            None => found.tell(false, &format!("AwsAccount {name}: nobody has looked at it yet")),
         }
     }
-    found.tell(true, &format!("BucketReplications: {ready} of {all} ready"));
     Ok(found)
 }
 
@@ -70,44 +92,54 @@ impl Found {
     }
 }
 
-/// Whether a replica renews the lease.
-fn leader(lease: Option<&Lease>, arguments: &Check, now: Timestamp) -> (String, bool) {
-    let Check { release_name, release_namespace, .. } = arguments;
-    let spec = lease.and_then(|lease| lease.spec.as_ref());
-    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
-    let renewed = spec.and_then(|spec| spec.renew_time.as_ref());
-    let duration = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
-    match renewed {
-        Some(renewed) if !holder.is_empty() && now.duration_since(renewed.0) <= SignedDuration::from_secs(duration.into()) => {
-            (format!("leader: {}", holder.split('_').next().unwrap_or(holder)), true)
+/// What was seen of the lease. Its times are those of another machine's clock: only that they change says something.
+#[derive(Debug, Default)]
+struct Leader {
+    first: Option<(String, MicroTime)>,
+    pod: Option<String>,
+}
+
+impl Leader {
+    /// The pod that renews the lease, once it was seen to.
+    fn seen(&mut self, lease: Option<&Lease>) -> Option<&str> {
+        let spec = lease.and_then(|lease| lease.spec.as_ref());
+        let holder = spec.and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty());
+        let now = holder.zip(spec.and_then(|spec| spec.renew_time.clone()));
+        if let Some((holder, renewed)) = now {
+            match &self.first {
+                Some((first, since)) if *first == holder && *since != renewed => {
+                    self.pod = holder.split('_').next().map(ToOwned::to_owned);
+                }
+                Some((first, _)) if *first == holder => {}
+                _ => self.first = Some((holder, renewed)),
+            }
         }
-        _ => (format!("no replica holds lease {release_name} in namespace {release_namespace}: look at the pods' logs"), false),
+        self.pod.as_deref()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::{api::coordination::v1::LeaseSpec, apimachinery::pkg::apis::meta::v1::MicroTime};
+    use k8s_openapi::api::coordination::v1::LeaseSpec;
 
     use super::*;
 
     #[test]
-    fn a_replica_works_that_renewed_its_lease_in_time() {
-        let arguments = Check { release_namespace: "operator".into(), release_name: "brepl".into(), watch_namespaces: vec![] };
-        let now: Timestamp = "2026-01-01T00:01:00Z".parse().expect("a time");
+    fn a_replica_works_that_is_seen_to_renew_its_lease() {
         let lease = |holder: &str, renewed: &str| Lease {
             spec: Some(LeaseSpec {
                 holder_identity: Some(holder.into()),
                 renew_time: Some(MicroTime(renewed.parse().expect("a time"))),
-                lease_duration_seconds: Some(15),
                 ..LeaseSpec::default()
             }),
             ..Lease::default()
         };
-        assert_eq!(leader(Some(&lease("pod-a_1_2", "2026-01-01T00:00:50Z")), &arguments, now), ("leader: pod-a".into(), true));
-        for gone in [Some(lease("pod-a_1_2", "2026-01-01T00:00:44Z")), Some(lease("", "2026-01-01T00:00:59Z")), None] {
-            let (text, well) = leader(gone.as_ref(), &arguments, now);
-            assert!(!well && text.contains("lease brepl in namespace operator"), "{text}");
-        }
+        let mut leader = Leader::default();
+        assert_eq!(leader.seen(None), None);
+        assert_eq!(leader.seen(Some(&lease("a_1", "2026-01-01T00:00:00Z"))), None);
+        assert_eq!(leader.seen(Some(&lease("a_1", "2026-01-01T00:00:00Z"))), None);
+        assert_eq!(leader.seen(Some(&lease("", "2026-01-01T00:00:03Z"))), None, "nobody holds it");
+        assert_eq!(leader.seen(Some(&lease("b_1", "2026-01-01T00:00:04Z"))), None, "another one, which has to renew it first");
+        assert_eq!(leader.seen(Some(&lease("b_1", "2026-01-01T00:00:07Z"))), Some("b"));
     }
 }

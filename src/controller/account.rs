@@ -50,7 +50,10 @@ struct Identified {
 impl Context {
     /// Visits an `AwsAccount`, and says when to come back to it.
     pub(super) async fn account(&self, name: &str) -> Option<std::time::Duration> {
-        let object = self.accounts.find(|account| account.name_any() == name)?;
+        let Some(object) = self.accounts.find(|account| account.name_any() == name) else {
+            self.metrics.without_account(name);
+            return None;
+        };
         if !self.tells_accounts {
             return None;
         }

@@ -108,6 +108,7 @@ impl Context {
         let accounts = self.current_accounts();
         let taken: Vec<_> =
             self.all_objects().into_iter().filter(|object| object.spec.source.bucket == bucket && is_ours(object)).collect();
+        self.metrics.only(bucket, &taken.iter().map(|object| key_of(object)).collect());
         if taken.is_empty() {
             self.memory.lock().unwrap_or_else(PoisonError::into_inner).retain(|known, _| known.name.as_str() != bucket);
             return None;
@@ -210,7 +211,6 @@ impl Context {
                     self.kubernetes.record(object, true, EventReason::StatementsLeft.as_str(), RECONCILE, &note).await;
                 }
                 all &= done(self.kubernetes.release(object).await, &key);
-                self.metrics.object(&key, None);
                 continue;
             }
             if let Some(status) = report.statuses.get(&key) {
@@ -222,8 +222,9 @@ impl Context {
 
     async fn write(&self, object: &BucketReplication, version: Option<&str>, status: &BucketReplicationStatus) -> bool {
         let previous = object.status.clone().unwrap_or_default();
-        let ready = ready_of(status).map(|condition| (condition.status.as_str(), condition.reason.as_str()));
-        self.metrics.object(&key_of(object), ready);
+        if let Some(ready) = ready_of(status) {
+            self.metrics.object(&object.spec.source.bucket, &key_of(object), &ready.status, &ready.reason);
+        }
         if previous == *status {
             return true;
         }

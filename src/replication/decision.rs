@@ -271,7 +271,9 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
     }
     let permissions = permissions(&now.desired);
     let mut steps = now.steps(visit, observed, settled(&permissions));
-    if !unreadable.is_empty() || !now.has_work(&stands) {
+    // What was not looked at can't be changed.
+    let seen = observed.depth == Depth::Everything;
+    if !seen || !unreadable.is_empty() || !now.has_work(&stands) {
         steps.clear();
     }
     let pending = pending(visit, observed, &stands, &round);
@@ -481,7 +483,9 @@ impl Round {
                 Some(Stand::Observing(resolved) | Stand::Refused { resolved: Some(resolved), planned: true, .. }) if observing => {
                     acting.push((**resolved).clone());
                 }
-                Some(Stand::Refused { problems, .. }) if problems.iter().any(|problem| problem.reason == Reason::NotGranted) => {
+                Some(Stand::Refused { problems, .. })
+                    if object.may_stand() && problems.iter().any(|problem| problem.reason == Reason::NotGranted) =>
+                {
                     carried.insert(key.clone(), Carry::Disabled);
                     users.all.insert(key.clone());
                 }

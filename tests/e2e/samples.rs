@@ -70,8 +70,8 @@ async fn comes_to(stage: &Stage<'_>, object: &Value) -> anyhow::Result<()> {
     let found = until(Duration::from_mins(1), async || {
         let words = ["get", "bucketreplication", name(object), "-n", namespace, "-o", "json"];
         last = serde_json::from_str(&stage.environment.kubectl(&words).await?)?;
-        let condition = &last["status"]["conditions"][6];
-        Ok((condition["status"] == ready && condition["reason"] == reason).then_some(()))
+        let mut conditions = last["status"]["conditions"].as_array().into_iter().flatten();
+        Ok(conditions.any(|it| it["type"] == "Ready" && it["status"] == ready && it["reason"] == reason).then_some(()))
     });
     found.await?.with_context(|| format!("{} does not come to {ready}/{reason}: {:#}", name(object), last["status"]))
 }

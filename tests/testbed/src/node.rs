@@ -7,7 +7,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, ensure};
@@ -31,6 +31,9 @@ const PROGRAMS: [&str; 5] = ["conntrack", "ip", "nft", "runc", "unshare"];
 /// # Errors
 /// With what is missing.
 pub fn can_run() -> Result<(), String> {
+    if env::var_os("PODS").is_some_and(|pods| pods.is_empty()) {
+        return Err("PODS= leaves the node out".into());
+    }
     if !cfg!(target_os = "linux") {
         return Err("a node runs on Linux only".into());
     }
@@ -45,9 +48,30 @@ pub fn can_run() -> Result<(), String> {
     if !missing.is_empty() {
         return Err(format!("a node needs {}: run make node-tools", missing.join(", ")));
     }
+    // What is mounted on a node's own /run and /var would hide them.
+    let homes = [repository(), env::var_os("CARGO_HOME").map(PathBuf::from).unwrap_or_default()];
+    if let Some(hidden) = homes.iter().find(|home| home.starts_with("/var") || home.starts_with("/run")) {
+        return Err(format!("{} lies where the node mounts folders of its own", hidden.display()));
+    }
+    let namespaces = Command::new("unshare").args(["--net", "--mount", "--pid", "--fork", "true"]).output();
+    if !namespaces.is_ok_and(|tried| tried.status.success()) {
+        return Err("this machine lets nobody make namespaces".into());
+    }
     let images = [operator_image(), image("pause.tar")];
-    let missing = images.iter().find(|archive| !archive.is_file());
-    missing.map_or(Ok(()), |archive| Err(format!("{} is not there: run make image node-tools", archive.display())))
+    if let Some(missing) = images.iter().find(|archive| !archive.is_file()) {
+        return Err(format!("{} is not there: run make image node-tools", missing.display()));
+    }
+    let made = fs::metadata(operator_image()).and_then(|archive| archive.modified()).map_err(|error| error.to_string())?;
+    let root = repository();
+    let changed = newest(&root.join("src")).into_iter().chain(newest(&root.join("Cargo.lock"))).max();
+    if changed.is_some_and(|changed| changed > made) { Err("the image is older than src: run make image".into()) } else { Ok(()) }
+}
+
+/// When something at or below `path` was changed last.
+fn newest(path: &Path) -> Option<SystemTime> {
+    let own = fs::metadata(path).and_then(|found| found.modified()).ok();
+    let below = fs::read_dir(path).into_iter().flatten().filter_map(|entry| newest(&entry.ok()?.path()));
+    below.chain(own).max()
 }
 
 /// Whether this process is in the namespaces of a node.
@@ -64,7 +88,11 @@ pub fn enter() -> anyhow::Result<ExitStatus> {
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.arg(env::current_exe()?).args(env::args_os().skip(1)).env(INSIDE, "true");
-    command.status().context("unshare can't be started")
+    let status = command.status().context("unshare can't be started");
+    // Control groups of containers that are gone; those of others are not empty, and stay.
+    let script = "find /sys/fs/cgroup -mindepth 2 -depth -type d -path '*/k8s.io*' -exec rmdir {} + 2>/dev/null";
+    let _ = Command::new("sh").args(["-c", script]).status();
+    status
 }
 
 /// The exit code of what ran inside: that of a signal as a shell tells it.
