@@ -34,7 +34,7 @@ timed = @start=$$(date +%s); $(2); echo "$(1): $$(( $$(date +%s) - start )) s"
 
 .PHONY: help
 help: ## List what can be done
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 .PHONY: build
 build: ## Build the operator and the testbed
@@ -45,7 +45,7 @@ demo: tools build $(PODS) ## The walkthrough on this machine: two AWS accounts i
 	$(call timed,demo,$(TESTBED) demo --operator $(OPERATOR))
 
 .PHONY: test
-test: tools build $(PODS) ## All tests: unit, golden, property, CEL, end to end, and pods on a real node where root on Linux
+test: tools build $(PODS) ## All tests: unit, golden, property, CEL, end to end, and, as root on Debian, pods on a real node
 	$(call timed,test,PROPTEST_RNG_SEED=$(SEED) cargo test --locked --workspace)
 
 .PHONY: test-node
@@ -123,9 +123,8 @@ run: build ## Run the operator in the foreground against what env-up started
 image: $(BIN)/jq $(BIN)/cargo-cyclonedx $(TOOLS)/python/.stamp ## The image, as an OCI archive in target/image; with ARCH=arm64 for another architecture
 	$(call timed,image,deploy/image/build $(ARCH))
 
-# What a node in the tests consists of, beside the control plane.
 .PHONY: node-tools
-node-tools: $(BIN)/kubelet $(BIN)/containerd $(BIN)/bridge $(BIN)/promtool target/image/pause.tar
+node-tools: $(BIN)/kubelet $(BIN)/containerd $(BIN)/bridge $(BIN)/promtool target/image/pause.tar ## What a node in the tests consists of, beside the control plane
 	@tests/tools/require runc nft:nftables conntrack ip:iproute2
 
 .PHONY: tools
