@@ -16,13 +16,14 @@ use bucket_replication_operator::{
     replication::{
         accounts::Accounts,
         boundary::boundary,
+        configuration::Filter,
         names::{KeyArn, OwnedBucket},
         observed::{DefaultEncryption, Facet},
     },
 };
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, KEYS, PROD, account, bucket, ground, key, spec},
+    cluster::{Cluster, DR, KEYS, PROD, THEIR_ROLE, account, bucket, ground, key, put_theirs, spec},
     world::State,
 };
 
@@ -64,6 +65,10 @@ struct Case {
     source_key: KeyArn,
     extra: Value,
     locked: bool,
+    /// How many other objects are on the bucket, with prefixes of their own.
+    crowd: usize,
+    /// Whether the bucket is replicated already, under a role of somebody else.
+    merged: bool,
 }
 
 const SOURCE_OBJECT: [&str; 3] = ["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging"];
@@ -82,6 +87,8 @@ fn cases() -> Vec<Case> {
         source_key: key(PROD, "us-east-1", "src"),
         extra,
         locked: false,
+        crowd: 0,
+        merged: false,
     };
     let with = |mut value: Value, pointer: &str, to: Value| {
         value[pointer] = to;
@@ -101,6 +108,8 @@ fn cases() -> Vec<Case> {
         ),
         Case { replica_key: None, ..across("no SSE-KMS objects", rules(json!({}))) },
         Case { replica_key: Some(key(KEYS, "us-west-2", "central")), ..across("a key of a third account", rules(json!({}))) },
+        Case { crowd: 12, ..across("permissions that spill to managed policies", rules(json!({}))) },
+        Case { merged: true, ..across("beside a configuration of somebody else", rules(json!({}))) },
         Case {
             destination: bucket(PROD, "backup"),
             replica_key: Some(key(PROD, "us-east-1", "bkp")),
@@ -210,15 +219,28 @@ async fn standing(case: &Case) -> State {
         object["source"]["sseKmsObjects"] = json!("Skip");
     }
     let mut cluster = Cluster::default();
+    if case.merged {
+        world.edit(|state| put_theirs(state, THEIR_ROLE, Some(Filter::new("theirs/", vec![]))));
+        cluster.accounts[0] = account("prod", PROD, &json!({"roles": {"mergeable": [THEIR_ROLE]}}));
+        object["existingConfiguration"] = json!("Merge");
+    }
+    // The eldest is in the inline policy: what spills are the youngest's permissions.
+    for number in 0..case.crowd {
+        let mut other = object.clone();
+        other["rules"] = json!([{"name": "crowd", "prefix": format!("Crowd/{number}/")}]);
+        cluster.apply(&format!("crowd-{number}"), &other);
+    }
     cluster.apply("tax", &object);
     cluster.settle(&world).await;
     assert_eq!(cluster.condition("tax", "Ready").0, "True", "{}: {}", case.name, cluster.message("tax", "Ready"));
     world.snapshot()
 }
 
+/// All that stands on the role by us.
 fn role_policy(state: &State) -> (String, Value) {
-    let role = state.roles.values().next().unwrap();
-    let statements: Vec<_> = state.permissions(role).iter().map(|statement| statement.json().clone()).collect();
+    let mut role = state.roles.values().next().unwrap().clone();
+    role.policies.retain(|name, _| name.starts_with("brepl-"));
+    let statements: Vec<_> = state.permissions(&role).iter().map(|statement| statement.json().clone()).collect();
     (role.role.arn.clone(), json!({"Version": "2012-10-17", "Statement": statements}))
 }
 
@@ -262,6 +284,23 @@ async fn the_role_may_do_what_the_guides_ask_for_and_nothing_else() {
     for case in cases() {
         let state = standing(&case).await;
         let (role, identity) = role_policy(&state);
+        let made = state.roles.values().next().unwrap();
+        assert_eq!(case.crowd > 0, !made.attached.is_empty(), "{}", case.name);
+        if !case.merged {
+            let trust = json!({"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sts:AssumeRole"});
+            assert_eq!(made.role.trust.json()["Statement"], json!([trust]), "{}", case.name);
+        }
+        // The cells try only actions on what they name.
+        let known: BTreeSet<_> = cells(&case).into_iter().flat_map(|cell| cell.needed).collect();
+        for statement in identity["Statement"].as_array().unwrap() {
+            let actions = &statement["Action"];
+            let mut actions = actions.as_array().cloned().unwrap_or_else(|| vec![actions.clone()]).into_iter();
+            assert!(
+                statement["Effect"] == "Allow" && actions.all(|action| known.contains(action.as_str().unwrap())),
+                "{}: {statement}",
+                case.name
+            );
+        }
         for cell in cells(&case) {
             let expected: BTreeSet<_> = cell.needed.iter().map(|action| (*action).to_owned()).collect();
             for (which, policy) in [("by its own policy", permissive(&cell)), ("with the policies that stand", real(&state, &cell))] {

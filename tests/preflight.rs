@@ -7,14 +7,14 @@ mod support;
 use std::fmt::Write;
 
 use bucket_replication_operator::replication::{
-    configuration::{Configuration, Filter, ReplicationRule, RuleDestination, Setting},
+    configuration::Filter,
     names::{KeyArn, OwnedBucket},
     observed::{DefaultEncryption, Facet, FailureKind, UnknownElement},
     policy::Document,
 };
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key, spec},
+    cluster::{Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key, put_theirs, spec},
     golden::compare,
     world::{Faults, State, World},
 };
@@ -288,19 +288,6 @@ fn cases() -> Vec<Case> {
             }),
         ),
     ]
-}
-
-fn put_theirs(state: &mut State, held_by: &str, filter: Option<Filter>) {
-    make_their_role(state);
-    let rule = ReplicationRule {
-        id: Some("theirs".into()),
-        priority: Some(9),
-        filter,
-        destination: RuleDestination { bucket: "arn:aws:s3:::backup".into(), ..RuleDestination::default() },
-        delete_marker_replication: Some(Setting::new(false)),
-        ..ReplicationRule::default()
-    };
-    source(state).configuration = Some(Configuration { role: held_by.into(), rules: vec![rule] });
 }
 
 fn set_accounts(cluster: &mut Cluster, extra: &[Value; 2]) {

@@ -19,6 +19,7 @@ use bucket_replication_operator::{
     replication::{
         Object,
         accounts::Accounts,
+        configuration::{Configuration, Filter, ReplicationRule, RuleDestination, Setting},
         decision::{Decision, Refusals, Visit, decide, scope},
         names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, Partition},
         observed::{DefaultEncryption, Facet, Observed, Role, Traits},
@@ -122,6 +123,20 @@ pub fn make_their_role(state: &mut State) {
     let own = Document::parse(r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}]}"#).unwrap();
     let made = WorldRole { role, policies: [("own".to_owned(), own)].into(), attached: BTreeSet::new() };
     state.roles.insert((PROD.parse().unwrap(), "theirs".parse().unwrap()), made);
+}
+
+/// The source bucket is replicated already, under a role of somebody else.
+pub fn put_theirs(state: &mut State, held_by: &str, filter: Option<Filter>) {
+    make_their_role(state);
+    let rule = ReplicationRule {
+        id: Some("theirs".into()),
+        priority: Some(9),
+        filter,
+        destination: RuleDestination { bucket: "arn:aws:s3:::backup".into(), ..RuleDestination::default() },
+        delete_marker_replication: Some(Setting::new(false)),
+        ..ReplicationRule::default()
+    };
+    state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration = Some(Configuration { role: held_by.into(), rules: vec![rule] });
 }
 
 /// The objects of a cluster, and the memory of the operator.
