@@ -389,11 +389,14 @@ async fn every_expression_of_dashboard_and_alerts_has_data(story: &Story) -> any
     missing["metadata"]["name"] = json!("missing");
     missing["spec"]["destination"]["bucket"] = json!("walk-missing");
     stage.apply(&missing).await?;
-    for (action, fault, outcome) in [("s3:GetBucketVersioning", Fault::Refuse, "denied"), ("iam:GetRole", Fault::Throttle, "throttled")] {
+    let faults = [
+        ("s3:GetBucketVersioning", Fault::Refuse, "bucket_replication_aws_calls_total{outcome=\"denied\"}"),
+        ("iam:GetRole", Fault::Throttle, "bucket_replication_visits_total{ending=\"retry\"}"),
+    ];
+    for (action, fault, counted) in faults {
         stage.proxy.set_fault(action, Some(fault));
-        let counted = format!("rate(bucket_replication_aws_calls_total{{outcome=\"{outcome}\"}}[1m]) > 0");
-        let seen = until(Duration::from_mins(1), async || Ok(story.has_data(&counted).await?.then_some(()))).await?;
-        seen.with_context(|| format!("no call is counted as {outcome}"))?;
+        let seen = until(Duration::from_mins(1), async || Ok(story.has_data(counted).await?.then_some(()))).await?;
+        seen.with_context(|| format!("no {counted}"))?;
         stage.proxy.set_fault(action, None);
     }
     stage.source.s3(SOURCE_REGION).delete_bucket_replication().bucket(&stage.source_bucket).send().await?;
