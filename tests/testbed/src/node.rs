@@ -21,6 +21,8 @@ const INSIDE: &str = "TESTBED_INSIDE";
 /// A tmpfs of the namespaces. Paths of sockets have to be short.
 const RUN: &str = "/run/testbed";
 const NAME: &str = "node";
+/// Folders of the machine's that kubelet and containerd write to whatever they are told; the node has its own.
+const OWN: &str = "/etc/cni /var/log /var/lib/cni /var/lib/kubelet";
 /// The programs that only a node needs: those of `make node-tools`, and those of the system.
 const TOOLS: [&str; 9] =
     ["bridge", "containerd", "containerd-shim-runc-v2", "ctr", "host-local", "kube-proxy", "kube-scheduler", "kubelet", "loopback"];
@@ -48,10 +50,9 @@ pub fn can_run() -> Result<(), String> {
     if !missing.is_empty() {
         return Err(format!("a node needs {}: run make node-tools", missing.join(", ")));
     }
-    // What is mounted on a node's own /run and /var would hide them.
-    let homes = [repository(), env::var_os("CARGO_HOME").map(PathBuf::from).unwrap_or_default()];
-    if let Some(hidden) = homes.iter().find(|home| home.starts_with("/var") || home.starts_with("/run")) {
-        return Err(format!("{} lies where the node mounts folders of its own", hidden.display()));
+    // The node has a /run of its own, which would hide it.
+    if repository().starts_with("/run") {
+        return Err("a node needs the checkout outside of /run".into());
     }
     let namespaces = Command::new("unshare").args(["--net", "--mount", "--pid", "--fork", "true"]).output();
     if !namespaces.is_ok_and(|tried| tried.status.success()) {
@@ -89,9 +90,12 @@ pub fn enter() -> anyhow::Result<ExitStatus> {
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.arg(env::current_exe()?).args(env::args_os().skip(1)).env(INSIDE, "true");
     let status = command.status().context("unshare can't be started");
-    // Control groups of containers that are gone; those of others are not empty, and stay.
-    let script = "find /sys/fs/cgroup -mindepth 2 -depth -type d -path '*/k8s.io*' -exec rmdir {} + 2>/dev/null";
-    let _ = Command::new("sh").args(["-c", script]).status();
+    // Control groups and folders that were made on the way; those of others are not empty, and stay.
+    let groups = "find /sys/fs/cgroup -mindepth 2 -depth -type d -path '*/k8s.io*' -exec rmdir {} + 2>/dev/null";
+    let folders = format!("rmdir {OWN} 2>/dev/null");
+    for script in [groups, &folders] {
+        let _ = Command::new("sh").args(["-c", script]).status();
+    }
     status
 }
 
@@ -111,8 +115,8 @@ pub async fn prepare() -> anyhow::Result<()> {
     let script = format!(
         "mount --make-rshared /
         mount -t tmpfs tmpfs /run
-        mount -t tmpfs tmpfs /var
-        mkdir -p {RUN} /var/log /var/lib /var/tmp
+        for folder in {OWN}; do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done
+        mkdir -p {RUN}
         ip link set lo up
         ip link add cni0 type bridge
         ip address add {ADDRESS}/24 dev cni0
