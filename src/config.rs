@@ -37,15 +37,9 @@ pub struct Settings {
     /// Marks what this installation makes in AWS: 1 to 16 lower-case letters and digits. Set it by hand in production, so that a rebuilt cluster finds its things again; by default it is made of the cluster's and the release's identity.
     #[arg(long, env)]
     pub installation_id: Option<InstallationId>,
-    /// Namespace of the release, for the default installation id.
-    #[arg(long, env, default_value = "default")]
-    pub release_namespace: String,
-    /// Name of the release, for the default installation id.
-    #[arg(long, env, default_value = "bucket-replication-operator")]
-    pub release_name: String,
-    /// Namespaces to watch, separated by commas; by default all. With it, the status of AwsAccounts is not written.
-    #[arg(long, env, value_delimiter = ',')]
-    pub watch_namespaces: Vec<String>,
+    /// Which installation in the cluster it is.
+    #[command(flatten)]
+    pub release: Release,
     /// Within this time, what somebody else changed is put right.
     #[arg(long, env, default_value = "10m", value_parser = duration)]
     pub drift_period: Duration,
@@ -88,6 +82,20 @@ pub struct Settings {
     /// What is logged, as tracing's directives.
     #[arg(long, env = "RUST_LOG", default_value = "info,aws_config=warn,aws_smithy_runtime=warn")]
     pub log_filter: String,
+}
+
+/// An installation in a cluster, for the operator itself and for who looks at it.
+#[derive(Clone, Debug, Args)]
+pub struct Release {
+    /// Namespace of the release: the lease is in it, and the default installation id is made of it.
+    #[arg(long = "release-namespace", env = "RELEASE_NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Name of the release: that of the lease, and the default installation id is made of it.
+    #[arg(long = "release-name", env = "RELEASE_NAME", default_value = "bucket-replication-operator")]
+    pub name: String,
+    /// Namespaces to watch, separated by commas; by default all. With it, the status of AwsAccounts is not written.
+    #[arg(long, env, value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
 }
 
 /// How log lines are written.
@@ -165,15 +173,9 @@ pub struct IamPolicy {
 /// Flags of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Namespace of the release.
-    #[arg(long, env, default_value = "default")]
-    pub release_namespace: String,
-    /// Name of the release.
-    #[arg(long, env, default_value = "bucket-replication-operator")]
-    pub release_name: String,
-    /// The namespaces that the operator watches, separated by commas; by default all.
-    #[arg(long, env, value_delimiter = ',')]
-    pub watch_namespaces: Vec<String>,
+    /// Which installation in the cluster is looked at.
+    #[command(flatten)]
+    pub release: Release,
     /// How long to wait for all to be well; a leader shows by renewing its lease, which takes a few seconds.
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub wait: Duration,

@@ -56,7 +56,7 @@ impl Candidate {
         let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "bucket-replication-operator".to_owned());
         // A container that starts again in the same pod is another process.
         let identity = format!("{pod}_{}_{}", std::process::id(), Timestamp::now().as_millisecond());
-        let (namespace, name) = (&settings.release_namespace, settings.release_name.clone());
+        let (namespace, name) = (&settings.release.namespace, settings.release.name.clone());
         Self { api: Api::namespaced(client, namespace), name, identity, duration: settings.lease_duration, seen: None }
     }
 

@@ -126,5 +126,5 @@ async fn default_installation(client: &Client, settings: &Settings) -> anyhow::R
         .await
         .context("the default installation id needs the uid of namespace kube-system: set --installation-id")?;
     let cluster = system.uid().unwrap_or_default();
-    Ok(fingerprint(&[&cluster, &settings.release_namespace, &settings.release_name], 10).parse()?)
+    Ok(fingerprint(&[&cluster, &settings.release.namespace, &settings.release.name], 10).parse()?)
 }

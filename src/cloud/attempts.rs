@@ -75,7 +75,8 @@ impl Intercept for Attempts {
         self.0.called(call.service(), call.name(), outcome);
         let request_id = context.response().and_then(request_id).unwrap_or_default();
         let (service, operation, told) = (call.service(), call.name(), <&str>::from(outcome));
-        if matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound) {
+        let answered = matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound);
+        if answered {
             tracing::debug!(service, operation, status, request_id, outcome = told, "AWS answered");
         } else {
             tracing::info!(service, operation, status, request_id, outcome = told, "AWS did not do it");
@@ -84,7 +85,7 @@ impl Intercept for Attempts {
             if let Some(status) = status {
                 span.record("http.response.status_code", status);
             }
-            if !matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound) {
+            if !answered {
                 span.record("otel.status_code", "ERROR");
             }
             if !request_id.is_empty() {

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use crate::{
     api::{
-        AwsAccount, BucketReplication,
+        AwsAccount,
         condition::{ConditionType, Reason},
     },
     config::Check,
+    controller::object_apis,
 };
 
 /// What was found.
@@ -46,25 +47,20 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
     let mut found = Found { text: String::new(), well: true };
     let accounts = Api::<AwsAccount>::all(client.clone()).list(&ListParams::default()).await;
     let accounts = accounts.with_context(|| format!("kind AwsAccount {missing}"))?;
-    let everything = arguments.watch_namespaces.is_empty();
-    let replications: Vec<Api<BucketReplication>> = if everything {
-        vec![Api::all(client.clone())]
-    } else {
-        arguments.watch_namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
-    };
-    for api in replications {
+    let everything = arguments.release.watch_namespaces.is_empty();
+    for api in object_apis(client, &arguments.release.watch_namespaces) {
         api.list(&ListParams::default().limit(1)).await.with_context(|| format!("kind BucketReplication {missing}"))?;
     }
     found.tell(true, "the CRDs are served");
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.release_namespace);
-    let lease = leases.get_opt(&arguments.release_name).await.context("the lease can't be read")?;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.release.namespace);
+    let lease = leases.get_opt(&arguments.release.name).await.context("the lease can't be read")?;
     match leader.seen(lease.as_ref()) {
         Some(pod) => found.tell(true, &format!("leader: {pod}")),
         None => found.tell(
             false,
             &format!(
                 "no replica renews lease {} in namespace {}: look at the pods and their logs",
-                arguments.release_name, arguments.release_namespace
+                arguments.release.name, arguments.release.namespace
             ),
         ),
     }

@@ -57,7 +57,7 @@ pub async fn run(
     let (sender, receiver) = mpsc::unbounded_channel();
     let mut watches = tokio::task::JoinSet::new();
     let mut objects = vec![];
-    for api in object_apis(&client, &settings.watch_namespaces) {
+    for api in object_apis(&client, &settings.release.watch_namespaces) {
         let (store, writer) = reflector::store();
         objects.push(store);
         let events = watcher(api, config()).default_backoff().modify(strip).reflect(writer);
@@ -73,7 +73,7 @@ pub async fn run(
     let periods = Periods::new(settings.drift_period, settings.drift_grace, settings.longest_retry);
     let context = Arc::new(Context {
         installation,
-        kubernetes: Kubernetes::new(client, settings.watch_namespaces.clone()),
+        kubernetes: Kubernetes::new(client, settings.release.watch_namespaces.clone()),
         aws,
         objects,
         accounts,
@@ -85,7 +85,7 @@ pub async fn run(
             sweep: settings.sweep_period,
         },
         periods,
-        tells_accounts: settings.watch_namespaces.is_empty(),
+        tells_accounts: settings.release.watch_namespaces.is_empty(),
         leadership,
         metrics,
         memory: std::sync::Mutex::default(),
@@ -108,7 +108,8 @@ pub async fn run(
     Ok(())
 }
 
-fn object_apis(client: &Client, namespaces: &[String]) -> Vec<Api<BucketReplication>> {
+/// The objects that an operator of these namespaces looks at; with none of them, all.
+pub(crate) fn object_apis(client: &Client, namespaces: &[String]) -> Vec<Api<BucketReplication>> {
     if namespaces.is_empty() {
         return vec![Api::all(client.clone())];
     }

@@ -1,5 +1,5 @@
-//! The ground that tests and demo stand on: etcd, a real Kubernetes API server with its controller manager, and an emulator of AWS, all on
-//! loopback, with a proxy between operator and emulator that logs every call.
+//! The ground that tests and demo stand on: etcd, a real Kubernetes API server with its controller manager, and an emulator of AWS, on loopback or with
+//! a node in namespaces of their own, and a proxy between operator and emulator that logs every call.
 
 pub mod cloud;
 pub mod collector;
