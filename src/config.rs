@@ -41,10 +41,10 @@ pub struct Settings {
     #[command(flatten)]
     pub release: Release,
     /// Within this time, what somebody else changed is put right.
-    #[arg(long, env, default_value = "10m", value_parser = duration)]
+    #[arg(long, env, default_value = "10m", value_parser = period)]
     pub drift_period: Duration,
     /// From one look at everything, keys and Regions included, to the next.
-    #[arg(long, env, default_value = "1h", value_parser = duration)]
+    #[arg(long, env, default_value = "1h", value_parser = period)]
     pub preflight_period: Duration,
     /// Two reads this long apart that both differ from what should stand are drift, since reads of S3 may lag; at most a quarter of the drift period.
     #[arg(long, env, default_value = "5s", value_parser = duration)]
@@ -53,22 +53,22 @@ pub struct Settings {
     #[arg(long, env, default_value = "15s", value_parser = duration)]
     pub settle_delay: Duration,
     /// The longest wait between two tries of what does not succeed.
-    #[arg(long, env, default_value = "5m", value_parser = duration)]
+    #[arg(long, env, default_value = "5m", value_parser = period)]
     pub longest_retry: Duration,
     /// How often each account is searched for roles of ours that no object has any more; they are only told.
-    #[arg(long, env, default_value = "6h", value_parser = duration)]
+    #[arg(long, env, default_value = "6h", value_parser = period)]
     pub sweep_period: Duration,
     /// Events that come within this time after the first one make one visit to a bucket.
     #[arg(long, env, default_value = "250ms", value_parser = duration)]
     pub event_window: Duration,
     /// At most this many buckets are visited at once.
-    #[arg(long, env, default_value_t = 16)]
+    #[arg(long, env, default_value = "16", value_parser = concurrency)]
     pub concurrency: usize,
     /// Only write while holding the lease that has the release's name, in the release's namespace: needed where several replicas run.
     #[arg(long, env, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub leader_election: bool,
     /// How long another replica waits for one that does not renew the lease any more.
-    #[arg(long, env, default_value = "15s", value_parser = duration)]
+    #[arg(long, env, default_value = "15s", value_parser = lease)]
     pub lease_duration: Duration,
     /// Where /metrics, /healthz and /readyz are served.
     #[arg(long, env, default_value = "0.0.0.0:8080")]
@@ -195,6 +195,29 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| "it is negative: use a duration such as 90s, 10m or 1h".to_owned())
 }
 
+fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
+    let given = duration(text)?;
+    if given < least { Err(format!("it has to be at least {} s", least.as_secs())) } else { Ok(given) }
+}
+
+/// Something that comes again: without time in between, nothing else would ever be done.
+fn period(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_secs(1), text)
+}
+
+/// A lease is renewed five times in its duration, and `Lease` counts whole seconds.
+fn lease(text: &str) -> Result<Duration, String> {
+    at_least(Duration::from_secs(3), text)
+}
+
+/// More visits at once than this need more memory than a replica has by default.
+const MOST_VISITS: usize = 1024;
+
+fn concurrency(text: &str) -> Result<usize, String> {
+    let given: usize = text.parse().map_err(|_| format!("use a number from 1 to {MOST_VISITS}"))?;
+    if (1..=MOST_VISITS).contains(&given) { Ok(given) } else { Err(format!("it has to be from 1 to {MOST_VISITS}")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +228,26 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert!(duration("-1s").is_err());
         assert!(duration("ten").is_err());
+    }
+
+    #[test]
+    fn what_would_work_never_or_always_is_refused_with_its_bound() {
+        let refused = |flag: &str, value: &str| {
+            let tried = Arguments::try_parse_from(["bucket-replication-operator", "run", flag, value]);
+            tried.map(|_| ()).map_err(|error| error.to_string())
+        };
+        for flag in ["--drift-period", "--preflight-period", "--longest-retry", "--sweep-period"] {
+            let message = refused(flag, "0s").expect_err("a period of nothing");
+            assert!(message.contains(flag) && message.contains("at least 1 s"), "{message}");
+            assert_eq!(refused(flag, "1s"), Ok(()));
+        }
+        assert!(refused("--lease-duration", "2s").expect_err("too short").contains("at least 3 s"));
+        for (value, allowed) in [("0", false), ("1", true), ("1024", true), ("1025", false), ("many", false)] {
+            let tried = refused("--concurrency", value);
+            assert_eq!(tried.is_ok(), allowed, "{tried:?}");
+            assert!(allowed || tried.expect_err("refused").contains("1 to 1024"));
+        }
+        assert_eq!(refused("--settle-delay", "0s"), Ok(()), "not to wait is a choice");
     }
 
     #[test]
