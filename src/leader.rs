@@ -1,25 +1,41 @@
-//! One of several replicas writes: the one that holds the lease. It stops writing before the lease can pass to another, and losing it ends the
-//! process.
+//! One of several replicas writes: the one that holds the lease. It stops writing before the lease can pass to another; when it loses the lease,
+//! it drops its work and waits for its turn like the others.
 
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::anyhow;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{Api, Client, ResourceExt, api::PostParams};
+use tokio::time::Instant;
 
 use crate::config::Settings;
 
 /// Until when this replica may write. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Leadership(Arc<Mutex<Option<Instant>>>);
+pub struct Leadership(Arc<Mutex<Option<Term>>>);
+
+/// A term of office, renewed with the lease.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    /// No write begins later.
+    last_begin: Instant,
+    /// No write goes on longer: another replica may write from now on.
+    end: Instant,
+}
+
+impl Term {
+    /// The term that follows from a lease of that `duration`, renewed by a call that began at `asked`.
+    fn of(asked: Instant, duration: Duration) -> Self {
+        Self { last_begin: asked + duration * 2 / 3, end: asked + duration }
+    }
+}
 
 impl Leadership {
     /// Of the only replica, which needs no lease.
@@ -31,11 +47,25 @@ impl Leadership {
     /// Whether this replica may write now.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|until| Instant::now() < until)
+        self.term().is_none_or(|term| Instant::now() < term.last_begin)
     }
 
-    fn extend(&self, until: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    /// Does `work`, which writes, where this replica may, and not beyond the time at which another may. `None`: it was not done, or it is not
+    /// known whether it was.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match self.term() {
+            None => Some(work.await),
+            Some(term) if Instant::now() < term.last_begin => tokio::time::timeout_at(term.end, work).await.ok(),
+            Some(_) => None,
+        }
+    }
+
+    fn term(&self) -> Option<Term> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn extend(&self, term: Term) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(term);
     }
 }
 
@@ -60,25 +90,29 @@ impl Candidate {
         Self { api: Api::namespaced(client, namespace), name, identity, duration: settings.lease_duration, seen: None }
     }
 
-    /// Waits for the lease, works while this replica holds it, and gives it back once the work is finished.
+    /// Waits for the lease, works while this replica holds it, waits again when it is lost, and gives it back once the work is finished.
     ///
     /// # Errors
-    /// When the lease is lost, or the work fails.
-    pub async fn lead<F>(mut self, work: impl FnOnce(Leadership) -> F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
+    /// When the work fails.
+    pub async fn lead<F, S>(mut self, work: impl Fn(Leadership) -> F, stop: impl Fn() -> S) -> anyhow::Result<()>
     where
         F: Future<Output = anyhow::Result<()>>,
+        S: Future<Output = ()>,
     {
-        let leadership = tokio::select! {
-            leadership = self.acquire() => leadership,
-            () = stop => return Ok(()),
-        };
-        let worked = tokio::select! {
-            worked = work(leadership.clone()) => worked,
-            // What is under way is not finished: another replica writes from now on.
-            lost = self.keep(&leadership) => return Err(lost),
-        };
-        self.give_back().await;
-        worked
+        loop {
+            let leadership = tokio::select! {
+                leadership = self.acquire() => leadership,
+                () = stop() => return Ok(()),
+            };
+            tokio::select! {
+                worked = work(leadership.clone()) => {
+                    self.give_back().await;
+                    return worked;
+                }
+                // What is under way is not finished: another replica writes from now on.
+                lost = self.keep(&leadership) => tracing::warn!(lease = %self.name, "{lost}: this replica waits for its turn"),
+            }
+        }
     }
 
     /// Waits until this replica holds the lease.
@@ -88,7 +122,7 @@ impl Candidate {
             match self.try_hold().await {
                 Ok(true) => {
                     let leadership = Leadership(Arc::new(Mutex::new(None)));
-                    leadership.extend(self.end(asked));
+                    leadership.extend(Term::of(asked, self.duration));
                     tracing::info!(lease = %self.name, identity = %self.identity, "this replica leads");
                     return leadership;
                 }
@@ -100,26 +134,21 @@ impl Candidate {
     }
 
     /// Renews the lease until it is lost, and says why.
-    async fn keep(&mut self, leadership: &Leadership) -> anyhow::Error {
+    async fn keep(&mut self, leadership: &Leadership) -> &'static str {
         loop {
             tokio::time::sleep(self.interval()).await;
             let asked = Instant::now();
             match tokio::time::timeout(self.interval(), self.try_hold()).await {
-                Ok(Ok(true)) if leadership.holds() => leadership.extend(self.end(asked)),
-                Ok(Ok(held)) if !held => return anyhow!("another replica took lease {}: this one ends", self.name),
+                Ok(Ok(true)) if leadership.holds() => leadership.extend(Term::of(asked, self.duration)),
+                Ok(Ok(held)) if !held => return "another replica took the lease",
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, lease = %self.name, "the lease was not renewed"),
                 Err(_) => tracing::warn!(lease = %self.name, "the lease was not renewed in time"),
             }
             if !leadership.holds() {
-                return anyhow!("lease {} could not be renewed in time: this replica ends", self.name);
+                return "the lease could not be renewed in time";
             }
         }
-    }
-
-    /// Others wait for the whole duration; this one stops earlier, so that a call under way ends before.
-    fn end(&self, asked: Instant) -> Instant {
-        asked + self.duration * 2 / 3
     }
 
     fn interval(&self) -> Duration {
@@ -193,5 +222,24 @@ fn taken(written: kube::Result<Lease>) -> kube::Result<bool> {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_begins_and_ends_within_the_term() {
+        let leadership = Leadership::alone();
+        leadership.extend(Term::of(Instant::now(), Duration::from_secs(15)));
+        let long = || tokio::time::sleep(Duration::from_secs(30));
+        assert_eq!(leadership.during(async { 1 }).await, Some(1));
+        let began = Instant::now();
+        assert_eq!(leadership.during(long()).await, None);
+        assert_eq!(began.elapsed(), Duration::from_secs(15), "it ends when another replica may write");
+        assert_eq!(leadership.during(async { 1 }).await, None);
+        assert!(!leadership.holds());
+        assert_eq!(Leadership::alone().during(long()).await, Some(()), "the only replica needs no lease");
     }
 }

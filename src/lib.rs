@@ -4,6 +4,7 @@
 //! [`controller`] watches Kubernetes and ties the three together. `ARCHITECTURE.md` has the picture and the invariants.
 
 pub mod api;
+pub mod api_server;
 pub mod cloud;
 pub mod commands;
 pub mod config;

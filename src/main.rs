@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Context;
 use bucket_replication_operator::{
+    api_server,
     cloud::aws::Aws,
     commands,
     config::{Arguments, Command, Settings},
@@ -68,7 +69,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn work(settings: &Settings) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("no cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")?;
+    let (client, watch_client) = (api_server::client().await?, api_server::watch_client().await?);
     let installation = match settings.installation_id.clone() {
         Some(installation) => installation,
         None => default_installation(&client, settings).await?,
@@ -81,17 +82,16 @@ async fn work(settings: &Settings) -> anyhow::Result<()> {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
     let served = tokio::spawn(server::serve(settings.listen_address, metrics.clone(), ready.clone(), stopping(stopped.clone())));
-    let synced = {
-        let ready = ready.clone();
-        move || {
-            ready.set();
-            tracing::info!("every watch is synced");
-        }
+    let synced = || {
+        ready.set();
+        tracing::info!("every watch is synced");
     };
     let candidate = settings.leader_election.then(|| Candidate::of(client.clone(), settings));
-    let work = |leadership| {
-        metrics.leads();
-        controller::run(client, aws, installation, settings, metrics, leadership, synced, stopping(stopped.clone()))
+    let stopping = || stopping(stopped.clone());
+    let work = async |leadership| {
+        let _writing = metrics.writing();
+        let (client, watch_client, aws) = (client.clone(), watch_client.clone(), aws.clone());
+        controller::run(client, watch_client, aws, installation.clone(), settings, metrics.clone(), leadership, synced, stopping()).await
     };
     let mut work = std::pin::pin!(async {
         match candidate {
@@ -99,7 +99,7 @@ async fn work(settings: &Settings) -> anyhow::Result<()> {
             Some(candidate) => {
                 // A replica that waits its turn is well.
                 ready.set();
-                candidate.lead(work, stopping(stopped.clone())).await
+                candidate.lead(work, stopping).await
             }
         }
     });

@@ -193,9 +193,11 @@ impl Metrics {
         }
     }
 
-    /// Tells that this replica writes.
-    pub fn leads(&self) {
+    /// Tells that this replica writes, for as long as what it gives lives.
+    #[must_use]
+    pub fn writing(&self) -> Writing {
         self.leader.set(1);
+        Writing(self.clone())
     }
 
     /// Tells how many roles nobody uses any more.
@@ -216,6 +218,19 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(text)
+    }
+}
+
+/// This replica writes, and knows where objects and accounts stand. Afterwards, another one does.
+#[derive(Debug)]
+pub struct Writing(Metrics);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.leader.set(0);
+        self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0.objects.clear();
+        self.0.orphans.clear();
     }
 }
 

@@ -60,7 +60,7 @@ proptest! {
 
     #[test]
     fn what_aws_refuses_for_a_while_comes_right_afterwards(wishes in prop::collection::vec(wish(), 1..4), edit in wish(), refused in 0..REFUSALS.len(), in_between: bool) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(life_with_refusals(wishes, edit, REFUSALS[refused], in_between));
     }
 }

@@ -231,7 +231,7 @@ fn object(kind: &str, generation: i64, deleting: bool, status: &Value) -> Value 
 /// The object tax as it stands in the cluster of the test.
 fn tax(cluster: &Cluster) -> Value {
     let (tax, generation, status) = &cluster.objects[&object_key("tax")];
-    object("BucketReplication", *generation, tax.deleting, &json!(status))
+    object("BucketReplication", *generation, tax.is_deleting(), &json!(status))
 }
 
 /// Statuses that the operator itself writes, from its first visit to the last, with what Argo CD and Flux see.

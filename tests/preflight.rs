@@ -432,6 +432,8 @@ async fn every_other_answer_is_told() {
         world.edit(|state| state.failing = [(step.to_owned(), kind)].into());
         cluster.apply("tax", &object);
         cluster.visit(&world).await;
+        cluster.pass(30);
+        cluster.visit(&world).await;
         text.push_str(&says(&cluster, what, "Ready"));
         assert_eq!(cluster.condition("tax", "Ready").1, reason, "{what}");
         if step == "CreateRole" && reason == "AwsUnavailable" {

@@ -228,7 +228,7 @@ fn events() -> impl Strategy<Value = Events> {
 }
 
 fn run(statements: Statements, before: Vec<u8>, events: Events) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(happen(statements, before, events));
 }
 

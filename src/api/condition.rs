@@ -267,7 +267,10 @@ pub enum Reason {
     RefusedByAws,
     #[strum(message = "AWS could not be reached, or asked to slow down", detailed_message = "wait; the operator tries again")]
     AwsUnavailable,
-    #[strum(message = "AWS refuses to remove what the object made", detailed_message = "do what the message says")]
+    #[strum(
+        message = "what the object made can't be removed: AWS refuses it, or it has failed for minutes",
+        detailed_message = "do what the message says"
+    )]
     DeletionBlocked,
     // AwsAccount.
     #[strum(

@@ -1,13 +1,21 @@
-//! Steps, done: one `match`, and in each arm one call. Nothing is decided here.
+//! Steps, done: one `match`, and in each arm one call. Nothing is decided here. What others may have changed since it was planned is read again
+//! right before it is written.
+
+use std::future::Future;
 
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 
-use super::{Cloud, aws::AwsCloud, calls::action, convert::configuration_to_sdk, error::Call, observe::observe};
+use super::{
+    Cloud, aws::AwsCloud, calls::action, convert::configuration_to_sdk, editor::SharedPolicy, error::Call, observe::observe, read::Read,
+};
 use crate::replication::{
     compose::DesiredRole,
-    names::{KeyArn, ManagedPolicyName},
+    configuration::Configuration,
+    edit::StatementEdit,
+    names::{KeyArn, ManagedPolicyName, OwnedBucket, Region},
     observed::{Failure, FailureKind, Observed, Scope},
     plan::Step,
+    policy::Document,
 };
 
 impl Cloud for AwsCloud {
@@ -16,12 +24,59 @@ impl Cloud for AwsCloud {
         Box::pin(observe(self, scope, seen)).await
     }
 
-    #[allow(clippy::too_many_lines, reason = "one match, and in each arm one call")]
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
-        if !self.leadership.holds() {
-            let message = "this replica does not hold the lease any more, so that it writes nothing".to_owned();
-            return Err(Failure { kind: FailureKind::Transient, action: step.to_string(), message });
+        match step {
+            Step::PutBucketPolicy { bucket, region, edit, .. } | Step::DeleteBucketPolicy { bucket, region, edit } => {
+                let policy = SharedPolicy::OfBucket(bucket.clone());
+                self.edit(policy, edit, self.bucket_policy(bucket, region), step).await
+            }
+            Step::PutKeyPolicy { key, edit, .. } => self.edit(SharedPolicy::OfKey(key.clone()), edit, self.key_policy(key), step).await,
+            Step::PutReplication { bucket, region, standing, .. } => {
+                self.is_unchanged(bucket, region, standing.as_ref()).await?;
+                self.write(step).await
+            }
+            Step::DeleteReplication { bucket, region, standing } => {
+                self.is_unchanged(bucket, region, Some(standing)).await?;
+                self.write(step).await
+            }
+            _ => self.write(step).await,
         }
+    }
+}
+
+impl AwsCloud {
+    async fn edit(
+        &self,
+        policy: SharedPolicy,
+        edit: &StatementEdit,
+        read: impl Future<Output = Read<Document>> + Send,
+        step: &Step,
+    ) -> Result<(), Failure> {
+        let write = async |document| self.write(&step.with_policy(document)).await;
+        Box::pin(self.editors.edit(&policy, edit, read, write)).await
+    }
+
+    /// Fails where the replication configuration is not what the plan was made on: a PUT would take back what somebody else wrote since.
+    async fn is_unchanged(&self, bucket: &OwnedBucket, region: &Region, planned_on: Option<&Configuration>) -> Result<(), Failure> {
+        let (configuration, unknown) = self.configuration(bucket, region).await?.unzip();
+        let foreign = unknown.iter().flatten().any(|unknown| unknown.is_foreign(&self.aws.installation));
+        if configuration.as_ref() == planned_on && !foreign {
+            return Ok(());
+        }
+        let message = format!("the replication configuration of bucket {} was changed while it was looked at", bucket.name);
+        Err(Failure { kind: FailureKind::Outdated, action: action::PUT_REPLICATION_CONFIGURATION.to_owned(), message })
+    }
+
+    /// Makes the call of a step, if this replica may write, and in the time in which no other may.
+    async fn write(&self, step: &Step) -> Result<(), Failure> {
+        self.leadership.during(Box::pin(self.call(step))).await.unwrap_or_else(|| {
+            let message = "this replica does not hold the lease for long enough to write".to_owned();
+            Err(Failure { kind: FailureKind::Transient, action: step.to_string(), message })
+        })
+    }
+
+    #[allow(clippy::too_many_lines, reason = "one match, and in each arm one call")]
+    async fn call(&self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::EnableVersioning { bucket, region } => {
                 let session = self.session(&bucket.account).await?;
@@ -66,27 +121,28 @@ impl Cloud for AwsCloud {
                 let request = session.iam.put_role_policy().role_name(role.as_str()).policy_name(policy.as_str());
                 request.policy_document(document.compact()).send().await.map_err(|error| call.failed(&error))?;
             }
-            Step::PutBucketPolicy { bucket, region, document } => {
+            Step::PutBucketPolicy { bucket, region, document, .. } => {
                 let session = self.session(&bucket.account).await?;
                 let call = Call { action: action::PUT_BUCKET_POLICY, on: format!("bucket {}", bucket.name), caller: &session.caller };
                 let request = session.s3(region).put_bucket_policy().bucket(bucket.name.as_str()).policy(document.compact());
                 request.expected_bucket_owner(bucket.account.as_str()).send().await.map_err(|error| call.failed(&error))?;
             }
-            Step::DeleteBucketPolicy { bucket, region } => {
+            Step::DeleteBucketPolicy { bucket, region, .. } => {
                 let session = self.session(&bucket.account).await?;
                 let call = Call { action: action::DELETE_BUCKET_POLICY, on: format!("bucket {}", bucket.name), caller: &session.caller };
                 let request = session.s3(region).delete_bucket_policy().bucket(bucket.name.as_str());
                 let sent = request.expected_bucket_owner(bucket.account.as_str()).send().await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
-            Step::PutKeyPolicy { key, document } => {
+            Step::PutKeyPolicy { key, document, .. } => {
                 let session = self.session(&key.account).await?;
                 let call = on_key(action::PUT_KEY_POLICY, key, &session.caller);
                 let request = session.kms(&key.region).put_key_policy().key_id(key.to_string()).policy_name("default");
                 request.policy(document.compact()).send().await.map_err(|error| call.failed(&error))?;
             }
-            Step::Settle => tokio::time::sleep(self.settle).await,
-            Step::PutReplication { bucket, region, configuration } => {
+            // Whoever applies the steps comes back later.
+            Step::Settle => {}
+            Step::PutReplication { bucket, region, configuration, .. } => {
                 let session = self.session(&bucket.account).await?;
                 let call =
                     Call { action: action::PUT_REPLICATION_CONFIGURATION, on: format!("bucket {}", bucket.name), caller: &session.caller };
@@ -95,7 +151,7 @@ impl Cloud for AwsCloud {
                     session.s3(region).put_bucket_replication().bucket(bucket.name.as_str()).replication_configuration(configuration);
                 request.expected_bucket_owner(bucket.account.as_str()).send().await.map_err(|error| call.failed(&error))?;
             }
-            Step::DeleteReplication { bucket, region } => {
+            Step::DeleteReplication { bucket, region, .. } => {
                 let session = self.session(&bucket.account).await?;
                 let call =
                     Call { action: action::PUT_REPLICATION_CONFIGURATION, on: format!("bucket {}", bucket.name), caller: &session.caller };

@@ -13,7 +13,7 @@ use aws_smithy_http_client::{
     tls::{Provider, rustls_provider::CryptoMode},
 };
 
-use super::{attempts::Attempts, calls::action, error::Call};
+use super::{attempts::Attempts, calls::action, editor::Editors, error::Call};
 use crate::{
     leader::Leadership,
     metrics::Metrics,
@@ -37,7 +37,7 @@ const SESSION_SECONDS: i32 = 3600;
 #[derive(Clone, Debug)]
 pub struct Aws {
     config: SdkConfig,
-    installation: InstallationId,
+    pub(super) installation: InstallationId,
     attempts: Attempts,
     sessions: Arc<Mutex<HashMap<AccountId, Slot>>>,
 }
@@ -240,8 +240,8 @@ pub struct AwsCloud {
     pub aws: Aws,
     /// The accounts.
     pub accounts: Arc<Accounts>,
-    /// How long a new permission is given to become known everywhere in AWS.
-    pub settle: Duration,
+    /// The editors of policies that several source buckets share.
+    pub editors: Editors,
     /// Whether this replica may write.
     pub leadership: Leadership,
 }

@@ -6,6 +6,7 @@ pub mod aws;
 pub mod bootstrap;
 pub mod calls;
 pub mod convert;
+pub mod editor;
 pub mod error;
 pub mod observe;
 mod raw;

@@ -12,6 +12,7 @@ use crate::{
         AwsAccount,
         condition::{ConditionType, Reason},
     },
+    api_server,
     config::Check,
     controller::object_apis,
 };
@@ -30,7 +31,7 @@ pub struct Found {
 /// # Errors
 /// When the cluster can't be asked, or does not serve the CRDs.
 pub async fn run(arguments: &Check) -> anyhow::Result<Found> {
-    let client = Client::try_default().await.context("no cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")?;
+    let client = api_server::client().await?;
     let deadline = Instant::now() + arguments.wait;
     let mut leader = Leader::default();
     loop {

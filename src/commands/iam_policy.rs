@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use anyhow::bail;
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, api::ListParams};
 
 use super::{documents, objects};
 use crate::{
     api::{AwsAccount, aws_account::Access},
+    api_server,
     cloud::{bootstrap, calls},
     config::{IamPolicy, Template},
     replication::accounts::Accounts,
@@ -19,7 +20,7 @@ use crate::{
 /// When the accounts can't be read, or the operator could change its own permissions with a policy.
 pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
     let list: Vec<AwsAccount> = if arguments.filename.is_empty() {
-        let api: Api<AwsAccount> = Api::all(Client::try_default().await?);
+        let api: Api<AwsAccount> = Api::all(api_server::client().await?);
         api.list(&ListParams::default()).await?.items
     } else {
         objects(&documents(&arguments.filename)?, "AwsAccount")?

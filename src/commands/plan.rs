@@ -11,16 +11,18 @@ use std::{
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::{documents, objects};
 use crate::{
     api::{APPLIED, AwsAccount, BucketReplication, bucket_replication::Mode},
+    api_server,
     cloud::{
         Cloud,
         aws::{Aws, AwsCloud},
+        editor::Editors,
     },
     config::{Output, Plan},
     leader::Leadership,
@@ -84,7 +86,7 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
 
 /// What the operator planned for an object that stands: in Observe mode, and where something is in the way.
 async fn told(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
-    let client = Client::try_default().await.context("no cluster to ask: set KUBECONFIG")?;
+    let client = api_server::client().await.context("no cluster to ask: set KUBECONFIG")?;
     let object: BucketReplication = Api::namespaced(client, &arguments.namespace).get(name).await?;
     let status = object.status.unwrap_or_default();
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status != "True");
@@ -159,7 +161,7 @@ fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> O
         spec: replication.spec.clone(),
         take_over: replication.take_over(),
         applied: replication.annotations().get(APPLIED).cloned(),
-        deleting: false,
+        deleted: None,
         abandoned: false,
         held: false,
         configured: false,
@@ -313,7 +315,7 @@ fn resolve_offline(arguments: &Plan, valid: &Valid, warnings: &mut Vec<String>) 
 
 /// With cluster and AWS: the steps that would be done now, for all objects on the bucket with this one among them.
 async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<AwsAccount>) -> anyhow::Result<(Answer, bool)> {
-    let client = Client::try_default().await.context("no cluster to ask: use --offline, or set KUBECONFIG")?;
+    let client = api_server::client().await.context("no cluster to ask: use --offline, or set KUBECONFIG")?;
     let mut accounts = files;
     for account in Api::<AwsAccount>::all(client.clone()).list(&ListParams::default()).await?.items {
         if !accounts.iter().any(|given| given.name_any() == account.name_any()) {
@@ -348,8 +350,8 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     let mut all = vec![];
     for other in standing.iter().filter(|other| other.spec.source.bucket == source.name.as_str()) {
         let labels = labels_of(other);
-        let deleting = other.metadata.deletion_timestamp.is_some();
-        let other = Object { deleting, ..object(other, &arguments.namespace, labels) };
+        let deleted = other.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        let other = Object { deleted, ..object(other, &arguments.namespace, labels) };
         if other.key == this.key {
             this.created = other.created;
         } else if source_of(&other.spec, &accounts).is_ok_and(|other| other == source) {
@@ -361,9 +363,10 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     all.push(this);
     let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &all, refusals: &Refusals::default() };
     let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
-    let cloud = AwsCloud { aws, accounts: Arc::clone(&accounts), settle: Duration::ZERO, leadership: Leadership::alone() };
+    let editors = Editors::new(Duration::ZERO, Timestamp::now);
+    let cloud = AwsCloud { aws, accounts: Arc::clone(&accounts), editors, leadership: Leadership::alone() };
     let observed = cloud.observe(&scope(&visit), &Observed::default()).await;
-    let decision = decide(&visit, &observed, &|_| true);
+    let decision = decide(&visit, &observed, &|_, _| true);
     let resolved = match decision.stands.get(&key) {
         Some(Stand::Acting { resolved, problems, .. }) => {
             warnings.extend(problems.iter().map(|problem| problem.message.clone()));

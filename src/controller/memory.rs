@@ -1,6 +1,9 @@
 //! What is remembered of a bucket from one visit to the next, to tell what somebody else did from what only lags behind; all of it can be lost.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -8,11 +11,15 @@ use crate::replication::{
     configuration::Configuration,
     contention::Contention,
     decision::Decision,
-    names::InstallationId,
+    names::{InstallationId, ObjectKey},
     observed::{Facet, Observed},
     plan::Step,
+    settle::Need,
     status::Outcome,
 };
+
+/// A read of a configuration that differs from what was written is believed at once if that was so long ago.
+const BELIEVED_AFTER: Duration = Duration::from_mins(10);
 
 /// What is remembered of a bucket from one visit to the next; all of it can be lost.
 #[derive(Clone, Debug, Default)]
@@ -22,12 +29,17 @@ pub struct Memory {
     /// A fingerprint of all that was looked at beside AWS.
     pub(super) looked_at: String,
     facts: Option<(Observed, Timestamp)>,
-    permissions: Option<(String, Timestamp)>,
+    /// Since when AWS grants what each object needs: a fingerprint of it, and the time.
+    granted: BTreeMap<ObjectKey, (String, Timestamp)>,
+    /// Whether the last visit only left what waits for permissions to become known.
+    settling: bool,
     suspicion: Option<(Vec<String>, Timestamp)>,
     /// Fights with other writers.
     pub(super) contention: Contention,
     /// Foreign rules in the configuration that we wrote.
     written: BTreeSet<String>,
+    /// Our rules in the configuration that we wrote last, and when that was, until it was read.
+    put: Option<(Configuration, Timestamp)>,
     /// Those of them that were not read, and since when.
     missing: Option<(BTreeSet<String>, Timestamp)>,
 }
@@ -36,6 +48,17 @@ impl Memory {
     /// Whether something was read that has to be read again soon.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.missing.is_some()
+    }
+
+    /// Whether the rules of ours that were read are not those that were written in the last minutes.
+    pub(super) fn lags(&mut self, observed: &Observed, installation: &InstallationId, now: Timestamp) -> bool {
+        let read = match &observed.configuration {
+            Facet::Present(configuration) => own_rules(configuration, installation),
+            Facet::Absent => Configuration { role: String::new(), rules: vec![] },
+            Facet::Unread | Facet::Failed(_) => return false,
+        };
+        self.put.take_if(|(written, since)| written.means(&read) || age(*since, now) >= BELIEVED_AFTER);
+        self.put.is_some()
     }
 
     /// The foreign rules that were in the configuration that we wrote, and that two reads a grace period apart do not show.
@@ -68,8 +91,26 @@ impl Memory {
         (age(*since, now) < preflight).then(|| facts.clone())
     }
 
-    pub(super) fn settled(&self, permissions: &str, settle: Duration, now: Timestamp) -> bool {
-        settle.is_zero() || self.permissions.as_ref().is_some_and(|(standing, since)| standing == permissions && age(*since, now) >= settle)
+    /// Whether AWS has had time to make known everywhere what the object needs.
+    pub(super) fn settled(&self, key: &ObjectKey, need: &Need, settle: Duration, now: Timestamp) -> bool {
+        let granted = self.granted.get(key).filter(|(fingerprint, _)| need.granted && *fingerprint == need.fingerprint);
+        settle.is_zero() || granted.is_some_and(|(_, since)| age(*since, now) >= settle)
+    }
+
+    /// Whether something that an object needs was granted before its rules were written, and is not any more.
+    pub(super) fn was_taken_away(&self, decision: &Decision) -> bool {
+        let before = |key| self.granted.get(key).map(|(fingerprint, _)| fingerprint);
+        decision.needs.iter().any(|(key, need)| !need.granted && before(key) == Some(&need.fingerprint))
+    }
+
+    /// How long it takes until the first of these objects is settled.
+    pub(super) fn settles_in(&self, settling: &BTreeSet<ObjectKey>, settle: Duration, now: Timestamp) -> Option<Duration> {
+        settling.iter().filter_map(|key| self.granted.get(key)).map(|(_, since)| settle.saturating_sub(age(*since, now))).min()
+    }
+
+    /// Whether the last visit of the objects as they are now only left what waits for permissions to become known.
+    pub(super) fn was_settling(&self, looked_at: &str) -> bool {
+        self.settling && self.looked_at == looked_at
     }
 
     /// A read may lag behind our own writes, so that what is in doubt is only believed when two reads a grace period apart both show it.
@@ -83,7 +124,7 @@ impl Memory {
             Some((suspected, since)) if *suspected == texts => {
                 let confirmed = age(*since, now) >= grace;
                 if confirmed {
-                    self.suspicion = None;
+                    (self.suspicion, self.put) = (None, None);
                 }
                 confirmed
             }
@@ -109,22 +150,39 @@ impl Memory {
         self.facts = Some((facts, since));
         looked_at.clone_into(&mut self.looked_at);
         for planned in &outcome.done {
-            if let Step::PutReplication { configuration, .. } = &planned.step {
-                self.written = foreign_rules(configuration, installation);
+            match &planned.step {
+                Step::PutReplication { configuration, .. } => {
+                    self.written = foreign_rules(configuration, installation);
+                    self.put = Some((own_rules(configuration, installation), now));
+                }
+                Step::DeleteReplication { .. } => self.put = Some((Configuration { role: String::new(), rules: vec![] }, now)),
+                _ => {}
             }
         }
-        let mut permitting =
-            outcome.undone.iter().take_while(|planned| !matches!(planned.step, Step::PutReplication { .. } | Step::Settle));
-        if permitting.next().is_some() {
-            self.permissions = None;
-        } else if self.permissions.as_ref().is_none_or(|(standing, _)| *standing != decision.permissions) {
-            self.permissions = Some((decision.permissions.clone(), now));
+        self.note_grants(decision, outcome, now);
+        self.settling = !decision.settling.is_empty() && outcome.failure.is_none();
+    }
+
+    fn note_grants(&mut self, decision: &Decision, outcome: &Outcome, now: Timestamp) {
+        let writes_rules = |step: &Step| matches!(step, Step::PutReplication { .. } | Step::DeleteReplication { .. } | Step::Settle);
+        let is_granting = outcome.undone.iter().take_while(|planned| !writes_rules(&planned.step)).next().is_some();
+        self.granted
+            .retain(|key, (fingerprint, _)| decision.needs.get(key).is_some_and(|need| need.granted && need.fingerprint == *fingerprint));
+        if !is_granting {
+            for (key, need) in &decision.needs {
+                self.granted.entry(key.clone()).or_insert_with(|| (need.fingerprint.clone(), now));
+            }
         }
     }
 }
 
 fn foreign_rules(configuration: &Configuration, installation: &InstallationId) -> BTreeSet<String> {
     configuration.rules.iter().filter(|rule| rule.mark(installation).is_none()).filter_map(|rule| rule.id.clone()).collect()
+}
+
+fn own_rules(configuration: &Configuration, installation: &InstallationId) -> Configuration {
+    let rules = configuration.rules.iter().filter(|rule| rule.mark(installation).is_some()).cloned().collect();
+    Configuration { role: String::new(), rules }
 }
 
 fn age(since: Timestamp, now: Timestamp) -> Duration {

@@ -1,4 +1,4 @@
-//! Watches Kubernetes and visits buckets: events of four watches become keys of one queue.
+//! Watches Kubernetes and visits buckets: events of objects, accounts and namespaces become keys of one queue.
 
 pub mod account;
 pub mod kubernetes;
@@ -11,6 +11,7 @@ pub mod visit;
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, future::try_join_all};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt,
@@ -25,7 +26,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     api::{AwsAccount, BucketReplication, condition::Reason},
-    cloud::aws::Aws,
+    api_server::WATCH_SECONDS,
+    cloud::{aws::Aws, editor::Editors},
     config::Settings,
     leader::Leadership,
     metrics::Metrics,
@@ -36,9 +38,6 @@ use reconcile::{Context, Key};
 use trigger::{Touched, touched};
 use visit::Times;
 
-/// A watch that hears nothing for so long is started anew; load balancers cut silent connections after about four minutes.
-const WATCH_SECONDS: u32 = 45;
-
 /// Runs until `stop`, and then lets running visits finish. `synced` is called once every watch has listed what there is.
 ///
 /// # Errors
@@ -46,6 +45,7 @@ const WATCH_SECONDS: u32 = 45;
 #[allow(clippy::too_many_arguments, reason = "each is a thing of its own, and it is called once")]
 pub async fn run(
     client: Client,
+    watch_client: Client,
     aws: Aws,
     installation: InstallationId,
     settings: &Settings,
@@ -57,24 +57,24 @@ pub async fn run(
     let (sender, receiver) = mpsc::unbounded_channel();
     let mut watches = tokio::task::JoinSet::new();
     let mut objects = vec![];
-    for api in object_apis(&client, &settings.release.watch_namespaces) {
+    for api in object_apis(&watch_client, &settings.release.watch_namespaces) {
         let (store, writer) = reflector::store();
         objects.push(store);
         let events = watcher(api, config()).default_backoff().modify(strip).reflect(writer);
         watches.spawn(forward(touched(events, trigger::object), sender.clone()));
     }
     let (accounts, writer) = reflector::store();
-    let events = watcher(Api::<AwsAccount>::all(client.clone()), config()).default_backoff().modify(strip).reflect(writer);
+    let events = watcher(Api::<AwsAccount>::all(watch_client.clone()), config()).default_backoff().modify(strip).reflect(writer);
     watches.spawn(forward(touched(events, trigger::account), sender.clone()));
     let (namespaces, writer) = reflector::store();
-    let events =
-        watcher(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config()).default_backoff().modify(strip).reflect(writer);
+    let events = watcher(Api::<PartialObjectMeta<Namespace>>::all(watch_client), config()).default_backoff().modify(strip).reflect(writer);
     watches.spawn(forward(touched(events, trigger::namespace), sender));
     let periods = Periods::new(settings.drift_period, settings.drift_grace, settings.longest_retry);
     let context = Arc::new(Context {
         installation,
         kubernetes: Kubernetes::new(client, settings.release.watch_namespaces.clone()),
         aws,
+        editors: Editors::new(periods.grace, Timestamp::now),
         objects,
         accounts,
         namespaces,

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -24,7 +24,10 @@ use crate::{
         condition::{ConditionType, Reason},
         event::EventReason,
     },
-    cloud::aws::{Aws, AwsCloud},
+    cloud::{
+        aws::{Aws, AwsCloud},
+        editor::Editors,
+    },
     leader::Leadership,
     metrics::Metrics,
     replication::{
@@ -36,6 +39,11 @@ use crate::{
         validate::{self, source_of},
     },
 };
+
+/// A visit that takes longer is ended and tried again. Each call has a deadline of its own, so that this is only met where many are slow.
+const LONGEST_VISIT: Duration = Duration::from_mins(5);
+/// Writing statuses, Events and finalizers may take so much longer.
+const LONGEST_TELLING: Duration = Duration::from_mins(2);
 
 /// The action of Events that are about the whole object; those about one change in AWS name the step.
 const RECONCILE: &str = "Reconcile";
@@ -57,6 +65,8 @@ pub struct Context {
     pub kubernetes: Kubernetes,
     /// The border to AWS.
     pub aws: Aws,
+    /// The editors of policies that several source buckets share.
+    pub editors: Editors,
     /// The objects of each watch, one for each watched namespace.
     pub objects: Vec<Store<BucketReplication>>,
     /// All `AwsAccount`s.
@@ -99,12 +109,16 @@ impl Context {
     pub async fn reconcile(&self, key: &Key) -> Option<tokio::time::Instant> {
         match key {
             Key::Bucket(bucket) => self.bucket(bucket).await,
-            Key::Account(account) => self.account(account).instrument(tracing::info_span!("visit", account)).await,
+            Key::Account(account) => {
+                let visit = self.account(account).instrument(tracing::info_span!("visit", account));
+                let again = Some(wait(Ending::Retry, account, 1, &self.periods));
+                tokio::time::timeout(LONGEST_VISIT, visit).await.unwrap_or(again)
+            }
         }
         .map(|wait| tokio::time::Instant::now() + wait)
     }
 
-    async fn bucket(&self, bucket: &str) -> Option<std::time::Duration> {
+    async fn bucket(&self, bucket: &str) -> Option<Duration> {
         let accounts = self.current_accounts();
         let taken: Vec<_> =
             self.all_objects().into_iter().filter(|object| object.spec.source.bucket == bucket && is_ours(object)).collect();
@@ -125,7 +139,7 @@ impl Context {
         }
         for (owned, objects) in by_owner {
             let after = self.visit(&owned, &objects, &taken, &accounts).await;
-            earliest = Some(earliest.map_or(after, |earliest: std::time::Duration| earliest.min(after)));
+            earliest = Some(earliest.map_or(after, |earliest: Duration| earliest.min(after)));
         }
         earliest
     }
@@ -136,7 +150,7 @@ impl Context {
         objects: &[&Arc<BucketReplication>],
         taken: &[Arc<BucketReplication>],
         accounts: &Arc<Accounts>,
-    ) -> std::time::Duration {
+    ) -> Duration {
         let started = Instant::now();
         let subject = Subject {
             installation: self.installation.clone(),
@@ -150,15 +164,18 @@ impl Context {
         let cloud = AwsCloud {
             aws: self.aws.clone(),
             accounts: Arc::clone(accounts),
-            settle: self.times.settle,
+            editors: self.editors.clone(),
             leadership: self.leadership.clone(),
         };
         let gate = StoreGate::new(&self.kubernetes, owned.name.as_str(), taken.iter().map(AsRef::as_ref));
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(owned).unwrap_or_default();
         let span = tracing::info_span!("visit", bucket = %owned.name, objects = objects.len(), steps = Empty, ending = Empty);
         let visited = async {
-            let mut report = visit(&cloud, &gate, &subject, &mut memory, &self.times, Timestamp::now).await;
-            if !self.tell(objects, &report, &gate.versions()).await {
+            let visited = visit(&cloud, &gate, &subject, &mut memory, &self.times, Timestamp::now);
+            let visited = tokio::time::timeout(LONGEST_VISIT, visited).await;
+            let mut report = visited.unwrap_or_else(|_| subject.unended(LONGEST_VISIT, Timestamp::now()));
+            let told = tokio::time::timeout(LONGEST_TELLING, self.tell(objects, &report, &gate.versions())).await;
+            if !told.unwrap_or_default() {
                 report.ending = Ending::Retry;
             }
             report
@@ -183,7 +200,7 @@ impl Context {
             spec: object.spec.clone(),
             take_over: object.take_over(),
             applied: object.annotations().get(APPLIED).cloned(),
-            deleting: object.metadata.deletion_timestamp.is_some(),
+            deleted: object.metadata.deletion_timestamp.as_ref().map(|time| time.0),
             abandoned: is_abandoned(object) && ready(object).is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str()),
             held: is_held(object),
             configured: object.status.as_ref().is_some_and(|status| !status.rules.is_empty()),

@@ -13,7 +13,7 @@ use strum::VariantArray;
 use super::memory::Memory;
 use crate::{
     api::{
-        bucket_replication::BucketReplicationStatus,
+        bucket_replication::{BucketReplicationStatus, Mode},
         condition::{ConditionType, Reason},
         event::EventReason,
     },
@@ -28,7 +28,7 @@ use crate::{
         observed::{Depth, FailureKind, Observed, Scope},
         plan::{PlannedStep, Step},
         requeue::Ending,
-        status::{Grounds, Outcome, status},
+        status::{self, Grounds, Outcome, status},
     },
 };
 
@@ -115,6 +115,11 @@ impl fmt::Display for Notice {
     }
 }
 
+/// What is read again because it changed meanwhile is not read again sooner.
+const SOONEST: Duration = Duration::from_secs(1);
+/// Timers and clocks differ by a little, and a visit that comes too early has to come again.
+const MARGIN: Duration = Duration::from_millis(50);
+
 /// Visits a bucket.
 pub async fn visit<C: Cloud, G: Gate>(
     cloud: &C,
@@ -142,28 +147,31 @@ pub async fn visit<C: Cloud, G: Gate>(
             objects: &objects,
             refusals: &refusals,
         };
-        let removing = objects.iter().all(|object| object.deleting);
+        let removing = objects.iter().all(Object::is_deleting);
         let looked_at_all = memory.looked_at == looked_at && ready.len() == objects.len();
         let read_just_now = !refusals.steps.is_empty();
-        let known = memory.known(times.preflight, clock()).filter(|_| removing || looked_at_all || read_just_now);
+        let believes = removing || looked_at_all || read_just_now || memory.was_settling(&looked_at);
+        let known = memory.known(times.preflight, clock()).filter(|_| believes);
         let scope = Scope { tags: memory.contention.is_on(), ..decision::scope(&view) };
         let observed = if decision::is_at_rest(&view) { Observed::default() } else { look(cloud, &view, scope, known).await };
         let now = clock();
         notices.extend(memory.gone(&observed, &subject.installation, times.grace, now).into_iter().map(Notice::ForeignRuleGone));
-        let mut decision = decide(&view, &observed, &|permissions| memory.settled(permissions, times.settle, now));
+        let mut decision = decide(&view, &observed, &|key, need| memory.settled(key, need, times.settle, now));
         // What follows from a change of ours is not somebody else's.
         let drift = (memory.looked_at.is_empty() || memory.looked_at == looked_at) && decision.is_drift(&ready);
-        let in_doubt = !read_just_now && (drift || decision.doubtful);
+        let lags = memory.lags(&observed, &subject.installation, now) && !decision.steps.is_empty();
+        let in_doubt = !read_just_now && (drift || decision.doubtful || lags);
         if !memory.confirms(&decision, in_doubt, times.grace, now) {
             return Report { notices, ..Report::unchanged(Ending::After(times.grace)) };
         }
+        let reverted = drift || memory.was_taken_away(&decision);
         let needed: Vec<_> = decision.steps.iter().map(|planned| planned.step.clone()).collect();
         if memory.looked_at == looked_at {
             match memory.contention.verdict(&needed, now) {
                 Verdict::Correct => {}
                 Verdict::Later(wait) => return Report { notices, ..Report::unchanged(Ending::After(wait)) },
                 Verdict::Contended { element, wait } => {
-                    memory.contention.note(&needed, &[], drift, now);
+                    memory.contention.note(&needed, &[], reverted, now);
                     decision.contend(&element, &subject.source, &observed);
                     let report = subject.report(&decision, &observed, &Outcome::default(), done, now);
                     return Report { ending: Ending::After(wait), notices, ..report };
@@ -173,14 +181,15 @@ pub async fn visit<C: Cloud, G: Gate>(
         let acting: BTreeSet<_> =
             decision.stands.iter().filter(|(_, stand)| matches!(stand, Stand::Acting { .. })).map(|(key, _)| key.clone()).collect();
         let unheld = objects.iter().any(|object| !object.held && acting.contains(&object.key));
-        if (!decision.steps.is_empty() || unheld) && !gate.open(&acting).await {
+        let writes = decision.steps.iter().any(|planned| planned.step != Step::Settle);
+        if (writes || unheld) && !gate.open(&acting).await {
             return Report { notices, ..Report::unchanged(Ending::After(Duration::from_millis(200))) };
         }
         let mut outcome = apply(cloud, &decision, drift).await;
         done.extend(outcome.done.iter().map(|planned| planned.step.clone()));
         memory.note(&decision, &observed, &outcome, &looked_at, &subject.installation, clock());
         let just_done: Vec<_> = outcome.done.iter().map(|planned| planned.step.clone()).collect();
-        memory.contention.note(&needed, &just_done, drift, now);
+        memory.contention.note(&needed, &just_done, reverted, now);
         if let Some((refused, problem)) = refusal(&outcome, &subject.source) {
             let others = acting.iter().any(|key| !refused.concerns.contains(key) && !refusals.problems.contains_key(key));
             let before = refusals.problems.len();
@@ -195,8 +204,15 @@ pub async fn visit<C: Cloud, G: Gate>(
         outcome.drift = drift;
         notices.extend(role_left(&outcome).map(Notice::RoleLeft));
         let mut report = subject.report(&decision, &observed, &outcome, done, clock());
+        if outcome.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Outdated) {
+            let ending = Ending::After(times.grace.max(SOONEST));
+            return Report { notices, ending, ..subject.without_findings(report) };
+        }
         if report.ending == Ending::Done && memory.is_in_doubt() {
             report.ending = Ending::After(times.grace);
+        }
+        if let Some(wait) = memory.settles_in(&decision.settling, times.settle, clock()) {
+            report.ending = Ending::After(wait + MARGIN);
         }
         return Report { notices, ..report };
     }
@@ -227,8 +243,8 @@ fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool 
 /// A fingerprint of all that is looked at beside AWS: with another one, everything is read anew.
 fn looked_at(subject: &Subject) -> String {
     let objects = subject.objects.iter().map(|(object, generation, _)| {
-        let Object { uid, deleting, namespace_labels, take_over, applied, .. } = object;
-        format!("{uid}/{generation:?}/{deleting}/{namespace_labels:?}/{take_over:?}/{applied:?}")
+        let Object { uid, deleted, namespace_labels, take_over, applied, .. } = object;
+        format!("{uid}/{generation:?}/{}/{namespace_labels:?}/{take_over:?}/{applied:?}", deleted.is_some())
     });
     let named = subject.objects.iter().flat_map(|(object, ..)| [&object.spec.source.account, &object.spec.destination.account]);
     let accounts = subject.accounts.fingerprint(&named.map(String::as_str).collect());
@@ -236,10 +252,11 @@ fn looked_at(subject: &Subject) -> String {
     fingerprint(&parts.iter().map(String::as_str).collect::<Vec<_>>(), 64)
 }
 
+/// Does the steps in order, up to the first that fails or has to wait for permissions to become known.
 async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome {
     let mut outcome = Outcome { drift, ..Outcome::default() };
     for planned in &decision.steps {
-        if outcome.failure.is_some() {
+        if planned.step == Step::Settle || !outcome.undone.is_empty() {
             outcome.undone.push(planned.clone());
             continue;
         }
@@ -272,12 +289,35 @@ impl Report {
 }
 
 impl Subject {
+    /// What is told of a visit that did not come to an end within `limit`. What is paused is not read, so that nothing is known of it.
+    #[must_use]
+    pub fn unended(&self, limit: Duration, now: Timestamp) -> Report {
+        let bucket = &self.source.name;
+        let message =
+            format!("AWS did not answer all calls for bucket {bucket} within {} minutes; they are tried again", limit.as_secs() / 60);
+        let problem = Problem::new(ConditionType::ReplicationConfigured, Reason::AwsUnavailable, message);
+        let read = self.objects.iter().filter(|(object, ..)| object.is_deleting() || object.spec.mode != Mode::Paused);
+        let statuses =
+            read.map(|(object, generation, previous)| (object.key.clone(), status::unended(object, *generation, previous, &problem, now)));
+        Report { statuses: statuses.collect(), ..Report::unchanged(Ending::Retry) }
+    }
+
+    /// The report where what was found does not hold any more: only corrections are told.
+    fn without_findings(&self, report: Report) -> Report {
+        let mut statuses = BTreeMap::new();
+        for (object, _, previous) in &self.objects {
+            let drift = report.statuses.get(&object.key).and_then(|status| status.drift.clone());
+            statuses.insert(object.key.clone(), BucketReplicationStatus { drift: drift.or(previous.drift.clone()), ..previous.clone() });
+        }
+        Report { statuses, released: BTreeSet::new(), ..report }
+    }
+
     fn report(&self, decision: &Decision, observed: &Observed, outcome: &Outcome, done: Vec<Step>, now: Timestamp) -> Report {
         let grounds = Grounds { installation: &self.installation, source: &self.source, decision, outcome, now };
         let statuses: BTreeMap<_, _> = self
             .objects
             .iter()
-            .map(|(object, generation, previous)| (object.key.clone(), status(&object.key, *generation, previous, &grounds)))
+            .map(|(object, generation, previous)| (object.key.clone(), status(object, *generation, previous, &grounds)))
             .collect();
         let leaving = decision.stands.iter().filter(|(_, stand)| **stand == Stand::Leaving).map(|(key, _)| key.clone());
         let mut released: BTreeSet<_> =
@@ -296,7 +336,7 @@ impl Subject {
 
 /// A role that holds something foreign can't be deleted; without our policy on it, it is not ours any more.
 fn all_removed(outcome: &Outcome) -> bool {
-    outcome.undone.is_empty() || role_left(outcome).is_some()
+    outcome.undone.iter().all(|planned| planned.step == Step::Settle) || role_left(outcome).is_some()
 }
 
 /// Why only the role could not be removed.

@@ -244,7 +244,9 @@ pub fn failed(condition: ConditionType, failure: &Failure) -> Problem {
     let reason = match failure.kind {
         FailureKind::Denied => Reason::AccessDenied,
         FailureKind::DeniedByOrganization => Reason::DeniedByOrganization,
-        FailureKind::Throttled | FailureKind::Transient | FailureKind::PrincipalNotVisible => Reason::AwsUnavailable,
+        FailureKind::Throttled | FailureKind::Transient | FailureKind::PrincipalNotVisible | FailureKind::Outdated => {
+            Reason::AwsUnavailable
+        }
         FailureKind::NotFound | FailureKind::Conflict | FailureKind::Invalid => Reason::RefusedByAws,
     };
     Problem::new(condition, reason, failure.message.clone())

@@ -64,7 +64,7 @@ fn documents(step: &Step, observed: &Observed) -> Option<(Option<Value>, Option<
         Step::DeleteRolePolicy { role, policy, .. } => (inline(role.as_str(), policy.as_str()), None),
         Step::PutBucketPolicy { bucket, document, .. } => (bucket_policy(bucket), Some(document.json())),
         Step::DeleteBucketPolicy { bucket, .. } => (bucket_policy(bucket), None),
-        Step::PutKeyPolicy { key, document } => (policy(observed.key_policies.get(key)), Some(document.json())),
+        Step::PutKeyPolicy { key, document, .. } => (policy(observed.key_policies.get(key)), Some(document.json())),
         Step::PutReplication { configuration, .. } => (observed.configuration.present().map(|c| json!(c)), Some(json!(configuration))),
         Step::DeleteReplication { .. } => (observed.configuration.present().map(|c| json!(c)), None),
         Step::CreateManagedPolicy { document, .. } => (None, Some(document.json())),

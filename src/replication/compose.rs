@@ -318,12 +318,14 @@ fn permissions(claims: &Claims<'_>) -> Vec<Statement> {
     statements
 }
 
-/// What the role may do already and keeps: whose rules stay as they stand, keeps what they need; those whose new rules wait get both.
+/// What the role may do already and keeps: whose rules stay as they stand, keeps what they need; those whose new rules wait get both, also where
+/// no rule of theirs was read, since that read may lag.
 fn carried_permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)], wanted: &[Statement]) -> Vec<Statement> {
     let acting = claims.acting.iter().map(|resolved| &resolved.valid.key).filter(|key| !claims.withheld.contains(key));
     let acting: BTreeSet<_> = acting.map(|key| Mark::owner(&key.to_string())).collect();
+    let standing_rules = ours.iter().map(|(mark, _)| &mark.object).chain(claims.withheld);
     let carried: BTreeSet<_> =
-        ours.iter().map(|(mark, _)| Mark::owner(&mark.object.to_string())).filter(|owner| !acting.contains(owner)).collect();
+        standing_rules.map(|object| Mark::owner(&object.to_string())).filter(|owner| !acting.contains(owner)).collect();
     let mut standing = claims.observed.permissions();
     standing.retain(|standing| {
         let is_carried = standing.mark_of(claims.installation).is_some_and(|mark| carried.contains(&mark.owner));
@@ -534,6 +536,25 @@ fn key_statements(
         statements.entry(key).or_default().push(wanted);
     }
     statements
+}
+
+/// Whether the policy has the statement `wanted`, or lets `role` do what it would allow.
+#[must_use]
+pub fn allows_already(policy: Option<&Document>, wanted: &Statement, role: &str) -> bool {
+    let Some(policy) = policy else { return false };
+    let same = policy.statements().iter().any(|statement| statement.canonical() == wanted.canonical());
+    let via = wanted.condition("StringEquals", "kms:ViaService");
+    let context = via.first().map(|service| ("kms:viaservice", (*service).to_owned())).into_iter().collect();
+    let (actions, resources) = (wanted.strings("Action"), wanted.strings("Resource"));
+    same || resources.iter().all(|resource| {
+        let request = Request {
+            principals: vec![role.to_owned()],
+            actions: &actions,
+            resource: (*resource).to_owned(),
+            context: std::clone::Clone::clone(&context),
+        };
+        policy.allows(&request, |_| false)
+    })
 }
 
 fn key_allows_already(

@@ -113,7 +113,11 @@ mod tests {
     fn step() -> Step {
         let bucket =
             OwnedBucket { partition: Partition::Aws, account: "111111111111".parse().expect("id"), name: "bucket".parse().expect("name") };
-        Step::DeleteReplication { bucket, region: "us-east-1".parse().expect("region") }
+        Step::DeleteReplication {
+            bucket,
+            region: "us-east-1".parse().expect("region"),
+            standing: crate::replication::configuration::Configuration { role: String::new(), rules: vec![] },
+        }
     }
 
     fn at(seconds: i64) -> Timestamp {

@@ -11,10 +11,11 @@ use super::{
     contention, merge,
     names::{AccountId, InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
     observed::{Depth, Facet, KeyQuery, Observed, Scope},
-    plan::{self, PlannedStep, Step, Users},
-    policy::{Document, Mark, Request, Statement},
+    plan::{self, Fit, PlannedStep, Step, Users},
+    policy::{Document, Mark},
     preflight,
     remedy::PolicyOf,
+    settle::{self, Need},
     validate::{self, Valid},
 };
 use crate::api::{
@@ -111,8 +112,10 @@ pub struct Decision {
     pub steps: Vec<PlannedStep>,
     /// What would be done for objects that only want to be told, or have something in the way.
     pub pending: BTreeMap<ObjectKey, Vec<String>>,
-    /// A fingerprint of all permissions: as long as it is the same, AWS has had time to make them known.
-    pub permissions: String,
+    /// What the rules of each acting object need.
+    pub needs: BTreeMap<ObjectKey, Need>,
+    /// The objects whose rules are not written yet, since AWS may not know everywhere what they need.
+    pub settling: BTreeSet<ObjectKey>,
     /// Whether a leaving object has permissions, but no rule was read: the read may lag behind, and the rule stand.
     pub doubtful: bool,
     /// What stands in the way of removing all that leaving objects made.
@@ -164,9 +167,12 @@ impl Decision {
                 |writer| format!("somebody else changed {element} again, five times or more within an hour, probably {writer}, as the bucket's tags tell: let one of you keep it; until then it is put right once an hour at most"),
             );
             let condition = planned.step.condition(source);
+            let problem = Problem::new(condition, Reason::Contended, message);
             for key in &planned.concerns {
-                if let Some(Stand::Acting { problems, .. }) = self.stands.get_mut(key) {
-                    problems.push(Problem::new(condition, Reason::Contended, message.clone()));
+                match self.stands.get_mut(key) {
+                    Some(Stand::Acting { problems, .. }) => problems.push(problem.clone()),
+                    Some(Stand::Leaving) if !self.in_the_way.contains(&problem) => self.in_the_way.push(problem.clone()),
+                    _ => {}
                 }
             }
         }
@@ -183,7 +189,7 @@ impl Decision {
 #[must_use]
 pub fn is_at_rest(visit: &Visit<'_>) -> bool {
     let paused =
-        |object: &Object| !object.deleting && object.spec.mode == Mode::Paused && validate::validate(object, visit.accounts).is_ok();
+        |object: &Object| !object.is_deleting() && object.spec.mode == Mode::Paused && validate::validate(object, visit.accounts).is_ok();
     // What was never allowed has nothing in AWS, and what it names may be another tenant's: that is not even read.
     let never_allowed = |object: &Object| !object.may_stand() && validate::validate(object, visit.accounts).is_err();
     visit.objects.iter().all(|object| object.abandoned || paused(object) || never_allowed(object))
@@ -222,7 +228,7 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
         merges: visit.objects.iter().any(|object| object.spec.existing_configuration == ExistingConfiguration::Merge),
         default_encryption: false,
         tags: false,
-        removing: visit.objects.iter().all(|object| object.deleting),
+        removing: visit.objects.iter().all(Object::is_deleting),
         depth: Depth::Everything,
     };
     for object in visit.objects {
@@ -232,7 +238,7 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
         let keys =
             assess::keys_of(&valid).into_iter().filter(|query| visit.accounts.by_id(&of_key(query)).is_none() || managed(&of_key(query)));
         scope.keys.extend(keys);
-        scope.default_encryption |= !object.deleting && assess::needs_default_encryption(&valid);
+        scope.default_encryption |= !object.is_deleting() && assess::needs_default_encryption(&valid);
         if !managed(&valid.destination.account) {
             continue;
         }
@@ -247,9 +253,9 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
     scope
 }
 
-/// Decides. `settled` tells whether permissions of that fingerprint have stood long enough to be known everywhere.
+/// Decides. `settled` tells whether AWS has had time to make known everywhere what the rules of an object need.
 #[must_use]
-pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> bool) -> Decision {
+pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&ObjectKey, &Need) -> bool) -> Decision {
     let mut objects: Vec<_> = visit.objects.iter().collect();
     objects.sort_by_key(|object| (object.created, object.key.clone()));
     let Some(account) = visit.accounts.by_id(&visit.source.account) else { return nothing(visit, observed) };
@@ -257,7 +263,9 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
     let mut stands: BTreeMap<_, _> =
         objects.iter().map(|object| (object.key.clone(), stand(object, visit, account, observed, &unreadable))).collect();
     refuse_overlaps(&objects, &mut stands, visit, observed);
-    let round = |stands: &BTreeMap<ObjectKey, Stand>, observing: bool| Round::new(visit, account, observed, &objects, stands, observing);
+    let nobody = BTreeSet::new();
+    let round =
+        |stands: &BTreeMap<ObjectKey, Stand>, observing: bool| Round::new(visit, account, observed, &objects, stands, &nobody, observing);
     await_owners(visit, observed, &mut stands, &round);
     let mut now = round(&stands, false);
     while let Some(problem) = now.exceeded(visit, observed) {
@@ -269,8 +277,25 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
         stands.entry(last.key.clone()).and_modify(|stand| stand.refuse(problem));
         now = round(&stands, false);
     }
-    let permissions = permissions(&now.desired);
-    let mut steps = now.steps(visit, observed, settled(&permissions));
+    let moves_role = moves_role(observed.configuration.present(), now.desired.configuration.as_ref());
+    let changing = if moves_role {
+        now.users.all.clone()
+    } else {
+        plan::changing_rules(visit.installation, visit.source, &now.desired, observed, &now.users)
+    };
+    let needs = now.needs(visit, account, observed, &changing);
+    let unsettled = needs.iter().filter(|(key, need)| changing.contains(*key) && !settled(key, need));
+    let settling: BTreeSet<_> = unsettled.map(|(key, _)| key.clone()).collect();
+    // The configuration has one role, so that a move concerns all rules on the bucket.
+    if !settling.is_empty() && !moves_role {
+        now = Round::new(visit, account, observed, &objects, &stands, &settling, false);
+    }
+    let mut steps = now.steps(visit, observed);
+    if !settling.is_empty() {
+        let writes_rules = |planned: &PlannedStep| matches!(planned.step, Step::PutReplication { .. });
+        let place = steps.iter().position(writes_rules).filter(|_| moves_role).unwrap_or(steps.len());
+        steps.insert(place, PlannedStep { step: Step::Settle, concerns: settling.clone() });
+    }
     // What was not looked at can't be changed.
     let seen = observed.depth == Depth::Everything;
     if !seen || !unreadable.is_empty() || !now.has_work(&stands) {
@@ -286,12 +311,18 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&str) -> 
         desired: now.desired,
         steps,
         pending,
-        permissions,
+        needs,
+        settling,
         doubtful,
         in_the_way,
         depth: observed.depth,
         rules_known: rules_known(observed),
     }
+}
+
+/// Whether the rules come under another role.
+fn moves_role(standing: Option<&Configuration>, wanted: Option<&Configuration>) -> bool {
+    standing.zip(wanted).is_some_and(|(standing, wanted)| standing.role != wanted.role)
 }
 
 fn rules_known(observed: &Observed) -> bool {
@@ -316,7 +347,7 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
     };
     let refused = |object: &Object| match validate::validate(object, visit.accounts) {
         _ if object.abandoned => Stand::Abandoned,
-        _ if object.deleting => Stand::Leaving,
+        _ if object.is_deleting() => Stand::Leaving,
         Ok(_) => Stand::refused(vec![]),
         Err(problems) => Stand::refused(problems),
     };
@@ -326,7 +357,8 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
         desired,
         steps: vec![],
         pending: BTreeMap::new(),
-        permissions: String::new(),
+        needs: BTreeMap::new(),
+        settling: BTreeSet::new(),
         doubtful: false,
         in_the_way: vec![],
         depth: observed.depth,
@@ -350,8 +382,7 @@ fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
 
 /// A PUT replaces the whole configuration, so that what can't be written back forbids it.
 fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
-    let is_ours = |id: &String| RuleMark::parse(id, visit.installation).is_some();
-    let unknown = observed.unknown_elements.iter().find(|unknown| !unknown.rule.as_ref().is_some_and(is_ours))?;
+    let unknown = observed.unknown_elements.iter().find(|unknown| unknown.is_foreign(visit.installation))?;
     let of = unknown.rule.as_ref().map_or_else(|| "the configuration".to_owned(), |id| format!("rule {id}"));
     let message = format!(
         "{of} on bucket {} holds {}, which this version of the operator does not know and would lose with any write: upgrade it, or remove the element",
@@ -375,7 +406,7 @@ fn stand(object: &Object, visit: &Visit<'_>, account: &Account, observed: &Obser
     if object.abandoned {
         return Stand::Abandoned;
     }
-    if object.deleting {
+    if object.is_deleting() {
         return Stand::Leaving;
     }
     let valid: Valid = match validate::validate(object, visit.accounts) {
@@ -421,7 +452,7 @@ fn refuse_overlaps(objects: &[&Object], stands: &mut BTreeMap<ObjectKey, Stand>,
     for object in objects {
         let Some(Stand::Acting { resolved, .. }) = stands.get(&object.key) else {
             first.extend(
-                standing.iter().filter(|rule| !object.deleting && of(rule).as_ref() == Some(&object.key)).map(|rule| (*rule).clone()),
+                standing.iter().filter(|rule| !object.is_deleting() && of(rule).as_ref() == Some(&object.key)).map(|rule| (*rule).clone()),
             );
             continue;
         };
@@ -455,6 +486,8 @@ fn refuse_overlaps(objects: &[&Object], stands: &mut BTreeMap<ObjectKey, Stand>,
 struct Round {
     desired: Desired,
     users: Users,
+    acting: Vec<Resolved>,
+    settling: BTreeSet<ObjectKey>,
     disabled: bool,
 }
 
@@ -465,11 +498,12 @@ impl Round {
         observed: &Observed,
         objects: &[&Object],
         stands: &BTreeMap<ObjectKey, Stand>,
+        settling: &BTreeSet<ObjectKey>,
         observing: bool,
     ) -> Self {
         let mut acting = vec![];
         let mut carried = BTreeMap::new();
-        let mut withheld = BTreeSet::new();
+        let mut withheld = settling.clone();
         let mut users = Users::default();
         for object in objects {
             let key = &object.key;
@@ -519,12 +553,35 @@ impl Round {
             carried: &carried,
         });
         let disabled = carried.values().any(|carry| *carry == Carry::Disabled);
-        Self { desired, users, disabled }
+        Self { desired, users, acting, settling: settling.clone(), disabled }
+    }
+
+    /// What the rules of each acting object need; nothing, where no role is wanted.
+    fn needs(
+        &self,
+        visit: &Visit<'_>,
+        account: &Account,
+        observed: &Observed,
+        changing: &BTreeSet<ObjectKey>,
+    ) -> BTreeMap<ObjectKey, Need> {
+        let Some(role) = &self.desired.role else { return BTreeMap::new() };
+        let claims = Claims {
+            installation: visit.installation,
+            accounts: visit.accounts,
+            account,
+            source: visit.source,
+            observed,
+            acting: &self.acting,
+            withheld: &BTreeSet::new(),
+            carried: &BTreeMap::new(),
+        };
+        settle::needs(&claims, role, changing)
     }
 
     /// The steps, without those onto documents that the platform team keeps for itself.
-    fn steps(&self, visit: &Visit<'_>, observed: &Observed, settled: bool) -> Vec<PlannedStep> {
-        let mut steps = plan::plan(visit.installation, visit.source, &self.desired, observed, &self.users, settled, &visit.refusals.steps);
+    fn steps(&self, visit: &Visit<'_>, observed: &Observed) -> Vec<PlannedStep> {
+        let (users, refused) = (&self.users, &visit.refusals.steps);
+        let mut steps = plan::plan(visit.installation, visit.source, &self.desired, observed, users, &self.settling, refused);
         steps.retain(|planned| match &planned.step {
             Step::PutBucketPolicy { bucket, .. } | Step::DeleteBucketPolicy { bucket, .. } => {
                 writes_bucket_policies(visit.accounts, bucket)
@@ -552,19 +609,27 @@ impl Round {
         if let Some(((what, size, most), _)) = crossed {
             return problem(ConditionType::ReplicationConfigured, what, size, most);
         }
-        if !plan::permissions_fit(visit.installation, visit.source, &self.desired, observed) {
-            let message = "with this object, the role's permissions would not fit into its inline policy and ten managed ones: use fewer rules or shorter prefixes on this bucket";
+        let message = match plan::permissions_fit(visit.installation, visit.source, &self.desired, observed) {
+            Fit::Fits => None,
+            Fit::NotYet => Some(
+                "until their rules are written, the role needs the former and the new permissions of all objects on this bucket that change, and its inline policy and ten managed ones have no room for those of this object as well: it is served after the others; if it stays so, change fewer rules at once",
+            ),
+            Fit::Never => Some(
+                "with this object, the role's permissions would not fit into its inline policy and ten managed ones: use fewer rules or shorter prefixes on this bucket",
+            ),
+        };
+        if let Some(message) = message {
             return Some(Problem::new(ConditionType::RoleReady, Reason::LimitExceeded, message));
         }
         let length = |document: &Document| document.compact().len();
-        self.steps(visit, observed, true).iter().find_map(|planned| match &planned.step {
+        self.steps(visit, observed).iter().find_map(|planned| match &planned.step {
             Step::PutBucketPolicy { bucket, document, .. } if length(document) > MOST_BUCKET_POLICY => problem(
                 ConditionType::DestinationReady,
                 &format!("the bytes of the policy of bucket {}", bucket.name),
                 length(document),
                 MOST_BUCKET_POLICY,
             ),
-            Step::PutKeyPolicy { key, document } if length(document) > MOST_KEY_POLICY => {
+            Step::PutKeyPolicy { key, document, .. } if length(document) > MOST_KEY_POLICY => {
                 problem(ConditionType::KeysReady, &format!("the bytes of the policy of key {key}"), length(document), MOST_KEY_POLICY)
             }
             _ => None,
@@ -617,7 +682,7 @@ fn await_owners(
     for (bucket, statements) in first.desired.bucket_statements.iter().filter(|(bucket, _)| !writes_bucket_policies(visit.accounts, bucket))
     {
         let policy = observed.buckets.get(bucket).and_then(|read| read.policy.present());
-        for statement in statements.iter().filter(|statement| !stands_already(policy, statement, &role.arn)) {
+        for statement in statements.iter().filter(|statement| !compose::allows_already(policy, statement, &role.arn)) {
             let name = &bucket.name;
             let message = format!(
                 "the policy of bucket {name} does not let {} replicate into it: have the owner of account {} apply the statement in status.requiredActions",
@@ -632,7 +697,7 @@ fn await_owners(
     }
     for (key, statements) in first.desired.key_statements.iter().filter(|(key, _)| !writes_key_policies(visit.accounts, key)) {
         let policy = observed.key_policies.get(key).and_then(Facet::present);
-        for statement in statements.iter().filter(|statement| !stands_already(policy, statement, &role.arn)) {
+        for statement in statements.iter().filter(|statement| !compose::allows_already(policy, statement, &role.arn)) {
             let message = format!(
                 "the policy of key {key} does not let {} use it: have the owner of account {} apply the statement in status.requiredActions",
                 role.arn, key.account
@@ -659,23 +724,6 @@ fn await_owners(
     }
 }
 
-fn stands_already(policy: Option<&Document>, wanted: &Statement, role: &str) -> bool {
-    let Some(policy) = policy else { return false };
-    let same = policy.statements().iter().any(|statement| statement.canonical() == wanted.canonical());
-    let via = wanted.condition("StringEquals", "kms:ViaService");
-    let context = via.first().map(|service| ("kms:viaservice", (*service).to_owned())).into_iter().collect();
-    let (actions, resources) = (wanted.strings("Action"), wanted.strings("Resource"));
-    same || resources.iter().all(|resource| {
-        let request = Request {
-            principals: vec![role.to_owned()],
-            actions: &actions,
-            resource: (*resource).to_owned(),
-            context: std::clone::Clone::clone(&context),
-        };
-        policy.allows(&request, |_| false)
-    })
-}
-
 /// What would be done for the objects that only want to be told, and for those that have something in the way.
 fn pending(
     visit: &Visit<'_>,
@@ -688,22 +736,10 @@ fn pending(
     if observing.is_empty() {
         return BTreeMap::new();
     }
-    let steps = round(stands, true).steps(visit, observed, true);
+    let steps = round(stands, true).steps(visit, observed);
     let texts = |key: &ObjectKey| {
-        let concerned = steps.iter().filter(|planned| planned.concerns.contains(key) && planned.step != Step::Settle);
+        let concerned = steps.iter().filter(|planned| planned.concerns.contains(key));
         concerned.map(|planned| format!("{} {}", planned.step.sign(), planned.step)).collect()
     };
     observing.into_iter().map(|key| (key.clone(), texts(key))).collect()
-}
-
-fn permissions(desired: &Desired) -> String {
-    let mut parts = vec![];
-    parts.extend(desired.role.iter().map(|role| role.permissions.compact()));
-    let buckets = desired.bucket_statements.iter().map(|(bucket, statements)| (bucket.to_string(), statements));
-    let keys = desired.key_statements.iter().map(|(key, statements)| (key.to_string(), statements));
-    for (document, statements) in buckets.chain(keys) {
-        parts.push(document);
-        parts.extend(statements.iter().map(|statement| statement.json().to_string()));
-    }
-    fingerprint(&parts.iter().map(String::as_str).collect::<Vec<_>>(), 64)
 }

@@ -16,6 +16,7 @@ pub mod compose;
 pub mod configuration;
 pub mod contention;
 pub mod decision;
+pub mod edit;
 pub mod merge;
 pub mod names;
 pub mod observed;
@@ -25,6 +26,7 @@ pub mod policy;
 pub mod preflight;
 pub mod remedy;
 pub mod requeue;
+pub mod settle;
 pub mod status;
 pub mod validate;
 
@@ -72,8 +74,8 @@ pub struct Object {
     pub take_over: BTreeSet<String>,
     /// The fingerprint of the required actions that somebody attests to have applied.
     pub applied: Option<String>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
+    /// Since when it is being deleted.
+    pub deleted: Option<jiff::Timestamp>,
     /// Whether AWS refuses to remove what it made, and its owner lets it go all the same.
     pub abandoned: bool,
     /// Whether our finalizer holds it, as it has to before anything is written for it.
@@ -85,6 +87,12 @@ pub struct Object {
 }
 
 impl Object {
+    /// Whether it is being deleted.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        self.deleted.is_some()
+    }
+
     /// Whether something that was made for it may stand in AWS.
     #[must_use]
     pub fn may_stand(&self) -> bool {

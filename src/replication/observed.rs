@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    configuration::Configuration,
+    configuration::{Configuration, RuleMark},
     names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
     permissions::RolePolicies,
     policy::{Document, Statement},
@@ -107,6 +107,8 @@ pub enum FailureKind {
     Transient,
     /// AWS did not take what was sent.
     Invalid,
+    /// What this rests on was read before it changed: it has to be looked at anew.
+    Outdated,
 }
 
 /// A key to look up: how it was named, and the bucket beside which an alias is looked up.
@@ -232,6 +234,14 @@ pub struct UnknownElement {
     pub rule: Option<String>,
     /// The names of the elements that lead to it.
     pub path: String,
+}
+
+impl UnknownElement {
+    /// Whether it is not in a rule of `installation`, which replaces its own rules as a whole.
+    #[must_use]
+    pub fn is_foreign(&self, installation: &super::names::InstallationId) -> bool {
+        self.rule.as_ref().is_none_or(|id| RuleMark::parse(id, installation).is_none())
+    }
 }
 
 /// A bucket.

@@ -11,6 +11,7 @@ use std::{
 use super::{
     compose::{Desired, DesiredRole, TAG_INSTALLATION, TAG_POLICIES, TAG_SOURCE_BUCKET, ledger},
     configuration::Configuration,
+    edit::StatementEdit,
     names::{AccountId, InstallationId, KeyArn, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName, path_of_role, role_name},
     observed::{Facet, Failure, Observed},
     permissions::{PolicyOwner, RolePolicies, Spread, removal},
@@ -52,30 +53,36 @@ pub enum Step {
         /// What it says.
         document: Document,
     },
-    /// Write a bucket policy.
+    /// Edit a bucket policy.
     PutBucketPolicy {
         /// The bucket.
         bucket: OwnedBucket,
         /// Its Region.
         region: Region,
-        /// The policy.
+        /// What is changed.
+        edit: StatementEdit,
+        /// What the policy becomes, if it still is as it was read.
         document: Document,
     },
-    /// Remove a bucket policy that held only statements of ours.
+    /// Edit a bucket policy that holds only statements of ours, so that it is removed.
     DeleteBucketPolicy {
         /// The bucket.
         bucket: OwnedBucket,
         /// Its Region.
         region: Region,
+        /// What is changed.
+        edit: StatementEdit,
     },
-    /// Write a key policy.
+    /// Edit a key policy.
     PutKeyPolicy {
         /// The key.
         key: KeyArn,
-        /// The policy.
+        /// What is changed.
+        edit: StatementEdit,
+        /// What the policy becomes, if it still is as it was read.
         document: Document,
     },
-    /// Wait until what was permitted is known everywhere in AWS.
+    /// Wait until what was permitted is known everywhere in AWS: the visit ends, and the next one goes on.
     Settle,
     /// Write the replication configuration.
     PutReplication {
@@ -83,6 +90,8 @@ pub enum Step {
         bucket: OwnedBucket,
         /// Its Region.
         region: Region,
+        /// What it was when this was planned; if it is something else now, nothing is written.
+        standing: Option<Configuration>,
         /// The configuration.
         configuration: Configuration,
     },
@@ -92,6 +101,8 @@ pub enum Step {
         bucket: OwnedBucket,
         /// Its Region.
         region: Region,
+        /// What it was when this was planned; if it is something else now, nothing is removed.
+        standing: Configuration,
     },
     /// Make a managed policy for what the inline policy has no room for.
     CreateManagedPolicy {
@@ -227,6 +238,22 @@ impl Step {
         }
     }
 
+    /// The same edit of a policy, with what the policy becomes by it now; other steps as they are.
+    #[must_use]
+    pub fn with_policy(&self, document: Document) -> Self {
+        match self.clone() {
+            Self::PutBucketPolicy { bucket, region, edit, .. } | Self::DeleteBucketPolicy { bucket, region, edit } => {
+                if document.is_empty() {
+                    Self::DeleteBucketPolicy { bucket, region, edit }
+                } else {
+                    Self::PutBucketPolicy { bucket, region, edit, document }
+                }
+            }
+            Self::PutKeyPolicy { key, edit, .. } => Self::PutKeyPolicy { key, edit, document },
+            other => other,
+        }
+    }
+
     /// The condition that is about what the step changes.
     #[must_use]
     pub fn condition(&self, source: &OwnedBucket) -> ConditionType {
@@ -257,7 +284,7 @@ impl fmt::Display for Step {
                 write!(f, "write the policy of bucket {bucket}: {}", count(document.statements().len(), "statement"))
             }
             Self::DeleteBucketPolicy { bucket, .. } => write!(f, "delete the policy of bucket {bucket}, which holds only our statements"),
-            Self::PutKeyPolicy { key, document } => {
+            Self::PutKeyPolicy { key, document, .. } => {
                 write!(f, "write the policy of key {key}: {}", count(document.statements().len(), "statement"))
             }
             Self::Settle => write!(f, "wait until AWS knows the permissions everywhere"),
@@ -309,7 +336,8 @@ pub struct Users {
     pub keys: BTreeMap<KeyArn, BTreeSet<ObjectKey>>,
 }
 
-/// The ordered steps from what stands to what should stand. Documents of `refused` steps are left as they are.
+/// The ordered steps from what stands to what should stand. Documents of `refused` steps are left as they are, and those that objects use whose
+/// rules are `settling` lose nothing: their former rules may stand.
 #[must_use]
 pub fn plan(
     installation: &InstallationId,
@@ -317,10 +345,11 @@ pub fn plan(
     desired: &Desired,
     observed: &Observed,
     users: &Users,
-    settled: bool,
+    settling: &BTreeSet<ObjectKey>,
     refused: &[Step],
 ) -> Vec<PlannedStep> {
-    let planner = Planner { installation, source, desired, observed, users };
+    let used = used_by(installation, source, observed, settling);
+    let planner = Planner { installation, source, desired, observed, users, used };
     let configuration = planner.configuration();
     let mut steps = planner.versioning();
     let transition = configuration.is_some();
@@ -331,13 +360,7 @@ pub fn plan(
     steps.extend(role_grown);
     steps.extend(buckets_grown);
     steps.extend(keys_grown);
-    if let Some(configuration) = configuration {
-        let removes = matches!(configuration.step, Step::DeleteReplication { .. });
-        if !removes && (!settled || !steps.is_empty()) {
-            steps.push(PlannedStep { step: Step::Settle, concerns: configuration.concerns.clone() });
-        }
-        steps.push(configuration);
-    }
+    steps.extend(configuration);
     steps.extend(buckets_shrunk);
     steps.extend(keys_shrunk);
     // The role's policy tells where statements of ours stand: as long as one such place can't be read or written, it stays as it is.
@@ -358,13 +381,28 @@ pub fn unreached(observed: &Observed) -> Vec<(ConditionType, &Failure)> {
     buckets.chain(keys).collect()
 }
 
+/// Whether IAM takes the role's policies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// On the way, and in the end.
+    Fits,
+    /// In the end, but not as long as former permissions stay beside the new ones.
+    NotYet,
+    /// Not even in the end.
+    Never,
+}
+
 /// Whether IAM takes the role's policies, on the way and in the end.
 #[must_use]
-pub fn permissions_fit(installation: &InstallationId, source: &OwnedBucket, desired: &Desired, observed: &Observed) -> bool {
-    let planner = Planner { installation, source, desired, observed, users: &Users::default() };
-    let Some(role) = &desired.role else { return true };
+pub fn permissions_fit(installation: &InstallationId, source: &OwnedBucket, desired: &Desired, observed: &Observed) -> Fit {
+    let planner = Planner { installation, source, desired, observed, users: &Users::default(), used: Places::default() };
+    let Some(role) = &desired.role else { return Fit::Fits };
     let Spreads { grown, last } = planner.spreads(role, planner.configuration().is_some());
-    grown.fits() && last.fits()
+    match (grown.fits(), last.fits()) {
+        (true, true) => Fit::Fits,
+        (false, true) => Fit::NotYet,
+        (_, false) => Fit::Never,
+    }
 }
 
 /// The objects whose rules or permissions are not yet as they should be.
@@ -376,11 +414,27 @@ pub fn changing(
     observed: &Observed,
     users: &Users,
 ) -> BTreeSet<ObjectKey> {
-    let planner = Planner { installation, source, desired, observed, users };
+    let planner = Planner { installation, source, desired, observed, users, used: Places::default() };
     let permissions = desired.role.as_ref().map(|role| role.permissions.clone()).unwrap_or_default();
     let mut changing = planner.owners(&Document::of(observed.permissions()), &permissions);
     changing.extend(planner.changed_owners(observed.configuration.present(), desired.configuration.as_ref()));
     changing
+}
+
+/// The objects whose rules are not yet as they should be.
+#[must_use]
+pub fn changing_rules(
+    installation: &InstallationId,
+    source: &OwnedBucket,
+    desired: &Desired,
+    observed: &Observed,
+    users: &Users,
+) -> BTreeSet<ObjectKey> {
+    let planner = Planner { installation, source, desired, observed, users, used: Places::default() };
+    if planner.configuration().is_none() {
+        return BTreeSet::new();
+    }
+    planner.changed_owners(observed.configuration.present(), desired.configuration.as_ref())
 }
 
 /// The steps for a role, those that add permissions, and those that take some away.
@@ -402,6 +456,28 @@ struct Planner<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
     users: &'a Users,
+    /// What loses nothing now.
+    used: Places,
+}
+
+/// The buckets and keys that may hold statements of ours.
+type Places = (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>);
+
+/// What `objects` use by the role's policies as they stand, which name it before anything else does and until nothing else does.
+fn used_by(installation: &InstallationId, source: &OwnedBucket, observed: &Observed, objects: &BTreeSet<ObjectKey>) -> Places {
+    let owners: BTreeSet<_> = objects.iter().map(|object| Mark::owner(&object.to_string())).collect();
+    let mut permissions = observed.permissions();
+    permissions.retain(|statement| statement.mark_of(installation).is_some_and(|mark| owners.contains(&mark.owner)));
+    ledger(installation, source, None, &permissions)
+}
+
+/// When a document may lose statements.
+#[derive(Clone, Copy)]
+struct Timing {
+    /// A new configuration is about to be written.
+    transition: bool,
+    /// Rules may use what it loses, and are not written now.
+    used: bool,
 }
 
 /// A document's two changes: to old and new statements together, then to the new ones alone.
@@ -502,14 +578,15 @@ impl Planner<'_> {
                 Facet::Unread | Facet::Failed(_) => continue,
             };
             let wanted = self.desired.bucket_statements.get(bucket).map(Vec::as_slice).unwrap_or_default();
-            let (growth, shrinkage) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
+            let timing = Timing { transition, used: self.used.0.contains(bucket) };
+            let (growth, shrinkage) = self.change(standing, wanted, timing);
             let step = |document: Document| {
                 let concerns = self.users_of(self.users.buckets.get(bucket), &format!("{}/", bucket.arn()));
-                let (bucket, region) = (bucket.clone(), region.clone());
+                let (bucket, region, edit) = (bucket.clone(), region.clone(), self.edit(&document));
                 let step = if document.is_empty() {
-                    Step::DeleteBucketPolicy { bucket, region }
+                    Step::DeleteBucketPolicy { bucket, region, edit }
                 } else {
-                    Step::PutBucketPolicy { bucket, region, document }
+                    Step::PutBucketPolicy { bucket, region, edit, document }
                 };
                 PlannedStep { step, concerns }
             };
@@ -524,10 +601,11 @@ impl Planner<'_> {
         for (key, read) in &self.observed.key_policies {
             let Some(standing) = read.present() else { continue };
             let wanted = self.desired.key_statements.get(key).map(Vec::as_slice).unwrap_or_default();
-            let (growth, shrinkage) = self.change(standing, wanted, transition, |statement| self.is_role_statement(statement));
+            let timing = Timing { transition, used: self.used.1.contains(key) };
+            let (growth, shrinkage) = self.change(standing, wanted, timing);
             let step = |document| {
                 let concerns = self.users_of(self.users.keys.get(key), &key.to_string());
-                PlannedStep { step: Step::PutKeyPolicy { key: key.clone(), document }, concerns }
+                PlannedStep { step: Step::PutKeyPolicy { key: key.clone(), edit: self.edit(&document), document }, concerns }
             };
             grown.extend(growth.map(step));
             shrunk.extend(shrinkage.map(step));
@@ -545,20 +623,32 @@ impl Planner<'_> {
         now.into_iter().flatten().chain(before).cloned().collect()
     }
 
-    /// With a new configuration to come, old statements stay until it stands; else the document goes to its end state at once.
-    fn change(&self, standing: &Document, wanted: &[Statement], transition: bool, ours: impl Fn(&Statement) -> bool) -> Change {
-        let last = standing.merged(wanted, |statement| statement.mark_of(self.installation).is_some() && ours(statement));
+    /// With a new configuration to come, old statements stay until it stands; else the document goes to its end state at once. What is in use
+    /// only grows.
+    fn change(&self, standing: &Document, wanted: &[Statement], timing: Timing) -> Change {
+        let is_ours = |statement: &Statement| statement.mark_of(self.installation).is_some() && self.is_role_statement(statement);
+        let last = standing.merged(wanted, is_ours);
         let differs = |document: &Document, from: &Document| !document.means(from);
-        if !transition {
+        if !timing.transition && !timing.used {
             return (differs(&last, standing).then_some(last), None);
         }
         let grown = standing.merged(wanted, |_| false);
-        (differs(&grown, standing).then(|| grown.clone()), differs(&last, &grown).then_some(last))
+        let shrinks = !timing.used && differs(&last, &grown);
+        (differs(&grown, standing).then_some(grown), shrinks.then_some(last))
     }
 
     fn is_role_statement(&self, statement: &Statement) -> bool {
-        let role = RoleName::of(self.installation, self.source);
-        statement.mark().is_some_and(|mark| mark.owner == Mark::owner(role.as_str()))
+        statement.mark().is_some_and(|mark| mark.owner == self.role_owner())
+    }
+
+    /// Whom the statements of this source bucket serve in policies that it shares with others.
+    fn role_owner(&self) -> String {
+        Mark::owner(RoleName::of(self.installation, self.source).as_str())
+    }
+
+    /// What of `document` this source bucket has to see to.
+    fn edit(&self, document: &Document) -> StatementEdit {
+        StatementEdit::toward(document, self.installation, &self.role_owner())
     }
 
     fn configuration(&self) -> Option<PlannedStep> {
@@ -572,8 +662,8 @@ impl Planner<'_> {
         let step = match (standing, &self.desired.configuration) {
             (None, None) => return None,
             (Some(standing), Some(wanted)) if standing.means(wanted) => return None,
-            (_, Some(wanted)) => Step::PutReplication { bucket, region, configuration: wanted.clone() },
-            (Some(_), None) => Step::DeleteReplication { bucket, region },
+            (standing, Some(wanted)) => Step::PutReplication { bucket, region, standing: standing.cloned(), configuration: wanted.clone() },
+            (Some(standing), None) => Step::DeleteReplication { bucket, region, standing: standing.clone() },
         };
         let concerns = self.changed_owners(standing, self.desired.configuration.as_ref());
         Some(PlannedStep { step, concerns: if concerns.is_empty() { self.users.all.clone() } else { concerns } })

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Problem,
+    Object, Problem,
     assess::{self, Resolved},
     compose::Desired,
     decision::{Decision, External, Stand},
@@ -47,16 +47,17 @@ pub struct Grounds<'a> {
     pub now: Timestamp,
 }
 
-/// The status of the object `key`, whose `generation` was looked at. Nothing changes in it where nothing changed in fact.
+/// The status of an object whose `generation` was looked at. Nothing changes in it where nothing changed in fact.
 #[must_use]
 pub fn status(
-    key: &ObjectKey,
+    object: &Object,
     generation: Option<i64>,
     previous: &BucketReplicationStatus,
     grounds: &Grounds<'_>,
 ) -> BucketReplicationStatus {
+    let key = &object.key;
     let Some(stand) = grounds.decision.stands.get(key).filter(|stand| **stand != Stand::Abandoned) else { return previous.clone() };
-    let mut findings = findings(key, stand, grounds);
+    let mut findings = findings(object, stand, grounds);
     let pending = grounds.decision.pending.get(key).cloned().unwrap_or_default();
     let ready = ready(key, stand, &findings, &pending);
     findings.insert(ConditionType::Ready, ready.clone());
@@ -117,6 +118,35 @@ pub fn refused(
     BucketReplicationStatus { observed_generation: generation, conditions, required_actions: vec![], plan: vec![], ..previous.clone() }
 }
 
+/// What a deletion says that `problem` holds up. What more tries can mend is only told as blocked once it has failed for minutes.
+fn not_removed(problem: &Problem, deleted: Option<Timestamp>, now: Timestamp) -> Finding {
+    let for_minutes = deleted.is_none_or(|since| now.duration_since(since) >= BLOCKED_AFTER);
+    if problem.reason == Reason::AwsUnavailable && !for_minutes {
+        return Finding::unknown(Reason::Deleting, format!("what the object made in AWS is being removed; {}", problem.message));
+    }
+    Finding::no(Reason::DeletionBlocked, format!("{}; {LET_GO}", problem.message))
+}
+
+/// The status of an object whose visit did not come to an end in time.
+#[must_use]
+pub fn unended(
+    object: &Object,
+    generation: Option<i64>,
+    previous: &BucketReplicationStatus,
+    problem: &Problem,
+    now: Timestamp,
+) -> BucketReplicationStatus {
+    if !object.is_deleting() {
+        return refused(generation, previous, std::slice::from_ref(problem), now);
+    }
+    let finding = not_removed(problem, object.deleted, now);
+    let stand = Stand::Leaving;
+    let mut findings: BTreeMap<_, _> = ConditionType::STANDING.iter().map(|kind| (*kind, finding.clone())).collect();
+    findings.extend(kstatus(&stand, &finding));
+    let conditions = findings.iter().map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now)).collect();
+    BucketReplicationStatus { observed_generation: generation, conditions, ..previous.clone() }
+}
+
 /// The status of an object that is being deleted and belongs to no visit, since its source account can't be used.
 #[must_use]
 pub fn blocked(
@@ -128,6 +158,9 @@ pub fn blocked(
     let blocked = |problem: &Problem| Problem::new(problem.condition, Reason::DeletionBlocked, format!("{}; {LET_GO}", problem.message));
     refused(generation, previous, &problems.iter().map(blocked).collect::<Vec<_>>(), now)
 }
+
+/// A deletion that fails for so long says so, whatever the failure, so that it can be abandoned.
+const BLOCKED_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
 /// What to do about a deletion that is blocked for good.
 const LET_GO: &str = "or let the object go and leave that in AWS, with the annotation bucketops.dev/abandon=true";
@@ -204,7 +237,8 @@ fn attest(key: &ObjectKey, external: &External) -> String {
 }
 
 /// Each condition but the summary.
-fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
+fn findings(object: &Object, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
+    let key = &object.key;
     let parts = &ConditionType::STANDING[..ConditionType::STANDING.len() - 1];
     let all = |finding: &Finding| parts.iter().map(|kind| (*kind, finding.clone())).collect::<BTreeMap<_, _>>();
     let accepted = Finding::yes(Reason::Accepted, "the object is valid and allowed");
@@ -217,14 +251,11 @@ fn findings(key: &ObjectKey, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
         Stand::Leaving | Stand::Abandoned => {
             let in_the_way = grounds.decision.in_the_way.first().cloned();
             let failed = || grounds.outcome.failure.as_ref().map(|failure| assess::failed(ConditionType::Ready, failure));
-            let finding = match in_the_way.or_else(failed) {
-                None => Finding::unknown(Reason::Deleting, "what the object made in AWS is being removed"),
-                Some(problem) if problem.reason == Reason::AwsUnavailable => {
-                    Finding::unknown(Reason::Deleting, format!("what the object made in AWS is being removed; {}", problem.message))
-                }
-                Some(problem) => Finding::no(Reason::DeletionBlocked, format!("{}; {LET_GO}", problem.message)),
-            };
-            all(&finding)
+            let problem = in_the_way.or_else(failed);
+            all(&problem.map_or_else(
+                || Finding::unknown(Reason::Deleting, "what the object made in AWS is being removed"),
+                |problem| not_removed(&problem, object.deleted, grounds.now),
+            ))
         }
         Stand::Refused { problems, resolved, .. } => {
             let seen = resolved.as_ref().map(|resolved| right(resolved, grounds)).unwrap_or_default();

@@ -106,7 +106,8 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(ground: &Grou
         Ok((standing(&stage).await?.rules().iter().filter(|rule| rule.id().is_some_and(|id| id.ends_with("/edited"))).count() == 10)
             .then_some(()))
     };
-    until(Duration::from_secs(30), edited).await?.context("the edit is not written")?;
+    // The role has no room for the former and new permissions of all ten at once, so that they are served in turns.
+    until(Duration::from_mins(1), edited).await?.context("the edit is not written")?;
     until(Duration::from_secs(30), ready).await?.with_context(|| "not all are ready after the edit")?;
     let rewritten = stage.proxy.take();
     ensure!(rewritten.iter().any(|call| call.action == "iam:CreatePolicyVersion"), "no managed policy was rewritten");
@@ -212,5 +213,97 @@ pub async fn a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write(gro
     let left = standing(&stage).await?;
     ensure!(left.rules() == [foreign_rule(&stage)?] && left.role() == ours.role(), "{left:?}");
     ensure!(stage.source.replication_roles().await?.len() == 1, "the foreign rule's role is gone");
+    Ok(())
+}
+
+/// The statements of ours in a policy: whom each lets in, and to what.
+fn let_in(policy: &Value) -> Vec<(String, String)> {
+    let statements = policy["Statement"].as_array().cloned().unwrap_or_default();
+    let ours = statements.iter().filter(|statement| statement["Sid"].as_str().is_some_and(|sid| sid.starts_with("Brepl")));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    ours.map(|statement| (text(&statement["Principal"]["AWS"]), text(&statement["Resource"]))).collect()
+}
+
+pub async fn thirty_source_buckets_share_one_destination_and_one_key(ground: &Ground) -> anyhow::Result<()> {
+    const SOURCES: usize = 30;
+    let flags = [("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "2s"), ("LONGEST_RETRY", "3s")];
+    let mut stage = ground.stage_with("hub", &flags).await?;
+    let name = |number: usize| format!("hub-source-{number}");
+    for number in 0..SOURCES {
+        stage.source.make_bucket(SOURCE_REGION, &name(number)).await?;
+    }
+    let arn = format!("arn:aws:s3:::{}", stage.destination_bucket);
+    let theirs = json!({"Version": "2012-10-17", "Statement": [
+        {"Sid": "Theirs", "Effect": "Deny", "Principal": "*", "Action": "s3:DeleteBucket", "Resource": arn},
+    ]});
+    let s3 = stage.destination.s3(DESTINATION_REGION);
+    s3.put_bucket_policy().bucket(&stage.destination_bucket).policy(theirs.to_string()).send().await?;
+    let key_before = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
+    stage.start().await?;
+
+    for prefix in ["Tax", "Legal"] {
+        let objects = (0..SOURCES).map(|number| {
+            let mut object = stage.replication();
+            object["metadata"]["name"] = json!(format!("tax-{number}"));
+            object["spec"]["source"]["bucket"] = json!(name(number));
+            object["spec"]["rules"] = json!([{"name": "tax", "prefix": prefix}]);
+            object.to_string()
+        });
+        stage.environment.apply(&objects.collect::<Vec<_>>().join("\n---\n")).await?;
+        let written = async || {
+            let mut all = true;
+            for number in 0..SOURCES {
+                let standing = stage.source.replication(SOURCE_REGION, &name(number)).await?;
+                let rules = standing.map(|standing| standing.rules().to_vec()).unwrap_or_default();
+                all &= rules.len() == 1 && rules[0].filter().and_then(ReplicationRuleFilter::prefix) == Some(prefix);
+            }
+            let text = stage.environment.kubectl(&["get", "bucketreplications", "-n", &stage.name, "-o", "json"]).await?;
+            let list: Value = serde_json::from_str(&text)?;
+            let is_ready = |object: &Value| {
+                let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+                conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+            };
+            Ok((all && list["items"].as_array().is_some_and(|items| items.iter().all(is_ready))).then_some(()))
+        };
+        until(Duration::from_mins(1), written).await?.with_context(|| format!("not all are ready for {prefix}"))?;
+        let mut roles: Vec<_> =
+            stage.source.replication_roles().await?.iter().map(|role| format!("arn:aws:iam::{}:role/{role}", stage.source.id)).collect();
+        roles.sort();
+        let of_bucket = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?.context("no policy")?;
+        let of_key = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
+        for policy in [&of_bucket, &of_key] {
+            let mut principals: Vec<_> = let_in(policy).into_iter().map(|(principal, _)| principal).collect();
+            principals.sort();
+            ensure!(principals == roles && roles.len() == SOURCES, "{policy:#}");
+        }
+        ensure!(let_in(&of_bucket).iter().all(|(_, resource)| *resource == format!("{arn}/{prefix}*")), "{of_bucket:#}");
+        ensure!(of_bucket["Statement"][0] == theirs["Statement"][0], "{of_bucket:#}");
+    }
+
+    stage.environment.kubectl(&["delete", "bucketreplications", "--all", "-n", &stage.name, "--timeout=60s"]).await?;
+    let of_bucket = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?.context("no policy")?;
+    ensure!(of_bucket["Statement"] == theirs["Statement"], "{of_bucket:#}");
+    ensure!(stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await? == key_before);
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}
+
+/// What others write while new permissions become known is read before the rules are written.
+pub async fn a_foreign_rule_that_comes_while_permissions_settle_survives(ground: &Ground) -> anyhow::Result<()> {
+    let flags = [("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "4s"), ("LONGEST_RETRY", "3s")];
+    let mut stage = ground.stage_with("meanwhile", &flags).await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let mut second = stage.replication();
+    second["metadata"]["name"] = json!("legal");
+    second["spec"]["rules"] = json!([{"name": "legal", "prefix": "Legal"}]);
+    stage.apply(&second).await?;
+    stage.wait_for("legal", "ReplicationConfigured", "Unknown", "Progressing").await?;
+    let ours = standing(&stage).await?;
+    let both = ReplicationConfiguration::builder().role(ours.role()).set_rules(Some(ours.rules().to_vec())).rules(foreign_rule(&stage)?);
+    put(&stage, both.build()?).await?;
+    stage.wait_for("legal", "Ready", "True", "Ready").await?;
+    let rules = standing(&stage).await?.rules().to_vec();
+    ensure!(rules.len() == 3 && rules.contains(&foreign_rule(&stage)?), "{rules:?}");
     Ok(())
 }

@@ -36,7 +36,7 @@ fn reduced(object: &Value, labels: &Value) -> anyhow::Result<Object> {
         spec: read.spec,
         take_over: BTreeSet::new(),
         applied: None,
-        deleting: false,
+        deleted: None,
         abandoned: false,
         held: true,
         configured: false,

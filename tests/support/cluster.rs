@@ -11,7 +11,7 @@ use bucket_replication_operator::{
         AwsAccount,
         bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
     },
-    cloud::Cloud,
+    cloud::editor::Editors,
     controller::{
         memory::Memory,
         visit::{Gate, Report, Subject, Times, visit},
@@ -31,7 +31,7 @@ use bucket_replication_operator::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::world::{State, World, WorldBucket, WorldKey, WorldRole};
+use super::world::{Process, State, World, WorldBucket, WorldKey, WorldRole};
 
 pub const PROD: &str = "111111111111";
 pub const DR: &str = "222222222222";
@@ -141,19 +141,29 @@ pub fn put_theirs(state: &mut State, held_by: &str, filter: Option<Filter>) {
 
 /// The objects of a cluster, and the memory of the operator.
 pub struct Cluster {
+    /// The source bucket of all objects.
+    pub source: OwnedBucket,
     pub accounts: Vec<AwsAccount>,
     pub objects: Objects,
     pub memory: Memory,
-    pub clock: Mutex<Timestamp>,
+    pub editors: Editors,
+    pub clock: Arc<Mutex<Timestamp>>,
     pub times: Times,
     /// What the operator's store holds, where it lags behind the API server.
     pub stale: Option<Objects>,
-    created: i64,
+    pub created: i64,
+}
+
+fn editors(clock: &Arc<Mutex<Timestamp>>) -> Editors {
+    let clock = Arc::clone(clock);
+    Editors::new(Duration::from_secs(5), move || *clock.lock().unwrap())
 }
 
 impl Default for Cluster {
     fn default() -> Self {
+        let clock = Arc::new(Mutex::new(Timestamp::from_second(1_800_000_000).unwrap()));
         Self {
+            source: bucket(PROD, "source"),
             accounts: vec![
                 account("prod", PROD, &json!({"roles": {"mergeable": [THEIR_ROLE]}})),
                 account("dr", DR, &json!({})),
@@ -161,7 +171,8 @@ impl Default for Cluster {
             ],
             objects: BTreeMap::new(),
             memory: Memory::default(),
-            clock: Mutex::new(Timestamp::from_second(1_800_000_000).unwrap()),
+            editors: editors(&clock),
+            clock,
             times: Times {
                 preflight: Duration::from_hours(1),
                 grace: Duration::from_secs(5),
@@ -207,7 +218,7 @@ impl Cluster {
                 spec: spec.clone(),
                 take_over: BTreeSet::new(),
                 applied: None,
-                deleting: false,
+                deleted: None,
                 abandoned: false,
                 held: false,
                 configured: false,
@@ -226,7 +237,7 @@ impl Cluster {
         let key = object_key(name);
         let Some(entry) = self.objects.get_mut(&key) else { return };
         if entry.0.held {
-            entry.0.deleting = true;
+            entry.0.deleted = Some(*self.clock.lock().unwrap());
             entry.1 += 1;
         } else {
             self.objects.remove(&key);
@@ -236,6 +247,7 @@ impl Cluster {
     /// The operator is gone and comes again: it has forgotten everything.
     pub fn restart(&mut self) {
         self.memory = Memory::default();
+        self.editors = editors(&self.clock);
     }
 
     pub fn pass(&self, seconds: i64) {
@@ -243,24 +255,25 @@ impl Cluster {
         *clock = clock.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
     }
 
-    /// One visit to the bucket `source`.
-    pub async fn visit(&mut self, world: &World) -> Report {
-        let subject = Subject {
+    /// What a visit to the bucket is about.
+    pub fn subject(&self) -> Subject {
+        let objects = self.stale.as_ref().unwrap_or(&self.objects).values();
+        Subject {
             installation: installation(),
             accounts: Arc::new(Accounts::new(&self.accounts)),
-            source: bucket(PROD, "source"),
-            objects: self
-                .stale
-                .as_ref()
-                .unwrap_or(&self.objects)
-                .values()
-                .map(|(object, generation, status)| (object.clone(), Some(*generation), status.clone()))
-                .collect(),
-        };
+            source: self.source.clone(),
+            objects: objects.map(|(object, generation, status)| (object.clone(), Some(*generation), status.clone())).collect(),
+        }
+    }
+
+    /// One visit to the bucket.
+    pub async fn visit(&mut self, world: &World) -> Report {
+        let subject = self.subject();
         let opened = Mutex::default();
         let now = *self.clock.lock().unwrap();
         let gate = StoreGate { up_to_date: self.stale.is_none(), opened: &opened };
-        let report = visit(world, &gate, &subject, &mut self.memory, &self.times, || now).await;
+        let process = Process { world, editors: &self.editors };
+        let report = visit(&process, &gate, &subject, &mut self.memory, &self.times, || now).await;
         if self.stale.is_some() {
             // The API server takes no write that names an old resource version.
             return report;
@@ -279,12 +292,12 @@ impl Cluster {
 
     /// What a visit would decide now, as `plan` does: with permissions taken for known everywhere.
     pub async fn decide(&self, world: &World) -> (Decision, Observed) {
-        let (installation, accounts, source) = (installation(), Accounts::new(&self.accounts), bucket(PROD, "source"));
+        let (installation, accounts, source) = (installation(), Accounts::new(&self.accounts), self.source.clone());
         let objects: Vec<_> = self.objects.values().map(|(object, ..)| object.clone()).collect();
         let refusals = Refusals::default();
         let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &objects, refusals: &refusals };
         let observed = world.observe(&scope(&visit), &Observed::default()).await;
-        (decide(&visit, &observed, &|_| true), observed)
+        (decide(&visit, &observed, &|_, _| true), observed)
     }
 
     /// Visits until nothing is left to do, with time passing in between; the number of visits that it took.

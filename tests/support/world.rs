@@ -5,10 +5,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Mutex,
+    time::Duration,
 };
 
 use bucket_replication_operator::{
-    cloud::Cloud,
+    cloud::{
+        Cloud,
+        editor::{Editors, SharedPolicy},
+    },
     replication::{
         compose::{TAG_POLICIES, destination_of, ledger},
         configuration::{Configuration, Setting},
@@ -100,6 +104,8 @@ pub struct World {
     pub observed: Mutex<usize>,
     /// The calls that all reads were.
     pub calls: Mutex<usize>,
+    /// How long each look and each step takes, so that those of others come in between.
+    pub latency: Mutex<Duration>,
 }
 
 /// The account in which a step writes.
@@ -156,6 +162,13 @@ impl World {
     /// Reads show what stands.
     pub fn catch_up(&self) {
         *self.former.lock().unwrap() = None;
+    }
+
+    async fn take_time(&self) {
+        let latency = *self.latency.lock().unwrap();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
     }
 
     pub fn snapshot(&self) -> State {
@@ -299,7 +312,7 @@ impl State {
                 self.bucket(bucket)?;
                 self.buckets.get_mut(bucket).unwrap().policy = None;
             }
-            Step::PutKeyPolicy { key, document } => {
+            Step::PutKeyPolicy { key, document, .. } => {
                 self.check_principals(document)?;
                 // "PutKeyPolicy" in the KMS API Reference: the caller must still be able to manage the key.
                 let root = format!("arn:aws:iam::{}:root", key.account);
@@ -543,11 +556,62 @@ impl Reader<'_> {
     }
 }
 
-impl Cloud for World {
+/// A process of the operator that works on the world: what it wrote lately is forgotten with it.
+pub struct Process<'a> {
+    pub world: &'a World,
+    pub editors: &'a Editors,
+}
+
+impl Cloud for Process<'_> {
     async fn observe(&self, scope: &Scope, seen: &Observed) -> Observed {
-        *self.observed.lock().unwrap() += 1;
+        self.world.observe(scope, seen).await
+    }
+
+    async fn apply(&self, step: &Step) -> Result<(), Failure> {
+        let write = async |document| self.world.apply(&step.with_policy(document)).await;
+        match step {
+            Step::PutBucketPolicy { bucket, edit, .. } | Step::DeleteBucketPolicy { bucket, edit, .. } => {
+                let read = self.world.read(|state| state.buckets.get(bucket).and_then(|found| found.policy.clone()));
+                self.editors.edit(&SharedPolicy::OfBucket(bucket.clone()), edit, read, write).await
+            }
+            Step::PutKeyPolicy { key, edit, .. } => {
+                let read = self.world.read(|state| state.keys.get(key).map(|found| found.policy.clone()));
+                self.editors.edit(&SharedPolicy::OfKey(key.clone()), edit, read, write).await
+            }
+            Step::PutReplication { bucket, standing, .. } => {
+                self.world.is_unchanged(bucket, standing.as_ref()).await?;
+                self.world.apply(step).await
+            }
+            Step::DeleteReplication { bucket, standing, .. } => {
+                self.world.is_unchanged(bucket, Some(standing)).await?;
+                self.world.apply(step).await
+            }
+            _ => self.world.apply(step).await,
+        }
+    }
+}
+
+impl World {
+    /// What reads show now.
+    fn readable(&self) -> State {
         let former = self.former.lock().unwrap().clone().filter(|_| self.faults.lock().unwrap().lag);
-        let state = former.unwrap_or_else(|| self.snapshot());
+        former.unwrap_or_else(|| self.snapshot())
+    }
+
+    async fn read<T>(&self, of: impl FnOnce(&State) -> Option<T>) -> Result<Option<T>, Failure> {
+        self.take_time().await;
+        Ok(of(&self.readable()))
+    }
+
+    async fn is_unchanged(&self, bucket: &OwnedBucket, planned_on: Option<&Configuration>) -> Result<(), Failure> {
+        let read = self.read(|state| state.buckets.get(bucket).and_then(|found| found.configuration.clone())).await?;
+        if read.as_ref() == planned_on { Ok(()) } else { refuse(FailureKind::Outdated, "the configuration was changed") }
+    }
+
+    pub async fn observe(&self, scope: &Scope, seen: &Observed) -> Observed {
+        self.take_time().await;
+        *self.observed.lock().unwrap() += 1;
+        let state = self.readable();
         let mut calls = self.calls.lock().unwrap();
         let mut reader = Reader { depth: scope.depth, calls: &mut calls };
         let asked =
@@ -631,6 +695,7 @@ impl Cloud for World {
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
+        self.take_time().await;
         let faults = *self.faults.lock().unwrap();
         let mut written = self.written.lock().unwrap();
         if faults.crash_after.is_some_and(|most| written.len() >= most) {

@@ -8,5 +8,6 @@ pub mod environment;
 pub mod node;
 pub mod process;
 pub mod proxy;
+pub mod relay;
 pub mod stage;
 pub mod tls;

@@ -327,6 +327,12 @@ impl<'a> Stage<'a> {
         output(Command::new("kill").args(["-s", signal, &process.id().to_string()])).await.map(drop)
     }
 
+    /// The process ids of the replicas, in the order in which they were started.
+    #[must_use]
+    pub fn process_ids(&self) -> Vec<u32> {
+        self.operators.iter().map(Process::id).collect()
+    }
+
     /// Whether that replica ended by itself.
     ///
     /// # Errors

@@ -1,0 +1,189 @@
+//! The editors of policies that several source buckets share: for each policy one edit at a time, on what is read right before it is written.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::replication::{
+    edit::{Journal, Judgement, StatementEdit},
+    names::{KeyArn, OwnedBucket},
+    observed::{Failure, FailureKind},
+    policy::Document,
+};
+
+/// An edit that waits longer for those before it is given up, and tried again by a later visit.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A policy that several source buckets may have statements in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SharedPolicy {
+    /// That of a bucket.
+    OfBucket(OwnedBucket),
+    /// That of a key.
+    OfKey(KeyArn),
+}
+
+impl fmt::Display for SharedPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OfBucket(bucket) => write!(f, "the policy of bucket {}", bucket.name),
+            Self::OfKey(key) => write!(f, "the policy of key {key}"),
+        }
+    }
+}
+
+/// An editor for each shared policy, for as long as this replica writes. Cheap to clone.
+#[derive(Clone)]
+pub struct Editors {
+    /// A read that is not believed is repeated so much later.
+    grace: SignedDuration,
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    journals: Arc<Mutex<Journals>>,
+}
+
+impl fmt::Debug for Editors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Editors").field("grace", &self.grace).field("journals", &self.journals).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Journals {
+    by_policy: HashMap<SharedPolicy, Arc<tokio::sync::Mutex<Journal>>>,
+    /// So many were left when those without use were dropped last.
+    left: usize,
+}
+
+/// So few journals are kept without a look at which of them are of use.
+const FEW: usize = 64;
+
+impl Journals {
+    /// Drops what nobody uses and nothing has to be remembered of, whenever their number has doubled.
+    fn tidy(&mut self, now: Timestamp) {
+        if self.by_policy.len() < FEW.max(2 * self.left) {
+            return;
+        }
+        let is_used = |journal: &Arc<tokio::sync::Mutex<Journal>>| {
+            Arc::strong_count(journal) > 1 || journal.try_lock().is_ok_and(|mut journal| !journal.is_over(now))
+        };
+        self.by_policy.retain(|_, journal| is_used(journal));
+        self.left = self.by_policy.len();
+    }
+}
+
+impl Editors {
+    /// Editors that have written nothing yet, and repeat after `grace` a read that they don't believe.
+    #[must_use]
+    pub fn new(grace: Duration, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
+        Self { grace, clock: Arc::new(clock), journals: Arc::default() }
+    }
+
+    fn journal(&self, policy: &SharedPolicy) -> Arc<tokio::sync::Mutex<Journal>> {
+        let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
+        journals.tidy((self.clock)());
+        Arc::clone(journals.by_policy.entry(policy.clone()).or_default())
+    }
+
+    /// Makes `edit` in `policy`: waits for the edits before it, reads, and writes only if the meaning changes.
+    ///
+    /// # Errors
+    /// When the policy is not read or written, the edits before it take too long, or what was read has to be read again.
+    pub async fn edit<R, W>(
+        &self,
+        policy: &SharedPolicy,
+        edit: &StatementEdit,
+        read: R,
+        write: impl FnOnce(Document) -> W + Send,
+    ) -> Result<(), Failure>
+    where
+        R: Future<Output = Result<Option<Document>, Failure>> + Send,
+        W: Future<Output = Result<(), Failure>> + Send,
+    {
+        let failed = |kind, message: String| Failure { kind, action: policy.to_string(), message };
+        let journal = self.journal(policy);
+        let Ok(mut journal) = tokio::time::timeout(LONGEST_WAIT, journal.lock()).await else {
+            let message = format!("other edits of {policy} took longer than {} seconds", LONGEST_WAIT.as_secs());
+            return Err(failed(FailureKind::Transient, message));
+        };
+        let read = read.await?.unwrap_or_default();
+        match journal.judge(edit, &read, self.grace, (self.clock)()) {
+            Judgement::Nothing => Ok(()),
+            Judgement::ReadAgain => {
+                Err(failed(FailureKind::Outdated, format!("{policy} was read without what was written to it just now")))
+            }
+            Judgement::Write(document) => {
+                write(document.clone()).await?;
+                journal.note(edit, &read, &document, (self.clock)());
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::replication::policy::{Mark, Purpose, Statement};
+
+    fn key(id: &str) -> SharedPolicy {
+        SharedPolicy::OfKey(format!("arn:aws:kms:us-east-1:111111111111:key/{id}").parse().expect("a key"))
+    }
+
+    fn edit(role: &str) -> StatementEdit {
+        let installation = "prod".parse().expect("an id");
+        let statement = Statement::allow(&installation, Purpose::KeyUse, role, Some(role), &["kms:Decrypt"], &["*".into()], &vec![]);
+        StatementEdit::toward(&Document::of([statement]), &installation, &Mark::owner(role))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn edits_of_one_policy_wait_for_each_other_and_lose_nothing() {
+        let (editors, policy) = (Editors::new(Duration::from_secs(5), Timestamp::now), Mutex::new(None::<Document>));
+        let (running, policy) = (AtomicUsize::new(0), &policy);
+        let edits = (0..30).map(|number| {
+            let (editors, running) = (&editors, &running);
+            async move {
+                let read = async {
+                    assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two at once");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    Ok(policy.lock().expect("unpoisoned").clone())
+                };
+                let write = async |document: Document| {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    *policy.lock().expect("unpoisoned") = Some(document);
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                };
+                editors.edit(&key("a"), &edit(&format!("role{number}")), read, write).await
+            }
+        });
+        let all: Result<Vec<_>, _> = futures::future::join_all(edits).await.into_iter().collect();
+        all.expect("every edit is made");
+        assert_eq!(policy.lock().expect("unpoisoned").as_ref().map(|policy| policy.statements().len()), Some(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_hangs_holds_up_others_of_the_same_policy_for_a_bounded_time() {
+        let editors = Editors::new(Duration::from_secs(5), Timestamp::now);
+        let (policy, one) = (key("a"), edit("one"));
+        let hangs = editors.edit(&policy, &one, std::future::pending(), async |_| Ok(()));
+        let waits = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let other = editors.edit(&key("b"), &edit("two"), std::future::ready(Ok(None)), async |_| Ok(())).await;
+            assert_eq!(other, Ok(()), "another policy is another matter");
+            editors.edit(&key("a"), &edit("two"), std::future::ready(Ok(None)), async |_| Ok(())).await
+        };
+        tokio::select! {
+            _ = hangs => unreachable!("it hangs"),
+            waited = waits => assert_eq!(waited.map_err(|failure| failure.kind), Err(FailureKind::Transient)),
+        }
+    }
+}
