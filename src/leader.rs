@@ -127,7 +127,9 @@ impl Candidate {
                     return leadership;
                 }
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%error, lease = %self.name, "the lease was not read or written"),
+                Err(error) => {
+                    tracing::warn!(%error, lease = %self.name, "the lease was not read or written");
+                }
             }
             tokio::time::sleep(self.interval()).await;
         }
@@ -139,10 +141,14 @@ impl Candidate {
             tokio::time::sleep(self.interval()).await;
             let asked = Instant::now();
             match tokio::time::timeout(self.interval(), self.try_hold()).await {
-                Ok(Ok(true)) if leadership.holds() => leadership.extend(Term::of(asked, self.duration)),
+                Ok(Ok(true)) if leadership.holds() => {
+                    leadership.extend(Term::of(asked, self.duration));
+                }
                 Ok(Ok(held)) if !held => return "another replica took the lease",
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, lease = %self.name, "the lease was not renewed"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, lease = %self.name, "the lease was not renewed");
+                }
                 Err(_) => tracing::warn!(lease = %self.name, "the lease was not renewed in time"),
             }
             if !leadership.holds() {
@@ -202,7 +208,9 @@ impl Candidate {
     /// Another replica need not wait.
     async fn give_back(&self) {
         let given = async {
-            let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok::<(), kube::Error>(()) };
+            let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+                return Ok::<(), kube::Error>(());
+            };
             let ours = lease.spec.as_ref().is_some_and(|spec| spec.holder_identity.as_ref() == Some(&self.identity));
             if let Some(spec) = lease.spec.as_mut().filter(|_| ours) {
                 spec.holder_identity = None;

@@ -41,7 +41,9 @@ async fn main() -> ExitCode {
         Command::Crd => commands::crd::run().map(|text| (text, ExitCode::SUCCESS)),
         Command::IamPolicy(arguments) => commands::iam_policy::run(&arguments).await.map(|text| (text, ExitCode::SUCCESS)),
         Command::Check(arguments) => {
-            let code = |well| if well { ExitCode::SUCCESS } else { ExitCode::from(1) };
+            let code = |well| {
+                if well { ExitCode::SUCCESS } else { ExitCode::from(1) }
+            };
             commands::check::run(&arguments).await.map(|found| (found.text, code(found.well)))
         }
         Command::Plan(arguments) => commands::plan::run(&arguments).await.map(|printed| {

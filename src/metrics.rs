@@ -184,7 +184,9 @@ impl Metrics {
     /// Forgets the objects on `bucket` but for these: the others are gone.
     pub fn only(&self, bucket: &str, keys: &HashSet<ObjectKey>) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(of_bucket) = counted.get_mut(bucket) else { return };
+        let Some(of_bucket) = counted.get_mut(bucket) else {
+            return;
+        };
         for (_, label) in of_bucket.extract_if(|key, _| !keys.contains(key)) {
             self.objects.get_or_create(&label).dec();
         }

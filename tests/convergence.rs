@@ -210,7 +210,9 @@ async fn a_foreign_rule_that_was_in_our_write_and_is_gone_is_told_once() {
         ..ReplicationRule::default()
     };
     let edit_rules = |change: &dyn Fn(&mut Vec<ReplicationRule>)| {
-        world.edit(|state| change(&mut state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration.as_mut().unwrap().rules));
+        world.edit(|state| {
+            change(&mut state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration.as_mut().unwrap().rules);
+        });
     };
     let mut told = vec![];
     // Nobody is told of a rule that was never in what we wrote.
@@ -420,7 +422,9 @@ async fn a_fight_with_another_writer_is_slowed_down_and_told() {
     let mut writes = vec![];
     let mut contended = None;
     for minute in 0..360 {
-        world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.clone_from(&theirs));
+        world.edit(|state| {
+            state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.clone_from(&theirs);
+        });
         world.set_faults(Faults::default());
         cluster.visit(&world).await;
         cluster.pass(30);

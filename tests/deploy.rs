@@ -238,7 +238,9 @@ fn tax(cluster: &Cluster) -> Value {
 #[tokio::test]
 async fn argo_cd_and_flux_see_how_replications_stand() {
     let mut seen = vec![];
-    let mut see = |object: Value, argo: &'static str, flux: &'static str, why: &'static str| seen.push((object, argo, flux, why));
+    let mut see = |object: Value, argo: &'static str, flux: &'static str, why: &'static str| {
+        seen.push((object, argo, flux, why));
+    };
     let (world, mut cluster) = (ground(), Cluster::default());
     let wish = |extra: &Value| spec(("dr", "dest"), Some(&key(DR, "us-west-2", "dst")), extra);
 

@@ -303,7 +303,9 @@ fn typed(block: &Block) -> String {
     let mut script = String::new();
     let mut goes_on = false;
     for line in block.text.lines() {
-        let Some(line) = line.strip_prefix("$ ").or_else(|| goes_on.then(|| line.strip_prefix("> ").unwrap_or(line))) else { continue };
+        let Some(line) = line.strip_prefix("$ ").or_else(|| goes_on.then(|| line.strip_prefix("> ").unwrap_or(line))) else {
+            continue;
+        };
         script.push_str(line);
         script.push('\n');
         goes_on = line.ends_with('\\');
@@ -462,7 +464,9 @@ fn cut(text: &str, at: char) -> Vec<String> {
 /// Whether a setting of `helm --set` names a value of the chart.
 fn is_value(setting: &str, values: &Value) -> bool {
     // A backslash before a dot has to outlive the cut at the equals sign.
-    let Some((key, _)) = setting.split_once('=') else { return false };
+    let Some((key, _)) = setting.split_once('=') else {
+        return false;
+    };
     let mut at = values;
     for name in cut(key, '.') {
         match at.get(name.split('[').next().unwrap()) {

@@ -61,7 +61,11 @@ fn goldens() -> String {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
         }
     }
     files.sort();
@@ -121,7 +125,9 @@ fn commands_and_flags() {
         }
         text.push_str("\n| Flag | Environment | Default | |\n|---|---|---|---|\n");
         for flag in flags {
-            let quoted = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+            let quoted = |text: &str| {
+                if text.is_empty() { String::new() } else { format!("`{text}`") }
+            };
             let environment = flag.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let takes_value = flag.get_action().takes_values();
             let defaults: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();

@@ -282,7 +282,9 @@ async fn what_stands_in_the_way() {
     });
     story.apply("tax", &tax(&json!({})));
     story.then("tax is applied where a foreign configuration stands").await;
-    story.world.edit(|state| state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration = None);
+    story.world.edit(|state| {
+        state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration = None;
+    });
     story.cluster.pass(600);
     story.then("it is removed").await;
     story.world.edit(|state| {
@@ -373,7 +375,9 @@ async fn overlap_with_a_rule_of_theirs() {
 async fn overlap_and_versioning() {
     let mut story =
         Story::new("Of two objects that overlap with other settings the first wins; versioning is enabled where that is asked for.");
-    story.world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().versioning = false);
+    story.world.edit(|state| {
+        state.buckets.get_mut(&bucket(DR, "dest")).unwrap().versioning = false;
+    });
     story.apply("first", &tax(&json!({"versioning": "Enable"})));
     let mut second = tax(&json!({}));
     second["destination"]["storageClass"] = json!("GLACIER");
@@ -433,17 +437,25 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
         ("two-way", nothing, tax(&json!({"replicaModifications": "Sync"}))),
         (
             "versioning",
-            |story| story.world.edit(|s| s.buckets.values_mut().for_each(|b| b.versioning = false)),
+            |story| {
+                story.world.edit(|s| s.buckets.values_mut().for_each(|b| b.versioning = false));
+            },
             tax(&json!({"versioning": "Enable"})),
         ),
         (
             "object-lock",
-            |story| story.world.edit(|s| s.buckets.values_mut().for_each(|b| b.traits.object_lock = Facet::Present(true))),
+            |story| {
+                story.world.edit(|s| {
+                    s.buckets.values_mut().for_each(|b| b.traits.object_lock = Facet::Present(true));
+                });
+            },
             tax(&json!({})),
         ),
         (
             "checked-policies",
-            |story| story.cluster.accounts[1] = account("dr", DR, &json!({"policies": {"bucketPolicy": "Check", "keyPolicy": "Check"}})),
+            |story| {
+                story.cluster.accounts[1] = account("dr", DR, &json!({"policies": {"bucketPolicy": "Check", "keyPolicy": "Check"}}));
+            },
             tax(&json!({})),
         ),
         (
@@ -461,15 +473,25 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
         ),
         ("merge", |story| put_theirs(story, their_rule("theirs/")), merge()),
         ("refused", |story| put_theirs(story, their_rule("theirs/")), tax(&json!({}))),
-        ("old-schema", |story| put_theirs(story, ReplicationRule { filter: None, prefix: Some("a".into()), ..their_rule("") }), merge()),
+        (
+            "old-schema",
+            |story| {
+                put_theirs(story, ReplicationRule { filter: None, prefix: Some("a".into()), ..their_rule("") });
+            },
+            merge(),
+        ),
         (
             "beside-another",
-            |story| story.apply("first", &spec(("dr", "archive"), None, &json!({"rules": [{"name": "a", "prefix": "a/"}]}))),
+            |story| {
+                story.apply("first", &spec(("dr", "archive"), None, &json!({"rules": [{"name": "a", "prefix": "a/"}]})));
+            },
             same(),
         ),
         (
             "same-destination-as-another",
-            |story| story.apply("first", &spec(("dr", "dest"), None, &json!({"rules": [{"name": "a", "prefix": "a/"}]}))),
+            |story| {
+                story.apply("first", &spec(("dr", "dest"), None, &json!({"rules": [{"name": "a", "prefix": "a/"}]})));
+            },
             tax(&json!({})),
         ),
         ("edit", |story| story.apply("tax", &tax(&json!({}))), rules(&json!([tag("legal", "Replicate")]))),

@@ -423,36 +423,66 @@ fn faults() -> Vec<Fault> {
         policy["Statement"].as_array_mut().unwrap().retain(|statement| !statement["Sid"].as_str().unwrap().contains(purpose));
     }
     vec![
-        ("source objects of the whole bucket", |p| statement(p, "SourceObjects")["Resource"] = json!("arn:aws:s3:::source/*")),
-        ("objects of all buckets", |p| statement(p, "SourceObjects")["Resource"] = json!("*")),
-        ("replicas in the whole bucket", |p| statement(p, "Replicas")["Resource"] = json!("arn:aws:s3:::dest/*")),
-        ("replicas in a stranger's bucket", |p| drop(statement(p, "Replicas").as_object_mut().unwrap().remove("Condition"))),
-        ("PutObject for replicas", |p| push(&mut statement(p, "Replicas")["Action"], "s3:PutObject")),
-        ("all of S3 for replicas", |p| statement(p, "Replicas")["Action"] = json!("s3:*")),
-        ("GetObject on the source", |p| push(&mut statement(p, "SourceObjects")["Action"], "s3:GetObject")),
+        ("source objects of the whole bucket", |p| {
+            statement(p, "SourceObjects")["Resource"] = json!("arn:aws:s3:::source/*");
+        }),
+        ("objects of all buckets", |p| {
+            statement(p, "SourceObjects")["Resource"] = json!("*");
+        }),
+        ("replicas in the whole bucket", |p| {
+            statement(p, "Replicas")["Resource"] = json!("arn:aws:s3:::dest/*");
+        }),
+        ("replicas in a stranger's bucket", |p| {
+            drop(statement(p, "Replicas").as_object_mut().unwrap().remove("Condition"));
+        }),
+        ("PutObject for replicas", |p| {
+            push(&mut statement(p, "Replicas")["Action"], "s3:PutObject");
+        }),
+        ("all of S3 for replicas", |p| {
+            statement(p, "Replicas")["Action"] = json!("s3:*");
+        }),
+        ("GetObject on the source", |p| {
+            push(&mut statement(p, "SourceObjects")["Action"], "s3:GetObject");
+        }),
         ("no tags of the source", |p| {
             statement(p, "SourceObjects")["Action"] = json!(["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl"]);
         }),
-        ("no tags on replicas", |p| statement(p, "Replicas")["Action"] = json!(["s3:ReplicateObject", "s3:ReplicateDelete"])),
-        ("no delete markers", |p| statement(p, "Replicas")["Action"] = json!(["s3:ReplicateObject", "s3:ReplicateTags"])),
+        ("no tags on replicas", |p| {
+            statement(p, "Replicas")["Action"] = json!(["s3:ReplicateObject", "s3:ReplicateDelete"]);
+        }),
+        ("no delete markers", |p| {
+            statement(p, "Replicas")["Action"] = json!(["s3:ReplicateObject", "s3:ReplicateTags"]);
+        }),
         ("no source bucket", |p| without(p, "SourceBucket")),
         ("no source keys", |p| without(p, "SourceKeys")),
         ("no replica key", |p| without(p, "ReplicaKey")),
-        ("all keys", |p| statement(p, "SourceKeys")["Resource"] = json!("*")),
+        ("all keys", |p| {
+            statement(p, "SourceKeys")["Resource"] = json!("*");
+        }),
         ("source keys not only through S3", |p| {
             drop(statement(p, "SourceKeys")["Condition"].as_object_mut().unwrap().remove("StringEquals"));
         }),
-        ("source keys for all buckets", |p| drop(statement(p, "SourceKeys")["Condition"].as_object_mut().unwrap().remove("StringLike"))),
+        ("source keys for all buckets", |p| {
+            drop(statement(p, "SourceKeys")["Condition"].as_object_mut().unwrap().remove("StringLike"));
+        }),
         ("the replica key through the source's Region", |p| {
             statement(p, "ReplicaKey")["Condition"]["StringEquals"] = json!({"kms:ViaService": "s3.us-east-1.amazonaws.com"});
         }),
         ("the replica key without bucket keys", |p| {
             statement(p, "ReplicaKey")["Condition"]["StringLike"] = json!({"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::dest/Tax*"});
         }),
-        ("the replica key without Decrypt", |p| statement(p, "ReplicaKey")["Action"] = json!(["kms:Encrypt", "kms:GenerateDataKey"])),
-        ("grants on the replica key", |p| push(&mut statement(p, "ReplicaKey")["Action"], "kms:CreateGrant")),
-        ("a denial", |p| statement(p, "SourceObjects")["Effect"] = json!("Deny")),
-        ("all of KMS", |p| statement(p, "SourceKeys")["Action"] = json!("kms:*")),
+        ("the replica key without Decrypt", |p| {
+            statement(p, "ReplicaKey")["Action"] = json!(["kms:Encrypt", "kms:GenerateDataKey"]);
+        }),
+        ("grants on the replica key", |p| {
+            push(&mut statement(p, "ReplicaKey")["Action"], "kms:CreateGrant");
+        }),
+        ("a denial", |p| {
+            statement(p, "SourceObjects")["Effect"] = json!("Deny");
+        }),
+        ("all of KMS", |p| {
+            statement(p, "SourceKeys")["Action"] = json!("kms:*");
+        }),
     ]
 }
 

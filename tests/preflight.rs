@@ -111,7 +111,9 @@ fn cases() -> Vec<Case> {
             "DestinationReady",
             "RequesterPays",
             ACROSS,
-            World(|s, at| s.buckets.get_mut(&at.destination()).unwrap().traits.requester_pays = Facet::Present(true)),
+            World(|s, at| {
+                s.buckets.get_mut(&at.destination()).unwrap().traits.requester_pays = Facet::Present(true);
+            }),
         ),
         case(
             "the source's owner is to own replicas, and the destination enforces its own",
@@ -132,7 +134,9 @@ fn cases() -> Vec<Case> {
             "SourceReady",
             "DeniedByBucketPolicy",
             BOTH,
-            World(|s, _| source(s).policy = Some(deny(&Document::default(), "arn:aws:s3:::source/*", &json!("*")))),
+            World(|s, _| {
+                source(s).policy = Some(deny(&Document::default(), "arn:aws:s3:::source/*", &json!("*")));
+            }),
         ),
         case(
             "the destination's policy denies",
@@ -172,14 +176,18 @@ fn cases() -> Vec<Case> {
             "KeysReady",
             "KeyNotUsable",
             BOTH,
-            World(|s, _| s.keys.get_mut(&key(PROD, "us-east-1", "src")).unwrap().state = "Disabled".into()),
+            World(|s, _| {
+                s.keys.get_mut(&key(PROD, "us-east-1", "src")).unwrap().state = "Disabled".into();
+            }),
         ),
         case(
             "the replica key is to be deleted",
             "KeysReady",
             "KeyNotUsable",
             BOTH,
-            World(|s, at| s.keys.get_mut(&at.replica_key()).unwrap().state = "PendingDeletion".into()),
+            World(|s, at| {
+                s.keys.get_mut(&at.replica_key()).unwrap().state = "PendingDeletion".into();
+            }),
         ),
         case(
             "AWS manages the replica key",
@@ -193,7 +201,9 @@ fn cases() -> Vec<Case> {
             "KeysReady",
             "KeyInOtherRegion",
             BOTH,
-            Spec(|spec, _| spec["destination"]["kmsKey"] = json!(key(DR, "eu-west-1", "arc").to_string())),
+            Spec(|spec, _| {
+                spec["destination"]["kmsKey"] = json!(key(DR, "eu-west-1", "arc").to_string());
+            }),
         ),
         case(
             "the replica key is of an unknown account",
@@ -494,7 +504,9 @@ async fn every_other_answer_is_told() {
     let theirs = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
     cluster.apply("tax", &object);
     for _ in 0..40 {
-        world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.clone_from(&theirs));
+        world.edit(|state| {
+            state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.clone_from(&theirs);
+        });
         cluster.visit(&world).await;
         cluster.pass(30);
     }

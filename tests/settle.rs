@@ -151,7 +151,9 @@ async fn a_deletion_that_fails_for_minutes_says_so() {
         let (world, mut cluster) = (ground(), Cluster::default());
         cluster.apply("one", &wish("One/"));
         cluster.settle(&world).await;
-        world.edit(|state| state.failing = [("PutBucketPolicy".to_owned(), kind), ("PutKeyPolicy".to_owned(), kind)].into());
+        world.edit(|state| {
+            state.failing = [("PutBucketPolicy".to_owned(), kind), ("PutKeyPolicy".to_owned(), kind)].into();
+        });
         cluster.delete("one");
         cluster.visit(&world).await;
         let at_once = if kind == FailureKind::Denied { "DeletionBlocked" } else { "Deleting" };

@@ -69,7 +69,9 @@ impl Intercept for Attempts {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let Some(call) = config.load::<Metadata>() else { return Ok(()) };
+        let Some(call) = config.load::<Metadata>() else {
+            return Ok(());
+        };
         let status = context.response().map(|response| response.status().as_u16());
         let outcome = outcome(context.response());
         self.0.called(call.service(), call.name(), outcome);
@@ -105,7 +107,9 @@ fn request_id(response: &HttpResponse) -> Option<&str> {
 
 /// The status alone does not tell: IAM and KMS answer 400 to a caller that may not, or that has to slow down.
 fn outcome(response: Option<&HttpResponse>) -> CallOutcome {
-    let Some(response) = response else { return CallOutcome::Unreachable };
+    let Some(response) = response else {
+        return CallOutcome::Unreachable;
+    };
     let status = response.status();
     if status.as_u16() < 400 {
         return CallOutcome::Ok;

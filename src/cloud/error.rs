@@ -45,8 +45,12 @@ impl Call<'_> {
             FailureKind::Denied if *action == super::calls::action::ASSUME_ROLE => format!(
                 "{caller} may not call {action} on {on} ({said}): make the role, let its trust policy name the operator with the AwsAccount's externalId, and let the operator assume it, as iam-policy prints"
             ),
-            FailureKind::Denied => format!("{caller} may not call {action} on {on} ({said}): grant it"),
-            FailureKind::Throttled => format!("AWS asked to slow down at {action} on {on} ({said})"),
+            FailureKind::Denied => {
+                format!("{caller} may not call {action} on {on} ({said}): grant it")
+            }
+            FailureKind::Throttled => {
+                format!("AWS asked to slow down at {action} on {on} ({said})")
+            }
             FailureKind::Transient => format!("{action} on {on} got no good answer ({said})"),
             _ => format!("AWS refused {action} on {on}: {said}"),
         };

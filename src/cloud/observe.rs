@@ -76,7 +76,9 @@ impl Look<'_> {
         let (cloud, scope, bucket) = (self.cloud, self.scope, &self.scope.source);
         let seen = self.seen_of(bucket);
         let region = self.region(bucket).await;
-        let Some(at) = region.present() else { return (Bucket { region, ..Bucket::default() }, (Facet::Unread, vec![]), Facet::Unread) };
+        let Some(at) = region.present() else {
+            return (Bucket { region, ..Bucket::default() }, (Facet::Unread, vec![]), Facet::Unread);
+        };
         let default_encryption = self.seen.default_encryption.clone();
         let (versioning, default_encryption, object_lock, policy, configuration, tags) = futures::join!(
             self.at(Depth::Foundation, !scope.removing, seen.versioning, cloud.versioning(bucket, at)),
@@ -96,7 +98,9 @@ impl Look<'_> {
         let (cloud, scope) = (self.cloud, self.scope);
         let seen = self.seen_of(bucket);
         let region = self.region(bucket).await;
-        let Some(at) = region.present() else { return Bucket { region, ..Bucket::default() } };
+        let Some(at) = region.present() else {
+            return Bucket { region, ..Bucket::default() };
+        };
         // Within one account the role's own policy is enough, so that the bucket's is not written, but it can deny.
         let across = bucket.account != scope.source.account;
         let matters = !scope.removing && scope.destinations.contains(bucket);
@@ -127,7 +131,9 @@ impl Look<'_> {
     }
 
     async fn boundary(&self) -> Facet<Document> {
-        let Some(arn) = self.scope.boundary.as_ref().filter(|_| !self.scope.removing) else { return Facet::Unread };
+        let Some(arn) = self.scope.boundary.as_ref().filter(|_| !self.scope.removing) else {
+            return Facet::Unread;
+        };
         self.at(Depth::Traits, true, self.seen.boundary.clone(), self.cloud.boundary(&self.scope.source.account, arn)).await
     }
 
@@ -175,7 +181,9 @@ impl Look<'_> {
         let seen = self.seen.keys.get(query).cloned().unwrap_or_default();
         let Some(region) = region else { return seen };
         let reference = query.reference.clone().beside(query.beside.partition, &query.beside.account, region);
-        let (Some(account), Some(region)) = (reference.account(), reference.region()) else { return seen };
+        let (Some(account), Some(region)) = (reference.account(), reference.region()) else {
+            return seen;
+        };
         let readable = self.cloud.accounts.managed(account).is_some();
         self.at(Depth::Foundation, readable, seen, self.cloud.key(&reference, account, region)).await
     }

@@ -105,7 +105,9 @@ impl AwsCloud {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_OWNERSHIP_CONTROLS, &session.caller);
         let request = session.s3(region).get_bucket_ownership_controls().bucket(bucket.name.as_str());
-        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else { return Ok(None) };
+        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else {
+            return Ok(None);
+        };
         let rules = answer.ownership_controls().map(OwnershipControls::rules).unwrap_or_default();
         Ok(Some(rules.iter().any(|rule| *rule.object_ownership() == ObjectOwnership::BucketOwnerEnforced)))
     }
@@ -115,7 +117,9 @@ impl AwsCloud {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_OBJECT_LOCK_CONFIGURATION, &session.caller);
         let request = session.s3(region).get_object_lock_configuration().bucket(bucket.name.as_str());
-        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else { return Ok(None) };
+        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else {
+            return Ok(None);
+        };
         let enabled = answer.object_lock_configuration().and_then(|lock| lock.object_lock_enabled());
         Ok(Some(enabled == Some(&ObjectLockEnabled::Enabled)))
     }
@@ -166,7 +170,9 @@ impl AwsCloud {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_ENCRYPTION_CONFIGURATION, &session.caller);
         let request = session.s3(region).get_bucket_encryption().bucket(bucket.name.as_str());
-        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else { return Ok(None) };
+        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else {
+            return Ok(None);
+        };
         let rules = answer.server_side_encryption_configuration().map(aws_sdk_s3::types::ServerSideEncryptionConfiguration::rules);
         let default = rules.unwrap_or_default().iter().find_map(|rule| rule.apply_server_side_encryption_by_default());
         let Some(default) =
@@ -186,7 +192,9 @@ impl AwsCloud {
         let session = self.session(account).await?;
         let call = Call { action: action::DESCRIBE_KEY, on: format!("key {reference}"), caller: &session.caller };
         let answer = found(session.kms(region).describe_key().key_id(reference.to_string()).send().await, &call)?;
-        let Some(key) = answer.as_ref().and_then(|answer| answer.key_metadata()) else { return Ok(None) };
+        let Some(key) = answer.as_ref().and_then(|answer| answer.key_metadata()) else {
+            return Ok(None);
+        };
         Ok(Some(KeyDescription {
             arn: key.arn().unwrap_or_default().parse().map_err(|error| not_understood(&call, error))?,
             state: key.key_state().map_or("Enabled", aws_sdk_kms::types::KeyState::as_str).to_owned(),
@@ -207,7 +215,9 @@ impl AwsCloud {
     pub(super) async fn boundary(&self, account: &AccountId, arn: &str) -> Read<Document> {
         let session = self.session(account).await?;
         let call = Call { action: action::GET_POLICY, on: format!("policy {arn}"), caller: &session.caller };
-        let Some(policy) = found(session.iam.get_policy().policy_arn(arn).send().await, &call)? else { return Ok(None) };
+        let Some(policy) = found(session.iam.get_policy().policy_arn(arn).send().await, &call)? else {
+            return Ok(None);
+        };
         let version = policy.policy().and_then(|policy| policy.default_version_id()).unwrap_or_default();
         let call = Call { action: action::GET_POLICY_VERSION, ..call };
         let answer = found(session.iam.get_policy_version().policy_arn(arn).version_id(version).send().await, &call)?;
@@ -220,7 +230,9 @@ impl AwsCloud {
         let session = self.session(account).await?;
         let call = Call { action: action::GET_ROLE, on: format!("role {name}"), caller: &session.caller };
         let answer = found(session.iam.get_role().role_name(name.as_str()).send().await, &call)?;
-        let Some(role) = answer.as_ref().and_then(|answer| answer.role()) else { return Ok(None) };
+        let Some(role) = answer.as_ref().and_then(|answer| answer.role()) else {
+            return Ok(None);
+        };
         Ok(Some(Role {
             arn: role.arn().to_owned(),
             trust: readable(iam_document(role.assume_role_policy_document().unwrap_or("{}")), &call)?,
@@ -268,9 +280,13 @@ impl AwsCloud {
         let session = self.session(&name.account).await?;
         let arn = name.to_string();
         let call = Call { action: action::LIST_POLICY_VERSIONS, on: format!("policy {arn}"), caller: &session.caller };
-        let Some(versions) = found(session.iam.list_policy_versions().policy_arn(&arn).send().await, &call)? else { return Ok(None) };
+        let Some(versions) = found(session.iam.list_policy_versions().policy_arn(&arn).send().await, &call)? else {
+            return Ok(None);
+        };
         let id = |version: &aws_sdk_iam::types::PolicyVersion| version.version_id().unwrap_or_default().to_owned();
-        let Some(version) = versions.versions().iter().find(|version| version.is_default_version()).map(id) else { return Ok(None) };
+        let Some(version) = versions.versions().iter().find(|version| version.is_default_version()).map(id) else {
+            return Ok(None);
+        };
         let call = Call { action: action::GET_POLICY_VERSION, ..call };
         let answer = session.iam.get_policy_version().policy_arn(&arn).version_id(&version).send().await;
         let answer = answer.map_err(|error| call.failed(&error))?;

@@ -70,7 +70,9 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
         let name = account.name_any();
         let mut conditions = account.status.iter().flat_map(|status| &status.conditions);
         match conditions.find(|condition| condition.type_ == ConditionType::Ready.as_str()) {
-            Some(ready) if ready.status == "True" => found.tell(true, &format!("AwsAccount {name}: ready")),
+            Some(ready) if ready.status == "True" => {
+                found.tell(true, &format!("AwsAccount {name}: ready"));
+            }
             Some(ready) => {
                 // Nothing is known of an account without credentials, and nothing has to be.
                 let well = ready.reason == Reason::NotObservable.as_str();

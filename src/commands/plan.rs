@@ -104,7 +104,9 @@ async fn told(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
 pub fn lines(steps: &[PlannedStep], observed: &Observed, verbose: bool) -> Vec<String> {
     let line = |(planned, change): (&PlannedStep, Option<Change>)| {
         let line = format!("{} {}", planned.step.sign(), planned.step);
-        let Some(change) = change.filter(|_| verbose) else { return line };
+        let Some(change) = change.filter(|_| verbose) else {
+            return line;
+        };
         let compared = TextDiff::from_lines(&change.before, &change.after);
         let hunks: String = compared.unified_diff().context_radius(2).iter_hunks().map(|hunk| hunk.to_string()).collect();
         format!("{line}\n{}", hunks.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n"))

@@ -155,7 +155,9 @@ impl Memory {
                     self.written = foreign_rules(configuration, installation);
                     self.put = Some((own_rules(configuration, installation), now));
                 }
-                Step::DeleteReplication { .. } => self.put = Some((Configuration { role: String::new(), rules: vec![] }, now)),
+                Step::DeleteReplication { .. } => {
+                    self.put = Some((Configuration { role: String::new(), rules: vec![] }, now));
+                }
                 _ => {}
             }
         }

@@ -169,7 +169,9 @@ pub async fn visit<C: Cloud, G: Gate>(
         if memory.looked_at == looked_at {
             match memory.contention.verdict(&needed, now) {
                 Verdict::Correct => {}
-                Verdict::Later(wait) => return Report { notices, ..Report::unchanged(Ending::After(wait)) },
+                Verdict::Later(wait) => {
+                    return Report { notices, ..Report::unchanged(Ending::After(wait)) };
+                }
                 Verdict::Contended { element, wait } => {
                     memory.contention.note(&needed, &[], reverted, now);
                     decision.contend(&element, &subject.source, &observed);

@@ -195,7 +195,9 @@ fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
         match claims.carried.get(&mark.object).or(withheld) {
             Some(Carry::AsItStands) => {}
             Some(Carry::Disabled) => rule.status = false.into(),
-            Some(Carry::Retained) => rule.id = Some(RuleMark { retained: true, ..mark }.id(claims.installation)),
+            Some(Carry::Retained) => {
+                rule.id = Some(RuleMark { retained: true, ..mark }.id(claims.installation));
+            }
             None => continue,
         }
         kept.push(rule);
@@ -459,13 +461,17 @@ fn bucket_statements<'a>(
 ) -> BTreeMap<OwnedBucket, Vec<Statement>> {
     let mut by_bucket: BTreeMap<OwnedBucket, Vec<(Vec<&'static str>, Prefix)>> = BTreeMap::new();
     for rule in rules {
-        let Some(bucket) = destination_of(rule, claims.source) else { continue };
+        let Some(bucket) = destination_of(rule, claims.source) else {
+            continue;
+        };
         if bucket.account == claims.source.account {
             continue;
         }
         let delete_markers = rule.delete_marker_replication == Some(Setting::new(true));
         let actions = replica_actions(delete_markers, rule.destination.access_control_translation.is_some());
-        let Ok(prefix) = rule.selected_prefix().parse() else { continue };
+        let Ok(prefix) = rule.selected_prefix().parse() else {
+            continue;
+        };
         by_bucket.entry(bucket).or_default().push((actions, prefix));
     }
     let owner = RoleName::of(claims.installation, claims.source);
@@ -509,7 +515,9 @@ fn key_statements(
 ) -> BTreeMap<KeyArn, Vec<Statement>> {
     let mut uses: BTreeMap<(KeyArn, Purpose), (BTreeSet<String>, bool)> = BTreeMap::new();
     for (statement, adds) in wanted.iter().map(|statement| (statement, true)).chain(carried.iter().map(|statement| (statement, false))) {
-        let Some(purpose) = statement.mark().map(|mark| mark.purpose) else { continue };
+        let Some(purpose) = statement.mark().map(|mark| mark.purpose) else {
+            continue;
+        };
         if !matches!(purpose, Purpose::SourceKeys | Purpose::ReplicaKey) {
             continue;
         }
@@ -621,7 +629,9 @@ pub fn ledger(
         match statement.mark().map(|mark| mark.purpose) {
             Some(Purpose::Replicas) => {
                 let accounts = statement.condition("StringEqualsIfExists", "aws:ResourceAccount");
-                let Some(account) = accounts.first().and_then(|account| account.parse::<AccountId>().ok()) else { continue };
+                let Some(account) = accounts.first().and_then(|account| account.parse::<AccountId>().ok()) else {
+                    continue;
+                };
                 for resource in statement.strings("Resource") {
                     let name = resource.rsplit(':').next().and_then(|path| path.split('/').next()).and_then(|name| name.parse().ok());
                     buckets.extend(name.map(|name| OwnedBucket { partition: source.partition, account: account.clone(), name }));

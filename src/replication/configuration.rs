@@ -251,7 +251,9 @@ impl RuleMark {
     pub fn parse(id: &str, installation: &InstallationId) -> Option<Self> {
         let (retained, id) = id.strip_prefix("retained/").map_or((false, id), |rest| (true, rest));
         let parts: Vec<_> = id.split('/').collect();
-        let [marked, namespace, name, rule] = parts[..] else { return None };
+        let [marked, namespace, name, rule] = parts[..] else {
+            return None;
+        };
         (marked == installation.as_str()).then(|| Self {
             object: ObjectKey { namespace: namespace.into(), name: name.into() },
             rule: rule.into(),

@@ -71,8 +71,12 @@ impl Contention {
     pub fn verdict(&self, needed: &[Step], now: Timestamp) -> Verdict {
         let mut verdict = Verdict::Correct;
         for element in needed.iter().filter_map(Step::element) {
-            let Some(fight) = self.elements.get(&element) else { continue };
-            let Some(last) = fight.corrections.last() else { continue };
+            let Some(fight) = self.elements.get(&element) else {
+                continue;
+            };
+            let Some(last) = fight.corrections.last() else {
+                continue;
+            };
             if fight.contended {
                 if let Some(wait) = until(*last, LONG, now) {
                     return Verdict::Contended { element, wait };

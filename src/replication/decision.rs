@@ -171,7 +171,9 @@ impl Decision {
             for key in &planned.concerns {
                 match self.stands.get_mut(key) {
                     Some(Stand::Acting { problems, .. }) => problems.push(problem.clone()),
-                    Some(Stand::Leaving) if !self.in_the_way.contains(&problem) => self.in_the_way.push(problem.clone()),
+                    Some(Stand::Leaving) if !self.in_the_way.contains(&problem) => {
+                        self.in_the_way.push(problem.clone());
+                    }
                     _ => {}
                 }
             }
@@ -199,7 +201,9 @@ pub fn is_at_rest(visit: &Visit<'_>) -> bool {
 /// calls.
 #[must_use]
 pub fn goes_on(visit: &Visit<'_>, observed: &Observed) -> bool {
-    let Some(account) = visit.accounts.by_id(&visit.source.account) else { return false };
+    let Some(account) = visit.accounts.by_id(&visit.source.account) else {
+        return false;
+    };
     let unreadable = unreadable(visit, observed);
     visit.objects.iter().any(|object| match stand(object, visit, account, observed, &unreadable) {
         Stand::Refused { problems, .. } => object.may_stand() && problems.iter().any(|problem| problem.reason == Reason::NotGranted),
@@ -232,7 +236,9 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
         depth: Depth::Everything,
     };
     for object in visit.objects {
-        let Ok(valid) = validate::validate(object, visit.accounts) else { continue };
+        let Ok(valid) = validate::validate(object, visit.accounts) else {
+            continue;
+        };
         let managed = |account: &AccountId| visit.accounts.managed(account).is_some();
         let of_key = |query: &KeyQuery| query.reference.account().unwrap_or(&query.beside.account).clone();
         let keys =
@@ -258,7 +264,9 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
 pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&ObjectKey, &Need) -> bool) -> Decision {
     let mut objects: Vec<_> = visit.objects.iter().collect();
     objects.sort_by_key(|object| (object.created, object.key.clone()));
-    let Some(account) = visit.accounts.by_id(&visit.source.account) else { return nothing(visit, observed) };
+    let Some(account) = visit.accounts.by_id(&visit.source.account) else {
+        return nothing(visit, observed);
+    };
     let unreadable = unreadable(visit, observed);
     let mut stands: BTreeMap<_, _> =
         objects.iter().map(|object| (object.key.clone(), stand(object, visit, account, observed, &unreadable))).collect();
@@ -273,7 +281,9 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&ObjectKe
         let changing = plan::changing(visit.installation, visit.source, &now.desired, observed, &now.users);
         let acting = |object: &&&Object| matches!(stands.get(&object.key), Some(Stand::Acting { .. }));
         let crossing = objects.iter().rev().filter(acting).find(|object| changing.contains(&object.key));
-        let Some(last) = crossing.or_else(|| objects.iter().rev().find(acting)) else { break };
+        let Some(last) = crossing.or_else(|| objects.iter().rev().find(acting)) else {
+            break;
+        };
         stands.entry(last.key.clone()).and_modify(|stand| stand.refuse(problem));
         now = round(&stands, false);
     }
@@ -419,7 +429,9 @@ fn stand(object: &Object, visit: &Visit<'_>, account: &Account, observed: &Obser
     let resolved = match assess::assess(&valid, observed, visit.accounts) {
         Ok(resolved) if unreadable.is_empty() => Box::new(resolved),
         Ok(_) => return Stand::refused(unreadable.to_vec()),
-        Err(problems) => return Stand::refused(problems.into_iter().chain(unreadable.iter().cloned()).collect()),
+        Err(problems) => {
+            return Stand::refused(problems.into_iter().chain(unreadable.iter().cloned()).collect());
+        }
     };
     let problems = obstacles(&resolved, visit, account, observed);
     let role = compose::role_arn_of(visit.installation, account, visit.source, observed, &problems);
@@ -564,7 +576,9 @@ impl Round {
         observed: &Observed,
         changing: &BTreeSet<ObjectKey>,
     ) -> BTreeMap<ObjectKey, Need> {
-        let Some(role) = &self.desired.role else { return BTreeMap::new() };
+        let Some(role) = &self.desired.role else {
+            return BTreeMap::new();
+        };
         let claims = Claims {
             installation: visit.installation,
             accounts: visit.accounts,
@@ -668,7 +682,9 @@ fn await_owners(
     round: &dyn Fn(&BTreeMap<ObjectKey, Stand>, bool) -> Round,
 ) {
     let first = round(stands, false);
-    let Some(role) = &first.desired.role else { return };
+    let Some(role) = &first.desired.role else {
+        return;
+    };
     let mut waiting: BTreeMap<ObjectKey, Vec<Problem>> = BTreeMap::new();
     let mut externally: BTreeMap<ObjectKey, Vec<RequiredAction>> = BTreeMap::new();
     let mut wait = |users: Option<&BTreeSet<ObjectKey>>, problem: &Problem, external: bool| {
@@ -715,7 +731,9 @@ fn await_owners(
         }
     }
     for object in visit.objects {
-        let Some(Stand::Acting { external, .. }) = stands.get_mut(&object.key) else { continue };
+        let Some(Stand::Acting { external, .. }) = stands.get_mut(&object.key) else {
+            continue;
+        };
         *external = externally.remove(&object.key).map(|actions| {
             let texts: Vec<_> = actions.iter().flat_map(|action| [action.document.as_str(), action.statement.as_str()]).collect();
             let fingerprint = fingerprint(&texts, 16);

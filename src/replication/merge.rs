@@ -29,7 +29,9 @@ fn is(role: &str, own: &RoleName) -> bool {
 #[must_use]
 pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BTreeSet<String> {
     let mut roles = if scope.merges { scope.mergeable.clone() } else { BTreeSet::new() };
-    let Some(configuration) = configuration else { return roles };
+    let Some(configuration) = configuration else {
+        return roles;
+    };
     let is_ours = |rule: &ReplicationRule| rule.mark(&scope.installation).is_some();
     let (ours, theirs): (Vec<_>, Vec<_>) = configuration.rules.iter().partition(|rule| is_ours(rule));
     if !ours.is_empty() && !is(&configuration.role, &scope.role) && (!theirs.is_empty() || scope.mergeable.contains(&configuration.role)) {
@@ -50,7 +52,9 @@ pub fn taken_over(
     let mut taken = BTreeMap::new();
     let foreign = configuration.into_iter().flat_map(|configuration| &configuration.rules).filter(|rule| rule.mark(installation).is_none());
     for rule in foreign {
-        let Some(id) = rule.id.as_ref().filter(|id| resolved.valid.take_over.contains(*id)) else { continue };
+        let Some(id) = rule.id.as_ref().filter(|id| resolved.valid.take_over.contains(*id)) else {
+            continue;
+        };
         let theirs = essence(rule, &resolved.valid.destination);
         let ours = compose::rules_of(resolved);
         let equal = ours.iter().zip(&resolved.valid.rules).find(|(ours, _)| essence(ours, &resolved.valid.destination).means(&theirs));

@@ -402,7 +402,9 @@ impl FromStr for KeyReference {
             return Ok(Self::Alias(alias));
         }
         let parts: Vec<_> = text.split(':').collect();
-        let ["arn", partition, "kms", region, account, resource] = parts[..] else { return Err(invalid()) };
+        let ["arn", partition, "kms", region, account, resource] = parts[..] else {
+            return Err(invalid());
+        };
         let (partition, region, account) = (partition.parse()?, region.parse()?, account.parse()?);
         if let Some(alias) = alias(resource) {
             return Ok(Self::AliasArn { partition, region, account, alias });

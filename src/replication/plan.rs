@@ -187,7 +187,9 @@ impl Step {
     pub fn element(&self) -> Option<String> {
         Some(match self {
             Self::Settle | Self::DeleteManagedPolicyVersion { .. } => return None,
-            Self::EnableVersioning { bucket, .. } => format!("the versioning of bucket {}", bucket.name),
+            Self::EnableVersioning { bucket, .. } => {
+                format!("the versioning of bucket {}", bucket.name)
+            }
             Self::CreateRole(role)
             | Self::UpdateTrustPolicy(role)
             | Self::TagRole(role)
@@ -195,7 +197,9 @@ impl Step {
                 format!("role {}", role.name)
             }
             Self::DeleteRole { role, .. } => format!("role {role}"),
-            Self::PutRolePolicy { role, .. } | Self::DeleteRolePolicy { role, .. } => format!("the policy of role {role}"),
+            Self::PutRolePolicy { role, .. } | Self::DeleteRolePolicy { role, .. } => {
+                format!("the policy of role {role}")
+            }
             Self::CreateManagedPolicy { policy, .. }
             | Self::AttachManagedPolicy { policy, .. }
             | Self::CreateManagedPolicyVersion { policy, .. }
@@ -272,9 +276,13 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::EnableVersioning { bucket, .. } => write!(f, "enable versioning of bucket {bucket}"),
+            Self::EnableVersioning { bucket, .. } => {
+                write!(f, "enable versioning of bucket {bucket}")
+            }
             Self::CreateRole(role) => write!(f, "create role {}", role.arn),
-            Self::UpdateTrustPolicy(role) => write!(f, "put right the trust policy of role {}", role.name),
+            Self::UpdateTrustPolicy(role) => {
+                write!(f, "put right the trust policy of role {}", role.name)
+            }
             Self::TagRole(role) => write!(f, "put right the tags of role {}", role.name),
             Self::PutRolePermissionsBoundary { role, boundary } => write!(f, "set permissions boundary {boundary} on role {}", role.name),
             Self::PutRolePolicy { role, policy, document, .. } => {
@@ -291,18 +299,28 @@ impl fmt::Display for Step {
             Self::PutReplication { bucket, configuration, .. } => {
                 write!(f, "write the replication configuration of bucket {bucket}: {}", count(configuration.rules.len(), "rule"))
             }
-            Self::DeleteReplication { bucket, .. } => write!(f, "delete the replication configuration of bucket {bucket}"),
+            Self::DeleteReplication { bucket, .. } => {
+                write!(f, "delete the replication configuration of bucket {bucket}")
+            }
             Self::CreateManagedPolicy { policy, document } => {
                 write!(f, "create managed policy {policy}: {}", count(document.statements().len(), "statement"))
             }
-            Self::AttachManagedPolicy { role, policy } => write!(f, "attach managed policy {policy} to role {role}"),
+            Self::AttachManagedPolicy { role, policy } => {
+                write!(f, "attach managed policy {policy} to role {role}")
+            }
             Self::CreateManagedPolicyVersion { policy, document } => {
                 write!(f, "write managed policy {policy}: {}", count(document.statements().len(), "statement"))
             }
-            Self::DeleteManagedPolicyVersion { policy, version } => write!(f, "delete version {version} of managed policy {policy}"),
-            Self::DetachManagedPolicy { role, policy } => write!(f, "detach managed policy {policy} from role {role}"),
+            Self::DeleteManagedPolicyVersion { policy, version } => {
+                write!(f, "delete version {version} of managed policy {policy}")
+            }
+            Self::DetachManagedPolicy { role, policy } => {
+                write!(f, "detach managed policy {policy} from role {role}")
+            }
             Self::DeleteManagedPolicy { policy } => write!(f, "delete managed policy {policy}"),
-            Self::DeleteRolePolicy { role, policy, .. } => write!(f, "delete {}", inline(role, policy)),
+            Self::DeleteRolePolicy { role, policy, .. } => {
+                write!(f, "delete {}", inline(role, policy))
+            }
             Self::DeleteRole { role, .. } => write!(f, "delete role {role}"),
         }
     }
@@ -396,7 +414,9 @@ pub enum Fit {
 #[must_use]
 pub fn permissions_fit(installation: &InstallationId, source: &OwnedBucket, desired: &Desired, observed: &Observed) -> Fit {
     let planner = Planner { installation, source, desired, observed, users: &Users::default(), used: Places::default() };
-    let Some(role) = &desired.role else { return Fit::Fits };
+    let Some(role) = &desired.role else {
+        return Fit::Fits;
+    };
     let Spreads { grown, last } = planner.spreads(role, planner.configuration().is_some());
     match (grown.fits(), last.fits()) {
         (true, true) => Fit::Fits,
@@ -511,7 +531,9 @@ impl Planner<'_> {
 
     /// The role and its policies. The tag that counts the managed ones grows before and shrinks after them, so that all are found.
     fn role_change(&self, transition: bool) -> RoleChange {
-        let Some(wanted) = &self.desired.role else { return RoleChange::default() };
+        let Some(wanted) = &self.desired.role else {
+            return RoleChange::default();
+        };
         let (standing, name) = (self.standing_policies(wanted), RoleName::of(self.installation, self.source));
         let spreads = self.spreads(wanted, transition);
         let path = path_of_role(&wanted.arn);
@@ -571,7 +593,9 @@ impl Planner<'_> {
     fn bucket_policies(&self, transition: bool) -> (Vec<PlannedStep>, Vec<PlannedStep>) {
         let (mut grown, mut shrunk) = (vec![], vec![]);
         for (bucket, read) in &self.observed.buckets {
-            let (Some(region), nothing) = (read.region.present(), Document::default()) else { continue };
+            let (Some(region), nothing) = (read.region.present(), Document::default()) else {
+                continue;
+            };
             let standing = match &read.policy {
                 Facet::Present(policy) => policy,
                 Facet::Absent => &nothing,
@@ -599,7 +623,9 @@ impl Planner<'_> {
     fn key_policies(&self, transition: bool) -> (Vec<PlannedStep>, Vec<PlannedStep>) {
         let (mut grown, mut shrunk) = (vec![], vec![]);
         for (key, read) in &self.observed.key_policies {
-            let Some(standing) = read.present() else { continue };
+            let Some(standing) = read.present() else {
+                continue;
+            };
             let wanted = self.desired.key_statements.get(key).map(Vec::as_slice).unwrap_or_default();
             let timing = Timing { transition, used: self.used.1.contains(key) };
             let (growth, shrinkage) = self.change(standing, wanted, timing);
@@ -686,7 +712,9 @@ impl Planner<'_> {
     }
 
     fn own_role_removal(&self) -> Vec<Step> {
-        let Some(role) = self.observed.role.present().filter(|role| is_ours(role, self.installation, self.source)) else { return vec![] };
+        let Some(role) = self.observed.role.present().filter(|role| is_ours(role, self.installation, self.source)) else {
+            return vec![];
+        };
         let (account, name) = (self.source.account.clone(), RoleName::of(self.installation, self.source));
         let mut steps = vec![];
         if let Some(policies) = self.observed.role_policies.present() {

@@ -145,7 +145,9 @@ impl Statement {
     /// The statement in a form that is equal for equal meanings: lists sorted, single strings as lists, actions in lower case.
     #[must_use]
     pub fn canonical(&self) -> Value {
-        let Value::Object(statement) = &self.0 else { return self.0.clone() };
+        let Value::Object(statement) = &self.0 else {
+            return self.0.clone();
+        };
         let sorted: BTreeMap<_, _> =
             statement.iter().map(|(element, value)| (element.clone(), canonical_element(element, value))).collect();
         json!(sorted)
@@ -446,7 +448,9 @@ fn covers(pattern: &str, resource: &str) -> Option<bool> {
 
 /// Whether the statement's conditions hold; `None` where that can't be told.
 fn condition_holds(statement: &Statement, context: &BTreeMap<&'static str, String>) -> Option<bool> {
-    let Some(block) = statement.0.get("Condition") else { return Some(true) };
+    let Some(block) = statement.0.get("Condition") else {
+        return Some(true);
+    };
     let operators = block.as_object()?;
     let mut all = Some(true);
     for (operator, keys) in operators {
@@ -485,12 +489,18 @@ fn names_principal(statement: &Statement, principals: &[String]) -> bool {
 }
 
 fn holds(statement: &Statement, context: &BTreeMap<&'static str, String>) -> bool {
-    let Some(block) = statement.0.get("Condition") else { return true };
-    let Some(operators) = block.as_object() else { return false };
+    let Some(block) = statement.0.get("Condition") else {
+        return true;
+    };
+    let Some(operators) = block.as_object() else {
+        return false;
+    };
     operators.iter().all(|(operator, keys)| {
         keys.as_object().is_some_and(|keys| {
             keys.iter().all(|(key, values)| {
-                let Some(actual) = context.get(key.to_ascii_lowercase().as_str()) else { return false };
+                let Some(actual) = context.get(key.to_ascii_lowercase().as_str()) else {
+                    return false;
+                };
                 strings(values).iter().any(|expected| match operator.as_str() {
                     "StringEquals" | "StringEqualsIfExists" => expected == actual,
                     "StringLike" | "StringLikeIfExists" | "ArnLike" | "ArnEquals" => matches(expected, actual),

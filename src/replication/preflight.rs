@@ -112,7 +112,9 @@ impl Look<'_> {
         let read = compose::actions_on_source_objects(self.resolved.object_lock);
         self.bucket_denials(ConditionType::SourceReady, source, &source_policy, &read, &objects(source));
         self.bucket_denials(ConditionType::DestinationReady, destination, &destination_policy, &replica, &objects(destination));
-        let Some(keys) = self.resolved.keys.clone() else { return };
+        let Some(keys) = self.resolved.keys.clone() else {
+            return;
+        };
         let (source_region, destination_region) = (&self.resolved.source_region, &keys.replica.region);
         for key in &keys.source {
             self.key_denials(key, compose::SOURCE_KEY_ACTIONS, source_region);
@@ -147,14 +149,18 @@ impl Look<'_> {
         actions: &[&str],
         resources: &[String],
     ) {
-        let Some(policy) = policy.present() else { return };
+        let Some(policy) = policy.present() else {
+            return;
+        };
         let denials: Vec<_> =
             resources.iter().map(|resource| policy.denies(&self.request(actions, resource.clone(), None), |_| false)).collect();
         self.told(condition, Reason::DeniedByBucketPolicy, PolicyOf::Bucket(bucket), &denials);
     }
 
     fn key_denials(&mut self, key: &KeyArn, actions: &[&str], region: &Region) {
-        let Some(policy) = self.observed.key_policies.get(key).and_then(Facet::present) else { return };
+        let Some(policy) = self.observed.key_policies.get(key).and_then(Facet::present) else {
+            return;
+        };
         let denial = policy.denies(&self.request(actions, key.to_string(), Some(region)), |_| false);
         self.told(ConditionType::KeysReady, Reason::DeniedByKeyPolicy, PolicyOf::Key(key), &[denial]);
     }
@@ -180,7 +186,9 @@ impl Look<'_> {
 
     /// "Permissions boundaries for IAM entities" in the IAM User Guide.
     fn boundary(&mut self, installation: &InstallationId) {
-        let Some(arn) = &self.account.roles.permissions_boundary else { return };
+        let Some(arn) = &self.account.roles.permissions_boundary else {
+            return;
+        };
         let problem = |message: String| Problem::new(ConditionType::RoleReady, Reason::BoundaryTooNarrow, message);
         let document = match &self.observed.boundary {
             Facet::Present(document) => document,

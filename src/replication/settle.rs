@@ -42,7 +42,9 @@ fn is_granted(claims: &Claims<'_>, resolved: &Resolved) -> bool {
     let (nobody, nothing) = (BTreeSet::new(), BTreeMap::new());
     let alone = Claims { acting: std::slice::from_ref(resolved), withheld: &nobody, carried: &nothing, ..*claims };
     let desired = compose::compose(&alone);
-    let Some(role) = &desired.role else { return false };
+    let Some(role) = &desired.role else {
+        return false;
+    };
     let observed = claims.observed;
     let readable = |account| claims.accounts.managed(account).is_some();
     let holds = |policy: Option<&Document>, statements: &[Statement]| {

@@ -56,7 +56,9 @@ pub fn status(
     grounds: &Grounds<'_>,
 ) -> BucketReplicationStatus {
     let key = &object.key;
-    let Some(stand) = grounds.decision.stands.get(key).filter(|stand| **stand != Stand::Abandoned) else { return previous.clone() };
+    let Some(stand) = grounds.decision.stands.get(key).filter(|stand| **stand != Stand::Abandoned) else {
+        return previous.clone();
+    };
     let mut findings = findings(object, stand, grounds);
     let pending = grounds.decision.pending.get(key).cloned().unwrap_or_default();
     let ready = ready(key, stand, &findings, &pending);

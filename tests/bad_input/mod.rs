@@ -16,7 +16,9 @@ pub fn put(object: &mut Value, pointer: &str, value: Value) {
         return;
     }
     let (parent, field) = pointer.rsplit_once('/').unwrap_or(("", pointer));
-    let Some(parent) = object.pointer_mut(parent) else { return };
+    let Some(parent) = object.pointer_mut(parent) else {
+        return;
+    };
     match parent {
         Value::Array(items) => {
             if let Some(item) = field.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {

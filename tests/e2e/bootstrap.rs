@@ -30,7 +30,7 @@ async fn deploy(stage: &Stage<'_>, owner: &Account, account: &Value) -> anyhow::
     );
     owner.run(&line).await?;
     let made = iam.get_role().role_name(ROLE).send().await?;
-    ensure!(made.role().is_some_and(|role| role.arn() == account["spec"]["assumeRole"]["roleArn"].as_str().unwrap_or_default()));
+    ensure!(made.role().is_some_and(|role| { role.arn() == account["spec"]["assumeRole"]["roleArn"].as_str().unwrap_or_default() }));
     Ok(())
 }
 

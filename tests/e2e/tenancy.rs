@@ -65,7 +65,9 @@ async fn tried(ground: &Ground, objects: &[Value]) -> anyhow::Result<(BTreeSet<S
             Ok(_) => {
                 taken.insert(name);
             }
-            Err(kube::Error::Api(status)) => said.extend([name.as_str(), ": ", &status.message, "\n"]),
+            Err(kube::Error::Api(status)) => {
+                said.extend([name.as_str(), ": ", &status.message, "\n"]);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -183,7 +185,9 @@ pub async fn the_door_and_the_controller_agree_on_random_grants(ground: &Ground)
     }
     let allowed = |object: &Value| -> anyhow::Result<bool> {
         let object = reduced(object, &labels)?;
-        let Ok(valid) = validate(&object, &accounts) else { return Ok(false) };
+        let Ok(valid) = validate(&object, &accounts) else {
+            return Ok(false);
+        };
         let keys = bucket_replication_operator::replication::assess::keys_of(&valid);
         Ok(keys.iter().all(|query| match &query.reference {
             bucket_replication_operator::replication::names::KeyReference::Key(arn) => {

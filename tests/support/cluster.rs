@@ -235,7 +235,9 @@ impl Cluster {
     /// Deletes an object, as `kubectl delete` does.
     pub fn delete(&mut self, name: &str) {
         let key = object_key(name);
-        let Some(entry) = self.objects.get_mut(&key) else { return };
+        let Some(entry) = self.objects.get_mut(&key) else {
+            return;
+        };
         if entry.0.held {
             entry.0.deleted = Some(*self.clock.lock().unwrap());
             entry.1 += 1;

@@ -192,7 +192,9 @@ impl State {
     /// A policy may name only roles that exist ("AWS JSON policy elements: Principal" in the IAM User Guide).
     fn check_principals(&self, document: &Document) -> Result<(), Failure> {
         for statement in document.statements() {
-            let Some(named) = statement.json().get("Principal").and_then(|p| p.get("AWS")) else { continue };
+            let Some(named) = statement.json().get("Principal").and_then(|p| p.get("AWS")) else {
+                continue;
+            };
             let principals: Vec<String> = match named {
                 serde_json::Value::String(one) => vec![one.clone()],
                 many => many.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(ToOwned::to_owned)).collect(),
@@ -251,13 +253,17 @@ impl State {
                 (None, None) => {}
                 _ => return invalid("ReplicationTime and Metrics do not fit together".into()),
             }
-            let Some(destination) = destination_of(rule, bucket) else { return invalid("Invalid bucket ARN".into()) };
+            let Some(destination) = destination_of(rule, bucket) else {
+                return invalid("Invalid bucket ARN".into());
+            };
             if destination.name == bucket.name {
                 return invalid("Destination bucket cannot be the same as the source bucket.".into());
             }
             match self.buckets.get(&destination) {
                 None => return invalid("Destination bucket must exist.".into()),
-                Some(found) if !found.versioning => return invalid("Destination bucket must have versioning enabled.".into()),
+                Some(found) if !found.versioning => {
+                    return invalid("Destination bucket must have versioning enabled.".into());
+                }
                 Some(_) => {}
             }
         }
@@ -287,7 +293,9 @@ impl State {
                     Role { arn: role.arn.clone(), trust: role.trust.clone(), tags: role.tags.clone(), boundary: role.boundary.clone() };
                 self.roles.insert(key, WorldRole { role: made, policies: BTreeMap::new(), attached: BTreeSet::new() });
             }
-            Step::UpdateTrustPolicy(role) => self.role(&role.account, &role.name)?.role.trust = role.trust.clone(),
+            Step::UpdateTrustPolicy(role) => {
+                self.role(&role.account, &role.name)?.role.trust = role.trust.clone();
+            }
             Step::TagRole(role) => self.role(&role.account, &role.name)?.role.tags.extend(role.tags.clone()),
             Step::PutRolePermissionsBoundary { role, boundary } => {
                 self.role(&role.account, &role.name)?.role.boundary = Some(boundary.clone());
@@ -402,9 +410,13 @@ impl State {
     /// A role that is gone stays in policies as its unique id, also when one of the same name is made again ("AWS JSON policy elements:
     /// Principal" in the IAM User Guide).
     pub fn remove_role(&mut self, account: &AccountId, role: &RoleName) {
-        let Some(gone) = self.roles.remove(&(account.clone(), role.clone())) else { return };
+        let Some(gone) = self.roles.remove(&(account.clone(), role.clone())) else {
+            return;
+        };
         let arn = format!("\"{}\"", gone.role.arn);
-        let stale = |policy: &mut Document| *policy = Document::parse(&policy.compact().replace(&arn, "\"AROAGONE\"")).unwrap();
+        let stale = |policy: &mut Document| {
+            *policy = Document::parse(&policy.compact().replace(&arn, "\"AROAGONE\"")).unwrap();
+        };
         self.buckets.values_mut().filter_map(|bucket| bucket.policy.as_mut()).for_each(stale);
         self.keys.values_mut().map(|key| &mut key.policy).for_each(stale);
     }
@@ -453,7 +465,9 @@ impl State {
     pub fn uncovered(&self, installation: &InstallationId) -> Vec<String> {
         let mut missing = vec![];
         for (source, bucket) in &self.buckets {
-            let Some(configuration) = &bucket.configuration else { continue };
+            let Some(configuration) = &bucket.configuration else {
+                continue;
+            };
             for rule in configuration.rules.iter().filter(|rule| rule.mark(installation).is_some()) {
                 let id = rule.id.clone().unwrap_or_default();
                 let Some(role) = self.roles.values().find(|role| role.role.arn == configuration.role) else {
@@ -525,7 +539,9 @@ impl Reader<'_> {
     fn bucket(&mut self, state: &State, scope: &Scope, name: &OwnedBucket, seen: Bucket) -> Bucket {
         let found = state.buckets.get(name);
         let region = self.at(Depth::Foundation, true, seen.region, || Ok(found.map(|found| found.region.clone())));
-        let Some(found) = found else { return Bucket { region, ..Bucket::default() } };
+        let Some(found) = found else {
+            return Bucket { region, ..Bucket::default() };
+        };
         let source = *name == scope.source;
         let across = name.account != scope.source.account;
         let matters = !scope.removing && (source || scope.destinations.contains(name));
@@ -655,7 +671,9 @@ impl World {
         }
         let locked = observed.buckets[&scope.source].traits.object_lock == Facet::Present(true);
         for name in &scope.destinations {
-            let (Some(bucket), Some(found)) = (observed.buckets.get_mut(name), state.buckets.get(name)) else { continue };
+            let (Some(bucket), Some(found)) = (observed.buckets.get_mut(name), state.buckets.get(name)) else {
+                continue;
+            };
             let seen = bucket.traits.object_lock.clone();
             bucket.traits.object_lock = reader.at(Depth::Traits, locked, seen, || Ok(found.traits.object_lock.present().copied()));
         }
@@ -666,7 +684,9 @@ impl World {
             _ => None,
         };
         for query in scope.keys.iter().cloned().chain(default) {
-            let Some(region) = observed.region(&query.beside) else { continue };
+            let Some(region) = observed.region(&query.beside) else {
+                continue;
+            };
             let reference = query.reference.clone().beside(query.beside.partition, &query.beside.account, region);
             let arn = match &reference {
                 KeyReference::Key(arn) => Some(arn),

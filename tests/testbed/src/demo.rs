@@ -39,7 +39,9 @@ struct Demo<'a> {
 /// When a step does not come out as the walkthrough has it.
 pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
     let start = Instant::now();
-    let heading = |number: u32, text: &str| tell(&format!("\n== {number}. {text}  [{:.1} s]", start.elapsed().as_secs_f64()));
+    let heading = |number: u32, text: &str| {
+        tell(&format!("\n== {number}. {text}  [{:.1} s]", start.elapsed().as_secs_f64()));
+    };
     let pods = node::is_inside();
 
     heading(1, "A Kubernetes cluster and AWS (the emulator ministack, which enforces IAM policies), on this machine alone");

@@ -250,7 +250,9 @@ impl Environment {
     /// # Errors
     /// When a process can't be ended.
     pub async fn stop(directory: &Path) -> anyhow::Result<Vec<String>> {
-        let Some(note) = running(directory) else { return Ok(vec![]) };
+        let Some(note) = running(directory) else {
+            return Ok(vec![]);
+        };
         let alive: Vec<_> = note.processes.into_iter().filter(|(name, id)| is_process(name, *id)).collect();
         for (_, id) in alive.iter().rev() {
             // Nothing of it is kept, and the API server would take up to a minute to end by itself.

@@ -63,7 +63,9 @@ impl Relay {
 }
 
 async fn connect(client: TcpStream, upstream: SocketAddr, silent: watch::Receiver<bool>) {
-    let Ok(server) = TcpStream::connect(upstream).await else { return };
+    let Ok(server) = TcpStream::connect(upstream).await else {
+        return;
+    };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     tokio::join!(hand_on(from_client, to_server, silent.clone()), hand_on(from_server, to_client, silent));
 }

@@ -51,8 +51,12 @@ impl Front {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
                     // A client that does not trust the certificate goes away, and so may a client at any time.
-                    let Ok(mut client) = acceptor.accept(stream).await else { return };
-                    let Ok(mut server) = TcpStream::connect(upstream).await else { return };
+                    let Ok(mut client) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let Ok(mut server) = TcpStream::connect(upstream).await else {
+                        return;
+                    };
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
             }
