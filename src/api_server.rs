@@ -31,7 +31,9 @@ const WATCH_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 /// # Errors
 /// When there is neither.
 async fn config() -> anyhow::Result<Config> {
-    Config::infer().await.context("no cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")
+    Config::infer()
+        .await
+        .context("no cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")
 }
 
 /// A client for calls. Each attempt is answered within 15 seconds, and with its retries a call ends within 30.
@@ -57,8 +59,14 @@ fn for_calls(mut config: Config) -> anyhow::Result<Client> {
     // kube's own repeats a call for minutes.
     config.default_retry = false;
     let retry = RetryPolicy::new(RETRY.0, RETRY.1, RETRIES, true)?;
-    let layers = ServiceBuilder::new().layer(TimeoutLayer::new(CALL)).layer(RetryLayer::new(retry)).layer(TimeoutLayer::new(ANSWER));
-    Ok(ClientBuilder::try_from(config)?.with_layer(&tower::buffer::BufferLayer::new(1024)).with_layer(&layers.into_inner()).build())
+    let layers = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(CALL))
+        .layer(RetryLayer::new(retry))
+        .layer(TimeoutLayer::new(ANSWER));
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&tower::buffer::BufferLayer::new(1024))
+        .with_layer(&layers.into_inner())
+        .build())
 }
 
 fn for_watches(mut config: Config) -> anyhow::Result<Client> {
@@ -67,7 +75,9 @@ fn for_watches(mut config: Config) -> anyhow::Result<Client> {
     config.reset_reader_on_write = true;
     // A watcher has a backoff of its own.
     config.default_retry = false;
-    Ok(ClientBuilder::try_from(config)?.with_layer(&TimeoutLayer::new(ANSWER)).build())
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&TimeoutLayer::new(ANSWER))
+        .build())
 }
 
 #[cfg(test)]
@@ -111,12 +121,16 @@ mod tests {
                 });
             }
         });
-        (Config::new(format!("http://{address}").parse().expect("an address")), asked)
+        (
+            Config::new(format!("http://{address}").parse().expect("an address")),
+            asked,
+        )
     }
 
     const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
     /// A watch that opens, and says nothing.
-    const SILENT: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const SILENT: &str =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
 
     async fn call(config: Config) -> (Duration, kube::Error) {
         let namespaces: Api<Namespace> = Api::all(for_calls(config).expect("a client"));
@@ -136,16 +150,30 @@ mod tests {
             let start = Instant::now();
             let opened = namespaces.watch(&WatchParams::default(), "0").await;
             let ended = match opened {
-                Ok(events) => Box::pin(events).next().await.is_none_or(|event| event.is_err()),
+                Ok(events) => Box::pin(events)
+                    .next()
+                    .await
+                    .is_none_or(|event| event.is_err()),
                 Err(_) => true,
             };
             (start.elapsed(), ended)
         };
-        let (unanswered, refused, unopened, silent) = tokio::join!(call(dead.clone()), call(unavailable), watch(dead), watch(silent));
+        let (unanswered, refused, unopened, silent) = tokio::join!(
+            call(dead.clone()),
+            call(unavailable),
+            watch(dead),
+            watch(silent)
+        );
         let about = |took: Duration, bound: Duration| took <= bound + Duration::from_secs(5);
         assert!(about(unanswered.0, ANSWER), "{unanswered:?}");
-        assert!(about(refused.0, CALL) && asked.load(Ordering::Relaxed) > 3, "{refused:?}");
+        assert!(
+            about(refused.0, CALL) && asked.load(Ordering::Relaxed) > 3,
+            "{refused:?}"
+        );
         assert!(unopened.1 && about(unopened.0, ANSWER), "{unopened:?}");
-        assert!(silent.1 && silent.0 > ANSWER && about(silent.0, WATCH_SILENCE), "{silent:?}");
+        assert!(
+            silent.1 && silent.0 > ANSWER && about(silent.0, WATCH_SILENCE),
+            "{silent:?}"
+        );
     }
 }

@@ -1,5 +1,9 @@
 //! Flags, each with an environment twin and a default.
-#![allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "the comments are what `--help` prints")]
+#![allow(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    reason = "the comments are what `--help` prints"
+)]
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -80,7 +84,11 @@ pub struct Settings {
     #[arg(long, env, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// What is logged, as tracing's directives.
-    #[arg(long, env = "RUST_LOG", default_value = "info,aws_config=warn,aws_smithy_runtime=warn")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info,aws_config=warn,aws_smithy_runtime=warn"
+    )]
     pub log_filter: String,
 }
 
@@ -88,10 +96,18 @@ pub struct Settings {
 #[derive(Clone, Debug, Args)]
 pub struct Release {
     /// Namespace of the release: the lease is in it, and the default installation id is made of it.
-    #[arg(long = "release-namespace", env = "RELEASE_NAMESPACE", default_value = "default")]
+    #[arg(
+        long = "release-namespace",
+        env = "RELEASE_NAMESPACE",
+        default_value = "default"
+    )]
     pub namespace: String,
     /// Name of the release: that of the lease, and the default installation id is made of it.
-    #[arg(long = "release-name", env = "RELEASE_NAME", default_value = "bucket-replication-operator")]
+    #[arg(
+        long = "release-name",
+        env = "RELEASE_NAME",
+        default_value = "bucket-replication-operator"
+    )]
     pub name: String,
     /// Namespaces to watch, separated by commas; by default all. With it, the status of AwsAccounts is not written.
     #[arg(long, env, value_delimiter = ',')]
@@ -191,13 +207,20 @@ pub enum Template {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|error| format!("{error}: use a duration such as 90s, 10m or 1h"))?;
-    Duration::try_from(parsed).map_err(|_| "it is negative: use a duration such as 90s, 10m or 1h".to_owned())
+    let parsed: jiff::SignedDuration = text
+        .parse()
+        .map_err(|error| format!("{error}: use a duration such as 90s, 10m or 1h"))?;
+    Duration::try_from(parsed)
+        .map_err(|_| "it is negative: use a duration such as 90s, 10m or 1h".to_owned())
 }
 
 fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
     let given = duration(text)?;
-    if given < least { Err(format!("it has to be at least {} s", least.as_secs())) } else { Ok(given) }
+    if given < least {
+        Err(format!("it has to be at least {} s", least.as_secs()))
+    } else {
+        Ok(given)
+    }
 }
 
 /// Something that comes again: without time in between, nothing else would ever be done.
@@ -214,8 +237,14 @@ fn lease(text: &str) -> Result<Duration, String> {
 const MOST_VISITS: usize = 1024;
 
 fn concurrency(text: &str) -> Result<usize, String> {
-    let given: usize = text.parse().map_err(|_| format!("use a number from 1 to {MOST_VISITS}"))?;
-    if (1..=MOST_VISITS).contains(&given) { Ok(given) } else { Err(format!("it has to be from 1 to {MOST_VISITS}")) }
+    let given: usize = text
+        .parse()
+        .map_err(|_| format!("use a number from 1 to {MOST_VISITS}"))?;
+    if (1..=MOST_VISITS).contains(&given) {
+        Ok(given)
+    } else {
+        Err(format!("it has to be from 1 to {MOST_VISITS}"))
+    }
 }
 
 #[cfg(test)]
@@ -233,21 +262,44 @@ mod tests {
     #[test]
     fn what_would_work_never_or_always_is_refused_with_its_bound() {
         let refused = |flag: &str, value: &str| {
-            let tried = Arguments::try_parse_from(["bucket-replication-operator", "run", flag, value]);
+            let tried =
+                Arguments::try_parse_from(["bucket-replication-operator", "run", flag, value]);
             tried.map(|_| ()).map_err(|error| error.to_string())
         };
-        for flag in ["--drift-period", "--preflight-period", "--longest-retry", "--sweep-period"] {
+        for flag in [
+            "--drift-period",
+            "--preflight-period",
+            "--longest-retry",
+            "--sweep-period",
+        ] {
             let message = refused(flag, "0s").expect_err("a period of nothing");
-            assert!(message.contains(flag) && message.contains("at least 1 s"), "{message}");
+            assert!(
+                message.contains(flag) && message.contains("at least 1 s"),
+                "{message}"
+            );
             assert_eq!(refused(flag, "1s"), Ok(()));
         }
-        assert!(refused("--lease-duration", "2s").expect_err("too short").contains("at least 3 s"));
-        for (value, allowed) in [("0", false), ("1", true), ("1024", true), ("1025", false), ("many", false)] {
+        assert!(
+            refused("--lease-duration", "2s")
+                .expect_err("too short")
+                .contains("at least 3 s")
+        );
+        for (value, allowed) in [
+            ("0", false),
+            ("1", true),
+            ("1024", true),
+            ("1025", false),
+            ("many", false),
+        ] {
             let tried = refused("--concurrency", value);
             assert_eq!(tried.is_ok(), allowed, "{tried:?}");
             assert!(allowed || tried.expect_err("refused").contains("1 to 1024"));
         }
-        assert_eq!(refused("--settle-delay", "0s"), Ok(()), "not to wait is a choice");
+        assert_eq!(
+            refused("--settle-delay", "0s"),
+            Ok(()),
+            "not to wait is a choice"
+        );
     }
 
     #[test]

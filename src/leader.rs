@@ -33,7 +33,10 @@ struct Term {
 impl Term {
     /// The term that follows from a lease of that `duration`, renewed by a call that began at `asked`.
     fn of(asked: Instant, duration: Duration) -> Self {
-        Self { last_begin: asked + duration * 2 / 3, end: asked + duration }
+        Self {
+            last_begin: asked + duration * 2 / 3,
+            end: asked + duration,
+        }
     }
 }
 
@@ -47,7 +50,8 @@ impl Leadership {
     /// Whether this replica may write now.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.term().is_none_or(|term| Instant::now() < term.last_begin)
+        self.term()
+            .is_none_or(|term| Instant::now() < term.last_begin)
     }
 
     /// Does `work`, which writes, where this replica may, and not beyond the time at which another may. `None`: it was not done, or it is not
@@ -55,7 +59,9 @@ impl Leadership {
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.term() {
             None => Some(work.await),
-            Some(term) if Instant::now() < term.last_begin => tokio::time::timeout_at(term.end, work).await.ok(),
+            Some(term) if Instant::now() < term.last_begin => {
+                tokio::time::timeout_at(term.end, work).await.ok()
+            }
             Some(_) => None,
         }
     }
@@ -83,18 +89,33 @@ impl Candidate {
     /// For the lease that has the release's name, in its namespace.
     #[must_use]
     pub fn of(client: Client, settings: &Settings) -> Self {
-        let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "bucket-replication-operator".to_owned());
+        let pod =
+            std::env::var("HOSTNAME").unwrap_or_else(|_| "bucket-replication-operator".to_owned());
         // A container that starts again in the same pod is another process.
-        let identity = format!("{pod}_{}_{}", std::process::id(), Timestamp::now().as_millisecond());
+        let identity = format!(
+            "{pod}_{}_{}",
+            std::process::id(),
+            Timestamp::now().as_millisecond()
+        );
         let (namespace, name) = (&settings.release.namespace, settings.release.name.clone());
-        Self { api: Api::namespaced(client, namespace), name, identity, duration: settings.lease_duration, seen: None }
+        Self {
+            api: Api::namespaced(client, namespace),
+            name,
+            identity,
+            duration: settings.lease_duration,
+            seen: None,
+        }
     }
 
     /// Waits for the lease, works while this replica holds it, waits again when it is lost, and gives it back once the work is finished.
     ///
     /// # Errors
     /// When the work fails.
-    pub async fn lead<F, S>(mut self, work: impl Fn(Leadership) -> F, stop: impl Fn() -> S) -> anyhow::Result<()>
+    pub async fn lead<F, S>(
+        mut self,
+        work: impl Fn(Leadership) -> F,
+        stop: impl Fn() -> S,
+    ) -> anyhow::Result<()>
     where
         F: Future<Output = anyhow::Result<()>>,
         S: Future<Output = ()>,
@@ -167,26 +188,48 @@ impl Candidate {
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let mut lease = Lease::default();
             lease.metadata.name = Some(self.name.clone());
-            lease.spec = Some(LeaseSpec { acquire_time: Some(now.clone()), lease_transitions: Some(0), ..self.spec(now) });
+            lease.spec = Some(LeaseSpec {
+                acquire_time: Some(now.clone()),
+                lease_transitions: Some(0),
+                ..self.spec(now)
+            });
             return taken(self.api.create(&PostParams::default(), &lease).await);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.clone().unwrap_or_default();
-        if holder != self.identity && !holder.is_empty() && !self.is_over(lease.resource_version(), &spec) {
+        if holder != self.identity
+            && !holder.is_empty()
+            && !self.is_over(lease.resource_version(), &spec)
+        {
             return Ok(false);
         }
         lease.spec = Some(if holder == self.identity {
-            LeaseSpec { acquire_time: spec.acquire_time, lease_transitions: spec.lease_transitions, ..self.spec(now) }
+            LeaseSpec {
+                acquire_time: spec.acquire_time,
+                lease_transitions: spec.lease_transitions,
+                ..self.spec(now)
+            }
         } else {
             let transitions = spec.lease_transitions.unwrap_or_default() + 1;
-            LeaseSpec { acquire_time: Some(now.clone()), lease_transitions: Some(transitions), ..self.spec(now) }
+            LeaseSpec {
+                acquire_time: Some(now.clone()),
+                lease_transitions: Some(transitions),
+                ..self.spec(now)
+            }
         });
-        taken(self.api.replace(&self.name, &PostParams::default(), &lease).await)
+        taken(
+            self.api
+                .replace(&self.name, &PostParams::default(), &lease)
+                .await,
+        )
     }
 
     /// Whether the lease has stood unchanged for as long as its holder asked for.
     fn is_over(&mut self, version: Option<String>, spec: &LeaseSpec) -> bool {
-        let asked = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(self.duration, Duration::from_secs);
+        let asked = spec
+            .lease_duration_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map_or(self.duration, Duration::from_secs);
         match &self.seen {
             Some((seen, since)) if *seen == version => since.elapsed() >= asked,
             _ => {
@@ -211,10 +254,15 @@ impl Candidate {
             let Some(mut lease) = self.api.get_opt(&self.name).await? else {
                 return Ok::<(), kube::Error>(());
             };
-            let ours = lease.spec.as_ref().is_some_and(|spec| spec.holder_identity.as_ref() == Some(&self.identity));
+            let ours = lease
+                .spec
+                .as_ref()
+                .is_some_and(|spec| spec.holder_identity.as_ref() == Some(&self.identity));
             if let Some(spec) = lease.spec.as_mut().filter(|_| ours) {
                 spec.holder_identity = None;
-                self.api.replace(&self.name, &PostParams::default(), &lease).await?;
+                self.api
+                    .replace(&self.name, &PostParams::default(), &lease)
+                    .await?;
             }
             Ok(())
         };
@@ -245,9 +293,17 @@ mod tests {
         assert_eq!(leadership.during(async { 1 }).await, Some(1));
         let began = Instant::now();
         assert_eq!(leadership.during(long()).await, None);
-        assert_eq!(began.elapsed(), Duration::from_secs(15), "it ends when another replica may write");
+        assert_eq!(
+            began.elapsed(),
+            Duration::from_secs(15),
+            "it ends when another replica may write"
+        );
         assert_eq!(leadership.during(async { 1 }).await, None);
         assert!(!leadership.holds());
-        assert_eq!(Leadership::alone().during(long()).await, Some(()), "the only replica needs no lease");
+        assert_eq!(
+            Leadership::alone().during(long()).await,
+            Some(()),
+            "the only replica needs no lease"
+        );
     }
 }

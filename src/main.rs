@@ -33,29 +33,52 @@ async fn main() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             // 1 is "there are changes", as with `kubectl diff`.
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let result = match arguments.command {
-        Command::Run(settings) => run(&settings).await.map(|()| (String::new(), ExitCode::SUCCESS)),
+        Command::Run(settings) => run(&settings)
+            .await
+            .map(|()| (String::new(), ExitCode::SUCCESS)),
         Command::Crd => commands::crd::run().map(|text| (text, ExitCode::SUCCESS)),
-        Command::IamPolicy(arguments) => commands::iam_policy::run(&arguments).await.map(|text| (text, ExitCode::SUCCESS)),
+        Command::IamPolicy(arguments) => commands::iam_policy::run(&arguments)
+            .await
+            .map(|text| (text, ExitCode::SUCCESS)),
         Command::Check(arguments) => {
             let code = |well| {
-                if well { ExitCode::SUCCESS } else { ExitCode::from(1) }
+                if well {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::from(1)
+                }
             };
-            commands::check::run(&arguments).await.map(|found| (found.text, code(found.well)))
+            commands::check::run(&arguments)
+                .await
+                .map(|found| (found.text, code(found.well)))
         }
         Command::Plan(arguments) => commands::plan::run(&arguments).await.map(|printed| {
             for warning in &printed.warnings {
                 let _ = writeln!(stderr(), "warning: {warning}");
             }
-            (printed.text, if printed.changes { ExitCode::from(1) } else { ExitCode::SUCCESS })
+            (
+                printed.text,
+                if printed.changes {
+                    ExitCode::from(1)
+                } else {
+                    ExitCode::SUCCESS
+                },
+            )
         }),
     };
     match result {
         // A reader that closed the pipe has read enough.
-        Ok((text, code)) => stdout().write_all(text.as_bytes()).map_or(ExitCode::SUCCESS, |()| code),
+        Ok((text, code)) => stdout()
+            .write_all(text.as_bytes())
+            .map_or(ExitCode::SUCCESS, |()| code),
         Err(error) => {
             let _ = writeln!(stderr(), "error: {error:#}");
             ExitCode::from(2)
@@ -71,7 +94,10 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn work(settings: &Settings) -> anyhow::Result<()> {
-    let (client, watch_client) = (api_server::client().await?, api_server::watch_client().await?);
+    let (client, watch_client) = (
+        api_server::client().await?,
+        api_server::watch_client().await?,
+    );
     let installation = match settings.installation_id.clone() {
         Some(installation) => installation,
         None => default_installation(&client, settings).await?,
@@ -83,17 +109,35 @@ async fn work(settings: &Settings) -> anyhow::Result<()> {
     let stopping = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let served = tokio::spawn(server::serve(settings.listen_address, metrics.clone(), ready.clone(), stopping(stopped.clone())));
+    let served = tokio::spawn(server::serve(
+        settings.listen_address,
+        metrics.clone(),
+        ready.clone(),
+        stopping(stopped.clone()),
+    ));
     let synced = || {
         ready.set();
         tracing::info!("every watch is synced");
     };
-    let candidate = settings.leader_election.then(|| Candidate::of(client.clone(), settings));
+    let candidate = settings
+        .leader_election
+        .then(|| Candidate::of(client.clone(), settings));
     let stopping = || stopping(stopped.clone());
     let work = async |leadership| {
         let _writing = metrics.writing();
         let (client, watch_client, aws) = (client.clone(), watch_client.clone(), aws.clone());
-        controller::run(client, watch_client, aws, installation.clone(), settings, metrics.clone(), leadership, synced, stopping()).await
+        controller::run(
+            client,
+            watch_client,
+            aws,
+            installation.clone(),
+            settings,
+            metrics.clone(),
+            leadership,
+            synced,
+            stopping(),
+        )
+        .await
     };
     let mut work = std::pin::pin!(async {
         match candidate {
@@ -105,7 +149,10 @@ async fn work(settings: &Settings) -> anyhow::Result<()> {
             }
         }
     });
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     tokio::select! {
         ended = &mut work => return ended,
         failed = served => return Err(match failed {
@@ -121,12 +168,22 @@ async fn work(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// The identity of the cluster and of the release in it: two releases never take each other's things for their own.
-async fn default_installation(client: &Client, settings: &Settings) -> anyhow::Result<InstallationId> {
+async fn default_installation(
+    client: &Client,
+    settings: &Settings,
+) -> anyhow::Result<InstallationId> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let system = namespaces
-        .get_metadata("kube-system")
-        .await
-        .context("the default installation id needs the uid of namespace kube-system: set --installation-id")?;
+    let system = namespaces.get_metadata("kube-system").await.context(
+        "the default installation id needs the uid of namespace kube-system: set --installation-id",
+    )?;
     let cluster = system.uid().unwrap_or_default();
-    Ok(fingerprint(&[&cluster, &settings.release.namespace, &settings.release.name], 10).parse()?)
+    Ok(fingerprint(
+        &[
+            &cluster,
+            &settings.release.namespace,
+            &settings.release.name,
+        ],
+        10,
+    )
+    .parse()?)
 }

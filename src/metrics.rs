@@ -31,10 +31,25 @@ pub const PREFIX: &str = "bucket_replication";
 
 /// All metrics.
 pub const TABLE: [Described; 8] = [
-    ("visits", "counter", "ending: done, blocked, retry, later", "Visits to source buckets, by how they ended"),
+    (
+        "visits",
+        "counter",
+        "ending: done, blocked, retry, later",
+        "Visits to source buckets, by how they ended",
+    ),
     ("visit_duration", "histogram", "", "How long a visit took"),
-    ("steps", "counter", "step: as in plans, such as PutReplication", "Changes made in AWS, by kind"),
-    ("drift_corrections", "counter", "", "Changes by somebody else that were put right"),
+    (
+        "steps",
+        "counter",
+        "step: as in plans, such as PutReplication",
+        "Changes made in AWS, by kind",
+    ),
+    (
+        "drift_corrections",
+        "counter",
+        "",
+        "Changes by somebody else that were put right",
+    ),
     (
         "aws_calls",
         "counter",
@@ -47,8 +62,18 @@ pub const TABLE: [Described; 8] = [
         "ready: True, False, Unknown; reason: of the condition Ready",
         "BucketReplications, by whether they are ready and why",
     ),
-    ("orphans", "gauge", "account: the AwsAccount", "Roles that the operator made and no object has any more"),
-    ("leader", "gauge", "", "1 where this replica is the one that writes"),
+    (
+        "orphans",
+        "gauge",
+        "account: the AwsAccount",
+        "Roles that the operator made and no object has any more",
+    ),
+    (
+        "leader",
+        "gauge",
+        "",
+        "1 where this replica is the one that writes",
+    ),
 ];
 
 /// What is counted. Cheap to clone.
@@ -109,7 +134,10 @@ struct AccountLabel {
 }
 
 fn register(registry: &mut Registry, name: &str, metric: impl Metric) {
-    let help = TABLE.iter().find(|(described, ..)| *described == name).map_or("", |(.., help)| help);
+    let help = TABLE
+        .iter()
+        .find(|(described, ..)| *described == name)
+        .map_or("", |(.., help)| help);
     if name.ends_with("_duration") {
         registry.register_with_unit(name, help, Unit::Seconds, metric);
     } else {
@@ -140,7 +168,10 @@ impl Default for Metrics {
         register(&mut registry, "objects", this.objects.clone());
         register(&mut registry, "orphans", this.orphans.clone());
         register(&mut registry, "leader", this.leader.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), ..this }
+        Self {
+            registry: Arc::new(Mutex::new(registry)),
+            ..this
+        }
     }
 }
 
@@ -156,22 +187,34 @@ impl Metrics {
         self.visits.get_or_create(&EndingLabel { ending }).inc();
         self.duration.observe(took.as_secs_f64());
         for step in report.done.iter().filter(|step| **step != Step::Settle) {
-            self.steps.get_or_create(&StepLabel { step: step.into() }).inc();
+            self.steps
+                .get_or_create(&StepLabel { step: step.into() })
+                .inc();
         }
         self.drift.inc_by(report.corrections.len() as u64);
     }
 
     /// Counts an attempt of a call to AWS.
     pub fn called(&self, service: &str, operation: &str, outcome: CallOutcome) {
-        let label = CallLabel { service: service.to_owned(), operation: operation.to_owned(), outcome: outcome.into() };
+        let label = CallLabel {
+            service: service.to_owned(),
+            operation: operation.to_owned(),
+            outcome: outcome.into(),
+        };
         self.calls.get_or_create(&label).inc();
     }
 
     /// Tells whether an object on `bucket` is ready and why.
     pub fn object(&self, bucket: &str, key: &ObjectKey, ready: &str, reason: &str) {
-        let now = ReadyLabel { ready: ready.to_owned(), reason: reason.to_owned() };
+        let now = ReadyLabel {
+            ready: ready.to_owned(),
+            reason: reason.to_owned(),
+        };
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = counted.entry(bucket.to_owned()).or_default().insert(key.clone(), now.clone());
+        let before = counted
+            .entry(bucket.to_owned())
+            .or_default()
+            .insert(key.clone(), now.clone());
         if before.as_ref() == Some(&now) {
             return;
         }
@@ -204,12 +247,18 @@ impl Metrics {
 
     /// Tells how many roles nobody uses any more.
     pub fn orphans(&self, account: &str, count: usize) {
-        self.orphans.get_or_create(&AccountLabel { account: account.to_owned() }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.orphans
+            .get_or_create(&AccountLabel {
+                account: account.to_owned(),
+            })
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Forgets an account that is gone.
     pub fn without_account(&self, account: &str) {
-        self.orphans.remove(&AccountLabel { account: account.to_owned() });
+        self.orphans.remove(&AccountLabel {
+            account: account.to_owned(),
+        });
     }
 
     /// All metrics in the `OpenMetrics` text format.
@@ -218,7 +267,10 @@ impl Metrics {
     /// When they can't be written as text.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
+        encode(
+            &mut text,
+            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
+        )?;
         Ok(text)
     }
 }
@@ -230,7 +282,11 @@ pub struct Writing(Metrics);
 impl Drop for Writing {
     fn drop(&mut self) {
         self.0.leader.set(0);
-        self.0.counted.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0
+            .counted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.0.objects.clear();
         self.0.orphans.clear();
     }
@@ -249,31 +305,76 @@ mod tests {
     #[test]
     fn an_object_is_counted_once_and_where_it_stands() {
         let metrics = Metrics::default();
-        let key = |name: &str| ObjectKey { namespace: "n".into(), name: name.into() };
+        let key = |name: &str| ObjectKey {
+            namespace: "n".into(),
+            name: name.into(),
+        };
         metrics.object("bucket", &key("a"), "False", "KeyNotFound");
         metrics.object("bucket", &key("b"), "True", "Ready");
         metrics.object("bucket", &key("a"), "True", "Ready");
         metrics.object("bucket", &key("a"), "True", "Ready");
         let text = metrics.text().expect("text");
-        assert!(text.contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 2"#), "{text}");
-        assert!(text.contains(r#"bucket_replication_objects{ready="False",reason="KeyNotFound"} 0"#), "{text}");
+        assert!(
+            text.contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 2"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"bucket_replication_objects{ready="False",reason="KeyNotFound"} 0"#),
+            "{text}"
+        );
         metrics.only("another", &[].into());
         metrics.only("bucket", &[key("a")].into());
-        assert!(metrics.text().expect("text").contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 1"#));
+        assert!(
+            metrics
+                .text()
+                .expect("text")
+                .contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 1"#)
+        );
     }
 
     #[test]
     fn every_metric_is_in_the_table() {
         let metrics = Metrics::default();
         metrics.called("S3", "GetBucketPolicy", CallOutcome::NotFound);
-        metrics.object("bucket", &ObjectKey { namespace: "n".into(), name: "a".into() }, "True", "Ready");
+        metrics.object(
+            "bucket",
+            &ObjectKey {
+                namespace: "n".into(),
+                name: "a".into(),
+            },
+            "True",
+            "Ready",
+        );
         metrics.orphans("prod", 0);
-        metrics.visits.get_or_create(&EndingLabel { ending: "done" }).inc();
-        metrics.steps.get_or_create(&StepLabel { step: "PutReplication" }).inc();
+        metrics
+            .visits
+            .get_or_create(&EndingLabel { ending: "done" })
+            .inc();
+        metrics
+            .steps
+            .get_or_create(&StepLabel {
+                step: "PutReplication",
+            })
+            .inc();
         let text = metrics.text().expect("text");
-        let mut told: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP bucket_replication_")?.split(' ').next()).collect();
-        let mut listed: Vec<_> =
-            TABLE.iter().map(|(name, ..)| if *name == "visit_duration" { "visit_duration_seconds" } else { name }).collect();
+        let mut told: Vec<_> = text
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("# HELP bucket_replication_")?
+                    .split(' ')
+                    .next()
+            })
+            .collect();
+        let mut listed: Vec<_> = TABLE
+            .iter()
+            .map(|(name, ..)| {
+                if *name == "visit_duration" {
+                    "visit_duration_seconds"
+                } else {
+                    name
+                }
+            })
+            .collect();
         told.sort_unstable();
         listed.sort_unstable();
         assert_eq!(told, listed);

@@ -47,16 +47,30 @@ pub async fn serve(
         std::future::ready(if is_ready {
             (StatusCode::OK, "ok\n")
         } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "the watches are not synced yet\n")
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the watches are not synced yet\n",
+            )
         })
     };
     let text = move || {
         std::future::ready(match metrics.text() {
-            Ok(text) => ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+            Ok(text) => (
+                [(
+                    CONTENT_TYPE,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                )],
+                text,
+            )
+                .into_response(),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         })
     };
-    let routes =
-        Router::new().route("/healthz", get(|| std::future::ready("ok\n"))).route("/readyz", get(answer)).route("/metrics", get(text));
-    axum::serve(listener, routes).with_graceful_shutdown(stop).await
+    let routes = Router::new()
+        .route("/healthz", get(|| std::future::ready("ok\n")))
+        .route("/readyz", get(answer))
+        .route("/metrics", get(text));
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(stop)
+        .await
 }

@@ -1,11 +1,17 @@
 //! The rules of the CRDs, tried in process; `tests/e2e/door.rs` tries the same table on the real API server.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 mod bad_input;
 
 use bucket_replication_operator::{
     api::{
-        AwsAccount, BucketReplication, aws_account::AwsAccountSpec, bucket_replication::BucketReplicationSpec, condition::ConditionType,
+        AwsAccount, BucketReplication, aws_account::AwsAccountSpec,
+        bucket_replication::BucketReplicationSpec, condition::ConditionType,
     },
     commands::crd::definitions,
 };
@@ -36,11 +42,15 @@ fn account() -> Value {
 
 /// What CEL says of a spec, with the defaults that the types know; None where it takes it.
 fn refused<S: schemars::JsonSchema>(spec: &Value, old: Option<&Value>) -> Option<String> {
-    validate_cel_schema::<S>(spec, old).err().map(|errors| errors.to_string())
+    validate_cel_schema::<S>(spec, old)
+        .err()
+        .map(|errors| errors.to_string())
 }
 
 fn with_defaults<S: serde::de::DeserializeOwned + serde::Serialize>(spec: &Value) -> Option<Value> {
-    serde_json::from_value::<S>(spec.clone()).ok().map(|spec| json!(spec))
+    serde_json::from_value::<S>(spec.clone())
+        .ok()
+        .map(|spec| json!(spec))
 }
 
 #[test]
@@ -59,19 +69,27 @@ fn cel_refuses_what_the_table_says() {
         cases: Vec<bad_input::Case>,
         good: fn() -> Value,
     ) -> usize {
-        let by_cel = |expected: &str| !["spec.", "metadata.", "uplicate"].iter().any(|other| expected.starts_with(other));
+        let by_cel = |expected: &str| {
+            !["spec.", "metadata.", "uplicate"]
+                .iter()
+                .any(|other| expected.starts_with(other))
+        };
         cases
             .into_iter()
             .filter(|(.., expected)| by_cel(expected))
             .map(|(name, pointer, value, expected)| {
                 let mut object = good();
                 bad_input::put(&mut object, pointer, value);
-                let message = refused::<S>(&with_defaults::<S>(&object["spec"]).unwrap(), None).unwrap_or_default();
+                let message = refused::<S>(&with_defaults::<S>(&object["spec"]).unwrap(), None)
+                    .unwrap_or_default();
                 assert!(message.contains(expected), "{name}: {message:?}");
             })
             .count()
     }
-    assert_eq!(decided::<BucketReplicationSpec>(bad_input::replications(), replication), 9);
+    assert_eq!(
+        decided::<BucketReplicationSpec>(bad_input::replications(), replication),
+        9
+    );
     assert_eq!(decided::<AwsAccountSpec>(bad_input::accounts(), account), 3);
 }
 
@@ -81,13 +99,27 @@ fn source_and_identity_can_t_be_changed() {
     for pointer in ["/source/bucket", "/source/account"] {
         let mut new = old.clone();
         bad_input::put(&mut new, pointer, json!("another"));
-        assert!(refused::<BucketReplicationSpec>(&new, Some(&old)).unwrap().contains("can't be changed"), "{pointer}");
+        assert!(
+            refused::<BucketReplicationSpec>(&new, Some(&old))
+                .unwrap()
+                .contains("can't be changed"),
+            "{pointer}"
+        );
     }
     let old = with_defaults::<AwsAccountSpec>(&account()["spec"]).unwrap();
-    for (pointer, value) in [("/accountId", "222222222222"), ("/partition", "aws-cn"), ("/roles/path", "/other/")] {
+    for (pointer, value) in [
+        ("/accountId", "222222222222"),
+        ("/partition", "aws-cn"),
+        ("/roles/path", "/other/"),
+    ] {
         let mut new = old.clone();
         bad_input::put(&mut new, pointer, json!(value));
-        assert!(refused::<AwsAccountSpec>(&new, Some(&old)).unwrap().contains("can't be changed"), "{pointer}");
+        assert!(
+            refused::<AwsAccountSpec>(&new, Some(&old))
+                .unwrap()
+                .contains("can't be changed"),
+            "{pointer}"
+        );
     }
 }
 
@@ -116,8 +148,16 @@ fn every_field_of_spec_and_status_is_described() {
 fn an_object_that_nobody_saw_has_every_condition_unknown() {
     let (_, definition) = definitions().into_iter().nth(1).unwrap();
     let default = json!(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"].clone();
-    let types: Vec<_> = default["conditions"].as_array().unwrap().iter().map(|c| (c["type"].clone(), c["status"].clone())).collect();
-    let expected: Vec<_> = ConditionType::STANDING.iter().map(|kind| (json!(kind.as_str()), json!("Unknown"))).collect();
+    let types: Vec<_> = default["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["type"].clone(), c["status"].clone()))
+        .collect();
+    let expected: Vec<_> = ConditionType::STANDING
+        .iter()
+        .map(|kind| (json!(kind.as_str()), json!("Unknown")))
+        .collect();
     assert_eq!(types, expected);
 }
 
@@ -125,7 +165,9 @@ fn an_object_that_nobody_saw_has_every_condition_unknown() {
 #[test]
 fn no_field_of_a_replication_names_a_namespace_or_a_role() {
     let (_, definition) = definitions().into_iter().nth(1).unwrap();
-    let spec = json!(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"].to_string();
+    let spec = json!(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+        ["spec"]["properties"]
+        .to_string();
     for word in ["\"namespace\"", "\"role\"", "\"roleArn\"", "\"externalId\""] {
         assert!(!spec.contains(word), "{word}");
     }
@@ -133,14 +175,20 @@ fn no_field_of_a_replication_names_a_namespace_or_a_role() {
 
 #[test]
 fn the_samples_are_taken() {
-    for text in [include_str!("../deploy/samples/walkthrough.yaml"), include_str!("../deploy/samples/accounts.yaml")] {
+    for text in [
+        include_str!("../deploy/samples/walkthrough.yaml"),
+        include_str!("../deploy/samples/accounts.yaml"),
+    ] {
         for document in serde_saphyr::from_multiple::<Value>(text).unwrap() {
             if document["kind"] == "AwsAccount" {
                 let account: AwsAccount = serde_json::from_value(document).unwrap();
                 assert_eq!(refused::<AwsAccountSpec>(&json!(account.spec), None), None);
             } else {
                 let object: BucketReplication = serde_json::from_value(document).unwrap();
-                assert_eq!(refused::<BucketReplicationSpec>(&json!(object.spec), None), None);
+                assert_eq!(
+                    refused::<BucketReplicationSpec>(&json!(object.spec), None),
+                    None
+                );
             }
         }
     }
@@ -157,14 +205,27 @@ fn every_field_is_explained_with_default_bounds_and_example() {
         }
         let kind = field["type"].as_str().unwrap_or_default();
         let is_map = field["additionalProperties"].is_object();
-        if field["enum"].is_null() && (matches!(kind, "string" | "integer" | "array") || is_map) && !words.contains("Example: ") {
+        if field["enum"].is_null()
+            && (matches!(kind, "string" | "integer" | "array") || is_map)
+            && !words.contains("Example: ")
+        {
             wrong("no example");
         }
-        let default = field["default"].as_str().map(|default| if default.is_empty() { "empty" } else { default });
+        let default = field["default"]
+            .as_str()
+            .map(|default| if default.is_empty() { "empty" } else { default });
         if default.is_some_and(|default| !words.contains(&format!("Default: {default}."))) {
             wrong("no default");
         }
-        for bound in ["minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "maxProperties"] {
+        for bound in [
+            "minLength",
+            "maxLength",
+            "minItems",
+            "maxItems",
+            "minimum",
+            "maximum",
+            "maxProperties",
+        ] {
             let number = field[bound].as_f64().filter(|number| *number > 0.0);
             if number.is_some_and(|number| !words.contains(&number.to_string())) {
                 wrong(bound);
@@ -185,7 +246,12 @@ fn every_field_is_explained_with_default_bounds_and_example() {
     for (_, definition) in definitions() {
         let kind = definition.spec.names.kind.clone();
         let schema = json!(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].clone();
-        assert!(schema["properties"].as_object().is_some_and(|properties| properties.len() > 5), "{schema}");
+        assert!(
+            schema["properties"]
+                .as_object()
+                .is_some_and(|properties| properties.len() > 5),
+            "{schema}"
+        );
         fields(&kind, &schema, &mut mistakes);
     }
     assert!(mistakes.is_empty(), "{mistakes:#?}");

@@ -1,5 +1,10 @@
 //! What lies in `deploy` and `.github`: the chart without Helm, what Argo CD and Flux are told of us, and workflows that can be run.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 mod support;
 
@@ -44,11 +49,21 @@ fn read(path: &str) -> String {
 
 /// What a command writes, given `input`.
 fn output(command: &mut Command, input: &str) -> String {
-    let mut child = command.current_dir(root()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .current_dir(root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let (mut pipe, input) = (child.stdin.take().unwrap(), input.to_owned());
     let writer = thread::spawn(move || pipe.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     writer.join().unwrap().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
@@ -56,21 +71,41 @@ fn output(command: &mut Command, input: &str) -> String {
 /// The chart with these values, without its hooks, which are for Helm alone.
 fn render(values: &Value) -> String {
     let mut helm = Command::new(program("helm").unwrap());
-    helm.args(["template", NAME, "charts/bucket-replication-operator", "--namespace", "bucket-replication", "--no-hooks", "--values", "-"]);
+    helm.args([
+        "template",
+        NAME,
+        "charts/bucket-replication-operator",
+        "--namespace",
+        "bucket-replication",
+        "--no-hooks",
+        "--values",
+        "-",
+    ]);
     output(&mut helm, &values.to_string())
 }
 
 /// What `kubectl apply -k` would apply.
 fn build(folder: &str) -> String {
-    output(Command::new(program("kubectl").unwrap()).arg("kustomize").arg(format!("deploy/kustomize/{folder}")), "")
+    output(
+        Command::new(program("kubectl").unwrap())
+            .arg("kustomize")
+            .arg(format!("deploy/kustomize/{folder}")),
+        "",
+    )
 }
 
 fn documents(text: &str) -> Vec<Value> {
-    serde_saphyr::from_multiple::<Value>(text).unwrap().into_iter().filter(|document| !document.is_null()).collect()
+    serde_saphyr::from_multiple::<Value>(text)
+        .unwrap()
+        .into_iter()
+        .filter(|document| !document.is_null())
+        .collect()
 }
 
 fn the_one(documents: &[Value], kind: &str, name: &str) -> Value {
-    let mut found = documents.iter().filter(|document| document["kind"] == kind && document["metadata"]["name"] == name);
+    let mut found = documents
+        .iter()
+        .filter(|document| document["kind"] == kind && document["metadata"]["name"] == name);
     let one = found.next().unwrap_or_else(|| panic!("no {kind} {name}"));
     assert!(found.next().is_none(), "two {kind} {name}");
     one.clone()
@@ -82,7 +117,11 @@ fn plain(value: &mut Value) {
         Value::Object(fields) => {
             for marks in ["labels", "annotations"] {
                 if let Some(Value::Object(marked)) = fields.get_mut(marks) {
-                    marked.retain(|key, _| !key.starts_with("helm.sh/") && !key.ends_with("/managed-by") && !key.ends_with("/version"));
+                    marked.retain(|key, _| {
+                        !key.starts_with("helm.sh/")
+                            && !key.ends_with("/managed-by")
+                            && !key.ends_with("/version")
+                    });
                     if marked.is_empty() {
                         fields.remove(marks);
                     }
@@ -106,8 +145,15 @@ fn objects(text: &str) -> BTreeMap<String, Value> {
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (kind, metadata) = (word(&document["kind"]), &document["metadata"]);
         let (namespace, name) = (word(&metadata["namespace"]), word(&metadata["name"]));
-        assert!(!kind.is_empty() && !name.is_empty() && document["apiVersion"].is_string(), "not complete: {document}");
-        assert!(all.insert(format!("{kind} {namespace}/{name}"), document).is_none(), "twice: {kind} {namespace}/{name}");
+        assert!(
+            !kind.is_empty() && !name.is_empty() && document["apiVersion"].is_string(),
+            "not complete: {document}"
+        );
+        assert!(
+            all.insert(format!("{kind} {namespace}/{name}"), document)
+                .is_none(),
+            "twice: {kind} {namespace}/{name}"
+        );
     }
     all
 }
@@ -115,14 +161,26 @@ fn objects(text: &str) -> BTreeMap<String, Value> {
 /// The rendered documents as they stand, without what only makes sense for Helm.
 fn texts(rendered: &str) -> Vec<String> {
     let kept = rendered.replace("  annotations:\n    helm.sh/resource-policy: keep\n", "");
-    let for_helm = |line: &str| ["# Source: ", "helm.sh/", "app.kubernetes.io/managed-by: "].iter().any(|mark| line.starts_with(mark));
+    let for_helm = |line: &str| {
+        ["# Source: ", "helm.sh/", "app.kubernetes.io/managed-by: "]
+            .iter()
+            .any(|mark| line.starts_with(mark))
+    };
     let lines = kept.lines().filter(|line| !for_helm(line.trim_start()));
     let text: String = lines.flat_map(|line| [line.trim_end(), "\n"]).collect();
-    text.split("---\n").filter(|document| !document.trim().is_empty()).map(ToOwned::to_owned).collect()
+    text.split("---\n")
+        .filter(|document| !document.trim().is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 fn of_kinds(texts: &[String], kinds: &[&str]) -> Vec<String> {
-    let is_one = |text: &&String| text.lines().any(|line| line.strip_prefix("kind: ").is_some_and(|kind| kinds.contains(&kind)));
+    let is_one = |text: &&String| {
+        text.lines().any(|line| {
+            line.strip_prefix("kind: ")
+                .is_some_and(|kind| kinds.contains(&kind))
+        })
+    };
     texts.iter().filter(is_one).cloned().collect()
 }
 
@@ -131,20 +189,47 @@ fn the_base_is_the_rendered_chart() {
     let all = texts(&render(&json!({})));
     let files: [(&str, &[&str]); 4] = [
         ("crds", &["CustomResourceDefinition"]),
-        ("rbac", &["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]),
-        ("admission", &["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]),
-        ("deployment", &["Deployment", "Service", "PodDisruptionBudget"]),
+        (
+            "rbac",
+            &[
+                "ServiceAccount",
+                "ClusterRole",
+                "ClusterRoleBinding",
+                "Role",
+                "RoleBinding",
+            ],
+        ),
+        (
+            "admission",
+            &[
+                "ValidatingAdmissionPolicy",
+                "ValidatingAdmissionPolicyBinding",
+            ],
+        ),
+        (
+            "deployment",
+            &["Deployment", "Service", "PodDisruptionBudget"],
+        ),
     ];
     let mut placed = 0;
     for (file, kinds) in files {
         let mine = of_kinds(&all, kinds);
         placed += mine.len();
-        compare(&format!("deploy/kustomize/base/{file}.yaml"), &format!("{HEAD}{}", mine.join("---\n")));
+        compare(
+            &format!("deploy/kustomize/base/{file}.yaml"),
+            &format!("{HEAD}{}", mine.join("---\n")),
+        );
     }
     assert_eq!(placed, all.len(), "a kind has no file");
-    let policies = of_kinds(&texts(&render(&json!({"networkPolicy": {"enabled": true}}))), &["NetworkPolicy"]);
+    let policies = of_kinds(
+        &texts(&render(&json!({"networkPolicy": {"enabled": true}}))),
+        &["NetworkPolicy"],
+    );
     assert_eq!(policies.len(), 1);
-    compare("deploy/kustomize/components/network-policy/networkpolicy.yaml", &format!("{HEAD}{}", policies[0]));
+    compare(
+        "deploy/kustomize/components/network-policy/networkpolicy.yaml",
+        &format!("{HEAD}{}", policies[0]),
+    );
 }
 
 #[test]
@@ -157,18 +242,34 @@ fn base_and_overlays_are_what_the_chart_makes_of_their_values() {
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::999999999999:role/bucket-replication-operator"}},
         "networkPolicy": {"enabled": true},
     });
-    for (folder, values) in
-        [("base", json!({})), ("overlays/production", production), ("overlays/one-team", json!({"watchNamespaces": ["finance"]}))]
-    {
+    for (folder, values) in [
+        ("base", json!({})),
+        ("overlays/production", production),
+        ("overlays/one-team", json!({"watchNamespaces": ["finance"]})),
+    ] {
         let text = build(folder);
-        assert!(!text.contains("helm.sh/") && !text.contains("managed-by"), "{folder} speaks of Helm");
+        assert!(
+            !text.contains("helm.sh/") && !text.contains("managed-by"),
+            "{folder} speaks of Helm"
+        );
         let mut built = objects(&text);
         let namespace = built.remove("Namespace /bucket-replication").unwrap();
-        assert_eq!(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted");
+        assert_eq!(
+            namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
+            "restricted"
+        );
         let rendered = objects(&render(&values));
-        assert!(built.keys().eq(rendered.keys()), "{folder}: {:?}, and the chart {:?}", built.keys(), rendered.keys());
+        assert!(
+            built.keys().eq(rendered.keys()),
+            "{folder}: {:?}, and the chart {:?}",
+            built.keys(),
+            rendered.keys()
+        );
         for (name, object) in &built {
-            assert_eq!(object, &rendered[name], "{name} of {folder}, and of the chart");
+            assert_eq!(
+                object, &rendered[name],
+                "{name} of {folder}, and of the chart"
+            );
         }
     }
 }
@@ -178,16 +279,33 @@ fn one_team_gives_rights_on_replications_in_its_namespace_only() {
     let all = documents(&build("overlays/one-team"));
     let is_ours = |binding: &&Value| binding["subjects"][0]["name"] == NAME;
     let mut rights = BTreeSet::new();
-    for binding in all.iter().filter(|document| document["kind"].as_str().is_some_and(|kind| kind.ends_with("Binding"))).filter(is_ours) {
-        let namespace = binding["metadata"]["namespace"].as_str().unwrap_or("everywhere");
+    for binding in all
+        .iter()
+        .filter(|document| {
+            document["kind"]
+                .as_str()
+                .is_some_and(|kind| kind.ends_with("Binding"))
+        })
+        .filter(is_ours)
+    {
+        let namespace = binding["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or("everywhere");
         let role = the_one(
-            &all.iter().filter(|role| role["metadata"]["namespace"] == binding["metadata"]["namespace"]).cloned().collect::<Vec<_>>(),
+            &all.iter()
+                .filter(|role| role["metadata"]["namespace"] == binding["metadata"]["namespace"])
+                .cloned()
+                .collect::<Vec<_>>(),
             binding["roleRef"]["kind"].as_str().unwrap(),
             binding["roleRef"]["name"].as_str().unwrap(),
         );
         for rule in role["rules"].as_array().unwrap() {
             rights.extend(
-                rule["resources"].as_array().unwrap().iter().map(|resource| (namespace.to_owned(), resource.as_str().unwrap().to_owned())),
+                rule["resources"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|resource| (namespace.to_owned(), resource.as_str().unwrap().to_owned())),
             );
         }
     }
@@ -199,24 +317,49 @@ fn one_team_gives_rights_on_replications_in_its_namespace_only() {
         ("finance", "bucketreplications/status"),
         ("finance", "events"),
     ];
-    assert!(rights.iter().map(|(namespace, resource)| (namespace.as_str(), resource.as_str())).eq(expected), "{rights:?}");
+    assert!(
+        rights
+            .iter()
+            .map(|(namespace, resource)| (namespace.as_str(), resource.as_str()))
+            .eq(expected),
+        "{rights:?}"
+    );
 }
 
 /// What Argo CD makes of the objects by our check of their kind: health and message.
 fn health(kind: &str, objects: &[Value]) -> Vec<(String, String)> {
     let entries: Value = serde_saphyr::from_str(&read("deploy/argocd/health.yaml")).unwrap();
-    let check = entries["data"][format!("resource.customizations.health.bucketops.dev_{kind}")].as_str().unwrap();
+    let check = entries["data"][format!("resource.customizations.health.bucketops.dev_{kind}")]
+        .as_str()
+        .unwrap();
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{kind}.lua"));
     fs::write(&file, check).unwrap();
-    let said = output(Command::new(program("lua").unwrap()).arg(file), &objects.iter().map(Value::to_string).collect::<String>());
-    let answers: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = output(
+        Command::new(program("lua").unwrap()).arg(file),
+        &objects.iter().map(Value::to_string).collect::<String>(),
+    );
+    let answers: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(answers.len(), objects.len(), "{said}");
-    answers.iter().map(|answer| (answer["status"].as_str().unwrap().into(), answer["message"].as_str().unwrap().into())).collect()
+    answers
+        .iter()
+        .map(|answer| {
+            (
+                answer["status"].as_str().unwrap().into(),
+                answer["message"].as_str().unwrap().into(),
+            )
+        })
+        .collect()
 }
 
 /// What kstatus, by which Flux waits, makes of the objects.
 fn kstatus(objects: &[Value]) -> Vec<String> {
-    let said = output(&mut Command::new(program("kstatus").unwrap()), &objects.iter().map(Value::to_string).collect::<String>());
+    let said = output(
+        &mut Command::new(program("kstatus").unwrap()),
+        &objects.iter().map(Value::to_string).collect::<String>(),
+    );
     said.lines().map(ToOwned::to_owned).collect()
 }
 
@@ -231,7 +374,12 @@ fn object(kind: &str, generation: i64, deleting: bool, status: &Value) -> Value 
 /// The object tax as it stands in the cluster of the test.
 fn tax(cluster: &Cluster) -> Value {
     let (tax, generation, status) = &cluster.objects[&object_key("tax")];
-    object("BucketReplication", *generation, tax.is_deleting(), &json!(status))
+    object(
+        "BucketReplication",
+        *generation,
+        tax.is_deleting(),
+        &json!(status),
+    )
 }
 
 /// Statuses that the operator itself writes, from its first visit to the last, with what Argo CD and Flux see.
@@ -244,22 +392,55 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
     let (world, mut cluster) = (ground(), Cluster::default());
     let wish = |extra: &Value| spec(("dr", "dest"), Some(&key(DR, "us-west-2", "dst")), extra);
 
-    let default = json!(definitions()[1].1)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["default"].clone();
+    let default =
+        json!(definitions()[1].1)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+            ["status"]["default"]
+            .clone();
     assert_eq!(default["conditions"][0]["reason"], "Pending");
-    see(object("BucketReplication", 1, false, &default), "Progressing", "InProgress", "not looked at");
+    see(
+        object("BucketReplication", 1, false, &default),
+        "Progressing",
+        "InProgress",
+        "not looked at",
+    );
     cluster.apply("tax", &wish(&json!({"mode": "Observe"})));
     cluster.settle(&world).await;
-    see(tax(&cluster), "Suspended", "InProgress", "set it to Enforce to have them done");
+    see(
+        tax(&cluster),
+        "Suspended",
+        "InProgress",
+        "set it to Enforce to have them done",
+    );
     cluster.apply("tax", &wish(&json!({})));
-    see(tax(&cluster), "Progressing", "InProgress", "has not looked at this generation");
+    see(
+        tax(&cluster),
+        "Progressing",
+        "InProgress",
+        "has not looked at this generation",
+    );
     cluster.settle(&world).await;
-    see(tax(&cluster), "Healthy", "Current", "S3 replicates what the object asks for");
+    see(
+        tax(&cluster),
+        "Healthy",
+        "Current",
+        "S3 replicates what the object asks for",
+    );
     cluster.apply("tax", &wish(&json!({"mode": "Observe"})));
     cluster.settle(&world).await;
-    see(tax(&cluster), "Healthy", "Current", "S3 replicates what the object asks for");
+    see(
+        tax(&cluster),
+        "Healthy",
+        "Current",
+        "S3 replicates what the object asks for",
+    );
     cluster.apply("tax", &wish(&json!({"mode": "Paused"})));
     cluster.settle(&world).await;
-    see(tax(&cluster), "Suspended", "InProgress", "spec.mode is Paused");
+    see(
+        tax(&cluster),
+        "Suspended",
+        "InProgress",
+        "spec.mode is Paused",
+    );
     cluster.apply("tax", &wish(&json!({})));
     cluster.accounts[0] = account("prod", PROD, &json!({"grants": []}));
     cluster.settle(&world).await;
@@ -277,10 +458,23 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
     let all = r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":["s3:ReplicateObject","kms:Encrypt","kms:GenerateDataKey","kms:Decrypt"],"Resource":"*"}}"#;
     world.edit(|state| {
         state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = Document::parse(all).ok();
-        state.keys.get_mut(&key(DR, "us-west-2", "dst")).unwrap().policy = Document::parse(all).unwrap();
+        state
+            .keys
+            .get_mut(&key(DR, "us-west-2", "dst"))
+            .unwrap()
+            .policy = Document::parse(all).unwrap();
     });
-    let attested = cluster.message("tax", "Ready").rsplit('=').next().map(ToOwned::to_owned);
-    cluster.objects.get_mut(&object_key("tax")).unwrap().0.applied = attested;
+    let attested = cluster
+        .message("tax", "Ready")
+        .rsplit('=')
+        .next()
+        .map(ToOwned::to_owned);
+    cluster
+        .objects
+        .get_mut(&object_key("tax"))
+        .unwrap()
+        .0
+        .applied = attested;
     cluster.settle(&world).await;
     assert_eq!(cluster.condition("tax", "Ready").1, "Attested");
     see(tax(&cluster), "Healthy", "Current", "is attested");
@@ -288,19 +482,37 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
     // Whatever stands in the way: somebody has to act, but for what the operator tries again by itself.
     for reason in Reason::iter() {
         let problem = Problem::new(ConditionType::SourceReady, reason, "why");
-        let status = refused(Some(1), &BucketReplicationStatus::default(), &[problem], Timestamp::UNIX_EPOCH);
+        let status = refused(
+            Some(1),
+            &BucketReplicationStatus::default(),
+            &[problem],
+            Timestamp::UNIX_EPOCH,
+        );
         let (argo, flux) = match reason {
             Reason::AwsUnavailable => ("Progressing", "InProgress"),
             // Of modes, which nothing is in the way of.
             Reason::Paused | Reason::PlanPending => continue,
             _ => ("Degraded", "Failed"),
         };
-        see(object("BucketReplication", 1, false, &json!(status)), argo, flux, "why");
+        see(
+            object("BucketReplication", 1, false, &json!(status)),
+            argo,
+            flux,
+            "why",
+        );
     }
 
     let all: Vec<_> = seen.iter().map(|(object, ..)| object.clone()).collect();
-    for (((object, argo, flux, why), (health, message)), status) in seen.iter().zip(health("BucketReplication", &all)).zip(kstatus(&all)) {
-        assert_eq!((health.as_str(), status.as_str()), (*argo, *flux), "{object}");
+    for (((object, argo, flux, why), (health, message)), status) in seen
+        .iter()
+        .zip(health("BucketReplication", &all))
+        .zip(kstatus(&all))
+    {
+        assert_eq!(
+            (health.as_str(), status.as_str()),
+            (*argo, *flux),
+            "{object}"
+        );
         assert!(message.contains(why), "{message:?} does not say {why:?}");
     }
 }
@@ -308,8 +520,14 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
 #[test]
 fn argo_cd_sees_how_accounts_stand() {
     let account = |generation: i64, deleting: bool, finding: &Finding| {
-        let condition = finding.condition(ConditionType::Ready, Some(1), &[], Timestamp::UNIX_EPOCH);
-        object("AwsAccount", generation, deleting, &json!({"observedGeneration": 1, "conditions": [condition]}))
+        let condition =
+            finding.condition(ConditionType::Ready, Some(1), &[], Timestamp::UNIX_EPOCH);
+        object(
+            "AwsAccount",
+            generation,
+            deleting,
+            &json!({"observedGeneration": 1, "conditions": [condition]}),
+        )
     };
     let ready = Finding::yes(Reason::Ready, "account 111111111111 is reached");
     let cases = [
@@ -321,13 +539,46 @@ fn argo_cd_sees_how_accounts_stand() {
         (account(1, false, &ready), "Healthy", "is reached"),
         (account(2, false, &ready), "Progressing", "not looked"),
         (account(1, true, &ready), "Progressing", "is reached"),
-        (account(1, false, &Finding::unknown(Reason::NotObservable, "access is External")), "Healthy", "External"),
-        (account(1, false, &Finding::no(Reason::WrongAccount, "correct spec.accountId")), "Degraded", "correct"),
-        (account(1, false, &Finding::no(Reason::AccessDenied, "grant sts:AssumeRole")), "Degraded", "grant"),
-        (account(1, false, &Finding::unknown(Reason::AwsUnavailable, "slow down")), "Progressing", "slow down"),
+        (
+            account(
+                1,
+                false,
+                &Finding::unknown(Reason::NotObservable, "access is External"),
+            ),
+            "Healthy",
+            "External",
+        ),
+        (
+            account(
+                1,
+                false,
+                &Finding::no(Reason::WrongAccount, "correct spec.accountId"),
+            ),
+            "Degraded",
+            "correct",
+        ),
+        (
+            account(
+                1,
+                false,
+                &Finding::no(Reason::AccessDenied, "grant sts:AssumeRole"),
+            ),
+            "Degraded",
+            "grant",
+        ),
+        (
+            account(
+                1,
+                false,
+                &Finding::unknown(Reason::AwsUnavailable, "slow down"),
+            ),
+            "Progressing",
+            "slow down",
+        ),
     ];
     let all: Vec<_> = cases.iter().map(|(object, ..)| object.clone()).collect();
-    for ((object, expected, why), (health, message)) in cases.iter().zip(health("AwsAccount", &all)) {
+    for ((object, expected, why), (health, message)) in cases.iter().zip(health("AwsAccount", &all))
+    {
         assert_eq!(&health, expected, "{object}");
         assert!(message.contains(why), "{message:?} does not say {why:?}");
     }
@@ -338,49 +589,106 @@ fn argo_cd_sees_how_accounts_stand() {
 fn flux_and_argo_cd_install_the_chart() {
     let flux = documents(&read("deploy/flux/operator.yaml"));
     let release = the_one(&flux, "HelmRelease", NAME);
-    let source = the_one(&flux, "OCIRepository", release["spec"]["chartRef"]["name"].as_str().unwrap());
-    let argo = the_one(&documents(&read("deploy/argocd/application.yaml")), "Application", NAME);
+    let source = the_one(
+        &flux,
+        "OCIRepository",
+        release["spec"]["chartRef"]["name"].as_str().unwrap(),
+    );
+    let argo = the_one(
+        &documents(&read("deploy/argocd/application.yaml")),
+        "Application",
+        NAME,
+    );
     let chart = &argo["spec"]["source"];
-    for (values, name) in
-        [(&release["spec"]["values"], &release["spec"]["releaseName"]), (&chart["helm"]["valuesObject"], &chart["helm"]["releaseName"])]
-    {
+    for (values, name) in [
+        (&release["spec"]["values"], &release["spec"]["releaseName"]),
+        (
+            &chart["helm"]["valuesObject"],
+            &chart["helm"]["releaseName"],
+        ),
+    ] {
         assert_eq!(name, NAME);
         let rendered = documents(&render(values));
         let operator = the_one(&rendered, "Deployment", NAME);
-        let variables = operator["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
-        assert!(variables.contains(&json!({"name": "INSTALLATION_ID", "value": "prod"})), "{variables:?}");
+        let variables = operator["spec"]["template"]["spec"]["containers"][0]["env"]
+            .as_array()
+            .unwrap();
+        assert!(
+            variables.contains(&json!({"name": "INSTALLATION_ID", "value": "prod"})),
+            "{variables:?}"
+        );
         the_one(&rendered, "NetworkPolicy", NAME);
         // CRDs are templates, which Helm upgrades, and are kept.
-        let definition = the_one(&rendered, "CustomResourceDefinition", "bucketreplications.bucketops.dev");
-        assert_eq!(definition["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+        let definition = the_one(
+            &rendered,
+            "CustomResourceDefinition",
+            "bucketreplications.bucketops.dev",
+        );
+        assert_eq!(
+            definition["metadata"]["annotations"]["helm.sh/resource-policy"],
+            "keep"
+        );
     }
-    assert!(!root().join("charts/bucket-replication-operator/crds").exists(), "crds: Skip would leave them out");
+    assert!(
+        !root()
+            .join("charts/bucket-replication-operator/crds")
+            .exists(),
+        "crds: Skip would leave them out"
+    );
     assert_eq!(source["spec"]["ref"]["tag"], VERSION);
     assert_eq!(chart["targetRevision"], VERSION);
     let pushed = "ghcr.io/bucketops/charts";
     assert_eq!(source["spec"]["url"], format!("oci://{pushed}/{NAME}"));
-    assert_eq!((&chart["repoURL"], &chart["chart"]), (&json!(pushed), &json!(NAME)));
-    let signer = source["spec"]["verify"]["matchOIDCIdentity"][0]["subject"].as_str().unwrap().replace('\\', "");
+    assert_eq!(
+        (&chart["repoURL"], &chart["chart"]),
+        (&json!(pushed), &json!(NAME))
+    );
+    let signer = source["spec"]["verify"]["matchOIDCIdentity"][0]["subject"]
+        .as_str()
+        .unwrap()
+        .replace('\\', "");
     let (_, workflow) = signer.split_once(&format!("/{NAME}/")).unwrap();
-    assert!(root().join(workflow.split('@').next().unwrap()).is_file(), "{signer} is no workflow of ours");
-    let checks =
-        &the_one(&documents(&read("deploy/flux/kustomizations.yaml")), "Kustomization", "bucket-replications")["spec"]["healthChecks"];
+    assert!(
+        root().join(workflow.split('@').next().unwrap()).is_file(),
+        "{signer} is no workflow of ours"
+    );
+    let checks = &the_one(
+        &documents(&read("deploy/flux/kustomizations.yaml")),
+        "Kustomization",
+        "bucket-replications",
+    )["spec"]["healthChecks"];
     let kinds: BTreeSet<_> = documents(&read("deploy/samples/walkthrough.yaml"))
         .iter()
         .map(|sample| json!({"apiVersion": sample["apiVersion"], "kind": sample["kind"], "name": sample["metadata"]["name"], "namespace": sample["metadata"]["namespace"]}).to_string())
         .collect();
-    assert!(checks.as_array().unwrap().iter().all(|check| kinds.contains(&check.to_string())), "{checks} {kinds:?}");
+    assert!(
+        checks
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|check| kinds.contains(&check.to_string())),
+        "{checks} {kinds:?}"
+    );
 }
 
 #[test]
 fn there_is_one_version() {
-    let chart: Value = serde_saphyr::from_str(&read("charts/bucket-replication-operator/Chart.yaml")).unwrap();
-    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(VERSION), &json!(VERSION)));
-    assert_eq!(output(Command::new("deploy/release").arg("--version"), "").trim(), VERSION);
+    let chart: Value =
+        serde_saphyr::from_str(&read("charts/bucket-replication-operator/Chart.yaml")).unwrap();
+    assert_eq!(
+        (&chart["version"], &chart["appVersion"]),
+        (&json!(VERSION), &json!(VERSION))
+    );
+    assert_eq!(
+        output(Command::new("deploy/release").arg("--version"), "").trim(),
+        VERSION
+    );
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    Sha256::digest(text)
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A tree like the repository's, with images of one small layer each, for these architectures.
@@ -401,13 +709,38 @@ fn tree_with_images(name: &str, architectures: [&str; 2]) -> PathBuf {
             fs::write(blobs.join(&digest), text).unwrap();
             json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": text.len()})
         };
-        let config = blob("config.v1+json", &json!({"architecture": architecture, "os": "linux"}).to_string());
-        let layers = [blob("layer.v1.tar", &format!("the operator for {architecture}"))];
-        let manifest = blob("manifest.v1+json", &json!({"schemaVersion": 2, "config": config, "layers": layers}).to_string());
-        fs::write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string()).unwrap();
+        let config = blob(
+            "config.v1+json",
+            &json!({"architecture": architecture, "os": "linux"}).to_string(),
+        );
+        let layers = [blob(
+            "layer.v1.tar",
+            &format!("the operator for {architecture}"),
+        )];
+        let manifest = blob(
+            "manifest.v1+json",
+            &json!({"schemaVersion": 2, "config": config, "layers": layers}).to_string(),
+        );
+        fs::write(
+            layout.join("index.json"),
+            json!({"schemaVersion": 2, "manifests": [manifest]}).to_string(),
+        )
+        .unwrap();
         let archive = tree.join(format!("target/image/{NAME}-{VERSION}-{place}.tar"));
-        output(Command::new("tar").arg("-cf").arg(archive).arg("-C").arg(layout).args(["blobs", "index.json"]), "");
-        fs::write(tree.join(format!("target/image/sbom-{place}.cdx.json")), "{}").unwrap();
+        output(
+            Command::new("tar")
+                .arg("-cf")
+                .arg(archive)
+                .arg("-C")
+                .arg(layout)
+                .args(["blobs", "index.json"]),
+            "",
+        );
+        fs::write(
+            tree.join(format!("target/image/sbom-{place}.cdx.json")),
+            "{}",
+        )
+        .unwrap();
     }
     tree
 }
@@ -418,23 +751,66 @@ fn a_release_names_its_images_by_their_digest() {
     let tree = tree_with_images("release", ["amd64", "arm64"]);
     let said = output(&mut Command::new(tree.join("deploy/release")), "");
     let files = tree.join("target/release-artifacts");
-    output(Command::new("sh").args(["-euc", "cd \"$0\" && sha256sum --check --strict SHA256SUMS"]).arg(&files), "");
-    let mut names: Vec<_> = fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    output(
+        Command::new("sh")
+            .args(["-euc", "cd \"$0\" && sha256sum --check --strict SHA256SUMS"])
+            .arg(&files),
+        "",
+    );
+    let mut names: Vec<_> = fs::read_dir(&files)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
-    let ends = ["-amd64.cdx.json", "-arm64.cdx.json", "-image.tar", ".tgz", ".yaml"].map(|end| format!("{NAME}-{VERSION}{end}"));
-    assert!(names.iter().eq(["SHA256SUMS".to_owned()].iter().chain(&ends)), "{names:?}");
-    assert_eq!(fs::read_to_string(files.join("SHA256SUMS")).unwrap().lines().count(), ends.len());
-    let part = |name: &str| output(Command::new("tar").arg("-xOf").arg(files.join(&ends[2])).arg(name), "");
+    let ends = [
+        "-amd64.cdx.json",
+        "-arm64.cdx.json",
+        "-image.tar",
+        ".tgz",
+        ".yaml",
+    ]
+    .map(|end| format!("{NAME}-{VERSION}{end}"));
+    assert!(
+        names
+            .iter()
+            .eq(["SHA256SUMS".to_owned()].iter().chain(&ends)),
+        "{names:?}"
+    );
+    assert_eq!(
+        fs::read_to_string(files.join("SHA256SUMS"))
+            .unwrap()
+            .lines()
+            .count(),
+        ends.len()
+    );
+    let part = |name: &str| {
+        output(
+            Command::new("tar")
+                .arg("-xOf")
+                .arg(files.join(&ends[2]))
+                .arg(name),
+            "",
+        )
+    };
     let digest_in = |text: &str, at: usize| -> String {
-        serde_json::from_str::<Value>(text).unwrap()["manifests"][at]["digest"].as_str().unwrap().to_owned()
+        serde_json::from_str::<Value>(text).unwrap()["manifests"][at]["digest"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     let index = digest_in(&part("index.json"), 0);
     let both = part(&format!("blobs/{}", index.replace(':', "/")));
     assert_eq!(index, format!("sha256:{}", sha256(&both)));
     for (at, architecture) in ["amd64", "arm64"].into_iter().enumerate() {
         let image: Value = serde_json::from_str(&both).unwrap();
-        assert_eq!(image["manifests"][at]["platform"], json!({"architecture": architecture, "os": "linux"}));
-        let attested = format!("{NAME}-{VERSION}-{architecture}.cdx.json ghcr.io/bucketops/{NAME}@{}", digest_in(&both, at));
+        assert_eq!(
+            image["manifests"][at]["platform"],
+            json!({"architecture": architecture, "os": "linux"})
+        );
+        let attested = format!(
+            "{NAME}-{VERSION}-{architecture}.cdx.json ghcr.io/bucketops/{NAME}@{}",
+            digest_in(&both, at)
+        );
         assert!(said.contains(&attested), "{attested} is not in {said}");
     }
     let order = [
@@ -443,7 +819,13 @@ fn a_release_names_its_images_by_their_digest() {
         format!("@{index} docker://ghcr.io/bucketops/{NAME}:{VERSION}"),
         format!("{NAME}-{VERSION}.tgz oci://ghcr.io/bucketops/charts"),
     ];
-    let places: Vec<_> = order.iter().map(|line| said.find(line).unwrap_or_else(|| panic!("{line} is not in {said}"))).collect();
+    let places: Vec<_> = order
+        .iter()
+        .map(|line| {
+            said.find(line)
+                .unwrap_or_else(|| panic!("{line} is not in {said}"))
+        })
+        .collect();
     assert!(places.is_sorted(), "{said}");
     let applied = fs::read_to_string(files.join(&ends[4])).unwrap();
     assert_eq!(objects(&applied).len(), objects(&build("base")).len());
@@ -454,7 +836,10 @@ fn an_image_for_another_architecture_is_not_released() {
     let tree = tree_with_images("crossed", ["arm64", "amd64"]);
     let answer = Command::new(tree.join("deploy/release")).output().unwrap();
     let said = String::from_utf8_lossy(&answer.stderr);
-    assert!(!answer.status.success() && said.contains("the image for amd64 is for another one"), "{said}");
+    assert!(
+        !answer.status.success() && said.contains("the image for amd64 is for another one"),
+        "{said}"
+    );
 }
 
 /// The texts under a key, wherever it stands.
@@ -475,16 +860,27 @@ fn all_under(value: &Value, key: &str) -> Vec<String> {
 #[test]
 fn workflows_pin_what_they_use_and_run_what_there_is() {
     let makefile = read("Makefile");
-    let mut targets: BTreeSet<_> = makefile.lines().filter_map(|line| line.split_once(':')).map(|(target, _)| target).collect();
+    let mut targets: BTreeSet<_> = makefile
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(target, _)| target)
+        .collect();
     // These come with the image.
     targets.extend(["image", "release"]);
     for name in ["check", "release"] {
         let path = format!(".github/workflows/{name}.yaml");
         let text = read(&path);
         let workflow: Value = serde_saphyr::from_str(&text).unwrap();
-        assert_eq!(workflow["permissions"], json!({}), "{path}: each job says what it may do");
+        assert_eq!(
+            workflow["permissions"],
+            json!({}),
+            "{path}: each job says what it may do"
+        );
         for (job, does) in workflow["jobs"].as_object().unwrap() {
-            assert!(does["permissions"].is_object(), "{path}: {job} says nothing of its permissions");
+            assert!(
+                does["permissions"].is_object(),
+                "{path}: {job} says nothing of its permissions"
+            );
         }
         for action in all_under(&workflow["jobs"], "uses") {
             if let Some(file) = action.strip_prefix("./") {
@@ -492,19 +888,35 @@ fn workflows_pin_what_they_use_and_run_what_there_is() {
                 continue;
             }
             let digest = action.split_once('@').unwrap().1;
-            assert!(digest.len() == 40 && digest.chars().all(|c| c.is_ascii_hexdigit()), "{path} uses {action}, which is no commit");
-            assert!(text.contains(&format!("{action} # v")), "{path} does not say the version of {action}");
+            assert!(
+                digest.len() == 40 && digest.chars().all(|c| c.is_ascii_hexdigit()),
+                "{path} uses {action}, which is no commit"
+            );
+            assert!(
+                text.contains(&format!("{action} # v")),
+                "{path} does not say the version of {action}"
+            );
         }
         let commands = all_under(&workflow["jobs"], "run");
         assert!(!commands.is_empty());
         for command in commands {
             let words: Vec<_> = command.split_whitespace().collect();
             for pair in words.windows(2).filter(|pair| pair[0] == "make") {
-                assert!(targets.contains(pair[1]), "{path}: make {} is no target", pair[1]);
+                assert!(
+                    targets.contains(pair[1]),
+                    "{path}: make {} is no target",
+                    pair[1]
+                );
             }
-            for program in words.iter().map(|word| word.trim_start_matches("\"v$(").trim_start_matches("\"$(")) {
+            for program in words
+                .iter()
+                .map(|word| word.trim_start_matches("\"v$(").trim_start_matches("\"$("))
+            {
                 if program.starts_with(".ci/") || program == "deploy/release" {
-                    assert!(root().join(program).is_file(), "{path}: {program} is not there");
+                    assert!(
+                        root().join(program).is_file(),
+                        "{path}: {program} is not there"
+                    );
                 }
             }
         }

@@ -1,5 +1,10 @@
 //! Files that are made from the code: the CRDs, and the tables and documents in the docs. `make update` writes them anew.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 mod support;
 
@@ -25,7 +30,10 @@ fn definitions_in_crds_and_in_the_chart() {
     for (file, definition) in definitions() {
         let text = serde_saphyr::to_string(&definition).unwrap();
         compare(&format!("crds/{file}"), &text);
-        compare(&format!("charts/bucket-replication-operator/files/crds/{file}"), &text);
+        compare(
+            &format!("charts/bucket-replication-operator/files/crds/{file}"),
+            &text,
+        );
     }
 }
 
@@ -36,20 +44,38 @@ fn conditions_and_reasons() {
     text.push_str("`Ready` has the reason and the message of the first condition that does not hold. An `AwsAccount` has the condition `Ready` alone.\n\n");
     text.push_str("## Conditions\n\n| Condition | True when |\n|---|---|\n");
     for condition in ConditionType::iter() {
-        writeln!(text, "| `{}` | {} |", condition.as_str(), condition.get_message().unwrap()).unwrap();
+        writeln!(
+            text,
+            "| `{}` | {} |",
+            condition.as_str(),
+            condition.get_message().unwrap()
+        )
+        .unwrap();
     }
     text.push_str("\n## Reasons\n\n| Reason | When | What to do |\n|---|---|---|\n");
     for reason in Reason::iter() {
-        writeln!(text, "| `{}` | {} | {} |", reason.as_str(), reason.get_message().unwrap(), reason.get_detailed_message().unwrap())
-            .unwrap();
+        writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            reason.as_str(),
+            reason.get_message().unwrap(),
+            reason.get_detailed_message().unwrap()
+        )
+        .unwrap();
     }
     text.push_str(
         "\n## Events\n\nAn Event is recorded when the status or the reason of `Ready` changes, with that reason, and beside it:\n\n",
     );
     text.push_str("| Reason | When | What to do |\n|---|---|---|\n");
     for reason in EventReason::iter() {
-        writeln!(text, "| `{}` | {} | {} |", reason.as_str(), reason.get_message().unwrap(), reason.get_detailed_message().unwrap())
-            .unwrap();
+        writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            reason.as_str(),
+            reason.get_message().unwrap(),
+            reason.get_detailed_message().unwrap()
+        )
+        .unwrap();
     }
     compare("docs/reference/conditions.md", &text);
 }
@@ -80,12 +106,19 @@ fn goldens() -> String {
 fn example(goldens: &str, reason: &str) -> Option<String> {
     let said = |line: &str| {
         let (left, message) = line.split_once(": ")?;
-        let (left, message) = if left.ends_with(reason) { (left, message) } else { message.split_once(": ")? };
+        let (left, message) = if left.ends_with(reason) {
+            (left, message)
+        } else {
+            message.split_once(": ")?
+        };
         let left = left.split(" (").next()?;
         (left.rsplit(['=', ' ']).next() == Some(reason)).then(|| message.to_owned())
     };
     // The words of AWS itself are made up in tests.
-    goldens.lines().filter(|line| !line.contains("was answered so") && !line.contains("may not call")).find_map(said)
+    goldens
+        .lines()
+        .filter(|line| !line.contains("was answered so") && !line.contains("may not call"))
+        .find_map(said)
 }
 
 /// By reason: when it occurs, what to do, and what such an object said in a test. A reason that no test makes an object say fails here.
@@ -99,13 +132,24 @@ fn troubleshooting() {
     text.push_str("What the object of a test said stands under each reason.\n");
     for reason in Reason::iter() {
         let name = reason.as_str();
-        let words = |line: &str| line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == name);
-        assert!(elsewhere.contains(&name) || goldens.lines().any(words), "no test makes an object say {name}");
+        let words = |line: &str| {
+            line.split(|c: char| !c.is_ascii_alphanumeric())
+                .any(|word| word == name)
+        };
+        assert!(
+            elsewhere.contains(&name) || goldens.lines().any(words),
+            "no test makes an object say {name}"
+        );
         let remedy = reason.get_detailed_message().unwrap();
         if remedy == "nothing" {
             continue;
         }
-        writeln!(text, "\n## {name}\n\n**When** {}.\n\n**What to do:** {remedy}.", reason.get_message().unwrap()).unwrap();
+        writeln!(
+            text,
+            "\n## {name}\n\n**When** {}.\n\n**What to do:** {remedy}.",
+            reason.get_message().unwrap()
+        )
+        .unwrap();
         if let Some(said) = example(&goldens, name) {
             writeln!(text, "\n> {said}").unwrap();
         }
@@ -115,25 +159,59 @@ fn troubleshooting() {
 
 #[test]
 fn commands_and_flags() {
-    let mut text =
-        format!("{HEAD}# Commands and flags\n\nEach flag of `run` can be set by the environment variable beside it. Flags win.\n");
-    for command in Arguments::command().get_subcommands().filter(|command| command.get_name() != "help") {
-        writeln!(text, "\n## `{}`\n\n{}", command.get_name(), command.get_about().unwrap()).unwrap();
-        let flags: Vec<_> = command.get_arguments().filter(|flag| flag.get_long().is_some_and(|long| long != "help")).collect();
+    let mut text = format!(
+        "{HEAD}# Commands and flags\n\nEach flag of `run` can be set by the environment variable beside it. Flags win.\n"
+    );
+    for command in Arguments::command()
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+    {
+        writeln!(
+            text,
+            "\n## `{}`\n\n{}",
+            command.get_name(),
+            command.get_about().unwrap()
+        )
+        .unwrap();
+        let flags: Vec<_> = command
+            .get_arguments()
+            .filter(|flag| flag.get_long().is_some_and(|long| long != "help"))
+            .collect();
         if flags.is_empty() {
             continue;
         }
         text.push_str("\n| Flag | Environment | Default | |\n|---|---|---|---|\n");
         for flag in flags {
             let quoted = |text: &str| {
-                if text.is_empty() { String::new() } else { format!("`{text}`") }
+                if text.is_empty() {
+                    String::new()
+                } else {
+                    format!("`{text}`")
+                }
             };
-            let environment = flag.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let environment = flag
+                .get_env()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             let takes_value = flag.get_action().takes_values();
-            let defaults: Vec<_> = flag.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
-            let default = if takes_value { quoted(&defaults.join(",")) } else { String::new() };
-            writeln!(text, "| `--{}` | {} | {default} | {} |", flag.get_long().unwrap(), quoted(&environment), flag.get_help().unwrap())
-                .unwrap();
+            let defaults: Vec<_> = flag
+                .get_default_values()
+                .iter()
+                .map(|value| value.to_string_lossy().into_owned())
+                .collect();
+            let default = if takes_value {
+                quoted(&defaults.join(","))
+            } else {
+                String::new()
+            };
+            writeln!(
+                text,
+                "| `--{}` | {} | {default} | {} |",
+                flag.get_long().unwrap(),
+                quoted(&environment),
+                flag.get_help().unwrap()
+            )
+            .unwrap();
         }
     }
     compare("docs/reference/command-line.md", &text);
@@ -155,14 +233,21 @@ fn documents_of_the_walkthrough() {
         "deploy/samples/accounts.yaml",
     ]);
     let output = command.env_clear().output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let documents: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let documents: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(documents.len(), 5);
     let kept = fs::read_to_string(root.join("docs/walkthrough.md")).unwrap();
     let mut text = kept.clone();
     for (name, document) in &documents {
         let start = format!("<!-- {name} -->\n\n```json\n");
-        let (before, rest) = text.split_once(&start).unwrap_or_else(|| panic!("docs/walkthrough.md has no block {name}"));
+        let (before, rest) = text
+            .split_once(&start)
+            .unwrap_or_else(|| panic!("docs/walkthrough.md has no block {name}"));
         let (_, after) = rest.split_once("\n```").unwrap();
         text = format!("{before}{start}{document:#}\n```{after}");
     }
@@ -172,13 +257,33 @@ fn documents_of_the_walkthrough() {
 #[test]
 fn templates_for_accounts() {
     for account in ["finance-prod", "finance-dr"] {
-        for (kind, file) in [("cloudformation", "cloudformation.yaml"), ("terraform", "tf.json")] {
+        for (kind, file) in [
+            ("cloudformation", "cloudformation.yaml"),
+            ("terraform", "tf.json"),
+        ] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
             command.current_dir(env!("CARGO_MANIFEST_DIR")).env_clear();
-            let output =
-                command.args(["iam-policy", "-f", "deploy/iam/accounts.yaml", "--account", account, "--template", kind]).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            compare(&format!("deploy/iam/{account}.{file}"), &String::from_utf8(output.stdout).unwrap());
+            let output = command
+                .args([
+                    "iam-policy",
+                    "-f",
+                    "deploy/iam/accounts.yaml",
+                    "--account",
+                    account,
+                    "--template",
+                    kind,
+                ])
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            compare(
+                &format!("deploy/iam/{account}.{file}"),
+                &String::from_utf8(output.stdout).unwrap(),
+            );
         }
     }
 }
@@ -194,7 +299,10 @@ fn values_of_the_chart() {
     );
     text.push_str("| Value | Default | What it is |\n|---|---|---|\n");
     let (mut path, mut comment) = (Vec::<String>::new(), String::new());
-    for line in fs::read_to_string(root.join("values.yaml")).unwrap().lines() {
+    for line in fs::read_to_string(root.join("values.yaml"))
+        .unwrap()
+        .lines()
+    {
         let depth = (line.len() - line.trim_start().len()) / 2;
         let line = line.trim_start();
         if let Some(words) = line.strip_prefix("# ") {
@@ -208,8 +316,18 @@ fn values_of_the_chart() {
                 continue;
             }
             assert!(!told.is_empty(), "{} has no comment", path.join("."));
-            let default = if value.is_empty() { String::new() } else { format!("`{}`", value.trim()) };
-            writeln!(text, "| `{}` | {default} | {} |", path.join("."), told.trim().replace('|', "\\|")).unwrap();
+            let default = if value.is_empty() {
+                String::new()
+            } else {
+                format!("`{}`", value.trim())
+            };
+            writeln!(
+                text,
+                "| `{}` | {default} | {} |",
+                path.join("."),
+                told.trim().replace('|', "\\|")
+            )
+            .unwrap();
         }
     }
     compare("charts/bucket-replication-operator/README.md", &text);
@@ -228,7 +346,10 @@ fn attacks_have_tests() {
                 if path.is_dir() {
                     folders.push(path);
                 } else if path.extension().is_some_and(|kind| kind == "rs") {
-                    found.push((path.file_stem().unwrap().to_string_lossy().into_owned(), fs::read_to_string(path).unwrap()));
+                    found.push((
+                        path.file_stem().unwrap().to_string_lossy().into_owned(),
+                        fs::read_to_string(path).unwrap(),
+                    ));
                 }
             }
         }
@@ -237,14 +358,28 @@ fn attacks_have_tests() {
     let all: Vec<_> = sources("src").into_iter().chain(sources("tests")).collect();
     let text = fs::read_to_string(root.join("docs/security.md")).unwrap();
     let (_, table) = text.split_once("## Attacks").unwrap();
-    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Attempt")).collect();
+    let rows: Vec<_> = table
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| Attempt"))
+        .collect();
     assert!(rows.len() >= 24, "{} rows", rows.len());
     for row in rows {
-        let tests: Vec<_> = row.split('|').nth(3).unwrap().split('`').filter(|part| part.contains("::")).collect();
+        let tests: Vec<_> = row
+            .split('|')
+            .nth(3)
+            .unwrap()
+            .split('`')
+            .filter(|part| part.contains("::"))
+            .collect();
         assert!(!tests.is_empty(), "no test: {row}");
         for test in tests {
-            let (module, name) = (test.split("::").next().unwrap(), test.rsplit("::").next().unwrap());
-            let there = |(file, text): &(String, String)| file == module && text.contains(&format!("fn {name}("));
+            let (module, name) = (
+                test.split("::").next().unwrap(),
+                test.rsplit("::").next().unwrap(),
+            );
+            let there = |(file, text): &(String, String)| {
+                file == module && text.contains(&format!("fn {name}("))
+            };
             assert!(all.iter().any(there), "{test} is no test");
         }
     }
@@ -257,9 +392,17 @@ fn metrics() {
     );
     text.push_str("| Name | Kind | Labels | What it says |\n|---|---|---|---|\n");
     for (name, kind, labels, help) in TABLE {
-        let unit = if name.ends_with("_duration") { "_seconds" } else { "" };
+        let unit = if name.ends_with("_duration") {
+            "_seconds"
+        } else {
+            ""
+        };
         let total = if kind == "counter" { "_total" } else { "" };
-        writeln!(text, "| `{PREFIX}_{name}{unit}{total}` | {kind} | {labels} | {help} |").unwrap();
+        writeln!(
+            text,
+            "| `{PREFIX}_{name}{unit}{total}` | {kind} | {labels} | {help} |"
+        )
+        .unwrap();
     }
     compare("docs/reference/metrics.md", &text);
 }
@@ -275,13 +418,24 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
             _ => known.push(format!("{PREFIX}_{name}")),
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/bucket-replication-operator/files/monitoring");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("charts/bucket-replication-operator/files/monitoring");
     let mut used = std::collections::BTreeSet::new();
     for file in ["alerts.yaml", "dashboard.json"] {
         let text = fs::read_to_string(root.join(file)).unwrap();
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        used.extend(words.filter(|word| word.starts_with(&format!("{PREFIX}_"))).map(ToOwned::to_owned));
+        used.extend(
+            words
+                .filter(|word| word.starts_with(&format!("{PREFIX}_")))
+                .map(ToOwned::to_owned),
+        );
     }
-    assert!(used.iter().all(|name| known.contains(name)), "{used:?} {known:?}");
-    assert!(known.iter().all(|name| used.contains(name)), "nothing shows some of {known:?}: {used:?}");
+    assert!(
+        used.iter().all(|name| known.contains(name)),
+        "{used:?} {known:?}"
+    );
+    assert!(
+        known.iter().all(|name| used.contains(name)),
+        "nothing shows some of {known:?}: {used:?}"
+    );
 }

@@ -48,7 +48,8 @@ fn main() -> ExitCode {
         },
         Err(reason) if std::env::var_os("CI").is_some() => fails(&arguments, &reason),
         Err(reason) => {
-            let left_out = Trial::test(format!("left out, since {reason}"), || Ok(())).with_ignored_flag(true);
+            let left_out =
+                Trial::test(format!("left out, since {reason}"), || Ok(())).with_ignored_flag(true);
             libtest_mimic::run(&arguments, vec![left_out]).exit_code()
         }
     }
@@ -56,7 +57,11 @@ fn main() -> ExitCode {
 
 fn fails(arguments: &Arguments, reason: &str) -> ExitCode {
     let reason = reason.to_owned();
-    libtest_mimic::run(arguments, vec![Trial::test("a node runs", move || Err(reason.into()))]).exit_code()
+    libtest_mimic::run(
+        arguments,
+        vec![Trial::test("a node runs", move || Err(reason.into()))],
+    )
+    .exit_code()
 }
 
 type Test = fn(&'static tokio::runtime::Runtime, &'static Story) -> anyhow::Result<()>;
@@ -83,7 +88,11 @@ const TESTS: &[(&str, Test)] = tests![
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
 fn story(arguments: &Arguments) -> ExitCode {
-    let made = if arguments.list { Err("only listed".to_owned()) } else { start().map_err(|error| format!("{error:#}")) };
+    let made = if arguments.list {
+        Err("only listed".to_owned())
+    } else {
+        start().map_err(|error| format!("{error:#}"))
+    };
     let trials = TESTS.iter().map(|(name, test)| {
         let (test, made) = (*test, made.clone());
         Trial::test(*name, move || {
@@ -97,12 +106,19 @@ fn story(arguments: &Arguments) -> ExitCode {
             })
         })
     });
-    let in_order = Arguments { test_threads: Some(1), ..arguments.clone() };
+    let in_order = Arguments {
+        test_threads: Some(1),
+        ..arguments.clone()
+    };
     libtest_mimic::run(&in_order, trials.collect()).exit_code()
 }
 
 fn start() -> anyhow::Result<(&'static tokio::runtime::Runtime, &'static Story)> {
-    let tokio = Box::leak(Box::new(tokio::runtime::Builder::new_multi_thread().enable_all().build()?));
+    let tokio = Box::leak(Box::new(
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?,
+    ));
     let story = tokio.block_on(Story::begin())?;
     Ok((tokio, Box::leak(Box::new(story))))
 }
@@ -111,11 +127,19 @@ impl Story {
     /// Two empty accounts, a cluster with a node, and the images on it; nothing is installed.
     async fn begin() -> anyhow::Result<Self> {
         node::prepare().await?;
-        let shape = Shape { enforce: true, node: true };
-        let environment = Environment::start(&repository().join("target/node"), shape, &|_| {}).await?;
+        let shape = Shape {
+            enforce: true,
+            node: true,
+        };
+        let environment =
+            Environment::start(&repository().join("target/node"), shape, &|_| {}).await?;
         let environment: &'static Environment = Box::leak(Box::new(environment));
         node::import(&node::operator_image()).await?;
-        node::tag(&format!("{IMAGE}:{}", env!("CARGO_PKG_VERSION")), &format!("{IMAGE}:next")).await?;
+        node::tag(
+            &format!("{IMAGE}:{}", env!("CARGO_PKG_VERSION")),
+            &format!("{IMAGE}:next"),
+        )
+        .await?;
         let place = Place {
             source_account: "111111111111".into(),
             destination_account: "222222222222".into(),
@@ -125,47 +149,111 @@ impl Story {
         let setting = Setting {
             binary: Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator")).to_owned(),
             kubeconfig: environment.kubeconfig(),
-            identity: Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator)).make_operator().await?,
+            identity: Account::new(
+                OPERATOR_ACCOUNT,
+                &format!("http://{}", environment.emulator),
+            )
+            .make_operator()
+            .await?,
             namespaced: false,
             environment: vec![],
         };
         let stage = Stage::make(environment, "walk", place, setting).await?;
         let front = Front::start(&stage.proxy.url).await?;
-        environment.kubectl(&["create", "namespace", NAMESPACE]).await?;
-        environment.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"]).await?;
+        environment
+            .kubectl(&["create", "namespace", NAMESPACE])
+            .await?;
+        environment
+            .kubectl(&[
+                "label",
+                "namespace",
+                NAMESPACE,
+                "pod-security.kubernetes.io/enforce=restricted",
+            ])
+            .await?;
         let authority = format!("--from-literal=ca.crt={}", front.authority);
-        environment.kubectl(&["create", "configmap", "private-ca", "-n", NAMESPACE, &authority]).await?;
+        environment
+            .kubectl(&[
+                "create",
+                "configmap",
+                "private-ca",
+                "-n",
+                NAMESPACE,
+                &authority,
+            ])
+            .await?;
         let values = values(&stage, &front);
-        fs::write(environment.directory.join("values.json"), values.to_string())?;
+        fs::write(
+            environment.directory.join("values.json"),
+            values.to_string(),
+        )?;
         let (running, prometheus) = start_prometheus(environment).await?;
-        Ok(Self { stage, prometheus, _running: running, _front: front })
+        Ok(Self {
+            stage,
+            prometheus,
+            _running: running,
+            _front: front,
+        })
     }
 
     fn values_file(&self) -> String {
-        self.stage.environment.directory.join("values.json").to_string_lossy().into_owned()
+        self.stage
+            .environment
+            .directory
+            .join("values.json")
+            .to_string_lossy()
+            .into_owned()
     }
 
     async fn helm(&self, words: &[&str]) -> anyhow::Result<String> {
-        self.stage.environment.helm(&[words, &["--namespace", NAMESPACE, "--timeout", "90s"]].concat()).await
+        self.stage
+            .environment
+            .helm(&[words, &["--namespace", NAMESPACE, "--timeout", "90s"]].concat())
+            .await
     }
 
     async fn install(&self) -> anyhow::Result<()> {
-        self.helm(&["install", RELEASE, "CHART", "--wait", "-f", &self.values_file()]).await.map(drop)
+        self.helm(&[
+            "install",
+            RELEASE,
+            "CHART",
+            "--wait",
+            "-f",
+            &self.values_file(),
+        ])
+        .await
+        .map(drop)
     }
 
     async fn get(&self, words: &[&str]) -> anyhow::Result<Value> {
         let words = [&["get"], words, &["-n", NAMESPACE, "-o", "json"]].concat();
-        Ok(serde_json::from_str(&self.stage.environment.kubectl(&words).await?)?)
+        Ok(serde_json::from_str(
+            &self.stage.environment.kubectl(&words).await?,
+        )?)
     }
 
     /// The operator's pods: name, image, and how often the container was started again.
     async fn pods(&self) -> anyhow::Result<Vec<(String, String, u64)>> {
-        let pods = self.get(&["pods", "-l", "app.kubernetes.io/name=bucket-replication-operator"]).await?;
-        let living = pods["items"].as_array().into_iter().flatten().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+        let pods = self
+            .get(&[
+                "pods",
+                "-l",
+                "app.kubernetes.io/name=bucket-replication-operator",
+            ])
+            .await?;
+        let living = pods["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let all = living.map(|pod| {
             let container = &pod["status"]["containerStatuses"][0];
-            (text(&pod["metadata"]["name"]), text(&pod["spec"]["containers"][0]["image"]), container["restartCount"].as_u64().unwrap_or(99))
+            (
+                text(&pod["metadata"]["name"]),
+                text(&pod["spec"]["containers"][0]["image"]),
+                container["restartCount"].as_u64().unwrap_or(99),
+            )
         });
         Ok(all.collect())
     }
@@ -173,7 +261,13 @@ impl Story {
     /// The pod that holds the lease.
     async fn leader(&self) -> anyhow::Result<String> {
         let lease = self.get(&["lease", RELEASE]).await?;
-        Ok(lease["spec"]["holderIdentity"].as_str().unwrap_or_default().split('_').next().unwrap_or_default().to_owned())
+        Ok(lease["spec"]["holderIdentity"]
+            .as_str()
+            .unwrap_or_default()
+            .split('_')
+            .next()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     /// After a change of the pods: two run with this tag, none was started again, one of them leads and has looked, and nobody wrote to AWS.
@@ -185,20 +279,32 @@ impl Story {
             let all = pods.len() == 2 && pods.iter().all(|(_, of, _)| *of == image);
             Ok((all && pods.iter().any(|(name, ..)| *name == leader)).then_some(()))
         });
-        leads.await?.with_context(|| format!("no pod of {image} leads"))?;
+        leads
+            .await?
+            .with_context(|| format!("no pod of {image} leads"))?;
         let (mut all, mut since) = (stage.proxy.take(), vec![]);
         // Twice, since the first look may have been another one's.
         let looked = until(Duration::from_mins(1), async || {
             since.extend(stage.proxy.take());
-            Ok((since.iter().filter(|call: &&Call| call.action == "s3:GetReplicationConfiguration").count() > 1).then_some(()))
+            Ok((since
+                .iter()
+                .filter(|call: &&Call| call.action == "s3:GetReplicationConfiguration")
+                .count()
+                > 1)
+            .then_some(()))
         });
-        looked.await?.with_context(|| format!("the new leader does not look: {since:?}"))?;
+        looked
+            .await?
+            .with_context(|| format!("the new leader does not look: {since:?}"))?;
         all.append(&mut since);
         let writes: Vec<_> = all.into_iter().filter(Call::writes).collect();
         ensure!(writes.is_empty(), "{writes:?}");
         let pods = self.pods().await?;
         ensure!(pods.iter().all(|(.., restarts)| *restarts == 0), "{pods:?}");
-        stage.wait_for("tax", "Ready", "True", "Ready").await.map(drop)
+        stage
+            .wait_for("tax", "Ready", "True", "Ready")
+            .await
+            .map(drop)
     }
 
     /// Changes the object, and waits until S3 has the change.
@@ -207,29 +313,66 @@ impl Story {
         object["spec"]["rules"] = json!([{"name": "tax", "prefix": prefix}]);
         self.stage.apply(&object).await?;
         self.stage.wait_for("tax", "Ready", "True", "Ready").await?;
-        let standing = self.stage.source.replication(SOURCE_REGION, &self.stage.source_bucket).await?.context("no configuration")?;
-        let prefixes: Vec<_> = standing.rules().iter().filter_map(|rule| rule.filter()?.prefix()).collect();
+        let standing = self
+            .stage
+            .source
+            .replication(SOURCE_REGION, &self.stage.source_bucket)
+            .await?
+            .context("no configuration")?;
+        let prefixes: Vec<_> = standing
+            .rules()
+            .iter()
+            .filter_map(|rule| rule.filter()?.prefix())
+            .collect();
         ensure!(prefixes == [prefix], "{prefixes:?}");
         Ok(())
     }
 
     /// Lets Prometheus ask what a `ServiceMonitor` of the chart would: the ready addresses of the Service's port.
     async fn scrape(&self) -> anyhow::Result<()> {
-        let slices = self.get(&["endpointslices", "-l", &format!("kubernetes.io/service-name={RELEASE}-metrics")]).await?;
+        let slices = self
+            .get(&[
+                "endpointslices",
+                "-l",
+                &format!("kubernetes.io/service-name={RELEASE}-metrics"),
+            ])
+            .await?;
         let slice = &slices["items"][0];
-        let port = slice["ports"].as_array().into_iter().flatten().find(|port| port["name"] == "http").context("no port http")?;
+        let port = slice["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|port| port["name"] == "http")
+            .context("no port http")?;
         let endpoints = slice["endpoints"].as_array().into_iter().flatten();
         let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
-        let targets: Vec<_> =
-            ready.filter_map(|endpoint| Some(format!("{}:{}", endpoint["addresses"][0].as_str()?, port["port"]))).collect();
+        let targets: Vec<_> = ready
+            .filter_map(|endpoint| {
+                Some(format!(
+                    "{}:{}",
+                    endpoint["addresses"][0].as_str()?,
+                    port["port"]
+                ))
+            })
+            .collect();
         ensure!(targets.len() == 2, "{slices:#}");
-        let file = self.stage.environment.directory.join("prometheus/targets.json");
+        let file = self
+            .stage
+            .environment
+            .directory
+            .join("prometheus/targets.json");
         Ok(fs::write(file, json!([{"targets": targets}]).to_string())?)
     }
 
     /// Whether an expression gives Prometheus something to show.
     async fn has_data(&self, expression: &str) -> anyhow::Result<bool> {
-        let answer = output(Command::new(program("promtool")?).args(["query", "instant", &self.prometheus, expression])).await?;
+        let answer = output(Command::new(program("promtool")?).args([
+            "query",
+            "instant",
+            &self.prometheus,
+            expression,
+        ]))
+        .await?;
         Ok(!answer.trim().is_empty())
     }
 }
@@ -270,9 +413,22 @@ async fn start_prometheus(environment: &Environment) -> anyhow::Result<(Process,
     fs::write(&file, configuration.to_string())?;
     let address = format!("127.0.0.1:{}", free_port()?);
     let mut command = Command::new(program("prometheus")?);
-    command.arg("--config.file").arg(&file).arg("--storage.tsdb.path").arg(directory.join("data")).args(["--web.listen-address", &address]);
-    let mut process = Process::start("prometheus", &environment.directory.join("logs/prometheus.log"), &mut command)?;
-    process.wait_until(Duration::from_secs(30), async || tokio::net::TcpStream::connect(&address).await.is_ok()).await?;
+    command
+        .arg("--config.file")
+        .arg(&file)
+        .arg("--storage.tsdb.path")
+        .arg(directory.join("data"))
+        .args(["--web.listen-address", &address]);
+    let mut process = Process::start(
+        "prometheus",
+        &environment.directory.join("logs/prometheus.log"),
+        &mut command,
+    )?;
+    process
+        .wait_until(Duration::from_secs(30), async || {
+            tokio::net::TcpStream::connect(&address).await.is_ok()
+        })
+        .await?;
     Ok((process, format!("http://{address}")))
 }
 
@@ -281,16 +437,64 @@ async fn pods_alone_make_the_first_object_ready(story: &Story) -> anyhow::Result
     // The namespace enforces the restricted standard: pods that did not keep it would not come up.
     story.install().await?;
     let pods = story.pods().await?;
-    ensure!(pods.len() == 2 && pods.iter().all(|(_, image, restarts)| image.starts_with(IMAGE) && *restarts == 0), "{pods:?}");
-    ensure!(story.get(&["networkpolicy", RELEASE]).await?["spec"]["policyTypes"] == json!(["Ingress", "Egress"]));
+    ensure!(
+        pods.len() == 2
+            && pods
+                .iter()
+                .all(|(_, image, restarts)| image.starts_with(IMAGE) && *restarts == 0),
+        "{pods:?}"
+    );
+    ensure!(
+        story.get(&["networkpolicy", RELEASE]).await?["spec"]["policyTypes"]
+            == json!(["Ingress", "Egress"])
+    );
     stage.list_accounts().await?;
-    let taken = until(Duration::from_secs(20), async || Ok(stage.apply(&stage.replication()).await.ok())).await?;
+    let taken = until(Duration::from_secs(20), async || {
+        Ok(stage.apply(&stage.replication()).await.ok())
+    })
+    .await?;
     taken.context("the object is refused")?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    stage.source.upload(SOURCE_REGION, &stage.source_bucket, "Tax/1040.txt", &stage.source_key).await?;
-    stage.source.upload(SOURCE_REGION, &stage.source_bucket, "Other/1040.txt", &stage.source_key).await?;
-    ensure!(stage.destination.has(DESTINATION_REGION, &stage.destination_bucket, "Tax/1040.txt").await?, "it is not replicated");
-    ensure!(!stage.destination.has(DESTINATION_REGION, &stage.destination_bucket, "Other/1040.txt").await?, "it is replicated, too");
+    stage
+        .source
+        .upload(
+            SOURCE_REGION,
+            &stage.source_bucket,
+            "Tax/1040.txt",
+            &stage.source_key,
+        )
+        .await?;
+    stage
+        .source
+        .upload(
+            SOURCE_REGION,
+            &stage.source_bucket,
+            "Other/1040.txt",
+            &stage.source_key,
+        )
+        .await?;
+    ensure!(
+        stage
+            .destination
+            .has(
+                DESTINATION_REGION,
+                &stage.destination_bucket,
+                "Tax/1040.txt"
+            )
+            .await?,
+        "it is not replicated"
+    );
+    ensure!(
+        !stage
+            .destination
+            .has(
+                DESTINATION_REGION,
+                &stage.destination_bucket,
+                "Other/1040.txt"
+            )
+            .await?,
+        "it is replicated, too"
+    );
     Ok(())
 }
 
@@ -303,36 +507,108 @@ async fn helm_test_finds_the_installation_well(story: &Story) -> anyhow::Result<
         "spec": {"accountId": "333333333333", "assumeRole": {"roleArn": "arn:aws:iam::333333333333:role/none", "externalId": "xx"}},
     });
     story.stage.environment.apply(&account.to_string()).await?;
-    story.stage.environment.kubectl(&["wait", "--for=condition=Ready=False", "awsaccount/unreachable", "--timeout=30s"]).await?;
-    ensure!(story.helm(&["test", RELEASE]).await.is_err(), "an account that can't be used is well");
-    let pod = story.stage.environment.kubectl(&["logs", "-n", NAMESPACE, &format!("{RELEASE}-test")]).await?;
-    ensure!(pod.contains("FAIL AwsAccount unreachable:") && pod.contains("ok   leader: bucket-replication-operator-"), "{pod}");
-    story.stage.environment.kubectl(&["delete", "awsaccount", "unreachable"]).await?;
-    story.stage.environment.kubectl(&["delete", "pod", "-n", NAMESPACE, &format!("{RELEASE}-test")]).await.map(drop)
+    story
+        .stage
+        .environment
+        .kubectl(&[
+            "wait",
+            "--for=condition=Ready=False",
+            "awsaccount/unreachable",
+            "--timeout=30s",
+        ])
+        .await?;
+    ensure!(
+        story.helm(&["test", RELEASE]).await.is_err(),
+        "an account that can't be used is well"
+    );
+    let pod = story
+        .stage
+        .environment
+        .kubectl(&["logs", "-n", NAMESPACE, &format!("{RELEASE}-test")])
+        .await?;
+    ensure!(
+        pod.contains("FAIL AwsAccount unreachable:")
+            && pod.contains("ok   leader: bucket-replication-operator-"),
+        "{pod}"
+    );
+    story
+        .stage
+        .environment
+        .kubectl(&["delete", "awsaccount", "unreachable"])
+        .await?;
+    story
+        .stage
+        .environment
+        .kubectl(&["delete", "pod", "-n", NAMESPACE, &format!("{RELEASE}-test")])
+        .await
+        .map(drop)
 }
 
 async fn lines_of_the_log_name_bucket_object_and_request(story: &Story) -> anyhow::Result<()> {
     let leader = story.leader().await?;
-    let log = story.stage.environment.kubectl(&["logs", "-n", NAMESPACE, &leader]).await?;
-    let lines: Vec<Value> = log.lines().map(serde_json::from_str).collect::<Result<_, _>>().with_context(|| log.clone())?;
+    let log = story
+        .stage
+        .environment
+        .kubectl(&["logs", "-n", NAMESPACE, &leader])
+        .await?;
+    let lines: Vec<Value> = log
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .with_context(|| log.clone())?;
     let bucket = |line: &&Value| line["span"]["bucket"] == story.stage.source_bucket.as_str();
-    ensure!(lines.iter().any(|line| line["message"] == "this replica leads"), "{log}");
-    let status = lines.iter().filter(bucket).find(|line| line["message"] == "status" && line["ready"] == "True").context("no status")?;
+    ensure!(
+        lines
+            .iter()
+            .any(|line| line["message"] == "this replica leads"),
+        "{log}"
+    );
+    let status = lines
+        .iter()
+        .filter(bucket)
+        .find(|line| line["message"] == "status" && line["ready"] == "True")
+        .context("no status")?;
     ensure!(status["object"] == "walk/tax", "{status}");
-    let call = lines.iter().filter(bucket).find(|line| line["operation"] == "PutBucketReplication").context("no call")?;
-    ensure!(call["service"] == "S3" && call["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{call}");
+    let call = lines
+        .iter()
+        .filter(bucket)
+        .find(|line| line["operation"] == "PutBucketReplication")
+        .context("no call")?;
+    ensure!(
+        call["service"] == "S3" && call["request_id"].as_str().is_some_and(|id| !id.is_empty()),
+        "{call}"
+    );
     let secret = &story.stage.identity().secret_access_key;
-    ensure!(!log.contains(secret.as_str()) && !log.contains(testbed::cloud::EXTERNAL_ID), "a secret is in the log");
+    ensure!(
+        !log.contains(secret.as_str()) && !log.contains(testbed::cloud::EXTERNAL_ID),
+        "a secret is in the log"
+    );
     Ok(())
 }
 
 async fn a_killed_leader_is_followed_by_the_other_replica(story: &Story) -> anyhow::Result<()> {
     let first = story.leader().await?;
-    story.stage.environment.kubectl(&["delete", "pod", "-n", NAMESPACE, &first, "--grace-period=0", "--force"]).await?;
-    let followed = until(Duration::from_mins(1), async || Ok(Some(story.leader().await?).filter(|now| !now.is_empty() && *now != first)));
+    story
+        .stage
+        .environment
+        .kubectl(&[
+            "delete",
+            "pod",
+            "-n",
+            NAMESPACE,
+            &first,
+            "--grace-period=0",
+            "--force",
+        ])
+        .await?;
+    let followed = until(Duration::from_mins(1), async || {
+        Ok(Some(story.leader().await?).filter(|now| !now.is_empty() && *now != first))
+    });
     followed.await?.context("nobody follows")?;
     story.change("Tax/after").await?;
-    let two = until(Duration::from_secs(30), async || Ok((story.pods().await?.len() == 2).then_some(())));
+    let two = until(Duration::from_secs(30), async || {
+        Ok((story.pods().await?.len() == 2).then_some(()))
+    });
     two.await?.context("the killed pod has no successor")
 }
 
@@ -343,11 +619,29 @@ async fn an_upgrade_with_live_objects_writes_nothing_to_aws(story: &Story) -> an
     story
         .stage
         .environment
-        .helm(&["package", "CHART", "--version", "99.0.0", "--app-version", "next", "--destination", &folder.to_string_lossy()])
+        .helm(&[
+            "package",
+            "CHART",
+            "--version",
+            "99.0.0",
+            "--app-version",
+            "next",
+            "--destination",
+            &folder.to_string_lossy(),
+        ])
         .await?;
     let chart: PathBuf = folder.join(format!("{RELEASE}-99.0.0.tgz"));
     let _ = story.stage.proxy.take();
-    story.helm(&["upgrade", RELEASE, &chart.to_string_lossy(), "--wait", "-f", &story.values_file()]).await?;
+    story
+        .helm(&[
+            "upgrade",
+            RELEASE,
+            &chart.to_string_lossy(),
+            "--wait",
+            "-f",
+            &story.values_file(),
+        ])
+        .await?;
     story.goes_on_with("next").await?;
     let said = story.helm(&["test", RELEASE]).await?;
     ensure!(said.contains("Succeeded"), "{said}");
@@ -363,18 +657,35 @@ async fn a_rollback_with_live_objects_writes_nothing_to_aws(story: &Story) -> an
 /// The expressions of all panels, and those of all alerts without the limit at their end.
 fn expressions() -> anyhow::Result<BTreeSet<String>> {
     let files = repository().join("charts/bucket-replication-operator/files/monitoring");
-    let dashboard: Value = serde_json::from_str(&fs::read_to_string(files.join("dashboard.json"))?)?;
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string(files.join("dashboard.json"))?)?;
     let alerts: Value = serde_saphyr::from_str(&fs::read_to_string(files.join("alerts.yaml"))?)?;
     let mut all = BTreeSet::new();
     let panels = dashboard["panels"].as_array().into_iter().flatten();
     for target in panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten()) {
-        all.insert(target["expr"].as_str().context("a panel without an expression")?.to_owned());
+        all.insert(
+            target["expr"]
+                .as_str()
+                .context("a panel without an expression")?
+                .to_owned(),
+        );
     }
     let panels = all.len();
-    for rule in alerts["groups"][0]["rules"].as_array().into_iter().flatten() {
-        let whole = rule["expr"].as_str().context("an alert without an expression")?;
-        let inner = whole.strip_prefix("absent(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(whole);
-        let limit = inner.rsplit_once(" > ").filter(|(_, limit)| limit.parse::<f64>().is_ok());
+    for rule in alerts["groups"][0]["rules"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let whole = rule["expr"]
+            .as_str()
+            .context("an alert without an expression")?;
+        let inner = whole
+            .strip_prefix("absent(")
+            .and_then(|rest| rest.strip_suffix(')'))
+            .unwrap_or(whole);
+        let limit = inner
+            .rsplit_once(" > ")
+            .filter(|(_, limit)| limit.parse::<f64>().is_ok());
         all.insert(limit.map_or(inner, |(before, _)| before).to_owned());
     }
     ensure!(panels > 5 && all.len() > panels + 3, "{all:?}");
@@ -390,16 +701,33 @@ async fn every_expression_of_dashboard_and_alerts_has_data(story: &Story) -> any
     missing["spec"]["destination"]["bucket"] = json!("walk-missing");
     stage.apply(&missing).await?;
     let faults = [
-        ("s3:GetBucketVersioning", Fault::Refuse, "bucket_replication_aws_calls_total{outcome=\"denied\"}"),
-        ("iam:GetRole", Fault::Throttle, "bucket_replication_visits_total{ending=\"retry\"}"),
+        (
+            "s3:GetBucketVersioning",
+            Fault::Refuse,
+            "bucket_replication_aws_calls_total{outcome=\"denied\"}",
+        ),
+        (
+            "iam:GetRole",
+            Fault::Throttle,
+            "bucket_replication_visits_total{ending=\"retry\"}",
+        ),
     ];
     for (action, fault, counted) in faults {
         stage.proxy.set_fault(action, Some(fault));
-        let seen = until(Duration::from_mins(1), async || Ok(story.has_data(counted).await?.then_some(()))).await?;
+        let seen = until(Duration::from_mins(1), async || {
+            Ok(story.has_data(counted).await?.then_some(()))
+        })
+        .await?;
         seen.with_context(|| format!("no {counted}"))?;
         stage.proxy.set_fault(action, None);
     }
-    stage.source.s3(SOURCE_REGION).delete_bucket_replication().bucket(&stage.source_bucket).send().await?;
+    stage
+        .source
+        .s3(SOURCE_REGION)
+        .delete_bucket_replication()
+        .bucket(&stage.source_bucket)
+        .send()
+        .await?;
     let mut left = expressions()?;
     let all = until(Duration::from_mins(1), async || {
         for expression in left.clone() {
@@ -409,23 +737,60 @@ async fn every_expression_of_dashboard_and_alerts_has_data(story: &Story) -> any
         }
         Ok(left.is_empty().then_some(()))
     });
-    all.await?.with_context(|| format!("no data for {left:#?}"))?;
-    ensure!(!story.has_data("bucket_replication_no_such_metric").await?, "everything has data");
+    all.await?
+        .with_context(|| format!("no data for {left:#?}"))?;
+    ensure!(
+        !story.has_data("bucket_replication_no_such_metric").await?,
+        "everything has data"
+    );
     stage.delete("missing").await?;
-    stage.wait_for("tax", "Ready", "True", "Ready").await.map(drop)
+    stage
+        .wait_for("tax", "Ready", "True", "Ready")
+        .await
+        .map(drop)
 }
 
-async fn an_uninstall_leaves_crds_objects_and_aws_and_an_install_takes_them_up(story: &Story) -> anyhow::Result<()> {
+async fn an_uninstall_leaves_crds_objects_and_aws_and_an_install_takes_them_up(
+    story: &Story,
+) -> anyhow::Result<()> {
     let stage = &story.stage;
-    let before = stage.source.replication(SOURCE_REGION, &stage.source_bucket).await?.context("no configuration")?;
+    let before = stage
+        .source
+        .replication(SOURCE_REGION, &stage.source_bucket)
+        .await?
+        .context("no configuration")?;
     story.helm(&["uninstall", RELEASE, "--wait"]).await?;
-    let gone = until(Duration::from_mins(1), async || Ok(story.pods().await?.is_empty().then_some(())));
+    let gone = until(Duration::from_mins(1), async || {
+        Ok(story.pods().await?.is_empty().then_some(()))
+    });
     gone.await?.context("pods are left")?;
-    let crds = stage.environment.kubectl(&["get", "crds", "-o", "name"]).await?;
-    ensure!(crds.contains("bucketreplications.bucketops.dev") && crds.contains("awsaccounts.bucketops.dev"), "{crds}");
+    let crds = stage
+        .environment
+        .kubectl(&["get", "crds", "-o", "name"])
+        .await?;
+    ensure!(
+        crds.contains("bucketreplications.bucketops.dev")
+            && crds.contains("awsaccounts.bucketops.dev"),
+        "{crds}"
+    );
     ensure!(!stage.get("tax").await?.is_null(), "the object is gone");
-    ensure!(stage.source.replication(SOURCE_REGION, &stage.source_bucket).await? == Some(before), "AWS is not as it was");
-    let policies = stage.environment.kubectl(&["get", "validatingadmissionpolicies,clusterroles", "-o", "name"]).await?;
+    ensure!(
+        stage
+            .source
+            .replication(SOURCE_REGION, &stage.source_bucket)
+            .await?
+            == Some(before),
+        "AWS is not as it was"
+    );
+    let policies = stage
+        .environment
+        .kubectl(&[
+            "get",
+            "validatingadmissionpolicies,clusterroles",
+            "-o",
+            "name",
+        ])
+        .await?;
     ensure!(!policies.contains(RELEASE), "{policies}");
 
     let _ = stage.proxy.take();

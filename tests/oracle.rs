@@ -1,6 +1,11 @@
 //! Least privilege, as an independent evaluator of IAM policies sees it: what the role may do is exactly what the S3 and KMS guides ask for, what
 //! the operator may do ends at the grants, and a policy with a fault is found out.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 mod support;
 
@@ -23,7 +28,9 @@ use bucket_replication_operator::{
 };
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, KEYS, PROD, THEIR_ROLE, account, bucket, ground, key, put_theirs, spec},
+    cluster::{
+        Cluster, DR, KEYS, PROD, THEIR_ROLE, account, bucket, ground, key, put_theirs, spec,
+    },
     world::State,
 };
 
@@ -32,7 +39,11 @@ type Allowed = BTreeMap<String, BTreeSet<String>>;
 /// What every cell's policies allow, by the name of the cell.
 fn ask(cells: &[Value]) -> Allowed {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
-    let path = format!("{}:{}", std::env::var("PATH").unwrap_or_default(), tools.join("python/bin").display());
+    let path = format!(
+        "{}:{}",
+        std::env::var("PATH").unwrap_or_default(),
+        tools.join("python/bin").display()
+    );
     let mut node = Command::new("node")
         .arg(tools.join("oracle/oracle.mjs"))
         .env("PATH", path)
@@ -40,7 +51,11 @@ fn ask(cells: &[Value]) -> Allowed {
         .stdout(Stdio::piped())
         .spawn()
         .expect("node is not there: run make tools");
-    node.stdin.take().unwrap().write_all(json!({ "cells": cells }).to_string().as_bytes()).unwrap();
+    node.stdin
+        .take()
+        .unwrap()
+        .write_all(json!({ "cells": cells }).to_string().as_bytes())
+        .unwrap();
     let output = node.wait_with_output().unwrap();
     assert!(output.status.success(), "the oracle failed: run make tools");
     serde_json::from_slice(&output.stdout).unwrap()
@@ -71,13 +86,19 @@ struct Case {
     merged: bool,
 }
 
-const SOURCE_OBJECT: [&str; 3] = ["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging"];
+const SOURCE_OBJECT: [&str; 3] = [
+    "s3:GetObjectVersionForReplication",
+    "s3:GetObjectVersionAcl",
+    "s3:GetObjectVersionTagging",
+];
 const LOCK: [&str; 2] = ["s3:GetObjectRetention", "s3:GetObjectLegalHold"];
 
 fn cases() -> Vec<Case> {
     let rules = |extra: Value| {
         let mut rule = json!({"name": "tax", "prefix": "Tax"});
-        rule.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        rule.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         json!({ "rules": [rule] })
     };
     let across = |name: &'static str, extra: Value| Case {
@@ -95,21 +116,49 @@ fn cases() -> Vec<Case> {
         value
     };
     vec![
-        across("the walkthrough", rules(json!({"deleteMarkers": "Replicate"}))),
-        across("the destination owns replicas", with(rules(json!({})), "owner", json!("Destination"))),
-        Case { locked: true, ..across("Object Lock", rules(json!({}))) },
+        across(
+            "the walkthrough",
+            rules(json!({"deleteMarkers": "Replicate"})),
+        ),
+        across(
+            "the destination owns replicas",
+            with(rules(json!({})), "owner", json!("Destination")),
+        ),
+        Case {
+            locked: true,
+            ..across("Object Lock", rules(json!({})))
+        },
         across(
             "tags, time control, both ways",
             with(
-                with(rules(json!({"tags": {"class": "records"}})), "replicationTimeControl", json!("Enabled")),
+                with(
+                    rules(json!({"tags": {"class": "records"}})),
+                    "replicationTimeControl",
+                    json!("Enabled"),
+                ),
                 "replicaModifications",
                 json!("Sync"),
             ),
         ),
-        Case { replica_key: None, ..across("no SSE-KMS objects", rules(json!({}))) },
-        Case { replica_key: Some(key(KEYS, "us-west-2", "central")), ..across("a key of a third account", rules(json!({}))) },
-        Case { crowd: 12, ..across("permissions that spill to managed policies", rules(json!({}))) },
-        Case { merged: true, ..across("beside a configuration of somebody else", rules(json!({}))) },
+        Case {
+            replica_key: None,
+            ..across("no SSE-KMS objects", rules(json!({})))
+        },
+        Case {
+            replica_key: Some(key(KEYS, "us-west-2", "central")),
+            ..across("a key of a third account", rules(json!({})))
+        },
+        Case {
+            crowd: 12,
+            ..across(
+                "permissions that spill to managed policies",
+                rules(json!({})),
+            )
+        },
+        Case {
+            merged: true,
+            ..across("beside a configuration of somebody else", rules(json!({})))
+        },
         Case {
             destination: bucket(PROD, "backup"),
             replica_key: Some(key(PROD, "us-east-1", "bkp")),
@@ -123,7 +172,10 @@ fn via(region: &str, context: &str) -> Value {
 }
 
 fn account_of(id: &str) -> &'static str {
-    [PROD, DR, KEYS].into_iter().find(|known| *known == id).unwrap()
+    [PROD, DR, KEYS]
+        .into_iter()
+        .find(|known| *known == id)
+        .unwrap()
 }
 
 fn cells(case: &Case) -> Vec<Cell> {
@@ -151,15 +203,51 @@ fn cells(case: &Case) -> Vec<Cell> {
         needed,
     };
     let mut cells = vec![
-        s3("source bucket", "bucket", "source".into(), PROD, vec!["s3:GetReplicationConfiguration", "s3:ListBucket"]),
-        s3("source object", "object", "source/Tax/a".into(), PROD, source),
-        s3("source object outside the prefix", "object", "source/Legal/a".into(), PROD, vec![]),
+        s3(
+            "source bucket",
+            "bucket",
+            "source".into(),
+            PROD,
+            vec!["s3:GetReplicationConfiguration", "s3:ListBucket"],
+        ),
+        s3(
+            "source object",
+            "object",
+            "source/Tax/a".into(),
+            PROD,
+            source,
+        ),
+        s3(
+            "source object outside the prefix",
+            "object",
+            "source/Legal/a".into(),
+            PROD,
+            vec![],
+        ),
         s3("another bucket", "bucket", "payroll".into(), PROD, vec![]),
-        s3("another bucket's object", "object", "payroll/Tax/a".into(), PROD, vec![]),
+        s3(
+            "another bucket's object",
+            "object",
+            "payroll/Tax/a".into(),
+            PROD,
+            vec![],
+        ),
         s3("destination bucket", "bucket", to.into(), owner, vec![]),
         s3("replica", "object", format!("{to}/Tax/a"), owner, replica),
-        s3("replica outside the prefix", "object", format!("{to}/Legal/a"), owner, vec![]),
-        s3("replica in a bucket that a stranger made anew", "object", format!("{to}/Tax/a"), "999999999999", vec![]),
+        s3(
+            "replica outside the prefix",
+            "object",
+            format!("{to}/Legal/a"),
+            owner,
+            vec![],
+        ),
+        s3(
+            "replica in a bucket that a stranger made anew",
+            "object",
+            format!("{to}/Tax/a"),
+            "999999999999",
+            vec![],
+        ),
     ];
     let key_cell = |name, key: &KeyArn, context: Value, needed: &[&'static str]| Cell {
         name,
@@ -168,30 +256,97 @@ fn cells(case: &Case) -> Vec<Cell> {
         resource: key.to_string(),
         account: account_of(key.account.as_str()),
         context,
-        needed: if case.replica_key.is_some() { needed.to_vec() } else { vec![] },
+        needed: if case.replica_key.is_some() {
+            needed.to_vec()
+        } else {
+            vec![]
+        },
     };
-    let (decrypt, encrypt) = (["kms:Decrypt"], ["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"]);
+    let (decrypt, encrypt) = (
+        ["kms:Decrypt"],
+        ["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"],
+    );
     let source_key = &case.source_key;
     let own = source_key.region.to_string();
     let object = "arn:aws:s3:::source/Tax/a";
     cells.extend([
-        key_cell("source key for an object", source_key, via(&own, object), &decrypt),
-        key_cell("source key with a bucket key", source_key, via(&own, "arn:aws:s3:::source"), &decrypt),
-        key_cell("source key for another prefix", source_key, via(&own, "arn:aws:s3:::source/Legal/a"), &[]),
-        key_cell("source key for another bucket", source_key, via(&own, "arn:aws:s3:::payroll/Tax/a"), &[]),
-        key_cell("source key, not through S3", source_key, json!({"kms:EncryptionContext:aws:s3:arn": object}), &[]),
-        key_cell("source key through another Region", source_key, via("eu-west-1", object), &[]),
-        key_cell("another key", &key(PROD, "us-east-1", "src2"), via("us-east-1", object), &[]),
+        key_cell(
+            "source key for an object",
+            source_key,
+            via(&own, object),
+            &decrypt,
+        ),
+        key_cell(
+            "source key with a bucket key",
+            source_key,
+            via(&own, "arn:aws:s3:::source"),
+            &decrypt,
+        ),
+        key_cell(
+            "source key for another prefix",
+            source_key,
+            via(&own, "arn:aws:s3:::source/Legal/a"),
+            &[],
+        ),
+        key_cell(
+            "source key for another bucket",
+            source_key,
+            via(&own, "arn:aws:s3:::payroll/Tax/a"),
+            &[],
+        ),
+        key_cell(
+            "source key, not through S3",
+            source_key,
+            json!({"kms:EncryptionContext:aws:s3:arn": object}),
+            &[],
+        ),
+        key_cell(
+            "source key through another Region",
+            source_key,
+            via("eu-west-1", object),
+            &[],
+        ),
+        key_cell(
+            "another key",
+            &key(PROD, "us-east-1", "src2"),
+            via("us-east-1", object),
+            &[],
+        ),
     ]);
     if let Some(key) = &case.replica_key {
         let region = key.region.to_string();
         let replica = format!("arn:aws:s3:::{to}/Tax/a");
         cells.extend([
-            key_cell("replica key for an object", key, via(&region, &replica), &encrypt),
-            key_cell("replica key with a bucket key", key, via(&region, &format!("arn:aws:s3:::{to}")), &encrypt),
-            key_cell("replica key for another prefix", key, via(&region, &format!("arn:aws:s3:::{to}/Legal/a")), &[]),
-            key_cell("replica key for another bucket", key, via(&region, "arn:aws:s3:::payroll/Tax/a"), &[]),
-            key_cell("replica key, not through S3", key, json!({"kms:EncryptionContext:aws:s3:arn": replica}), &[]),
+            key_cell(
+                "replica key for an object",
+                key,
+                via(&region, &replica),
+                &encrypt,
+            ),
+            key_cell(
+                "replica key with a bucket key",
+                key,
+                via(&region, &format!("arn:aws:s3:::{to}")),
+                &encrypt,
+            ),
+            key_cell(
+                "replica key for another prefix",
+                key,
+                via(&region, &format!("arn:aws:s3:::{to}/Legal/a")),
+                &[],
+            ),
+            key_cell(
+                "replica key for another bucket",
+                key,
+                via(&region, "arn:aws:s3:::payroll/Tax/a"),
+                &[],
+            ),
+            key_cell(
+                "replica key, not through S3",
+                key,
+                json!({"kms:EncryptionContext:aws:s3:arn": replica}),
+                &[],
+            ),
         ]);
     }
     cells
@@ -205,13 +360,26 @@ async fn standing(case: &Case) -> State {
         source.encryption = DefaultEncryption::Kms(case.source_key.to_string().parse().unwrap());
         if case.locked {
             source.traits.object_lock = Facet::Present(true);
-            state.buckets.get_mut(&case.destination).unwrap().traits.object_lock = Facet::Present(true);
+            state
+                .buckets
+                .get_mut(&case.destination)
+                .unwrap()
+                .traits
+                .object_lock = Facet::Present(true);
         }
     });
     let mut extra = case.extra.clone();
     let owner = extra.as_object_mut().unwrap().remove("owner");
-    let name = if case.destination.account.as_str() == PROD { "prod" } else { "dr" };
-    let mut object = spec((name, case.destination.name.as_str()), case.replica_key.as_ref(), &extra);
+    let name = if case.destination.account.as_str() == PROD {
+        "prod"
+    } else {
+        "dr"
+    };
+    let mut object = spec(
+        (name, case.destination.name.as_str()),
+        case.replica_key.as_ref(),
+        &extra,
+    );
     if let Some(owner) = owner {
         object["destination"]["owner"] = owner;
     }
@@ -232,7 +400,13 @@ async fn standing(case: &Case) -> State {
     }
     cluster.apply("tax", &object);
     cluster.settle(&world).await;
-    assert_eq!(cluster.condition("tax", "Ready").0, "True", "{}: {}", case.name, cluster.message("tax", "Ready"));
+    assert_eq!(
+        cluster.condition("tax", "Ready").0,
+        "True",
+        "{}: {}",
+        case.name,
+        cluster.message("tax", "Ready")
+    );
     world.snapshot()
 }
 
@@ -240,8 +414,15 @@ async fn standing(case: &Case) -> State {
 fn role_policy(state: &State) -> (String, Value) {
     let mut role = state.roles.values().next().unwrap().clone();
     role.policies.retain(|name, _| name.starts_with("brepl-"));
-    let statements: Vec<_> = state.permissions(&role).iter().map(|statement| statement.json().clone()).collect();
-    (role.role.arn.clone(), json!({"Version": "2012-10-17", "Statement": statements}))
+    let statements: Vec<_> = state
+        .permissions(&role)
+        .iter()
+        .map(|statement| statement.json().clone())
+        .collect();
+    (
+        role.role.arn.clone(),
+        json!({"Version": "2012-10-17", "Statement": statements}),
+    )
 }
 
 /// A policy that leaves all to the role's own one: within the account by saying nothing, across accounts by letting everybody do everything.
@@ -259,11 +440,20 @@ fn real(state: &State, cell: &Cell) -> Value {
     if cell.service == "kms" {
         return state.keys[&cell.resource.parse().unwrap()].policy.json();
     }
-    let name = cell.resource.trim_start_matches("arn:aws:s3:::").split('/').next().unwrap();
-    let found = state.buckets.iter().find(|(bucket, _)| bucket.name.as_str() == name);
-    found
-        .and_then(|(_, bucket)| bucket.policy.as_ref())
-        .map_or(Value::Null, bucket_replication_operator::replication::policy::Document::json)
+    let name = cell
+        .resource
+        .trim_start_matches("arn:aws:s3:::")
+        .split('/')
+        .next()
+        .unwrap();
+    let found = state
+        .buckets
+        .iter()
+        .find(|(bucket, _)| bucket.name.as_str() == name);
+    found.and_then(|(_, bucket)| bucket.policy.as_ref()).map_or(
+        Value::Null,
+        bucket_replication_operator::replication::policy::Document::json,
+    )
 }
 
 fn request(name: String, cell: &Cell, principal: &str, identity: &Value, policy: &Value) -> Value {
@@ -288,22 +478,42 @@ async fn the_role_may_do_what_the_guides_ask_for_and_nothing_else() {
         assert_eq!(case.crowd > 0, !made.attached.is_empty(), "{}", case.name);
         if !case.merged {
             let trust = json!({"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sts:AssumeRole"});
-            assert_eq!(made.role.trust.json()["Statement"], json!([trust]), "{}", case.name);
+            assert_eq!(
+                made.role.trust.json()["Statement"],
+                json!([trust]),
+                "{}",
+                case.name
+            );
         }
         // The cells try only actions on what they name.
-        let known: BTreeSet<_> = cells(&case).into_iter().flat_map(|cell| cell.needed).collect();
+        let known: BTreeSet<_> = cells(&case)
+            .into_iter()
+            .flat_map(|cell| cell.needed)
+            .collect();
         for statement in identity["Statement"].as_array().unwrap() {
             let actions = &statement["Action"];
-            let mut actions = actions.as_array().cloned().unwrap_or_else(|| vec![actions.clone()]).into_iter();
+            let mut actions = actions
+                .as_array()
+                .cloned()
+                .unwrap_or_else(|| vec![actions.clone()])
+                .into_iter();
             assert!(
-                statement["Effect"] == "Allow" && actions.all(|action| known.contains(action.as_str().unwrap())),
+                statement["Effect"] == "Allow"
+                    && actions.all(|action| known.contains(action.as_str().unwrap())),
                 "{}: {statement}",
                 case.name
             );
         }
         for cell in cells(&case) {
-            let expected: BTreeSet<_> = cell.needed.iter().map(|action| (*action).to_owned()).collect();
-            for (which, policy) in [("by its own policy", permissive(&cell)), ("with the policies that stand", real(&state, &cell))] {
+            let expected: BTreeSet<_> = cell
+                .needed
+                .iter()
+                .map(|action| (*action).to_owned())
+                .collect();
+            for (which, policy) in [
+                ("by its own policy", permissive(&cell)),
+                ("with the policies that stand", real(&state, &cell)),
+            ] {
                 let name = format!("{}: {}, {which}", case.name, cell.name);
                 requests.push(request(name.clone(), &cell, &role, &identity, &policy));
                 needed.insert(name, expected.clone());
@@ -319,14 +529,27 @@ async fn the_role_may_do_what_the_guides_ask_for_and_nothing_else() {
                 let name = format!("{}: {}, by somebody else", case.name, cell.name);
                 let anything = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
                 let somebody = format!("arn:aws:iam::{PROD}:role/somebody");
-                requests.push(request(name.clone(), &cell, &somebody, &anything, &real(&state, &cell)));
+                requests.push(request(
+                    name.clone(),
+                    &cell,
+                    &somebody,
+                    &anything,
+                    &real(&state, &cell),
+                ));
                 needed.insert(name, BTreeSet::new());
             }
         }
     }
     let allowed = ask(&requests);
-    assert!(allowed.len() == requests.len() && requests.len() > 200, "{} cells", requests.len());
-    let differ: Vec<_> = allowed.iter().filter(|(name, actions)| needed[*name] != **actions).collect();
+    assert!(
+        allowed.len() == requests.len() && requests.len() > 200,
+        "{} cells",
+        requests.len()
+    );
+    let differ: Vec<_> = allowed
+        .iter()
+        .filter(|(name, actions)| needed[*name] != **actions)
+        .collect();
     assert!(differ.is_empty(), "{differ:#?}");
 }
 
@@ -338,14 +561,30 @@ type Fault = (&'static str, fn(&mut Value));
 async fn the_boundary_of_the_templates_passes_preflight() {
     let arn = format!("arn:aws:iam::{PROD}:policy/boundary");
     let mut cluster = Cluster::default();
-    cluster.accounts[0] = account("prod", PROD, &json!({"roles": {"permissionsBoundary": arn}}));
+    cluster.accounts[0] = account(
+        "prod",
+        PROD,
+        &json!({"roles": {"permissionsBoundary": arn}}),
+    );
     let accounts = Accounts::new(&cluster.accounts);
     let world = ground();
-    world.edit(|state| state.boundaries.insert(arn, boundary(accounts.by_name("prod").unwrap(), &accounts)));
-    let (key, extra) = (key(DR, "us-west-2", "dst"), json!({"rules": [{"name": "tax", "prefix": "Tax", "deleteMarkers": "Replicate"}]}));
+    world.edit(|state| {
+        state
+            .boundaries
+            .insert(arn, boundary(accounts.by_name("prod").unwrap(), &accounts))
+    });
+    let (key, extra) = (
+        key(DR, "us-west-2", "dst"),
+        json!({"rules": [{"name": "tax", "prefix": "Tax", "deleteMarkers": "Replicate"}]}),
+    );
     cluster.apply("tax", &spec(("dr", "dest"), Some(&key), &extra));
     cluster.settle(&world).await;
-    assert_eq!(cluster.condition("tax", "Ready").0, "True", "{}", cluster.message("tax", "Ready"));
+    assert_eq!(
+        cluster.condition("tax", "Ready").0,
+        "True",
+        "{}",
+        cluster.message("tax", "Ready")
+    );
 }
 
 /// A linter of IAM policies finds nothing in any document that the operator writes or prints.
@@ -355,12 +594,21 @@ async fn a_linter_finds_nothing() {
     for case in cases() {
         let state = standing(&case).await;
         documents.push((format!("role policy: {}", case.name), role_policy(&state).1));
-        let buckets = state.buckets.iter().filter_map(|(bucket, state)| Some((bucket.name.to_string(), state.policy.as_ref()?.json())));
-        let keys = state.keys.iter().map(|(key, state)| (key.to_string(), state.policy.json()));
+        let buckets = state.buckets.iter().filter_map(|(bucket, state)| {
+            Some((bucket.name.to_string(), state.policy.as_ref()?.json()))
+        });
+        let keys = state
+            .keys
+            .iter()
+            .map(|(key, state)| (key.to_string(), state.policy.json()));
         for (name, mut policy) in buckets.chain(keys) {
             // Owners may have their own ways.
             let statements = policy["Statement"].as_array_mut().unwrap();
-            statements.retain(|statement| statement["Sid"].as_str().is_some_and(|sid| sid.starts_with("Brepl")));
+            statements.retain(|statement| {
+                statement["Sid"]
+                    .as_str()
+                    .is_some_and(|sid| sid.starts_with("Brepl"))
+            });
             if !statements.is_empty() {
                 documents.push((format!("policy of {name}: {}", case.name), policy));
             }
@@ -374,9 +622,15 @@ async fn a_linter_finds_nothing() {
     let object = account("prod", PROD, &json!({"grants": grants, "roles": roles}));
     let accounts = Accounts::new([&object]);
     let prod = accounts.by_name("prod").unwrap();
-    documents.push(("the operator's policy".into(), calls::policy(prod).unwrap().json()));
+    documents.push((
+        "the operator's policy".into(),
+        calls::policy(prod).unwrap().json(),
+    ));
     documents.push(("the boundary".into(), boundary(prod, &accounts).json()));
-    documents.push(("the operator's identity".into(), calls::identity_policy(&accounts).json()));
+    documents.push((
+        "the operator's identity".into(),
+        calls::identity_policy(&accounts).json(),
+    ));
     assert!(documents.len() > 20, "{}", documents.len());
     // In a key's policy a star is that key. Who may write a bucket's policy could let itself in: docs/security.md says so. The IAM User Guide
     // itself compares boundaries as strings.
@@ -385,11 +639,13 @@ async fn a_linter_finds_nothing() {
             || line.starts_with("the operator's policy RESOURCE_POLICY_PRIVILEGE_ESCALATION ")
             || line.starts_with("the operator's policy MISMATCHED_TYPE_BUT_USABLE ")
     };
-    let found: Vec<_> = lint(&documents).into_iter().filter(|line| !known(line)).collect();
+    let found: Vec<_> = lint(&documents)
+        .into_iter()
+        .filter(|line| !known(line))
+        .collect();
     assert!(found.is_empty(), "{found:#?}");
     // It does find what is wrong, so that silence says something.
-    let wrong =
-        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:GetObjekt"], "Resource": "arn:aws:s3:::b"}]});
+    let wrong = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:GetObjekt"], "Resource": "arn:aws:s3:::b"}]});
     assert!(!lint(&[("wrong".into(), wrong)]).is_empty());
 }
 
@@ -400,18 +656,35 @@ for name, document in json.load(sys.stdin):
     for finding in parliament.analyze_policy_string(json.dumps(document)).findings:
         print(name, finding.issue, finding.detail, finding.location)";
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin/python");
-    let mut child = Command::new(python).args(["-c", program]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(json!(documents).to_string().as_bytes()).unwrap();
+    let mut child = Command::new(python)
+        .args(["-c", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(json!(documents).to_string().as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    String::from_utf8(output.stdout).unwrap().lines().map(ToOwned::to_owned).collect()
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// Faults that somebody could put into the generator, each on the policy of the walkthrough.
 fn faults() -> Vec<Fault> {
     fn statement<'a>(policy: &'a mut Value, purpose: &str) -> &'a mut Value {
         let statements = policy["Statement"].as_array_mut().unwrap();
-        statements.iter_mut().find(|statement| statement["Sid"].as_str().unwrap().contains(purpose)).unwrap()
+        statements
+            .iter_mut()
+            .find(|statement| statement["Sid"].as_str().unwrap().contains(purpose))
+            .unwrap()
     }
     fn push(value: &mut Value, action: &str) {
         if let Value::String(one) = value {
@@ -420,7 +693,10 @@ fn faults() -> Vec<Fault> {
         value.as_array_mut().unwrap().push(json!(action));
     }
     fn without(policy: &mut Value, purpose: &str) {
-        policy["Statement"].as_array_mut().unwrap().retain(|statement| !statement["Sid"].as_str().unwrap().contains(purpose));
+        policy["Statement"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|statement| !statement["Sid"].as_str().unwrap().contains(purpose));
     }
     vec![
         ("source objects of the whole bucket", |p| {
@@ -433,7 +709,12 @@ fn faults() -> Vec<Fault> {
             statement(p, "Replicas")["Resource"] = json!("arn:aws:s3:::dest/*");
         }),
         ("replicas in a stranger's bucket", |p| {
-            drop(statement(p, "Replicas").as_object_mut().unwrap().remove("Condition"));
+            drop(
+                statement(p, "Replicas")
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("Condition"),
+            );
         }),
         ("PutObject for replicas", |p| {
             push(&mut statement(p, "Replicas")["Action"], "s3:PutObject");
@@ -445,10 +726,14 @@ fn faults() -> Vec<Fault> {
             push(&mut statement(p, "SourceObjects")["Action"], "s3:GetObject");
         }),
         ("no tags of the source", |p| {
-            statement(p, "SourceObjects")["Action"] = json!(["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl"]);
+            statement(p, "SourceObjects")["Action"] = json!([
+                "s3:GetObjectVersionForReplication",
+                "s3:GetObjectVersionAcl"
+            ]);
         }),
         ("no tags on replicas", |p| {
-            statement(p, "Replicas")["Action"] = json!(["s3:ReplicateObject", "s3:ReplicateDelete"]);
+            statement(p, "Replicas")["Action"] =
+                json!(["s3:ReplicateObject", "s3:ReplicateDelete"]);
         }),
         ("no delete markers", |p| {
             statement(p, "Replicas")["Action"] = json!(["s3:ReplicateObject", "s3:ReplicateTags"]);
@@ -460,16 +745,28 @@ fn faults() -> Vec<Fault> {
             statement(p, "SourceKeys")["Resource"] = json!("*");
         }),
         ("source keys not only through S3", |p| {
-            drop(statement(p, "SourceKeys")["Condition"].as_object_mut().unwrap().remove("StringEquals"));
+            drop(
+                statement(p, "SourceKeys")["Condition"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("StringEquals"),
+            );
         }),
         ("source keys for all buckets", |p| {
-            drop(statement(p, "SourceKeys")["Condition"].as_object_mut().unwrap().remove("StringLike"));
+            drop(
+                statement(p, "SourceKeys")["Condition"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("StringLike"),
+            );
         }),
         ("the replica key through the source's Region", |p| {
-            statement(p, "ReplicaKey")["Condition"]["StringEquals"] = json!({"kms:ViaService": "s3.us-east-1.amazonaws.com"});
+            statement(p, "ReplicaKey")["Condition"]["StringEquals"] =
+                json!({"kms:ViaService": "s3.us-east-1.amazonaws.com"});
         }),
         ("the replica key without bucket keys", |p| {
-            statement(p, "ReplicaKey")["Condition"]["StringLike"] = json!({"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::dest/Tax*"});
+            statement(p, "ReplicaKey")["Condition"]["StringLike"] =
+                json!({"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::dest/Tax*"});
         }),
         ("the replica key without Decrypt", |p| {
             statement(p, "ReplicaKey")["Action"] = json!(["kms:Encrypt", "kms:GenerateDataKey"]);
@@ -518,18 +815,34 @@ async fn every_fault_in_a_policy_is_found() {
     for (fault, change) in &faults {
         let mut changed = policy.clone();
         change(&mut changed);
-        assert_eq!(changed == policy, *fault == "no fault", "{fault}: nothing changed");
+        assert_eq!(
+            changed == policy,
+            *fault == "no fault",
+            "{fault}: nothing changed"
+        );
         for cell in cells(&case) {
             let name = format!("{fault}/{}", cell.name);
             let mut request = request(name.clone(), &cell, &role, &changed, &permissive(&cell));
-            request["actions"] = tried.iter().copied().filter(|action| action.starts_with(cell.service)).collect();
+            request["actions"] = tried
+                .iter()
+                .copied()
+                .filter(|action| action.starts_with(cell.service))
+                .collect();
             requests.push(request);
-            needed.insert(name, cell.needed.iter().map(|action| (*action).to_owned()).collect());
+            needed.insert(
+                name,
+                cell.needed
+                    .iter()
+                    .map(|action| (*action).to_owned())
+                    .collect(),
+            );
         }
     }
     let allowed = ask(&requests);
     for (fault, _) in &faults {
-        let found = allowed.iter().any(|(name, actions)| name.split('/').next() == Some(*fault) && needed[name] != *actions);
+        let found = allowed.iter().any(|(name, actions)| {
+            name.split('/').next() == Some(*fault) && needed[name] != *actions
+        });
         assert_eq!(found, *fault != "no fault", "nobody notices: {fault}");
     }
 }
@@ -542,9 +855,15 @@ fn the_operator_may_do_nothing_outside_of_the_grants() {
         "namespaces": {"matchLabels": {"team": "finance"}}, "sources": [{"bucket": "finance-*"}], "destinations": [{"bucket": "finance-*"}],
         "kmsKeys": [format!("arn:aws:kms:*:{PROD}:key/a*")],
     }]);
-    let object = account("prod", PROD, &json!({"grants": grants, "roles": {"permissionsBoundary": boundary}}));
+    let object = account(
+        "prod",
+        PROD,
+        &json!({"grants": grants, "roles": {"permissionsBoundary": boundary}}),
+    );
     let accounts = Accounts::new([&object]);
-    let identity = calls::policy(accounts.by_name("prod").unwrap()).unwrap().json();
+    let identity = calls::policy(accounts.by_name("prod").unwrap())
+        .unwrap()
+        .json();
     let principal = format!("arn:aws:iam::{PROD}:role/operator");
     let cell = |name: &str, service: &str, kind: &str, resource: &str, context: Value| {
         json!({
@@ -555,7 +874,13 @@ fn the_operator_may_do_nothing_outside_of_the_grants() {
     let role = |name: &str| format!("arn:aws:iam::{PROD}:role/{name}");
     let delegating = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{PROD}:root")}, "Action": "kms:*", "Resource": "*"}]});
     let key_cell = |name: &str, id: &str| {
-        let mut cell = cell(name, "kms", "key", &format!("arn:aws:kms:us-east-1:{PROD}:key/{id}"), json!({}));
+        let mut cell = cell(
+            name,
+            "kms",
+            "key",
+            &format!("arn:aws:kms:us-east-1:{PROD}:key/{id}"),
+            json!({}),
+        );
         cell["policy"] = delegating.clone();
         cell
     };
@@ -563,20 +888,79 @@ fn the_operator_may_do_nothing_outside_of_the_grants() {
     let admin = json!({"iam:PolicyARN": "arn:aws:iam::aws:policy/AdministratorAccess", "iam:PermissionsBoundary": boundary});
     let unbound = json!({"iam:PolicyARN": format!("arn:aws:iam::{PROD}:policy/brepl-x-b-1")});
     let allowed = ask(&[
-        cell("a bucket outside", "s3", "bucket", "arn:aws:s3:::payroll", json!({})),
-        cell("an object outside", "s3", "object", "arn:aws:s3:::payroll/a", json!({})),
-        cell("a bucket inside", "s3", "bucket", "arn:aws:s3:::finance-records", json!({})),
-        cell("an object inside", "s3", "object", "arn:aws:s3:::finance-records/a", json!({})),
+        cell(
+            "a bucket outside",
+            "s3",
+            "bucket",
+            "arn:aws:s3:::payroll",
+            json!({}),
+        ),
+        cell(
+            "an object outside",
+            "s3",
+            "object",
+            "arn:aws:s3:::payroll/a",
+            json!({}),
+        ),
+        cell(
+            "a bucket inside",
+            "s3",
+            "bucket",
+            "arn:aws:s3:::finance-records",
+            json!({}),
+        ),
+        cell(
+            "an object inside",
+            "s3",
+            "object",
+            "arn:aws:s3:::finance-records/a",
+            json!({}),
+        ),
         key_cell("a key outside", "b1"),
         key_cell("a key inside", "a1"),
         cell("another role", "iam", "role", &role("admin"), ours.clone()),
-        cell("the operator's own role", "iam", "role", &principal, ours.clone()),
-        cell("a replication role", "iam", "role", &role("brepl-x-b-1"), ours),
-        cell("a replication role with AdministratorAccess", "iam", "role", &role("brepl-x-b-1"), admin),
-        cell("a replication role without the boundary", "iam", "role", &role("brepl-x-b-1"), unbound),
-        cell("another policy", "iam", "policy", &format!("arn:aws:iam::{PROD}:policy/admin"), json!({})),
+        cell(
+            "the operator's own role",
+            "iam",
+            "role",
+            &principal,
+            ours.clone(),
+        ),
+        cell(
+            "a replication role",
+            "iam",
+            "role",
+            &role("brepl-x-b-1"),
+            ours,
+        ),
+        cell(
+            "a replication role with AdministratorAccess",
+            "iam",
+            "role",
+            &role("brepl-x-b-1"),
+            admin,
+        ),
+        cell(
+            "a replication role without the boundary",
+            "iam",
+            "role",
+            &role("brepl-x-b-1"),
+            unbound,
+        ),
+        cell(
+            "another policy",
+            "iam",
+            "policy",
+            &format!("arn:aws:iam::{PROD}:policy/admin"),
+            json!({}),
+        ),
     ]);
-    let of = |name: &str| allowed[name].iter().map(String::as_str).collect::<BTreeSet<_>>();
+    let of = |name: &str| {
+        allowed[name]
+            .iter()
+            .map(String::as_str)
+            .collect::<BTreeSet<_>>()
+    };
     for outside in [
         "a bucket outside",
         "an object outside",
@@ -588,23 +972,48 @@ fn the_operator_may_do_nothing_outside_of_the_grants() {
     ] {
         assert!(of(outside).is_empty(), "{outside}: {:?}", of(outside));
     }
-    assert_eq!(of("a key inside"), ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy"].into());
+    assert_eq!(
+        of("a key inside"),
+        ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:PutKeyPolicy"].into()
+    );
     let inside = of("a bucket inside");
     assert!(
-        inside.contains("s3:PutReplicationConfiguration") && !inside.contains("s3:DeleteBucket") && !inside.contains("s3:ListBucket"),
+        inside.contains("s3:PutReplicationConfiguration")
+            && !inside.contains("s3:DeleteBucket")
+            && !inside.contains("s3:ListBucket"),
         "{inside:?}"
     );
     let full = of("a replication role");
     assert!(
-        ["iam:CreateRole", "iam:PassRole", "iam:AttachRolePolicy", "iam:PutRolePermissionsBoundary"]
-            .iter()
-            .all(|action| full.contains(action)),
+        [
+            "iam:CreateRole",
+            "iam:PassRole",
+            "iam:AttachRolePolicy",
+            "iam:PutRolePermissionsBoundary"
+        ]
+        .iter()
+        .all(|action| full.contains(action)),
         "{full:?}"
     );
-    assert!(!full.contains("iam:DeleteRolePermissionsBoundary"), "{full:?}");
+    assert!(
+        !full.contains("iam:DeleteRolePermissionsBoundary"),
+        "{full:?}"
+    );
     let escalation = of("a replication role with AdministratorAccess");
-    assert!(!escalation.contains("iam:AttachRolePolicy") && !escalation.contains("iam:PassRole"), "{escalation:?}");
+    assert!(
+        !escalation.contains("iam:AttachRolePolicy") && !escalation.contains("iam:PassRole"),
+        "{escalation:?}"
+    );
     let unbound = of("a replication role without the boundary");
-    let bound = ["iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary", "iam:AttachRolePolicy", "iam:DetachRolePolicy"];
-    assert!(bound.iter().all(|action| !unbound.contains(action)), "{unbound:?}");
+    let bound = [
+        "iam:CreateRole",
+        "iam:PutRolePolicy",
+        "iam:PutRolePermissionsBoundary",
+        "iam:AttachRolePolicy",
+        "iam:DetachRolePolicy",
+    ];
+    assert!(
+        bound.iter().all(|action| !unbound.contains(action)),
+        "{unbound:?}"
+    );
 }

@@ -1,6 +1,11 @@
 //! Every precondition, broken in one account and across two, before the object comes and after it is ready: it is never called ready while
 //! that holds, says its own reason, writes nothing, and is ready again after the remedy.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 mod support;
 
@@ -14,7 +19,10 @@ use bucket_replication_operator::replication::{
 };
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key, put_theirs, spec},
+    cluster::{
+        Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key,
+        put_theirs, spec,
+    },
     golden::compare,
     world::{Faults, State, World},
 };
@@ -27,7 +35,18 @@ struct Place {
 }
 
 impl Place {
-    const ALL: [Self; 2] = [Self { account: "prod", id: PROD, bucket: "backup" }, Self { account: "dr", id: DR, bucket: "dest" }];
+    const ALL: [Self; 2] = [
+        Self {
+            account: "prod",
+            id: PROD,
+            bucket: "backup",
+        },
+        Self {
+            account: "dr",
+            id: DR,
+            bucket: "dest",
+        },
+    ];
 
     fn across(&self) -> bool {
         self.id != PROD
@@ -38,12 +57,20 @@ impl Place {
     }
 
     fn replica_key(&self) -> KeyArn {
-        if self.across() { key(DR, "us-west-2", "dst") } else { key(PROD, "us-east-1", "bkp") }
+        if self.across() {
+            key(DR, "us-west-2", "dst")
+        } else {
+            key(PROD, "us-east-1", "bkp")
+        }
     }
 
     /// The object of every case.
     fn object(&self) -> Value {
-        spec((self.account, self.bucket), Some(&self.replica_key()), &json!({"rules": [{"name": "tax", "prefix": "Tax"}]}))
+        spec(
+            (self.account, self.bucket),
+            Some(&self.replica_key()),
+            &json!({"rules": [{"name": "tax", "prefix": "Tax"}]}),
+        )
     }
 }
 
@@ -63,8 +90,20 @@ struct Case {
     broken: Break,
 }
 
-fn case(name: &'static str, condition: &'static str, reason: &'static str, places: [bool; 2], broken: Break) -> Case {
-    Case { name, condition, reason, places, broken }
+fn case(
+    name: &'static str,
+    condition: &'static str,
+    reason: &'static str,
+    places: [bool; 2],
+    broken: Break,
+) -> Case {
+    Case {
+        name,
+        condition,
+        reason,
+        places,
+        broken,
+    }
 }
 
 const BOTH: [bool; 2] = [true, true];
@@ -98,7 +137,13 @@ fn cases() -> Vec<Case> {
             BOTH,
             World(|s, at| drop(s.buckets.remove(&at.destination()))),
         ),
-        case("the source has no versioning", "SourceReady", "VersioningNotEnabled", BOTH, World(|s, _| source(s).versioning = false)),
+        case(
+            "the source has no versioning",
+            "SourceReady",
+            "VersioningNotEnabled",
+            BOTH,
+            World(|s, _| source(s).versioning = false),
+        ),
         case(
             "the destination has no versioning",
             "DestinationReady",
@@ -112,7 +157,11 @@ fn cases() -> Vec<Case> {
             "RequesterPays",
             ACROSS,
             World(|s, at| {
-                s.buckets.get_mut(&at.destination()).unwrap().traits.requester_pays = Facet::Present(true);
+                s.buckets
+                    .get_mut(&at.destination())
+                    .unwrap()
+                    .traits
+                    .requester_pays = Facet::Present(true);
             }),
         ),
         case(
@@ -135,7 +184,11 @@ fn cases() -> Vec<Case> {
             "DeniedByBucketPolicy",
             BOTH,
             World(|s, _| {
-                source(s).policy = Some(deny(&Document::default(), "arn:aws:s3:::source/*", &json!("*")));
+                source(s).policy = Some(deny(
+                    &Document::default(),
+                    "arn:aws:s3:::source/*",
+                    &json!("*"),
+                ));
             }),
         ),
         case(
@@ -146,7 +199,11 @@ fn cases() -> Vec<Case> {
             World(|s, at| {
                 let found = s.buckets.get_mut(&at.destination()).unwrap();
                 let stands = found.policy.clone().unwrap_or_default();
-                found.policy = Some(deny(&stands, &format!("arn:aws:s3:::{}/T*", at.bucket), &json!({"AWS": PROD})));
+                found.policy = Some(deny(
+                    &stands,
+                    &format!("arn:aws:s3:::{}/T*", at.bucket),
+                    &json!({"AWS": PROD}),
+                ));
             }),
         ),
         case(
@@ -156,7 +213,11 @@ fn cases() -> Vec<Case> {
             BOTH,
             World(|s, _| {
                 let found = s.keys.get_mut(&key(PROD, "us-east-1", "src")).unwrap();
-                found.policy = deny(&found.policy, "*", &json!({"AWS": "arn:aws:iam::111111111111:root"}));
+                found.policy = deny(
+                    &found.policy,
+                    "*",
+                    &json!({"AWS": "arn:aws:iam::111111111111:root"}),
+                );
             }),
         ),
         case(
@@ -169,15 +230,30 @@ fn cases() -> Vec<Case> {
                 found.policy = deny(&found.policy, "*", &json!({"AWS": PROD}));
             }),
         ),
-        case("the source key is gone", "KeysReady", "KeyNotFound", BOTH, World(|s, _| drop(s.keys.remove(&key(PROD, "us-east-1", "src"))))),
-        case("the replica key is gone", "KeysReady", "KeyNotFound", BOTH, World(|s, at| drop(s.keys.remove(&at.replica_key())))),
+        case(
+            "the source key is gone",
+            "KeysReady",
+            "KeyNotFound",
+            BOTH,
+            World(|s, _| drop(s.keys.remove(&key(PROD, "us-east-1", "src")))),
+        ),
+        case(
+            "the replica key is gone",
+            "KeysReady",
+            "KeyNotFound",
+            BOTH,
+            World(|s, at| drop(s.keys.remove(&at.replica_key()))),
+        ),
         case(
             "the source key is disabled",
             "KeysReady",
             "KeyNotUsable",
             BOTH,
             World(|s, _| {
-                s.keys.get_mut(&key(PROD, "us-east-1", "src")).unwrap().state = "Disabled".into();
+                s.keys
+                    .get_mut(&key(PROD, "us-east-1", "src"))
+                    .unwrap()
+                    .state = "Disabled".into();
             }),
         ),
         case(
@@ -212,7 +288,8 @@ fn cases() -> Vec<Case> {
             BOTH,
             Spec(|spec, at| {
                 let region = at.replica_key().region;
-                spec["destination"]["kmsKey"] = json!(format!("arn:aws:kms:{region}:999999999999:key/k"));
+                spec["destination"]["kmsKey"] =
+                    json!(format!("arn:aws:kms:{region}:999999999999:key/k"));
             }),
         ),
         case(
@@ -221,7 +298,10 @@ fn cases() -> Vec<Case> {
             "ReplicaKeyMissing",
             BOTH,
             Spec(|spec, _| {
-                spec["destination"].as_object_mut().unwrap().remove("kmsKey");
+                spec["destination"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("kmsKey");
                 spec["source"].as_object_mut().unwrap().remove("kmsKeys");
             }),
         ),
@@ -258,16 +338,32 @@ fn cases() -> Vec<Case> {
             "RoleReady",
             "BoundaryTooNarrow",
             BOTH,
-            Account(|_| [json!({"roles": {"permissionsBoundary": "arn:aws:iam::111111111111:policy/narrow"}}), json!({})]),
+            Account(|_| {
+                [
+                    json!({"roles": {"permissionsBoundary": "arn:aws:iam::111111111111:policy/narrow"}}),
+                    json!({}),
+                ]
+            }),
         ),
         case(
             "the permissions boundary does not exist",
             "RoleReady",
             "BoundaryTooNarrow",
             BOTH,
-            Account(|_| [json!({"roles": {"permissionsBoundary": "arn:aws:iam::111111111111:policy/none"}}), json!({})]),
+            Account(|_| {
+                [
+                    json!({"roles": {"permissionsBoundary": "arn:aws:iam::111111111111:policy/none"}}),
+                    json!({}),
+                ]
+            }),
         ),
-        case("no grant", "Accepted", "NotGranted", BOTH, Account(|_| [json!({"grants": []}), json!({})])),
+        case(
+            "no grant",
+            "Accepted",
+            "NotGranted",
+            BOTH,
+            Account(|_| [json!({"grants": []}), json!({})]),
+        ),
         case(
             "a role of our name without our tags",
             "RoleReady",
@@ -277,8 +373,15 @@ fn cases() -> Vec<Case> {
                 s.roles.clear();
                 make_their_role(s);
                 let mut theirs = s.roles.values().next().unwrap().clone();
-                theirs.role.arn = "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f".into();
-                s.roles.insert((PROD.parse().unwrap(), "brepl-test-source-d74c4c7f".parse().unwrap()), theirs);
+                theirs.role.arn =
+                    "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f".into();
+                s.roles.insert(
+                    (
+                        PROD.parse().unwrap(),
+                        "brepl-test-source-d74c4c7f".parse().unwrap(),
+                    ),
+                    theirs,
+                );
             }),
         ),
         case(
@@ -294,7 +397,11 @@ fn cases() -> Vec<Case> {
             "OtherInstallation",
             BOTH,
             World(|s, _| {
-                put_theirs(s, "arn:aws:iam::111111111111:role/brepl-other-source-d74c4c7f", Some(Filter::new("theirs/", vec![])));
+                put_theirs(
+                    s,
+                    "arn:aws:iam::111111111111:role/brepl-other-source-d74c4c7f",
+                    Some(Filter::new("theirs/", vec![])),
+                );
             }),
         ),
     ]
@@ -322,11 +429,21 @@ fn stage(at: &Place) -> (World, Cluster, Value) {
 /// Breaks it, looks, mends it, looks again; gives what the object said.
 async fn cell(case: &Case, at: &Place, after_ready: bool) -> String {
     let (world, mut cluster, good) = stage(at);
-    let told = format!("{}, {}, {}", case.name, at.bucket, if after_ready { "after" } else { "before" });
+    let told = format!(
+        "{}, {}, {}",
+        case.name,
+        at.bucket,
+        if after_ready { "after" } else { "before" }
+    );
     if after_ready {
         cluster.apply("tax", &good);
         cluster.settle(&world).await;
-        assert_eq!(cluster.condition("tax", "Ready").0, "True", "{told}: {}", cluster.message("tax", "Ready"));
+        assert_eq!(
+            cluster.condition("tax", "Ready").0,
+            "True",
+            "{told}: {}",
+            cluster.message("tax", "Ready")
+        );
         cluster.pass(3_600);
     }
     let before = world.snapshot();
@@ -341,15 +458,34 @@ async fn cell(case: &Case, at: &Place, after_ready: bool) -> String {
     *world.calls.lock().unwrap() = 0;
     cluster.settle(&world).await;
     let calls = *world.calls.lock().unwrap();
-    assert_ne!(cluster.condition("tax", "Ready").0, "True", "{told}: falsely ready");
-    assert_eq!(cluster.condition("tax", case.condition), ("False".into(), case.reason.into()), "{told}");
+    assert_ne!(
+        cluster.condition("tax", "Ready").0,
+        "True",
+        "{told}: falsely ready"
+    );
+    assert_eq!(
+        cluster.condition("tax", case.condition),
+        ("False".into(), case.reason.into()),
+        "{told}"
+    );
     assert_eq!(cluster.condition("tax", "Ready").1, case.reason, "{told}");
     // What stands on the bucket already is read last, for the plan that such an object is told; Requester Pays with it, since it is rare.
-    let needs_all = matches!(case.reason, "ForeignConfiguration" | "OtherInstallation" | "RoleNotOurs" | "RequesterPays");
-    assert!(world.writes() > 0 || calls <= if needs_all { 16 } else { 12 }, "{told}: {calls} calls");
+    let needs_all = matches!(
+        case.reason,
+        "ForeignConfiguration" | "OtherInstallation" | "RoleNotOurs" | "RequesterPays"
+    );
+    assert!(
+        world.writes() > 0 || calls <= if needs_all { 16 } else { 12 },
+        "{told}: {calls} calls"
+    );
     // A role may be made so that its owner can name it in a policy; a grant that is gone disables the rules.
-    let writes = matches!(case.reason, "BucketPolicyNeeded" | "KeyPolicyNeeded") || (case.reason == "NotGranted" && after_ready);
-    assert!(writes || world.writes() == 0, "{told}: {:?}", world.written.lock().unwrap());
+    let writes = matches!(case.reason, "BucketPolicyNeeded" | "KeyPolicyNeeded")
+        || (case.reason == "NotGranted" && after_ready);
+    assert!(
+        writes || world.writes() == 0,
+        "{told}: {:?}",
+        world.written.lock().unwrap()
+    );
     let message = cluster.message("tax", case.condition);
     let actions = cluster.objects[&object_key("tax")].2.required_actions.len();
     match &case.broken {
@@ -360,8 +496,17 @@ async fn cell(case: &Case, at: &Place, after_ready: bool) -> String {
     cluster.apply("tax", &good);
     cluster.pass(3_600);
     cluster.settle(&world).await;
-    assert_eq!(cluster.condition("tax", "Ready").0, "True", "{told}, mended: {}", cluster.message("tax", "Ready"));
-    let required = if actions > 0 { format!(" ({actions} in status.requiredActions)") } else { String::new() };
+    assert_eq!(
+        cluster.condition("tax", "Ready").0,
+        "True",
+        "{told}, mended: {}",
+        cluster.message("tax", "Ready")
+    );
+    let required = if actions > 0 {
+        format!(" ({actions} in status.requiredActions)")
+    } else {
+        String::new()
+    };
     format!("{}={}{required}: {message}", case.condition, case.reason)
 }
 
@@ -373,9 +518,16 @@ async fn every_precondition_is_told_and_can_be_mended() {
     let mut cells = 0;
     for case in cases() {
         let mut said: Vec<String> = vec![];
-        for (at, _) in Place::ALL.iter().zip(case.places).filter(|(_, possible)| *possible) {
+        for (at, _) in Place::ALL
+            .iter()
+            .zip(case.places)
+            .filter(|(_, possible)| *possible)
+        {
             // A statement that stands is right, whoever writes it from now on.
-            for after_ready in [false, true].into_iter().filter(|after| !after || !case.reason.ends_with("PolicyNeeded")) {
+            for after_ready in [false, true]
+                .into_iter()
+                .filter(|after| !after || !case.reason.ends_with("PolicyNeeded"))
+            {
                 said.push(cell(&case, at, after_ready).await);
                 cells += 1;
             }
@@ -389,7 +541,10 @@ async fn every_precondition_is_told_and_can_be_mended() {
 /// One line on what an object says.
 fn says(cluster: &Cluster, what: &str, kind: &str) -> String {
     let (status, reason) = cluster.condition("tax", kind);
-    format!("\n== {what}\n{kind}={status} {reason}: {}\n", cluster.message("tax", kind))
+    format!(
+        "\n== {what}\n{kind}={status} {reason}: {}\n",
+        cluster.message("tax", kind)
+    )
 }
 
 /// What AWS, other writers and people make an object say, beside broken preconditions.
@@ -405,7 +560,12 @@ async fn what_was_never_allowed_takes_nothing_from_others() {
     cluster.accounts[0] = account("prod", PROD, &json!({ "grants": grants }));
     cluster.apply("tax", &object);
     cluster.settle(&world).await;
-    assert_eq!(cluster.condition("tax", "Ready").0, "True", "{}", cluster.message("tax", "Ready"));
+    assert_eq!(
+        cluster.condition("tax", "Ready").0,
+        "True",
+        "{}",
+        cluster.message("tax", "Ready")
+    );
     let mut greedy = object.clone();
     greedy["rules"] = json!([{"name": "all", "prefix": "Payroll"}]);
     cluster.apply("greedy", &greedy);
@@ -414,7 +574,11 @@ async fn what_was_never_allowed_takes_nothing_from_others() {
     let all = json!("*");
     world.edit(|state| {
         let found = state.buckets.get_mut(&at.destination()).unwrap();
-        found.policy = Some(deny(found.policy.as_ref().unwrap(), "arn:aws:s3:::dest/*", &all));
+        found.policy = Some(deny(
+            found.policy.as_ref().unwrap(),
+            "arn:aws:s3:::dest/*",
+            &all,
+        ));
     });
     let (before, writes) = (world.snapshot(), world.writes());
     cluster.restart();
@@ -428,14 +592,41 @@ async fn what_was_never_allowed_takes_nothing_from_others() {
 #[tokio::test]
 #[allow(clippy::too_many_lines, reason = "a table")]
 async fn every_other_answer_is_told() {
-    let mut text = String::from("# What an object says of what AWS answers, and of what its spec and the accounts say.\n");
+    let mut text = String::from(
+        "# What an object says of what AWS answers, and of what its spec and the accounts say.\n",
+    );
     let at = &Place::ALL[1];
     let answers = [
-        ("AWS asks to slow down", "PutReplication", FailureKind::Throttled, "AwsUnavailable"),
-        ("AWS gives no answer", "CreateRole", FailureKind::Transient, "AwsUnavailable"),
-        ("AWS does not take a document", "PutBucketPolicy", FailureKind::Invalid, "RefusedByAws"),
-        ("a policy of the organization denies", "CreateRole", FailureKind::DeniedByOrganization, "DeniedByOrganization"),
-        ("a permission is missing", "PutKeyPolicy", FailureKind::Denied, "AccessDenied"),
+        (
+            "AWS asks to slow down",
+            "PutReplication",
+            FailureKind::Throttled,
+            "AwsUnavailable",
+        ),
+        (
+            "AWS gives no answer",
+            "CreateRole",
+            FailureKind::Transient,
+            "AwsUnavailable",
+        ),
+        (
+            "AWS does not take a document",
+            "PutBucketPolicy",
+            FailureKind::Invalid,
+            "RefusedByAws",
+        ),
+        (
+            "a policy of the organization denies",
+            "CreateRole",
+            FailureKind::DeniedByOrganization,
+            "DeniedByOrganization",
+        ),
+        (
+            "a permission is missing",
+            "PutKeyPolicy",
+            FailureKind::Denied,
+            "AccessDenied",
+        ),
     ];
     for (what, step, kind, reason) in answers {
         let (world, mut cluster, object) = stage(at);
@@ -447,13 +638,20 @@ async fn every_other_answer_is_told() {
         text.push_str(&says(&cluster, what, "Ready"));
         assert_eq!(cluster.condition("tax", "Ready").1, reason, "{what}");
         if step == "CreateRole" && reason == "AwsUnavailable" {
-            text.push_str(&says(&cluster, "and what comes after it", "DestinationReady"));
+            text.push_str(&says(
+                &cluster,
+                "and what comes after it",
+                "DestinationReady",
+            ));
         }
         world.edit(|state| state.failing.clear());
         cluster.pass(600);
         cluster.settle(&world).await;
         assert_eq!(cluster.condition("tax", "Ready").0, "True", "{what}");
-        for (kind, reason) in [(FailureKind::Throttled, "Deleting"), (FailureKind::Denied, "DeletionBlocked")] {
+        for (kind, reason) in [
+            (FailureKind::Throttled, "Deleting"),
+            (FailureKind::Denied, "DeletionBlocked"),
+        ] {
             if step == "PutReplication" {
                 world.edit(|state| state.failing = [("DeleteReplication".to_owned(), kind)].into());
                 cluster.delete("tax");
@@ -464,9 +662,21 @@ async fn every_other_answer_is_told() {
         }
     }
     let specs: [(&str, Value, &str); 3] = [
-        ("a prefix with a wildcard", json!([{"name": "tax", "prefix": "Tax*"}]), "InvalidSpec"),
-        ("an AwsAccount that does not exist", json!("nobody"), "AccountNotFound"),
-        ("an AwsAccount that came second for its account", json!("second"), "AccountNotReady"),
+        (
+            "a prefix with a wildcard",
+            json!([{"name": "tax", "prefix": "Tax*"}]),
+            "InvalidSpec",
+        ),
+        (
+            "an AwsAccount that does not exist",
+            json!("nobody"),
+            "AccountNotFound",
+        ),
+        (
+            "an AwsAccount that came second for its account",
+            json!("second"),
+            "AccountNotReady",
+        ),
     ];
     for (what, value, reason) in specs {
         let (world, mut cluster, mut object) = stage(at);
@@ -479,17 +689,35 @@ async fn every_other_answer_is_told() {
         cluster.apply("tax", &object);
         cluster.settle(&world).await;
         text.push_str(&says(&cluster, what, "Accepted"));
-        assert_eq!((cluster.condition("tax", "Ready").1.as_str(), world.writes()), (reason, 0), "{what}");
+        assert_eq!(
+            (cluster.condition("tax", "Ready").1.as_str(), world.writes()),
+            (reason, 0),
+            "{what}"
+        );
     }
     let (world, mut cluster, object) = stage(at);
     world.edit(|state| {
-        put_theirs(state, "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f", Some(Filter::new("theirs/", vec![])));
-        state.unknown = vec![UnknownElement { rule: Some("theirs".into()), path: "Pace".into() }];
+        put_theirs(
+            state,
+            "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f",
+            Some(Filter::new("theirs/", vec![])),
+        );
+        state.unknown = vec![UnknownElement {
+            rule: Some("theirs".into()),
+            path: "Pace".into(),
+        }];
     });
     cluster.apply("tax", &object);
     cluster.settle(&world).await;
-    text.push_str(&says(&cluster, "a foreign rule holds an element that is not known", "ReplicationConfigured"));
-    assert_eq!(cluster.condition("tax", "Ready").1, "ForeignRuleNotPreservable");
+    text.push_str(&says(
+        &cluster,
+        "a foreign rule holds an element that is not known",
+        "ReplicationConfigured",
+    ));
+    assert_eq!(
+        cluster.condition("tax", "Ready").1,
+        "ForeignRuleNotPreservable"
+    );
 
     let (world, mut cluster, mut object) = stage(at);
     let rules: Vec<_> =
@@ -498,19 +726,31 @@ async fn every_other_answer_is_told() {
     cluster.apply("tax", &object);
     cluster.settle(&world).await;
     text.push_str(&says(&cluster, "more than a policy holds", "Ready"));
-    assert_eq!((cluster.condition("tax", "Ready").1.as_str(), world.writes()), ("LimitExceeded", 0));
+    assert_eq!(
+        (cluster.condition("tax", "Ready").1.as_str(), world.writes()),
+        ("LimitExceeded", 0)
+    );
 
     let (world, mut cluster, object) = stage(at);
     let theirs = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
     cluster.apply("tax", &object);
     for _ in 0..40 {
         world.edit(|state| {
-            state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy.clone_from(&theirs);
+            state
+                .buckets
+                .get_mut(&bucket(DR, "dest"))
+                .unwrap()
+                .policy
+                .clone_from(&theirs);
         });
         cluster.visit(&world).await;
         cluster.pass(30);
     }
-    text.push_str(&says(&cluster, "another writer reverts what is put right", "Ready"));
+    text.push_str(&says(
+        &cluster,
+        "another writer reverts what is put right",
+        "Ready",
+    ));
     assert_eq!(cluster.condition("tax", "Ready").1, "Contended");
     compare("tests/golden/answers.txt", &text);
 }

@@ -1,5 +1,10 @@
 //! What happens while new permissions become known everywhere in AWS, and while AWS refuses to let go of what an object made.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 mod support;
 
@@ -22,7 +27,11 @@ use support::{
 };
 
 fn wish(prefix: &str) -> Value {
-    spec(("dr", "dest"), Some(&key(DR, "us-west-2", "dst")), &json!({"rules": [{"name": "a", "prefix": prefix}]}))
+    spec(
+        ("dr", "dest"),
+        Some(&key(DR, "us-west-2", "dst")),
+        &json!({"rules": [{"name": "a", "prefix": prefix}]}),
+    )
 }
 
 /// Somebody adds a rule of theirs to what stands.
@@ -31,22 +40,42 @@ fn add_theirs(state: &mut State) {
         id: Some("theirs".into()),
         priority: Some(900),
         filter: Some(Filter::new("Theirs/", vec![])),
-        destination: RuleDestination { bucket: "arn:aws:s3:::backup".into(), ..RuleDestination::default() },
+        destination: RuleDestination {
+            bucket: "arn:aws:s3:::backup".into(),
+            ..RuleDestination::default()
+        },
         delete_marker_replication: Some(Setting::new(false)),
         ..ReplicationRule::default()
     };
-    state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration.as_mut().unwrap().rules.push(rule);
+    state
+        .buckets
+        .get_mut(&bucket(PROD, "source"))
+        .unwrap()
+        .configuration
+        .as_mut()
+        .unwrap()
+        .rules
+        .push(rule);
 }
 
 fn rules(world: &World) -> Vec<String> {
-    let standing = world.snapshot().buckets[&bucket(PROD, "source")].configuration.clone();
-    let mut rules: Vec<_> = standing.into_iter().flat_map(|found| found.rules).filter_map(|rule| rule.id).collect();
+    let standing = world.snapshot().buckets[&bucket(PROD, "source")]
+        .configuration
+        .clone();
+    let mut rules: Vec<_> = standing
+        .into_iter()
+        .flat_map(|found| found.rules)
+        .filter_map(|rule| rule.id)
+        .collect();
     rules.sort();
     rules
 }
 
 fn writes_rules(report: &Report) -> bool {
-    report.done.iter().any(|step| matches!(step, Step::PutReplication { .. }))
+    report
+        .done
+        .iter()
+        .any(|step| matches!(step, Step::PutReplication { .. }))
 }
 
 /// The visit ends where it has to wait, and the next one goes on from what it reads then.
@@ -58,24 +87,42 @@ async fn a_foreign_rule_that_comes_while_permissions_settle_survives() {
     cluster.apply("two", &wish("Two/"));
     let report = cluster.visit(&world).await;
     assert!(
-        !writes_rules(&report) && matches!(report.ending, Ending::After(wait) if wait > Duration::from_secs(14)),
+        !writes_rules(&report)
+            && matches!(report.ending, Ending::After(wait) if wait > Duration::from_secs(14)),
         "{:?}",
         report.ending
     );
     assert_eq!(cluster.condition("two", "Ready").0, "Unknown");
-    assert_eq!(cluster.condition("two", "ReplicationConfigured").1, "Progressing");
+    assert_eq!(
+        cluster.condition("two", "ReplicationConfigured").1,
+        "Progressing"
+    );
     ready_alone(&cluster, "one");
     world.edit(add_theirs);
     cluster.pass(10);
-    assert!(!writes_rules(&cluster.visit(&world).await), "it was written before the delay was over");
+    assert!(
+        !writes_rules(&cluster.visit(&world).await),
+        "it was written before the delay was over"
+    );
     cluster.pass(6);
-    assert!(writes_rules(&cluster.visit(&world).await), "it was not written when the delay was over");
-    assert_eq!(rules(&world), ["test/finance/one/a", "test/finance/two/a", "theirs"]);
+    assert!(
+        writes_rules(&cluster.visit(&world).await),
+        "it was not written when the delay was over"
+    );
+    assert_eq!(
+        rules(&world),
+        ["test/finance/one/a", "test/finance/two/a", "theirs"]
+    );
     ready(&cluster);
 }
 
 fn ready_alone(cluster: &Cluster, name: &str) {
-    assert_eq!(cluster.condition(name, "Ready").0, "True", "{}", cluster.message(name, "Ready"));
+    assert_eq!(
+        cluster.condition(name, "Ready").0,
+        "True",
+        "{}",
+        cluster.message(name, "Ready")
+    );
 }
 
 /// A PUT replaces the whole configuration, so that it only follows a read that still shows what it was planned on. AWS has no compare-and-set:
@@ -103,7 +150,10 @@ async fn a_foreign_rule_that_comes_while_a_visit_is_under_way_survives_but_for_o
         }
         ready(&cluster);
     }
-    assert!(lost.iter().max().unwrap_or(&0) - lost.iter().min().unwrap_or(&0) <= LATENCY, "lost at {lost:?} ms");
+    assert!(
+        lost.iter().max().unwrap_or(&0) - lost.iter().min().unwrap_or(&0) <= LATENCY,
+        "lost at {lost:?} ms"
+    );
 }
 
 #[tokio::test]
@@ -136,9 +186,15 @@ async fn what_is_taken_away_while_it_settles_has_to_settle_again() {
     cluster.visit(&world).await;
     cluster.pass(20);
     world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = theirs);
-    assert!(!writes_rules(&cluster.visit(&world).await), "the destination does not let the role in");
+    assert!(
+        !writes_rules(&cluster.visit(&world).await),
+        "the destination does not let the role in"
+    );
     cluster.pass(10);
-    assert!(!writes_rules(&cluster.visit(&world).await), "it was let in ten seconds ago");
+    assert!(
+        !writes_rules(&cluster.visit(&world).await),
+        "it was let in ten seconds ago"
+    );
     cluster.pass(60);
     cluster.settle(&world).await;
     ready(&cluster);
@@ -147,26 +203,57 @@ async fn what_is_taken_away_while_it_settles_has_to_settle_again() {
 /// Whatever the failure: within minutes it says that it is blocked, and then it can be abandoned.
 #[tokio::test]
 async fn a_deletion_that_fails_for_minutes_says_so() {
-    for kind in [FailureKind::Transient, FailureKind::Throttled, FailureKind::PrincipalNotVisible, FailureKind::Denied] {
+    for kind in [
+        FailureKind::Transient,
+        FailureKind::Throttled,
+        FailureKind::PrincipalNotVisible,
+        FailureKind::Denied,
+    ] {
         let (world, mut cluster) = (ground(), Cluster::default());
         cluster.apply("one", &wish("One/"));
         cluster.settle(&world).await;
         world.edit(|state| {
-            state.failing = [("PutBucketPolicy".to_owned(), kind), ("PutKeyPolicy".to_owned(), kind)].into();
+            state.failing = [
+                ("PutBucketPolicy".to_owned(), kind),
+                ("PutKeyPolicy".to_owned(), kind),
+            ]
+            .into();
         });
         cluster.delete("one");
         cluster.visit(&world).await;
-        let at_once = if kind == FailureKind::Denied { "DeletionBlocked" } else { "Deleting" };
+        let at_once = if kind == FailureKind::Denied {
+            "DeletionBlocked"
+        } else {
+            "Deleting"
+        };
         assert_eq!(cluster.condition("one", "Ready").1, at_once, "{kind:?}");
         for _ in 0..4 {
             cluster.pass(60);
             cluster.visit(&world).await;
         }
-        assert_eq!(cluster.condition("one", "Ready"), ("False".into(), "DeletionBlocked".into()), "{kind:?}");
-        assert!(cluster.message("one", "Ready").contains("bucketops.dev/abandon=true"), "{}", cluster.message("one", "Ready"));
-        cluster.objects.get_mut(&object_key("one")).unwrap().0.abandoned = true;
+        assert_eq!(
+            cluster.condition("one", "Ready"),
+            ("False".into(), "DeletionBlocked".into()),
+            "{kind:?}"
+        );
+        assert!(
+            cluster
+                .message("one", "Ready")
+                .contains("bucketops.dev/abandon=true"),
+            "{}",
+            cluster.message("one", "Ready")
+        );
+        cluster
+            .objects
+            .get_mut(&object_key("one"))
+            .unwrap()
+            .0
+            .abandoned = true;
         cluster.visit(&world).await;
-        assert!(cluster.objects.is_empty(), "{kind:?}: it can't be abandoned");
+        assert!(
+            cluster.objects.is_empty(),
+            "{kind:?}: it can't be abandoned"
+        );
     }
 }
 
@@ -178,7 +265,10 @@ async fn a_visit_that_is_given_up_is_told() {
     cluster.apply("paused", &wish("Paused/"));
     cluster.apply("going", &wish("Going/"));
     cluster.settle(&world).await;
-    cluster.apply("paused", &spec(("dr", "dest"), None, &json!({"mode": "Paused"})));
+    cluster.apply(
+        "paused",
+        &spec(("dr", "dest"), None, &json!({"mode": "Paused"})),
+    );
     cluster.delete("going");
     cluster.pass(100);
     let told = |cluster: &mut Cluster| {
@@ -192,6 +282,9 @@ async fn a_visit_that_is_given_up_is_told() {
     };
     assert_eq!(told(&mut cluster), ["AwsUnavailable", "Ready", "Deleting"]);
     cluster.pass(100);
-    assert_eq!(told(&mut cluster), ["AwsUnavailable", "Ready", "DeletionBlocked"]);
+    assert_eq!(
+        told(&mut cluster),
+        ["AwsUnavailable", "Ready", "DeletionBlocked"]
+    );
     world.set_faults(Faults::default());
 }

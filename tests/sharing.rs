@@ -1,6 +1,11 @@
 //! Whatever stands on a bucket that is not ours, and in whatever order objects and foreign rules come and go, with crashes, reads that lag and
 //! stale stores in between: what is foreign stays as it is, and AWS comes to the one state that the objects ask for.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 mod support;
 
@@ -8,15 +13,17 @@ use std::collections::BTreeMap;
 
 use bucket_replication_operator::replication::{
     configuration::{
-        AccessControlTranslation, Configuration, EncryptionConfiguration, Filter, Metrics, Minutes, ReplicationRule, ReplicationTime,
-        RuleDestination, Setting, SourceSelectionCriteria, Tag,
+        AccessControlTranslation, Configuration, EncryptionConfiguration, Filter, Metrics, Minutes,
+        ReplicationRule, ReplicationTime, RuleDestination, Setting, SourceSelectionCriteria, Tag,
     },
     policy::Document,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, KEYS, PROD, THEIR_ROLE, bucket, ground, installation, key, make_their_role},
+    cluster::{
+        Cluster, DR, KEYS, PROD, THEIR_ROLE, bucket, ground, installation, key, make_their_role,
+    },
     life::{Wish, comparable, fault, foreign, interrupted, nothing_of_ours, ready, wish, write},
     world::{Faults, State, World},
 };
@@ -58,13 +65,24 @@ const STATEMENTS: [&str; 8] = [
 /// A rule of theirs: each bit of `shape` is a feature.
 fn their_rule(number: usize, shape: u8, priority: i32) -> ReplicationRule {
     let has = |bit: u8| shape & (1 << bit) != 0;
-    let tags: Vec<_> = ["ä", "b"].iter().take(usize::from(shape & 3)).map(|key| Tag { key: (*key).into(), value: "é<&>".into() }).collect();
+    let tags: Vec<_> = ["ä", "b"]
+        .iter()
+        .take(usize::from(shape & 3))
+        .map(|key| Tag {
+            key: (*key).into(),
+            value: "é<&>".into(),
+        })
+        .collect();
     let tagged = !tags.is_empty();
     let across = has(2) || has(4);
     ReplicationRule {
         id: Some(format!("theirs/{number}")),
         priority: Some(priority),
-        filter: Some(if has(2) && !tagged { Filter::new("theirs/", vec![]) } else { Filter::new(&format!("theirs/{number}/"), tags) }),
+        filter: Some(if has(2) && !tagged {
+            Filter::new("theirs/", vec![])
+        } else {
+            Filter::new(&format!("theirs/{number}/"), tags)
+        }),
         status: (!has(3)).into(),
         source_selection_criteria: has(5).then(|| SourceSelectionCriteria {
             sse_kms_encrypted_objects: Some(Setting::new(true)),
@@ -72,14 +90,28 @@ fn their_rule(number: usize, shape: u8, priority: i32) -> ReplicationRule {
         }),
         existing_object_replication: has(6).then(|| Setting::new(false)),
         destination: RuleDestination {
-            bucket: if across { "arn:aws:s3:::dest" } else { "arn:aws:s3:::backup" }.into(),
+            bucket: if across {
+                "arn:aws:s3:::dest"
+            } else {
+                "arn:aws:s3:::backup"
+            }
+            .into(),
             account: across.then(|| DR.into()),
             storage_class: has(7).then(|| "GLACIER".into()),
-            access_control_translation: has(4).then(|| AccessControlTranslation { owner: "Destination".into() }),
-            encryption_configuration: has(5)
-                .then(|| EncryptionConfiguration { replica_kms_key_id: Some("arn:aws:kms:us-west-2:222222222222:key/theirs".into()) }),
-            replication_time: has(6).then(|| ReplicationTime { status: true.into(), time: Some(Minutes { minutes: 15 }) }),
-            metrics: has(6).then(|| Metrics { status: true.into(), event_threshold: Some(Minutes { minutes: 15 }) }),
+            access_control_translation: has(4).then(|| AccessControlTranslation {
+                owner: "Destination".into(),
+            }),
+            encryption_configuration: has(5).then(|| EncryptionConfiguration {
+                replica_kms_key_id: Some("arn:aws:kms:us-west-2:222222222222:key/theirs".into()),
+            }),
+            replication_time: has(6).then(|| ReplicationTime {
+                status: true.into(),
+                time: Some(Minutes { minutes: 15 }),
+            }),
+            metrics: has(6).then(|| Metrics {
+                status: true.into(),
+                event_threshold: Some(Minutes { minutes: 15 }),
+            }),
         },
         delete_marker_replication: Some(Setting::new(has(7) && !tagged)),
         ..ReplicationRule::default()
@@ -90,7 +122,10 @@ fn place(policy: &Document, me: &str, chosen: &[usize]) -> Document {
     let mut json = policy.json();
     for statement in chosen {
         let text = STATEMENTS[*statement].replace("{me}", me);
-        json["Statement"].as_array_mut().unwrap().push(serde_json::from_str(&text).unwrap());
+        json["Statement"]
+            .as_array_mut()
+            .unwrap()
+            .push(serde_json::from_str(&text).unwrap());
     }
     Document::parse(&json.to_string()).unwrap()
 }
@@ -106,7 +141,11 @@ fn their_ground(statements: &Statements) -> World {
             let placed = place(&stands, &format!("arn:aws:s3:::{name}"), &chosen(number));
             found.policy = (!placed.is_empty()).then_some(placed);
         }
-        for (number, arn) in [(2, key(DR, "us-west-2", "dst")), (3, key(KEYS, "us-west-2", "central")), (4, key(DR, "eu-west-1", "arc"))] {
+        for (number, arn) in [
+            (2, key(DR, "us-west-2", "dst")),
+            (3, key(KEYS, "us-west-2", "central")),
+            (4, key(DR, "eu-west-1", "arc")),
+        ] {
             let found = state.keys.get_mut(&arn).unwrap();
             found.policy = place(&found.policy, &arn.to_string(), &chosen(number));
         }
@@ -117,13 +156,27 @@ fn their_ground(statements: &Statements) -> World {
 
 /// Somebody adds a rule; where there is no configuration, under their role.
 fn add(state: &mut State, rule: ReplicationRule) {
-    let standing = &mut state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration;
-    standing.get_or_insert_with(|| Configuration { role: THEIR_ROLE.into(), rules: vec![] }).rules.push(rule);
+    let standing = &mut state
+        .buckets
+        .get_mut(&bucket(PROD, "source"))
+        .unwrap()
+        .configuration;
+    standing
+        .get_or_insert_with(|| Configuration {
+            role: THEIR_ROLE.into(),
+            rules: vec![],
+        })
+        .rules
+        .push(rule);
 }
 
 fn their_rules(state: &State) -> Vec<ReplicationRule> {
     let standing = state.buckets[&bucket(PROD, "source")].configuration.clone();
-    standing.into_iter().flat_map(|c| c.rules).filter(|rule| rule.mark(&installation()).is_none()).collect()
+    standing
+        .into_iter()
+        .flat_map(|c| c.rules)
+        .filter(|rule| rule.mark(&installation()).is_none())
+        .collect()
 }
 
 fn merging(name: usize, wish: &Wish) -> Value {
@@ -135,7 +188,10 @@ fn merging(name: usize, wish: &Wish) -> Value {
 /// What AWS looks like where the objects were applied at once beside what is foreign now.
 async fn at_once(statements: &Statements, wishes: &BTreeMap<usize, Wish>, now: &State) -> Value {
     let (world, mut cluster) = (their_ground(statements), Cluster::default());
-    let under_theirs = now.buckets[&bucket(PROD, "source")].configuration.as_ref().is_some_and(|c| c.role == THEIR_ROLE);
+    let under_theirs = now.buckets[&bucket(PROD, "source")]
+        .configuration
+        .as_ref()
+        .is_some_and(|c| c.role == THEIR_ROLE);
     let rules = their_rules(now);
     let add_all = || world.edit(|state| rules.iter().for_each(|rule| add(state, rule.clone())));
     if under_theirs {
@@ -156,7 +212,10 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
     let (world, mut cluster) = (their_ground(&statements), Cluster::default());
     world.edit(|state| {
         for (number, shape) in before.iter().enumerate() {
-            add(state, their_rule(number, *shape, i32::try_from(3 * number).unwrap() + 2));
+            add(
+                state,
+                their_rule(number, *shape, i32::try_from(3 * number).unwrap() + 2),
+            );
         }
     });
     let mut wishes: BTreeMap<usize, Wish> = BTreeMap::new();
@@ -177,8 +236,14 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
             }
             Event::AddRule(shape) => world.edit(|state| {
                 let standing = state.buckets[&bucket(PROD, "source")].configuration.clone();
-                let taken: Vec<_> = standing.iter().flat_map(|c| &c.rules).filter_map(|rule| rule.priority).collect();
-                let free = (i32::from(shape % 9)..1000).find(|priority| !taken.contains(priority)).unwrap();
+                let taken: Vec<_> = standing
+                    .iter()
+                    .flat_map(|c| &c.rules)
+                    .filter_map(|rule| rule.priority)
+                    .collect();
+                let free = (i32::from(shape % 9)..1000)
+                    .find(|priority| !taken.contains(priority))
+                    .unwrap();
                 number += 1;
                 add(state, their_rule(number, shape, free));
             }),
@@ -186,9 +251,19 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
             Event::RemoveRule(chosen) => world.edit(|state| {
                 let rules = their_rules(state);
                 let gone = &rules[chosen % rules.len()];
-                let standing = &mut state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration;
-                standing.as_mut().unwrap().rules.retain(|rule| rule.id != gone.id);
-                *standing = standing.take().filter(|standing| !standing.rules.is_empty());
+                let standing = &mut state
+                    .buckets
+                    .get_mut(&bucket(PROD, "source"))
+                    .unwrap()
+                    .configuration;
+                standing
+                    .as_mut()
+                    .unwrap()
+                    .rules
+                    .retain(|rule| rule.id != gone.id);
+                *standing = standing
+                    .take()
+                    .filter(|standing| !standing.rules.is_empty());
             }),
         }
         let theirs = foreign(&world.snapshot());
@@ -199,14 +274,25 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
             assert_eq!(world.writes(), 0, "a stale store wrote");
         }
         cluster.stale = None;
-        interrupted(&mut cluster, &world, &stops.iter().copied().map(fault).collect::<Vec<_>>()).await;
+        interrupted(
+            &mut cluster,
+            &world,
+            &stops.iter().copied().map(fault).collect::<Vec<_>>(),
+        )
+        .await;
         ready(&cluster);
         let now = world.snapshot();
         assert_eq!(foreign(&now), theirs);
         if wishes.is_empty() {
             // Our role stays with the rules of theirs that came under it; when those go too, no object is left whose visit could remove it.
-            left_for_theirs |= now.buckets[&bucket(PROD, "source")].configuration.as_ref().is_some_and(|c| c.role != THEIR_ROLE);
-            assert!(cluster.objects.is_empty() && (left_for_theirs || nothing_of_ours(&now)), "{now:#?}");
+            left_for_theirs |= now.buckets[&bucket(PROD, "source")]
+                .configuration
+                .as_ref()
+                .is_some_and(|c| c.role != THEIR_ROLE);
+            assert!(
+                cluster.objects.is_empty() && (left_for_theirs || nothing_of_ours(&now)),
+                "{now:#?}"
+            );
         } else {
             left_for_theirs = false;
             assert_eq!(comparable(&now), at_once(&statements, &wishes, &now).await);
@@ -218,17 +304,30 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
 type Statements = BTreeMap<u8, Vec<usize>>;
 
 fn statements() -> impl Strategy<Value = Statements> {
-    prop::collection::btree_map(0..5_u8, prop::collection::vec(0..STATEMENTS.len(), 0..5), 0..5)
+    prop::collection::btree_map(
+        0..5_u8,
+        prop::collection::vec(0..STATEMENTS.len(), 0..5),
+        0..5,
+    )
 }
 
 type Events = Vec<(Event, Vec<(usize, bool)>)>;
 
 fn events() -> impl Strategy<Value = Events> {
-    prop::collection::vec((event(), prop::collection::vec((0..9_usize, any::<bool>()), 0..3)), 1..6)
+    prop::collection::vec(
+        (
+            event(),
+            prop::collection::vec((0..9_usize, any::<bool>()), 0..3),
+        ),
+        1..6,
+    )
 }
 
 fn run(statements: Statements, before: Vec<u8>, events: Events) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     runtime.block_on(happen(statements, before, events));
 }
 

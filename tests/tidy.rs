@@ -1,5 +1,10 @@
 //! What holds of the code as a whole: which part may use which, what is pure, and that every file says what it is for.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 use std::{
     fs,
@@ -32,14 +37,21 @@ fn files(under: &str, extension: &str) -> Vec<(PathBuf, String)> {
 /// The code without its comments and without its tests.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn assert_without(under: &str, words: &[&str], why: &str) {
     for (path, text) in files(under, "rs") {
         let code = code(&text);
         for word in words {
-            assert!(!code.contains(word), "{} uses {word}: {why}", path.display());
+            assert!(
+                !code.contains(word),
+                "{} uses {word}: {why}",
+                path.display()
+            );
         }
     }
 }
@@ -61,19 +73,45 @@ fn what_decides_is_pure() {
         "rand",
         "tracing",
     ];
-    assert_without("src/replication", &effects, "decisions take what they need as arguments");
+    assert_without(
+        "src/replication",
+        &effects,
+        "decisions take what they need as arguments",
+    );
 }
 
 #[test]
 fn dependencies_point_one_way() {
-    assert_without("src/api", &["crate::replication", "crate::cloud", "crate::controller", "aws_sdk"], "types know nothing of their use");
+    assert_without(
+        "src/api",
+        &[
+            "crate::replication",
+            "crate::cloud",
+            "crate::controller",
+            "aws_sdk",
+        ],
+        "types know nothing of their use",
+    );
     assert_without(
         "src/replication",
-        &["crate::cloud", "crate::controller", "crate::commands", "crate::config"],
+        &[
+            "crate::cloud",
+            "crate::controller",
+            "crate::commands",
+            "crate::config",
+        ],
         "the core knows no border",
     );
-    assert_without("src/cloud", &["crate::controller", "crate::commands", "kube::"], "AWS knows no Kubernetes");
-    assert_without("src/controller", &["aws_sdk", "aws_smithy", "crate::commands"], "Kubernetes knows AWS only by the trait");
+    assert_without(
+        "src/cloud",
+        &["crate::controller", "crate::commands", "kube::"],
+        "AWS knows no Kubernetes",
+    );
+    assert_without(
+        "src/controller",
+        &["aws_sdk", "aws_smithy", "crate::commands"],
+        "Kubernetes knows AWS only by the trait",
+    );
 }
 
 #[test]
@@ -91,7 +129,11 @@ fn only_main_prints_and_exits() {
 #[test]
 fn every_file_says_first_what_it_is_for() {
     for (path, text) in files("src", "rs").into_iter().chain(files("tests", "rs")) {
-        assert!(text.starts_with("//! "), "{} has no first line", path.display());
+        assert!(
+            text.starts_with("//! "),
+            "{} has no first line",
+            path.display()
+        );
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         for vague in ["util", "helper", "manager", "common", "misc"] {
             assert!(!name.contains(vague), "{} is vague", path.display());
@@ -103,13 +145,21 @@ fn every_file_says_first_what_it_is_for() {
 fn links_in_the_docs_lead_somewhere() {
     let mut links = 0;
     for (path, text) in files(".", "md") {
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             if target.contains("://") || target.starts_with('#') {
                 continue;
             }
             let (file, _) = target.split_once('#').unwrap_or((target, ""));
             links += 1;
-            assert!(root().join(&path).parent().unwrap().join(file).exists(), "{} links to {target}", path.display());
+            assert!(
+                root().join(&path).parent().unwrap().join(file).exists(),
+                "{} links to {target}",
+                path.display()
+            );
         }
     }
     assert!(links > 5, "{links} links");

@@ -1,5 +1,9 @@
 //! `AwsAccount`: how an account is reached, and which namespaces may replicate what in it. It is the platform team's object.
-#![allow(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "the comments are what `kubectl explain` prints")]
+#![allow(
+    clippy::doc_markdown,
+    clippy::doc_link_with_quotes,
+    reason = "the comments are what `kubectl explain` prints"
+)]
 #![allow(clippy::duplicated_attributes, reason = "columns share their type")]
 
 use std::collections::BTreeMap;
@@ -22,12 +26,38 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     doc = "An AWS account: how the operator reaches it, and which namespaces may replicate what in it. Nothing is allowed that is not listed.",
     printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountId"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
-    printcolumn(name = "Replications", type_ = "integer", json_path = ".status.replications"),
-    printcolumn(name = "Orphans", type_ = "string", json_path = ".status.orphans[*]", priority = 1),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Identity", type_ = "string", json_path = ".status.identity", priority = 1)
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(
+        name = "Replications",
+        type_ = "integer",
+        json_path = ".status.replications"
+    ),
+    printcolumn(
+        name = "Orphans",
+        type_ = "string",
+        json_path = ".status.orphans[*]",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Identity",
+        type_ = "string",
+        json_path = ".status.identity",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -72,7 +102,10 @@ pub struct AwsAccountSpec {
 #[serde(rename_all = "camelCase")]
 pub struct AssumeRole {
     /// ARN of the role. Example: arn:aws:iam::111111111111:role/bucket-replication-operator
-    #[schemars(length(max = 640), regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$"))]
+    #[schemars(
+        length(max = 640),
+        regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$")
+    )]
     pub role_arn: String,
     /// Sent as sts:ExternalId with every AssumeRole; the role's trust policy requires it. It is no secret. Example: bucketops-finance-prod
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]
@@ -122,7 +155,9 @@ pub struct Roles {
     pub path: String,
     /// ARN of a managed policy that is set as permissions boundary on every role. Example: arn:aws:iam::111111111111:policy/replication-boundary
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$"))]
+    #[schemars(regex(
+        pattern = r"^arn:aws(-cn|-us-gov)?:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$"
+    ))]
     pub permissions_boundary: Option<String>,
     /// Tags set on every role beside the operator's own. Example: {"team": "storage"}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -131,14 +166,25 @@ pub struct Roles {
     pub tags: BTreeMap<String, String>,
     /// ARNs of roles of others in the account that may get an inline policy of ours: for objects with existingConfiguration: Merge, where a replication configuration under such a role stands. Example: ["arn:aws:iam::111111111111:role/s3-replication"]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 20), inner(length(max = 640), regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$")))]
+    #[schemars(
+        length(max = 20),
+        inner(
+            length(max = 640),
+            regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$")
+        )
+    )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub mergeable: Vec<String>,
 }
 
 impl Default for Roles {
     fn default() -> Self {
-        Self { path: root_path(), permissions_boundary: None, tags: BTreeMap::new(), mergeable: vec![] }
+        Self {
+            path: root_path(),
+            permissions_boundary: None,
+            tags: BTreeMap::new(),
+            mergeable: vec![],
+        }
     }
 }
 
@@ -175,7 +221,10 @@ pub struct Grant {
     pub destinations: Vec<DestinationGrant>,
     /// Globs of ARNs of the account's KMS keys that may be used; checked on the resolved key, the default key included. Example: arn:aws:kms:*:111111111111:key/*
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(max = 256), regex(pattern = r"^[A-Za-z0-9:/_*?-]+$")))]
+    #[schemars(
+        length(max = 100),
+        inner(length(max = 256), regex(pattern = r"^[A-Za-z0-9:/_*?-]+$"))
+    )]
     pub kms_keys: Vec<String>,
     /// What else the namespaces may ask for. Example: ["EnableVersioning"]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -210,9 +259,14 @@ pub struct DestinationGrant {
 }
 
 /// What a grant can allow beside replication itself.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(
+    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr,
+)]
 #[schemars(inline)]
-#[allow(missing_docs, reason = "the fields of BucketReplication say what they ask for")]
+#[allow(
+    missing_docs,
+    reason = "the fields of BucketReplication say what they ask for"
+)]
 pub enum Permission {
     EnableVersioning,
     MergeConfiguration,

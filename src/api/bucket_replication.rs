@@ -1,5 +1,9 @@
 //! `BucketReplication`: one source bucket replicated to one destination bucket. The doc comments are what `kubectl explain` prints.
-#![allow(clippy::doc_markdown, clippy::doc_link_with_quotes, reason = "the comments are what `kubectl explain` prints")]
+#![allow(
+    clippy::doc_markdown,
+    clippy::doc_link_with_quotes,
+    reason = "the comments are what `kubectl explain` prints"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,8 +83,16 @@ impl BucketReplication {
     /// IDs of foreign rules whose place a rule of the object takes, as its annotation names them.
     #[must_use]
     pub fn take_over(&self) -> BTreeSet<String> {
-        let named = self.annotations().get(super::TAKE_OVER).into_iter().flat_map(|ids| ids.split(','));
-        named.map(str::trim).filter(|id| !id.is_empty()).map(ToOwned::to_owned).collect()
+        let named = self
+            .annotations()
+            .get(super::TAKE_OVER)
+            .into_iter()
+            .flat_map(|ids| ids.split(','));
+        named
+            .map(str::trim)
+            .filter(|id| !id.is_empty())
+            .map(ToOwned::to_owned)
+            .collect()
     }
 }
 
@@ -94,7 +106,10 @@ pub struct Source {
     pub account: String,
     /// Name of a general purpose bucket. It can't be changed. Example: finance-records
     #[x_kube(validation = ("self == oldSelf", "source.bucket can't be changed: create another object"))]
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$"))]
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$")
+    )]
     pub bucket: String,
     /// The KMS keys that encrypt objects of the bucket, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region; absent: the key of the bucket's default encryption. Example: ["arn:aws:kms:us-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,7 +134,10 @@ pub struct Destination {
     #[schemars(length(min = 1, max = 253))]
     pub account: String,
     /// Name of a general purpose bucket in any Region. Example: finance-records-dr
-    #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$"))]
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$")
+    )]
     pub bucket: String,
     /// The KMS key that encrypts the replicas, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region. It is in the bucket's Region. Needed to replicate SSE-KMS objects. Example: arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,7 +159,10 @@ pub struct Destination {
 #[x_kube(validation = ("!has(self.tags) || size(self.tags) == 0 || !has(self.deleteMarkers) || self.deleteMarkers != 'Replicate'", "deleteMarkers: Replicate can't be used with tags: S3 replicates no delete markers of rules that select by tag"))]
 pub struct RuleSpec {
     /// Name of the rule, unique in the object: lower-case letters, digits and hyphens. Example: tax
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+    )]
     pub name: String,
     /// The beginning of the keys, without wildcards, at most 1024 bytes; empty selects all. Example: Tax/
     #[serde(default)]
@@ -270,7 +291,9 @@ pub enum DeletionPolicy {
 }
 
 /// A storage class that S3 takes for replicas (`Destination` in the S3 API Reference).
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(
+    Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr,
+)]
 #[schemars(inline)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]

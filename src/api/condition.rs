@@ -5,7 +5,9 @@ use strum::{EnumIter, EnumMessage, IntoStaticStr};
 
 /// What a condition of a `BucketReplication` is about. `Accepted` to `Ready` are present from the first visit, in this
 /// order; `Reconciling` and `Stalled` only while they hold, as [kstatus](https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus) reads them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumMessage, IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumMessage, IntoStaticStr,
+)]
 pub enum ConditionType {
     /// The object is valid, and its namespace may do what it asks for.
     #[strum(message = "the object is valid and allowed")]
@@ -14,7 +16,9 @@ pub enum ConditionType {
     #[strum(message = "the source bucket is there, is ours to read, and has versioning")]
     SourceReady,
     /// The destination bucket is there and lets the role write.
-    #[strum(message = "the destination bucket is there, has versioning, and its policy lets the role write")]
+    #[strum(
+        message = "the destination bucket is there, has versioning, and its policy lets the role write"
+    )]
     DestinationReady,
     /// The KMS keys are usable, and their policies let the role use them.
     #[strum(message = "the KMS keys are usable and their policies let the role use them")]
@@ -56,39 +60,77 @@ impl ConditionType {
 }
 
 /// Why a condition has its status. The message is when it occurs, the detailed message what to do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumMessage, IntoStaticStr)]
-#[allow(missing_docs, reason = "the message of each reason is its documentation, and the source of the table in the docs")]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumMessage, IntoStaticStr,
+)]
+#[allow(
+    missing_docs,
+    reason = "the message of each reason is its documentation, and the source of the table in the docs"
+)]
 pub enum Reason {
     // The condition holds.
-    #[strum(message = "the object is valid and allowed", detailed_message = "nothing")]
+    #[strum(
+        message = "the object is valid and allowed",
+        detailed_message = "nothing"
+    )]
     Accepted,
-    #[strum(message = "the bucket is as it has to be", detailed_message = "nothing")]
+    #[strum(
+        message = "the bucket is as it has to be",
+        detailed_message = "nothing"
+    )]
     BucketReady,
-    #[strum(message = "the keys and their policies are as they have to be", detailed_message = "nothing")]
+    #[strum(
+        message = "the keys and their policies are as they have to be",
+        detailed_message = "nothing"
+    )]
     KeysReady,
-    #[strum(message = "the object asks for no SSE-KMS replication, so that no key is needed", detailed_message = "nothing")]
+    #[strum(
+        message = "the object asks for no SSE-KMS replication, so that no key is needed",
+        detailed_message = "nothing"
+    )]
     NoKeysNeeded,
-    #[strum(message = "the role, its trust and its permissions stand", detailed_message = "nothing")]
+    #[strum(
+        message = "the role, its trust and its permissions stand",
+        detailed_message = "nothing"
+    )]
     RoleReady,
-    #[strum(message = "the rules stand in the replication configuration", detailed_message = "nothing")]
+    #[strum(
+        message = "the rules stand in the replication configuration",
+        detailed_message = "nothing"
+    )]
     RulesConfigured,
-    #[strum(message = "everything that the object needs was read in AWS and is right", detailed_message = "nothing")]
+    #[strum(
+        message = "everything that the object needs was read in AWS and is right",
+        detailed_message = "nothing"
+    )]
     Ready,
     // Not known yet.
-    #[strum(message = "the operator has not looked yet", detailed_message = "wait; if it stays, see whether the operator runs")]
+    #[strum(
+        message = "the operator has not looked yet",
+        detailed_message = "wait; if it stays, see whether the operator runs"
+    )]
     Pending,
     #[strum(message = "the operator is making it so", detailed_message = "wait")]
     Progressing,
-    #[strum(message = "something else that comes first does not hold", detailed_message = "look at the other conditions")]
+    #[strum(
+        message = "something else that comes first does not hold",
+        detailed_message = "look at the other conditions"
+    )]
     Waiting,
-    #[strum(message = "spec.mode is Paused", detailed_message = "set spec.mode to Enforce to go on")]
+    #[strum(
+        message = "spec.mode is Paused",
+        detailed_message = "set spec.mode to Enforce to go on"
+    )]
     Paused,
     #[strum(
         message = "spec.mode is Observe and status.plan holds steps",
         detailed_message = "read status.plan; set spec.mode to Enforce to have them done"
     )]
     PlanPending,
-    #[strum(message = "the object is being deleted and what it made in AWS is being removed", detailed_message = "wait")]
+    #[strum(
+        message = "the object is being deleted and what it made in AWS is being removed",
+        detailed_message = "wait"
+    )]
     Deleting,
     #[strum(
         message = "the destination's AwsAccount says access: External, so that nothing there can be read",
@@ -106,14 +148,20 @@ pub enum Reason {
     )]
     Attested,
     // The spec, or what it may ask for.
-    #[strum(message = "a field of the spec holds what AWS would not take", detailed_message = "correct the field that the message names")]
+    #[strum(
+        message = "a field of the spec holds what AWS would not take",
+        detailed_message = "correct the field that the message names"
+    )]
     InvalidSpec,
     #[strum(
         message = "no AwsAccount of that name exists",
         detailed_message = "correct the name, or ask the platform team for the AwsAccount"
     )]
     AccountNotFound,
-    #[strum(message = "the AwsAccount can't be used", detailed_message = "ask the platform team to look at the AwsAccount's status")]
+    #[strum(
+        message = "the AwsAccount can't be used",
+        detailed_message = "ask the platform team to look at the AwsAccount's status"
+    )]
     AccountNotReady,
     #[strum(
         message = "no grant of the AwsAccount lets this namespace do that",
@@ -167,14 +215,20 @@ pub enum Reason {
         detailed_message = "set spec.source.kmsKeys, or SSE-KMS default encryption on the source bucket"
     )]
     SourceKeysMissing,
-    #[strum(message = "the key or alias does not exist", detailed_message = "correct the key")]
+    #[strum(
+        message = "the key or alias does not exist",
+        detailed_message = "correct the key"
+    )]
     KeyNotFound,
     #[strum(
         message = "the key is disabled, pending deletion, or not for symmetric encryption",
         detailed_message = "enable the key, or name another one"
     )]
     KeyNotUsable,
-    #[strum(message = "the key is in another Region than the bucket", detailed_message = "name a key of the bucket's Region")]
+    #[strum(
+        message = "the key is in another Region than the bucket",
+        detailed_message = "name a key of the bucket's Region"
+    )]
     KeyInOtherRegion,
     #[strum(
         message = "the replica key is managed by AWS, which can't be used across accounts",
@@ -263,9 +317,15 @@ pub enum Reason {
         detailed_message = "ask the organization's administrators to except what the message names"
     )]
     DeniedByOrganization,
-    #[strum(message = "AWS did not take what was sent", detailed_message = "read AWS's words in the message")]
+    #[strum(
+        message = "AWS did not take what was sent",
+        detailed_message = "read AWS's words in the message"
+    )]
     RefusedByAws,
-    #[strum(message = "AWS could not be reached, or asked to slow down", detailed_message = "wait; the operator tries again")]
+    #[strum(
+        message = "AWS could not be reached, or asked to slow down",
+        detailed_message = "wait; the operator tries again"
+    )]
     AwsUnavailable,
     #[strum(
         message = "what the object made can't be removed: AWS refuses it, or it has failed for minutes",
@@ -308,33 +368,55 @@ impl Finding {
     /// The condition holds.
     #[must_use]
     pub fn yes(reason: Reason, message: impl Into<String>) -> Self {
-        Self { holds: Some(true), reason, message: message.into() }
+        Self {
+            holds: Some(true),
+            reason,
+            message: message.into(),
+        }
     }
 
     /// The condition does not hold.
     #[must_use]
     pub fn no(reason: Reason, message: impl Into<String>) -> Self {
-        Self { holds: Some(false), reason, message: message.into() }
+        Self {
+            holds: Some(false),
+            reason,
+            message: message.into(),
+        }
     }
 
     /// It is not known whether the condition holds.
     #[must_use]
     pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
-        Self { holds: None, reason, message: message.into() }
+        Self {
+            holds: None,
+            reason,
+            message: message.into(),
+        }
     }
 
     /// The finding as a condition. The transition time is kept from `previous` where the status is the same, and has whole seconds,
     /// since the API server would cut the rest and the condition read back would differ.
     #[must_use]
-    pub fn condition(&self, kind: ConditionType, generation: Option<i64>, previous: &[Condition], now: jiff::Timestamp) -> Condition {
+    pub fn condition(
+        &self,
+        kind: ConditionType,
+        generation: Option<i64>,
+        previous: &[Condition],
+        now: jiff::Timestamp,
+    ) -> Condition {
         let status = match self.holds {
             Some(true) => "True",
             Some(false) => "False",
             None => "Unknown",
         };
         // The defaults of the CRD, from before anybody looked, have a time that means nothing.
-        let same = |condition: &&Condition| condition.type_ == kind.as_str() && condition.status == status;
-        let unchanged = previous.iter().find(same).filter(|condition| condition.reason != Reason::Pending.as_str());
+        let same =
+            |condition: &&Condition| condition.type_ == kind.as_str() && condition.status == status;
+        let unchanged = previous
+            .iter()
+            .find(same)
+            .filter(|condition| condition.reason != Reason::Pending.as_str());
         let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
         Condition {
             type_: kind.as_str().into(),
@@ -342,7 +424,9 @@ impl Finding {
             reason: self.reason.as_str().into(),
             message: self.message.clone(),
             observed_generation: generation,
-            last_transition_time: unchanged.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+            last_transition_time: unchanged.map_or(Time(now), |condition| {
+                condition.last_transition_time.clone()
+            }),
         }
     }
 }

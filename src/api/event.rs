@@ -1,7 +1,9 @@
 //! The reasons of Events that are no change of a condition. Events of such a change have the condition's reason.
 
 /// Why an Event was recorded. The message tells when; the detailed message, what to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter, strum::EnumMessage, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter, strum::EnumMessage, strum::IntoStaticStr,
+)]
 pub enum EventReason {
     /// Something was put right.
     #[strum(

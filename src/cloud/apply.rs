@@ -6,7 +6,8 @@ use std::future::Future;
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 
 use super::{
-    Cloud, aws::AwsCloud, calls::action, convert::configuration_to_sdk, editor::SharedPolicy, error::Call, observe::observe, read::Read,
+    Cloud, aws::AwsCloud, calls::action, convert::configuration_to_sdk, editor::SharedPolicy,
+    error::Call, observe::observe, read::Read,
 };
 use crate::replication::{
     compose::DesiredRole,
@@ -26,16 +27,44 @@ impl Cloud for AwsCloud {
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
         match step {
-            Step::PutBucketPolicy { bucket, region, edit, .. } | Step::DeleteBucketPolicy { bucket, region, edit } => {
-                let policy = SharedPolicy::OfBucket(bucket.clone());
-                self.edit(policy, edit, self.bucket_policy(bucket, region), step).await
+            Step::PutBucketPolicy {
+                bucket,
+                region,
+                edit,
+                ..
             }
-            Step::PutKeyPolicy { key, edit, .. } => self.edit(SharedPolicy::OfKey(key.clone()), edit, self.key_policy(key), step).await,
-            Step::PutReplication { bucket, region, standing, .. } => {
+            | Step::DeleteBucketPolicy {
+                bucket,
+                region,
+                edit,
+            } => {
+                let policy = SharedPolicy::OfBucket(bucket.clone());
+                self.edit(policy, edit, self.bucket_policy(bucket, region), step)
+                    .await
+            }
+            Step::PutKeyPolicy { key, edit, .. } => {
+                self.edit(
+                    SharedPolicy::OfKey(key.clone()),
+                    edit,
+                    self.key_policy(key),
+                    step,
+                )
+                .await
+            }
+            Step::PutReplication {
+                bucket,
+                region,
+                standing,
+                ..
+            } => {
                 self.is_unchanged(bucket, region, standing.as_ref()).await?;
                 self.write(step).await
             }
-            Step::DeleteReplication { bucket, region, standing } => {
+            Step::DeleteReplication {
+                bucket,
+                region,
+                standing,
+            } => {
                 self.is_unchanged(bucket, region, Some(standing)).await?;
                 self.write(step).await
             }
@@ -57,22 +86,45 @@ impl AwsCloud {
     }
 
     /// Fails where the replication configuration is not what the plan was made on: a PUT would take back what somebody else wrote since.
-    async fn is_unchanged(&self, bucket: &OwnedBucket, region: &Region, planned_on: Option<&Configuration>) -> Result<(), Failure> {
+    async fn is_unchanged(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+        planned_on: Option<&Configuration>,
+    ) -> Result<(), Failure> {
         let (configuration, unknown) = self.configuration(bucket, region).await?.unzip();
-        let foreign = unknown.iter().flatten().any(|unknown| unknown.is_foreign(&self.aws.installation));
+        let foreign = unknown
+            .iter()
+            .flatten()
+            .any(|unknown| unknown.is_foreign(&self.aws.installation));
         if configuration.as_ref() == planned_on && !foreign {
             return Ok(());
         }
-        let message = format!("the replication configuration of bucket {} was changed while it was looked at", bucket.name);
-        Err(Failure { kind: FailureKind::Outdated, action: action::PUT_REPLICATION_CONFIGURATION.to_owned(), message })
+        let message = format!(
+            "the replication configuration of bucket {} was changed while it was looked at",
+            bucket.name
+        );
+        Err(Failure {
+            kind: FailureKind::Outdated,
+            action: action::PUT_REPLICATION_CONFIGURATION.to_owned(),
+            message,
+        })
     }
 
     /// Makes the call of a step, if this replica may write, and in the time in which no other may.
     async fn write(&self, step: &Step) -> Result<(), Failure> {
-        self.leadership.during(Box::pin(self.call(step))).await.unwrap_or_else(|| {
-            let message = "this replica does not hold the lease for long enough to write".to_owned();
-            Err(Failure { kind: FailureKind::Transient, action: step.to_string(), message })
-        })
+        self.leadership
+            .during(Box::pin(self.call(step)))
+            .await
+            .unwrap_or_else(|| {
+                let message =
+                    "this replica does not hold the lease for long enough to write".to_owned();
+                Err(Failure {
+                    kind: FailureKind::Transient,
+                    action: step.to_string(),
+                    message,
+                })
+            })
     }
 
     #[allow(clippy::too_many_lines, reason = "one match, and in each arm one call")]
@@ -80,132 +132,301 @@ impl AwsCloud {
         match step {
             Step::EnableVersioning { bucket, region } => {
                 let session = self.session(&bucket.account).await?;
-                let call = Call { action: action::PUT_BUCKET_VERSIONING, on: format!("bucket {}", bucket.name), caller: &session.caller };
-                let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-                let request = session.s3(region).put_bucket_versioning().bucket(bucket.name.as_str()).versioning_configuration(enabled);
-                request.expected_bucket_owner(bucket.account.as_str()).send().await.map_err(|error| call.failed(&error))?;
+                let call = Call {
+                    action: action::PUT_BUCKET_VERSIONING,
+                    on: format!("bucket {}", bucket.name),
+                    caller: &session.caller,
+                };
+                let enabled = VersioningConfiguration::builder()
+                    .status(BucketVersioningStatus::Enabled)
+                    .build();
+                let request = session
+                    .s3(region)
+                    .put_bucket_versioning()
+                    .bucket(bucket.name.as_str())
+                    .versioning_configuration(enabled);
+                request
+                    .expected_bucket_owner(bucket.account.as_str())
+                    .send()
+                    .await
+                    .map_err(|error| call.failed(&error))?;
             }
             Step::CreateRole(role) => {
                 let session = self.session(&role.account).await?;
                 let call = on_role(action::CREATE_ROLE, &role.name, &session.caller);
                 let tags = tags(role)?;
-                let request = session.iam.create_role().role_name(role.name.as_str()).path(&role.path).set_tags(Some(tags));
-                let request = request.assume_role_policy_document(role.trust.compact()).set_permissions_boundary(role.boundary.clone());
+                let request = session
+                    .iam
+                    .create_role()
+                    .role_name(role.name.as_str())
+                    .path(&role.path)
+                    .set_tags(Some(tags));
+                let request = request
+                    .assume_role_policy_document(role.trust.compact())
+                    .set_permissions_boundary(role.boundary.clone());
                 request
-                    .description("Assumed by S3 to replicate a bucket; made by bucket-replication-operator")
+                    .description(
+                        "Assumed by S3 to replicate a bucket; made by bucket-replication-operator",
+                    )
                     .send()
                     .await
                     .map_err(|error| call.failed(&error))?;
             }
             Step::UpdateTrustPolicy(role) => {
                 let session = self.session(&role.account).await?;
-                let call = on_role(action::UPDATE_ASSUME_ROLE_POLICY, &role.name, &session.caller);
-                let request = session.iam.update_assume_role_policy().role_name(role.name.as_str()).policy_document(role.trust.compact());
+                let call = on_role(
+                    action::UPDATE_ASSUME_ROLE_POLICY,
+                    &role.name,
+                    &session.caller,
+                );
+                let request = session
+                    .iam
+                    .update_assume_role_policy()
+                    .role_name(role.name.as_str())
+                    .policy_document(role.trust.compact());
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::TagRole(role) => {
                 let session = self.session(&role.account).await?;
                 let call = on_role(action::TAG_ROLE, &role.name, &session.caller);
-                let request = session.iam.tag_role().role_name(role.name.as_str()).set_tags(Some(tags(role)?));
+                let request = session
+                    .iam
+                    .tag_role()
+                    .role_name(role.name.as_str())
+                    .set_tags(Some(tags(role)?));
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::PutRolePermissionsBoundary { role, boundary } => {
                 let session = self.session(&role.account).await?;
-                let call = on_role(action::PUT_ROLE_PERMISSIONS_BOUNDARY, &role.name, &session.caller);
-                let request = session.iam.put_role_permissions_boundary().role_name(role.name.as_str()).permissions_boundary(boundary);
+                let call = on_role(
+                    action::PUT_ROLE_PERMISSIONS_BOUNDARY,
+                    &role.name,
+                    &session.caller,
+                );
+                let request = session
+                    .iam
+                    .put_role_permissions_boundary()
+                    .role_name(role.name.as_str())
+                    .permissions_boundary(boundary);
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
-            Step::PutRolePolicy { account, role, policy, document } => {
+            Step::PutRolePolicy {
+                account,
+                role,
+                policy,
+                document,
+            } => {
                 let session = self.session(account).await?;
                 let call = on_role(action::PUT_ROLE_POLICY, role, &session.caller);
-                let request = session.iam.put_role_policy().role_name(role.as_str()).policy_name(policy.as_str());
-                request.policy_document(document.compact()).send().await.map_err(|error| call.failed(&error))?;
+                let request = session
+                    .iam
+                    .put_role_policy()
+                    .role_name(role.as_str())
+                    .policy_name(policy.as_str());
+                request
+                    .policy_document(document.compact())
+                    .send()
+                    .await
+                    .map_err(|error| call.failed(&error))?;
             }
-            Step::PutBucketPolicy { bucket, region, document, .. } => {
+            Step::PutBucketPolicy {
+                bucket,
+                region,
+                document,
+                ..
+            } => {
                 let session = self.session(&bucket.account).await?;
-                let call = Call { action: action::PUT_BUCKET_POLICY, on: format!("bucket {}", bucket.name), caller: &session.caller };
-                let request = session.s3(region).put_bucket_policy().bucket(bucket.name.as_str()).policy(document.compact());
-                request.expected_bucket_owner(bucket.account.as_str()).send().await.map_err(|error| call.failed(&error))?;
+                let call = Call {
+                    action: action::PUT_BUCKET_POLICY,
+                    on: format!("bucket {}", bucket.name),
+                    caller: &session.caller,
+                };
+                let request = session
+                    .s3(region)
+                    .put_bucket_policy()
+                    .bucket(bucket.name.as_str())
+                    .policy(document.compact());
+                request
+                    .expected_bucket_owner(bucket.account.as_str())
+                    .send()
+                    .await
+                    .map_err(|error| call.failed(&error))?;
             }
             Step::DeleteBucketPolicy { bucket, region, .. } => {
                 let session = self.session(&bucket.account).await?;
-                let call = Call { action: action::DELETE_BUCKET_POLICY, on: format!("bucket {}", bucket.name), caller: &session.caller };
-                let request = session.s3(region).delete_bucket_policy().bucket(bucket.name.as_str());
-                let sent = request.expected_bucket_owner(bucket.account.as_str()).send().await;
+                let call = Call {
+                    action: action::DELETE_BUCKET_POLICY,
+                    on: format!("bucket {}", bucket.name),
+                    caller: &session.caller,
+                };
+                let request = session
+                    .s3(region)
+                    .delete_bucket_policy()
+                    .bucket(bucket.name.as_str());
+                let sent = request
+                    .expected_bucket_owner(bucket.account.as_str())
+                    .send()
+                    .await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::PutKeyPolicy { key, document, .. } => {
                 let session = self.session(&key.account).await?;
                 let call = on_key(action::PUT_KEY_POLICY, key, &session.caller);
-                let request = session.kms(&key.region).put_key_policy().key_id(key.to_string()).policy_name("default");
-                request.policy(document.compact()).send().await.map_err(|error| call.failed(&error))?;
+                let request = session
+                    .kms(&key.region)
+                    .put_key_policy()
+                    .key_id(key.to_string())
+                    .policy_name("default");
+                request
+                    .policy(document.compact())
+                    .send()
+                    .await
+                    .map_err(|error| call.failed(&error))?;
             }
             // Whoever applies the steps comes back later.
             Step::Settle => {}
-            Step::PutReplication { bucket, region, configuration, .. } => {
+            Step::PutReplication {
+                bucket,
+                region,
+                configuration,
+                ..
+            } => {
                 let session = self.session(&bucket.account).await?;
-                let call =
-                    Call { action: action::PUT_REPLICATION_CONFIGURATION, on: format!("bucket {}", bucket.name), caller: &session.caller };
-                let configuration = configuration_to_sdk(configuration).map_err(|error| unsendable(call.action, &error))?;
-                let request =
-                    session.s3(region).put_bucket_replication().bucket(bucket.name.as_str()).replication_configuration(configuration);
-                request.expected_bucket_owner(bucket.account.as_str()).send().await.map_err(|error| call.failed(&error))?;
+                let call = Call {
+                    action: action::PUT_REPLICATION_CONFIGURATION,
+                    on: format!("bucket {}", bucket.name),
+                    caller: &session.caller,
+                };
+                let configuration = configuration_to_sdk(configuration)
+                    .map_err(|error| unsendable(call.action, &error))?;
+                let request = session
+                    .s3(region)
+                    .put_bucket_replication()
+                    .bucket(bucket.name.as_str())
+                    .replication_configuration(configuration);
+                request
+                    .expected_bucket_owner(bucket.account.as_str())
+                    .send()
+                    .await
+                    .map_err(|error| call.failed(&error))?;
             }
             Step::DeleteReplication { bucket, region, .. } => {
                 let session = self.session(&bucket.account).await?;
-                let call =
-                    Call { action: action::PUT_REPLICATION_CONFIGURATION, on: format!("bucket {}", bucket.name), caller: &session.caller };
-                let request = session.s3(region).delete_bucket_replication().bucket(bucket.name.as_str());
-                let sent = request.expected_bucket_owner(bucket.account.as_str()).send().await;
+                let call = Call {
+                    action: action::PUT_REPLICATION_CONFIGURATION,
+                    on: format!("bucket {}", bucket.name),
+                    caller: &session.caller,
+                };
+                let request = session
+                    .s3(region)
+                    .delete_bucket_replication()
+                    .bucket(bucket.name.as_str());
+                let sent = request
+                    .expected_bucket_owner(bucket.account.as_str())
+                    .send()
+                    .await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::CreateManagedPolicy { policy, document } => {
                 let session = self.session(&policy.account).await?;
                 let call = on_policy(action::CREATE_POLICY, policy, &session.caller);
-                let request = session.iam.create_policy().policy_name(&policy.name).path(&policy.path);
-                let request = request.description("Of a replication role; made by bucket-replication-operator");
-                request.policy_document(document.compact()).send().await.map_err(|error| call.failed(&error))?;
+                let request = session
+                    .iam
+                    .create_policy()
+                    .policy_name(&policy.name)
+                    .path(&policy.path);
+                let request = request
+                    .description("Of a replication role; made by bucket-replication-operator");
+                request
+                    .policy_document(document.compact())
+                    .send()
+                    .await
+                    .map_err(|error| call.failed(&error))?;
             }
             Step::AttachManagedPolicy { role, policy } => {
                 let session = self.session(&policy.account).await?;
                 let call = on_role(action::ATTACH_ROLE_POLICY, role, &session.caller);
-                let request = session.iam.attach_role_policy().role_name(role.as_str()).policy_arn(policy.to_string());
+                let request = session
+                    .iam
+                    .attach_role_policy()
+                    .role_name(role.as_str())
+                    .policy_arn(policy.to_string());
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::CreateManagedPolicyVersion { policy, document } => {
                 let session = self.session(&policy.account).await?;
                 let call = on_policy(action::CREATE_POLICY_VERSION, policy, &session.caller);
-                let request = session.iam.create_policy_version().policy_arn(policy.to_string()).set_as_default(true);
-                request.policy_document(document.compact()).send().await.map_err(|error| call.failed(&error))?;
+                let request = session
+                    .iam
+                    .create_policy_version()
+                    .policy_arn(policy.to_string())
+                    .set_as_default(true);
+                request
+                    .policy_document(document.compact())
+                    .send()
+                    .await
+                    .map_err(|error| call.failed(&error))?;
             }
             Step::DeleteManagedPolicyVersion { policy, version } => {
                 let session = self.session(&policy.account).await?;
                 let call = on_policy(action::DELETE_POLICY_VERSION, policy, &session.caller);
-                let sent = session.iam.delete_policy_version().policy_arn(policy.to_string()).version_id(version).send().await;
+                let sent = session
+                    .iam
+                    .delete_policy_version()
+                    .policy_arn(policy.to_string())
+                    .version_id(version)
+                    .send()
+                    .await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::DetachManagedPolicy { role, policy } => {
                 let session = self.session(&policy.account).await?;
                 let call = on_role(action::DETACH_ROLE_POLICY, role, &session.caller);
-                let sent = session.iam.detach_role_policy().role_name(role.as_str()).policy_arn(policy.to_string()).send().await;
+                let sent = session
+                    .iam
+                    .detach_role_policy()
+                    .role_name(role.as_str())
+                    .policy_arn(policy.to_string())
+                    .send()
+                    .await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::DeleteManagedPolicy { policy } => {
                 let session = self.session(&policy.account).await?;
                 let call = on_policy(action::DELETE_POLICY, policy, &session.caller);
-                let sent = session.iam.delete_policy().policy_arn(policy.to_string()).send().await;
+                let sent = session
+                    .iam
+                    .delete_policy()
+                    .policy_arn(policy.to_string())
+                    .send()
+                    .await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
-            Step::DeleteRolePolicy { account, role, policy } => {
+            Step::DeleteRolePolicy {
+                account,
+                role,
+                policy,
+            } => {
                 let session = self.session(account).await?;
                 let call = on_role(action::DELETE_ROLE_POLICY, role, &session.caller);
-                let sent = session.iam.delete_role_policy().role_name(role.as_str()).policy_name(policy.as_str()).send().await;
+                let sent = session
+                    .iam
+                    .delete_role_policy()
+                    .role_name(role.as_str())
+                    .policy_name(policy.as_str())
+                    .send()
+                    .await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::DeleteRole { account, role } => {
                 let session = self.session(account).await?;
                 let call = on_role(action::DELETE_ROLE, role, &session.caller);
-                let sent = session.iam.delete_role().role_name(role.as_str()).send().await;
+                let sent = session
+                    .iam
+                    .delete_role()
+                    .role_name(role.as_str())
+                    .send()
+                    .await;
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
         }
@@ -213,16 +434,32 @@ impl AwsCloud {
     }
 }
 
-fn on_role<'a>(action: &'static str, role: &crate::replication::names::RoleName, caller: &'a str) -> Call<'a> {
-    Call { action, on: format!("role {role}"), caller }
+fn on_role<'a>(
+    action: &'static str,
+    role: &crate::replication::names::RoleName,
+    caller: &'a str,
+) -> Call<'a> {
+    Call {
+        action,
+        on: format!("role {role}"),
+        caller,
+    }
 }
 
 fn on_policy<'a>(action: &'static str, policy: &ManagedPolicyName, caller: &'a str) -> Call<'a> {
-    Call { action, on: format!("policy {policy}"), caller }
+    Call {
+        action,
+        on: format!("policy {policy}"),
+        caller,
+    }
 }
 
 fn on_key<'a>(action: &'static str, key: &KeyArn, caller: &'a str) -> Call<'a> {
-    Call { action, on: format!("key {key}"), caller }
+    Call {
+        action,
+        on: format!("key {key}"),
+        caller,
+    }
 }
 
 /// A deletion whose answer was lost finds nothing when it is tried again.
@@ -234,10 +471,23 @@ fn absent_is_done<T>(sent: Result<T, Failure>) -> Result<(), Failure> {
 }
 
 fn tags(role: &DesiredRole) -> Result<Vec<aws_sdk_iam::types::Tag>, Failure> {
-    let tag = |(key, value): (&String, &String)| aws_sdk_iam::types::Tag::builder().key(key).value(value).build();
-    role.tags.iter().map(tag).collect::<Result<_, _>>().map_err(|error| unsendable(action::TAG_ROLE, &error))
+    let tag = |(key, value): (&String, &String)| {
+        aws_sdk_iam::types::Tag::builder()
+            .key(key)
+            .value(value)
+            .build()
+    };
+    role.tags
+        .iter()
+        .map(tag)
+        .collect::<Result<_, _>>()
+        .map_err(|error| unsendable(action::TAG_ROLE, &error))
 }
 
 fn unsendable(action: &str, error: &dyn std::error::Error) -> Failure {
-    Failure { kind: FailureKind::Invalid, action: action.to_owned(), message: format!("{action} could not be written: {error}") }
+    Failure {
+        kind: FailureKind::Invalid,
+        action: action.to_owned(),
+        message: format!("{action} could not be written: {error}"),
+    }
 }

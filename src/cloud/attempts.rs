@@ -72,16 +72,32 @@ impl Intercept for Attempts {
         let Some(call) = config.load::<Metadata>() else {
             return Ok(());
         };
-        let status = context.response().map(|response| response.status().as_u16());
+        let status = context
+            .response()
+            .map(|response| response.status().as_u16());
         let outcome = outcome(context.response());
         self.0.called(call.service(), call.name(), outcome);
         let request_id = context.response().and_then(request_id).unwrap_or_default();
         let (service, operation, told) = (call.service(), call.name(), <&str>::from(outcome));
         let answered = matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound);
         if answered {
-            tracing::debug!(service, operation, status, request_id, outcome = told, "AWS answered");
+            tracing::debug!(
+                service,
+                operation,
+                status,
+                request_id,
+                outcome = told,
+                "AWS answered"
+            );
         } else {
-            tracing::info!(service, operation, status, request_id, outcome = told, "AWS did not do it");
+            tracing::info!(
+                service,
+                operation,
+                status,
+                request_id,
+                outcome = told,
+                "AWS did not do it"
+            );
         }
         if let Some(Attempt(span)) = config.load::<Attempt>() {
             if let Some(status) = status {
@@ -102,7 +118,10 @@ impl Intercept for Attempts {
 
 /// S3 has a header of its own; the others share one.
 fn request_id(response: &HttpResponse) -> Option<&str> {
-    response.headers().get("x-amz-request-id").or_else(|| response.headers().get("x-amzn-requestid"))
+    response
+        .headers()
+        .get("x-amz-request-id")
+        .or_else(|| response.headers().get("x-amzn-requestid"))
 }
 
 /// The status alone does not tell: IAM and KMS answer 400 to a caller that may not, or that has to slow down.
@@ -143,15 +162,27 @@ mod tests {
     #[test]
     fn outcomes_are_read_from_what_aws_says() {
         let told = |status: u16, body: &str| {
-            let response = HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body));
+            let response =
+                HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body));
             outcome(Some(&response))
         };
-        let xml = |code: &str| format!("<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>");
+        let xml = |code: &str| {
+            format!("<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>")
+        };
         assert_eq!(told(200, ""), CallOutcome::Ok);
         assert_eq!(told(400, &xml("Throttling")), CallOutcome::Throttled);
-        assert_eq!(told(400, r#"{"__type":"ThrottlingException"}"#), CallOutcome::Throttled);
+        assert_eq!(
+            told(400, r#"{"__type":"ThrottlingException"}"#),
+            CallOutcome::Throttled
+        );
         assert_eq!(told(503, &xml("SlowDown")), CallOutcome::Throttled);
-        assert_eq!(told(400, r#"{"__type":"com.amazonaws.kms#AccessDeniedException"}"#), CallOutcome::Denied);
+        assert_eq!(
+            told(
+                400,
+                r#"{"__type":"com.amazonaws.kms#AccessDeniedException"}"#
+            ),
+            CallOutcome::Denied
+        );
         assert_eq!(told(403, ""), CallOutcome::Denied);
         assert_eq!(told(404, &xml("NoSuchBucketPolicy")), CallOutcome::NotFound);
         assert_eq!(told(400, &xml("MalformedPolicy")), CallOutcome::Failed);

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_config::{BehaviorVersion, Region as SdkRegion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region as SdkRegion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_http_client::{
     Builder,
@@ -63,25 +65,42 @@ pub struct Session {
 impl Aws {
     /// Reads endpoint, Region and credentials from the environment, as every AWS SDK does.
     pub async fn from_environment(installation: InstallationId, metrics: Metrics) -> Self {
-        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
+        let http = Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(CALL_TIMEOUT)
+            .build();
         let config = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard())
             .load()
             .await;
-        Self { config, installation, attempts: Attempts(metrics), sessions: Arc::default() }
+        Self {
+            config,
+            installation,
+            attempts: Attempts(metrics),
+            sessions: Arc::default(),
+        }
     }
 
     fn sts(&self, config: &SdkConfig) -> aws_sdk_sts::Client {
-        aws_sdk_sts::Client::from_conf(aws_sdk_sts::config::Builder::from(config).interceptor(self.attempts.clone()).build())
+        aws_sdk_sts::Client::from_conf(
+            aws_sdk_sts::config::Builder::from(config)
+                .interceptor(self.attempts.clone())
+                .build(),
+        )
     }
 
     /// The Region that calls go to where nothing says another: that of the environment.
     #[must_use]
     pub fn home(&self, partition: Partition) -> Region {
-        let configured = self.config.region().and_then(|region| region.as_ref().parse().ok());
+        let configured = self
+            .config
+            .region()
+            .and_then(|region| region.as_ref().parse().ok());
         configured.unwrap_or_else(|| global_region(partition))
     }
 
@@ -90,10 +109,22 @@ impl Aws {
     /// # Errors
     /// When the account's role can't be assumed.
     pub async fn session(&self, account: &Account) -> Result<Arc<Session>, Failure> {
-        let slot = Arc::clone(self.sessions.lock().unwrap_or_else(PoisonError::into_inner).entry(account.id.clone()).or_default());
+        let slot = Arc::clone(
+            self.sessions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(account.id.clone())
+                .or_default(),
+        );
         let mut slot = slot.lock().await;
-        let role = account.assume_role.as_ref().map(|role| (role.role_arn.clone(), role.external_id.clone()));
-        if let Some(session) = slot.as_ref().filter(|session| session.role == role && !session.ends_soon()) {
+        let role = account
+            .assume_role
+            .as_ref()
+            .map(|role| (role.role_arn.clone(), role.external_id.clone()));
+        if let Some(session) = slot
+            .as_ref()
+            .filter(|session| session.role == role && !session.ends_soon())
+        {
             return Ok(Arc::clone(session));
         }
         let session = Arc::new(self.begin(account, role).await?);
@@ -101,7 +132,11 @@ impl Aws {
         Ok(session)
     }
 
-    async fn begin(&self, account: &Account, role: Option<(String, String)>) -> Result<Session, Failure> {
+    async fn begin(
+        &self,
+        account: &Account,
+        role: Option<(String, String)>,
+    ) -> Result<Session, Failure> {
         let Some((arn, external_id)) = role else {
             return Ok(Session::new(
                 self.config.clone(),
@@ -112,7 +147,11 @@ impl Aws {
                 "the operator's own identity".into(),
             ));
         };
-        let call = Call { action: action::ASSUME_ROLE, on: format!("role {arn}"), caller: "the operator's own identity" };
+        let call = Call {
+            action: action::ASSUME_ROLE,
+            on: format!("role {arn}"),
+            caller: "the operator's own identity",
+        };
         let answer = self
             .sts(&self.config)
             .assume_role()
@@ -125,27 +164,64 @@ impl Aws {
             .map_err(|error| call.failed(&error))?;
         let Some(given) = answer.credentials() else {
             let message = format!("{} on role {arn} got no credentials", action::ASSUME_ROLE);
-            return Err(Failure { kind: FailureKind::Transient, action: action::ASSUME_ROLE.into(), message });
+            return Err(Failure {
+                kind: FailureKind::Transient,
+                action: action::ASSUME_ROLE.into(),
+                message,
+            });
         };
         let expires = SystemTime::try_from(*given.expiration()).ok();
-        let credentials =
-            Credentials::new(given.access_key_id(), given.secret_access_key(), Some(given.session_token().into()), None, "AssumeRole");
-        let config = self.config.to_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
-        Ok(Session::new(config, self.attempts.clone(), account.partition, Some((arn.clone(), external_id)), expires, arn))
+        let credentials = Credentials::new(
+            given.access_key_id(),
+            given.secret_access_key(),
+            Some(given.session_token().into()),
+            None,
+            "AssumeRole",
+        );
+        let config = self
+            .config
+            .to_builder()
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        Ok(Session::new(
+            config,
+            self.attempts.clone(),
+            account.partition,
+            Some((arn.clone(), external_id)),
+            expires,
+            arn,
+        ))
     }
 
     /// The roles of `installation` that stand in `account`, with their ARNs.
     ///
     /// # Errors
     /// When AWS does not list them.
-    pub async fn roles(&self, account: &Account, installation: &InstallationId) -> Result<Vec<(RoleName, String)>, Failure> {
+    pub async fn roles(
+        &self,
+        account: &Account,
+        installation: &InstallationId,
+    ) -> Result<Vec<(RoleName, String)>, Failure> {
         let session = self.session(account).await?;
-        let call = Call { action: action::LIST_ROLES, on: format!("account {}", account.id), caller: &session.caller };
-        let mut pages = session.iam.list_roles().path_prefix(&account.roles.path).max_items(1000).into_paginator().send();
+        let call = Call {
+            action: action::LIST_ROLES,
+            on: format!("account {}", account.id),
+            caller: &session.caller,
+        };
+        let mut pages = session
+            .iam
+            .list_roles()
+            .path_prefix(&account.roles.path)
+            .max_items(1000)
+            .into_paginator()
+            .send();
         let mut found = vec![];
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(&error))?;
-            let ours = page.roles().iter().filter_map(|role| Some((role_name(role.arn())?, role.arn().to_owned())));
+            let ours = page
+                .roles()
+                .iter()
+                .filter_map(|role| Some((role_name(role.arn())?, role.arn().to_owned())));
             found.extend(ours.filter(|(name, _)| name.is_of(installation)));
         }
         Ok(found)
@@ -157,9 +233,21 @@ impl Aws {
     /// When the account can't be reached.
     pub async fn identity(&self, account: &Account) -> Result<(String, String), Failure> {
         let session = self.session(account).await?;
-        let call = Call { action: action::GET_CALLER_IDENTITY, on: format!("account {}", account.id), caller: &session.caller };
-        let answer = self.sts(&session.config).get_caller_identity().send().await.map_err(|error| call.failed(&error))?;
-        Ok((answer.arn().unwrap_or_default().to_owned(), answer.account().unwrap_or_default().to_owned()))
+        let call = Call {
+            action: action::GET_CALLER_IDENTITY,
+            on: format!("account {}", account.id),
+            caller: &session.caller,
+        };
+        let answer = self
+            .sts(&session.config)
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok((
+            answer.arn().unwrap_or_default().to_owned(),
+            answer.account().unwrap_or_default().to_owned(),
+        ))
     }
 }
 
@@ -172,10 +260,18 @@ impl Session {
         expires: Option<SystemTime>,
         caller: String,
     ) -> Self {
-        let global = config.to_builder().region(SdkRegion::new(global_region(partition).to_string())).build();
-        let path_style = config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
+        let global = config
+            .to_builder()
+            .region(SdkRegion::new(global_region(partition).to_string()))
+            .build();
+        let path_style =
+            config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
         Self {
-            iam: aws_sdk_iam::Client::from_conf(aws_sdk_iam::config::Builder::from(&global).interceptor(attempts.clone()).build()),
+            iam: aws_sdk_iam::Client::from_conf(
+                aws_sdk_iam::config::Builder::from(&global)
+                    .interceptor(attempts.clone())
+                    .build(),
+            ),
             config,
             attempts,
             path_style,
@@ -188,11 +284,15 @@ impl Session {
     }
 
     fn ends_soon(&self) -> bool {
-        self.expires.is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE)
+        self.expires
+            .is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE)
     }
 
     fn at(&self, region: &Region) -> SdkConfig {
-        self.config.to_builder().region(SdkRegion::new(region.to_string())).build()
+        self.config
+            .to_builder()
+            .region(SdkRegion::new(region.to_string()))
+            .build()
     }
 
     /// The S3 client of a Region.
@@ -201,7 +301,8 @@ impl Session {
         let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             // Emulators serve all buckets on one host name.
-            let config = aws_sdk_s3::config::Builder::from(&self.at(region)).force_path_style(self.path_style);
+            let config = aws_sdk_s3::config::Builder::from(&self.at(region))
+                .force_path_style(self.path_style);
             let config = config.interceptor(self.attempts.clone()).build();
             aws_sdk_s3::Client::from_conf(config)
         };
@@ -213,7 +314,9 @@ impl Session {
     pub fn kms(&self, region: &Region) -> aws_sdk_kms::Client {
         let mut clients = self.kms.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let config = aws_sdk_kms::config::Builder::from(&self.at(region)).interceptor(self.attempts.clone()).build();
+            let config = aws_sdk_kms::config::Builder::from(&self.at(region))
+                .interceptor(self.attempts.clone())
+                .build();
             aws_sdk_kms::Client::from_conf(config)
         };
         clients.entry(region.clone()).or_insert_with(make).clone()
@@ -257,7 +360,9 @@ impl AwsCloud {
             None => Err(Failure {
                 kind: FailureKind::Invalid,
                 action: action::ASSUME_ROLE.into(),
-                message: format!("account {account} has no AwsAccount with access: Managed: ask the platform team for it"),
+                message: format!(
+                    "account {account} has no AwsAccount with access: Managed: ask the platform team for it"
+                ),
             }),
         }
     }

@@ -41,18 +41,32 @@ fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, Str
     }
     let (path, name) = path_and_name(&role.role_arn);
     let own = format!(":{}:policy/", account.id);
-    let made = account.roles.permissions_boundary.as_ref().filter(|arn| arn.contains(&own)).map(|arn| {
-        let (path, name) = path_and_name(arn);
-        (path, name.to_owned(), boundary(account, accounts).json())
-    });
-    Ok(Parts { role, name, path, policy: document.json(), boundary: made })
+    let made = account
+        .roles
+        .permissions_boundary
+        .as_ref()
+        .filter(|arn| arn.contains(&own))
+        .map(|arn| {
+            let (path, name) = path_and_name(arn);
+            (path, name.to_owned(), boundary(account, accounts).json())
+        });
+    Ok(Parts {
+        role,
+        name,
+        path,
+        policy: document.json(),
+        boundary: made,
+    })
 }
 
 /// The path, beginning and ending with a slash, and the name at the end of an ARN of IAM.
 fn path_and_name(arn: &str) -> (String, &str) {
     let resource = arn.rsplit(':').next().unwrap_or_default();
     let (path, name) = resource.rsplit_once('/').unwrap_or(("", resource));
-    (format!("{}/", path.find('/').map_or("", |slash| &path[slash..])), name)
+    (
+        format!("{}/", path.find('/').map_or("", |slash| &path[slash..])),
+        name,
+    )
 }
 
 /// Session tags, which EKS Pod Identity sends, have to be allowed by a statement that asks for no external id.
@@ -77,7 +91,13 @@ const OPERATOR: &str = "ARN of the operator's own identity: the IAM role of its 
 /// # Errors
 /// When the operator assumes no role there, or could change that role with its policy.
 pub fn cloudformation(account: &Account, accounts: &Accounts) -> Result<Value, String> {
-    let Parts { role, name, path, policy, boundary } = parts(account, accounts)?;
+    let Parts {
+        role,
+        name,
+        path,
+        policy,
+        boundary,
+    } = parts(account, accounts)?;
     let mut resources = json!({
         "OperatorRole": {
             "Type": "AWS::IAM::Role",
@@ -106,7 +126,13 @@ pub fn cloudformation(account: &Account, accounts: &Accounts) -> Result<Value, S
 /// # Errors
 /// When the operator assumes no role there, or could change that role with its policy.
 pub fn terraform(account: &Account, accounts: &Accounts) -> Result<Value, String> {
-    let Parts { role, name, path, policy, boundary } = parts(account, accounts)?;
+    let Parts {
+        role,
+        name,
+        path,
+        policy,
+        boundary,
+    } = parts(account, accounts)?;
     let mut resources = json!({
         "aws_iam_role": {"operator": {"name": name, "path": path, "assume_role_policy": trust(role, &json!("${var.operator_arn}")).to_string()}},
         "aws_iam_role_policy": {"operator": {"name": "operator", "role": "${aws_iam_role.operator.id}", "policy": policy.to_string()}},
@@ -128,7 +154,13 @@ mod tests {
 
     #[test]
     fn paths_and_names() {
-        assert_eq!(path_and_name("arn:aws:iam::1:role/operator"), ("/".into(), "operator"));
-        assert_eq!(path_and_name("arn:aws:iam::1:policy/a/b/boundary"), ("/a/b/".into(), "boundary"));
+        assert_eq!(
+            path_and_name("arn:aws:iam::1:role/operator"),
+            ("/".into(), "operator")
+        );
+        assert_eq!(
+            path_and_name("arn:aws:iam::1:policy/a/b/boundary"),
+            ("/a/b/".into(), "boundary")
+        );
     }
 }

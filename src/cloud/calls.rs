@@ -60,12 +60,15 @@ pub mod action {
 }
 
 use action::{
-    ATTACH_ROLE_POLICY, CREATE_POLICY, CREATE_POLICY_VERSION, CREATE_ROLE, DELETE_BUCKET_POLICY, DELETE_POLICY, DELETE_POLICY_VERSION,
-    DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY, DETACH_ROLE_POLICY, GET_BUCKET_LOCATION, GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
-    GET_BUCKET_OWNERSHIP_CONTROLS, GET_BUCKET_POLICY, GET_BUCKET_REQUEST_PAYMENT, GET_BUCKET_TAGGING, GET_BUCKET_VERSIONING,
-    GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_POLICY, GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
-    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, LIST_ROLES, PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY,
-    PUT_REPLICATION_CONFIGURATION, PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
+    ATTACH_ROLE_POLICY, CREATE_POLICY, CREATE_POLICY_VERSION, CREATE_ROLE, DELETE_BUCKET_POLICY,
+    DELETE_POLICY, DELETE_POLICY_VERSION, DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY,
+    DETACH_ROLE_POLICY, GET_BUCKET_LOCATION, GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
+    GET_BUCKET_OWNERSHIP_CONTROLS, GET_BUCKET_POLICY, GET_BUCKET_REQUEST_PAYMENT,
+    GET_BUCKET_TAGGING, GET_BUCKET_VERSIONING, GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY,
+    GET_POLICY, GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
+    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, LIST_ROLES, PASS_ROLE, PUT_BUCKET_POLICY,
+    PUT_BUCKET_VERSIONING, PUT_KEY_POLICY, PUT_REPLICATION_CONFIGURATION,
+    PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
 };
 
 /// What a call is made on.
@@ -108,17 +111,33 @@ const CALLS: &[(On, When, &str)] = &[
     (On::Sources, When::Always, GET_BUCKET_VERSIONING),
     (On::Sources, When::Always, GET_ENCRYPTION_CONFIGURATION),
     (On::Sources, When::Always, GET_BUCKET_POLICY),
-    (On::Sources, When::Always, GET_BUCKET_OBJECT_LOCK_CONFIGURATION),
+    (
+        On::Sources,
+        When::Always,
+        GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
+    ),
     (On::Sources, When::Always, GET_BUCKET_TAGGING),
     (On::Sources, When::Always, GET_REPLICATION_CONFIGURATION),
     (On::Sources, When::Always, PUT_REPLICATION_CONFIGURATION),
     (On::Sources, When::Versioning, PUT_BUCKET_VERSIONING),
     (On::Destinations, When::Always, GET_BUCKET_LOCATION),
     (On::Destinations, When::Always, GET_BUCKET_VERSIONING),
-    (On::Destinations, When::Always, GET_REPLICATION_CONFIGURATION),
+    (
+        On::Destinations,
+        When::Always,
+        GET_REPLICATION_CONFIGURATION,
+    ),
     (On::Destinations, When::Always, GET_BUCKET_REQUEST_PAYMENT),
-    (On::Destinations, When::Always, GET_BUCKET_OWNERSHIP_CONTROLS),
-    (On::Destinations, When::Always, GET_BUCKET_OBJECT_LOCK_CONFIGURATION),
+    (
+        On::Destinations,
+        When::Always,
+        GET_BUCKET_OWNERSHIP_CONTROLS,
+    ),
+    (
+        On::Destinations,
+        When::Always,
+        GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
+    ),
     (On::Destinations, When::Always, GET_BUCKET_TAGGING),
     (On::Destinations, When::Always, GET_BUCKET_POLICY),
     (On::Destinations, When::BucketPolicies, PUT_BUCKET_POLICY),
@@ -172,11 +191,18 @@ pub fn actions() -> BTreeSet<&'static str> {
 /// # Errors
 /// When the operator could change its own role with it.
 pub fn policy(account: &Account) -> Result<Document, String> {
-    let roles = format!("arn:{}:iam::{}:role{}brepl-*", account.partition, account.id, account.roles.path);
+    let roles = format!(
+        "arn:{}:iam::{}:role{}brepl-*",
+        account.partition, account.id, account.roles.path
+    );
     let policies = roles.replacen(":role", ":policy", 1);
     let within = |pattern: &str, arn: &str| wildmatch::WildMatch::new(pattern).matches(arn);
     if let Some(own) = account.assume_role.as_ref().map(|own| &own.role_arn) {
-        let listed = account.roles.mergeable.contains(own).then_some("roles.mergeable");
+        let listed = account
+            .roles
+            .mergeable
+            .contains(own)
+            .then_some("roles.mergeable");
         if let Some(place) = within(&roles, own).then_some(roles.as_str()).or(listed) {
             return Err(format!(
                 "AwsAccount {}: the operator's own role {own} is among {place}, so that it could change its own permissions: give it another name or path",
@@ -184,50 +210,120 @@ pub fn policy(account: &Account) -> Result<Document, String> {
             ));
         }
     }
-    if let Some(boundary) = account.roles.permissions_boundary.as_ref().filter(|boundary| within(&policies, boundary)) {
+    if let Some(boundary) = account
+        .roles
+        .permissions_boundary
+        .as_ref()
+        .filter(|boundary| within(&policies, boundary))
+    {
         return Err(format!(
             "AwsAccount {}: the permissions boundary {boundary} is among {policies}, so that the operator could change it: give it another name or path",
             account.name
         ));
     }
     let (sources, destinations, keys) = account.granted_globs();
-    let buckets = |globs: Vec<&str>| -> Vec<String> { globs.iter().map(|glob| format!("arn:{}:s3:::{glob}", account.partition)).collect() };
-    let (sources, destinations, keys) = (buckets(sources), buckets(destinations), keys.into_iter().map(ToOwned::to_owned).collect());
+    let buckets = |globs: Vec<&str>| -> Vec<String> {
+        globs
+            .iter()
+            .map(|glob| format!("arn:{}:s3:::{glob}", account.partition))
+            .collect()
+    };
+    let (sources, destinations, keys) = (
+        buckets(sources),
+        buckets(destinations),
+        keys.into_iter().map(ToOwned::to_owned).collect(),
+    );
     let boundary = account.roles.permissions_boundary.as_deref();
     let actions = |on: On, keep: &dyn Fn(&str) -> bool| -> Vec<&str> {
-        let wanted = CALLS.iter().filter(|(table, when, action)| *table == on && applies(account, *when) && keep(action));
+        let wanted = CALLS.iter().filter(|(table, when, action)| {
+            *table == on && applies(account, *when) && keep(action)
+        });
         wanted.map(|(_, _, action)| *action).collect()
     };
     let any = |_: &str| true;
     let has_sources = !sources.is_empty();
     let mut statements = vec![
         statement("SourceBuckets", &actions(On::Sources, &any), sources, None),
-        statement("DestinationBuckets", &actions(On::Destinations, &any), destinations, None),
+        statement(
+            "DestinationBuckets",
+            &actions(On::Destinations, &any),
+            destinations,
+            None,
+        ),
         statement("Keys", &actions(On::Keys, &any), keys, None),
     ];
     if has_sources {
         let bound = |action: &str| boundary.is_some() && BOUND.contains(&action);
         let attaches = |action: &str| ATTACHING.contains(&action);
-        let free = actions(On::Roles, &|action| action != PASS_ROLE && !bound(action) && !attaches(action));
-        statements.push(statement("ReplicationRoles", &free, vec![roles.clone()], None));
-        let condition = boundary.map(|arn| json!({ "StringEquals": { "iam:PermissionsBoundary": arn } }));
-        statements.push(statement("BoundReplicationRoles", &actions(On::Roles, &bound), vec![roles.clone()], condition.clone()));
+        let free = actions(On::Roles, &|action| {
+            action != PASS_ROLE && !bound(action) && !attaches(action)
+        });
+        statements.push(statement(
+            "ReplicationRoles",
+            &free,
+            vec![roles.clone()],
+            None,
+        ));
+        let condition =
+            boundary.map(|arn| json!({ "StringEquals": { "iam:PermissionsBoundary": arn } }));
+        statements.push(statement(
+            "BoundReplicationRoles",
+            &actions(On::Roles, &bound),
+            vec![roles.clone()],
+            condition.clone(),
+        ));
         // Without the condition, the operator could give its roles any policy of the account, that of administrators included.
         let mut only_ours = json!({ "ArnLike": { "iam:PolicyARN": policies } });
-        if let (Some(only_ours), Some(Value::Object(bound))) = (only_ours.as_object_mut(), condition) {
+        if let (Some(only_ours), Some(Value::Object(bound))) =
+            (only_ours.as_object_mut(), condition)
+        {
             only_ours.extend(bound);
         }
-        statements.push(statement("AttachReplicationPolicies", &actions(On::Roles, &attaches), vec![roles.clone()], Some(only_ours)));
+        statements.push(statement(
+            "AttachReplicationPolicies",
+            &actions(On::Roles, &attaches),
+            vec![roles.clone()],
+            Some(only_ours),
+        ));
         let boundaries = boundary.map(ToOwned::to_owned).into_iter().collect();
-        statements.push(statement("PermissionsBoundary", &actions(On::Boundary, &any), boundaries, None));
-        statements.push(statement("ReplicationPolicies", &actions(On::Policies, &any), vec![policies], None));
-        statements.push(statement("ListRoles", &actions(On::Account, &any), vec!["*".to_owned()], None));
-        let mergeable = if account.grants_to_anyone(Permission::MergeConfiguration) { account.roles.mergeable.clone() } else { vec![] };
+        statements.push(statement(
+            "PermissionsBoundary",
+            &actions(On::Boundary, &any),
+            boundaries,
+            None,
+        ));
+        statements.push(statement(
+            "ReplicationPolicies",
+            &actions(On::Policies, &any),
+            vec![policies],
+            None,
+        ));
+        statements.push(statement(
+            "ListRoles",
+            &actions(On::Account, &any),
+            vec!["*".to_owned()],
+            None,
+        ));
+        let mergeable = if account.grants_to_anyone(Permission::MergeConfiguration) {
+            account.roles.mergeable.clone()
+        } else {
+            vec![]
+        };
         let inline = actions(On::MergeableRoles, &|action| action != PASS_ROLE);
-        statements.push(statement("MergeableRoles", &inline, mergeable.clone(), None));
+        statements.push(statement(
+            "MergeableRoles",
+            &inline,
+            mergeable.clone(),
+            None,
+        ));
         let condition = json!({ "StringEquals": { "iam:PassedToService": "s3.amazonaws.com" } });
         let passed = mergeable.into_iter().chain([roles]).collect();
-        statements.push(statement("PassReplicationRoles", &[PASS_ROLE], passed, Some(condition)));
+        statements.push(statement(
+            "PassReplicationRoles",
+            &[PASS_ROLE],
+            passed,
+            Some(condition),
+        ));
     }
     Ok(document(statements))
 }
@@ -235,10 +331,19 @@ pub fn policy(account: &Account) -> Result<Document, String> {
 /// The policy of the operator's own identity: it may assume the roles that the accounts name, and nothing else.
 #[must_use]
 pub fn identity_policy(accounts: &Accounts) -> Document {
-    let roles = accounts.all().filter_map(|account| account.assume_role.as_ref()).map(|role| role.role_arn.clone()).collect();
+    let roles = accounts
+        .all()
+        .filter_map(|account| account.assume_role.as_ref())
+        .map(|role| role.role_arn.clone())
+        .collect();
     // The session tags of EKS Pod Identity are transitive, so that each session further on is tagged, too ("Grant Pods access to AWS
     // resources based on tags" in the EKS User Guide).
-    document(vec![statement("AssumeAccountRoles", &[action::ASSUME_ROLE, "sts:TagSession"], roles, None)])
+    document(vec![statement(
+        "AssumeAccountRoles",
+        &[action::ASSUME_ROLE, "sts:TagSession"],
+        roles,
+        None,
+    )])
 }
 
 fn applies(account: &Account, when: When) -> bool {
@@ -252,7 +357,12 @@ fn applies(account: &Account, when: When) -> bool {
 }
 
 /// Without actions or resources there is no statement.
-fn statement(sid: &str, actions: &[&str], mut resources: Vec<String>, condition: Option<Value>) -> Option<Value> {
+fn statement(
+    sid: &str,
+    actions: &[&str],
+    mut resources: Vec<String>,
+    condition: Option<Value>,
+) -> Option<Value> {
     resources.sort();
     resources.dedup();
     if actions.is_empty() || resources.is_empty() {
@@ -271,7 +381,8 @@ fn statement(sid: &str, actions: &[&str], mut resources: Vec<String>, condition:
 
 fn document(statements: Vec<Option<Value>>) -> Document {
     let statements: Vec<_> = statements.into_iter().flatten().collect();
-    Document::parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string()).unwrap_or_default()
+    Document::parse(&json!({ "Version": "2012-10-17", "Statement": statements }).to_string())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -291,10 +402,20 @@ mod tests {
         let accounts = accounts(spec);
         let document = policy(accounts.by_name("prod").expect("prod"))?;
         let list = |items: Vec<&str>| items.into_iter().map(ToOwned::to_owned).collect();
-        Ok(document.statements().iter().map(|s| (s.sid().unwrap_or_default().to_owned(), list(s.strings("Action")))).collect())
+        Ok(document
+            .statements()
+            .iter()
+            .map(|s| {
+                (
+                    s.sid().unwrap_or_default().to_owned(),
+                    list(s.strings("Action")),
+                )
+            })
+            .collect())
     }
 
-    const GRANT: &str = r#"{"namespaces": {"matchLabels": {"a": "b"}}, "sources": [{"bucket": "finance-*"}]}"#;
+    const GRANT: &str =
+        r#"{"namespaces": {"matchLabels": {"a": "b"}}, "sources": [{"bucket": "finance-*"}]}"#;
 
     fn spec(extra: &[(&str, Value)]) -> Value {
         let mut spec = json!({"accountId": "111111111111", "grants": [serde_json::from_str::<Value>(GRANT).expect("a grant")]});
@@ -311,7 +432,12 @@ mod tests {
 
     #[test]
     fn only_what_is_in_use_is_printed() {
-        let sids = |statements: Vec<(String, Vec<String>)>| statements.into_iter().map(|(sid, _)| sid).collect::<Vec<_>>();
+        let sids = |statements: Vec<(String, Vec<String>)>| {
+            statements
+                .into_iter()
+                .map(|(sid, _)| sid)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
             printed(spec(&[])).map(sids),
             Ok([
@@ -326,10 +452,18 @@ mod tests {
             .to_vec())
         );
         let grants = json!([{"namespaces": {"matchLabels": {"a": "b"}}, "destinations": [{"bucket": "dr-*"}], "kmsKeys": ["arn:aws:kms:*:111111111111:key/*"]}]);
-        let checked =
-            printed(spec(&[("grants", grants), ("policies", json!({"bucketPolicy": "Check", "keyPolicy": "Check"}))])).expect("a policy");
+        let checked = printed(spec(&[
+            ("grants", grants),
+            (
+                "policies",
+                json!({"bucketPolicy": "Check", "keyPolicy": "Check"}),
+            ),
+        ]))
+        .expect("a policy");
         assert!(
-            checked.iter().all(|(_, actions)| actions.iter().all(|action| !action.contains(":Put") && !action.contains(":Delete"))),
+            checked.iter().all(|(_, actions)| actions
+                .iter()
+                .all(|action| !action.contains(":Put") && !action.contains(":Delete"))),
             "{checked:?}"
         );
     }
@@ -340,42 +474,93 @@ mod tests {
         let with = |allow: Value| {
             let mut grant: Value = serde_json::from_str(GRANT).expect("a grant");
             grant["allow"] = allow;
-            let accounts = accounts(spec(&[("roles", json!({"mergeable": [role]})), ("grants", json!([grant]))]));
-            let statements = policy(accounts.by_name("prod").expect("prod")).expect("a policy").statements();
-            let on_role = statements.into_iter().filter(|statement| statement.strings("Resource").contains(&role));
+            let accounts = accounts(spec(&[
+                ("roles", json!({"mergeable": [role]})),
+                ("grants", json!([grant])),
+            ]));
+            let statements = policy(accounts.by_name("prod").expect("prod"))
+                .expect("a policy")
+                .statements();
+            let on_role = statements
+                .into_iter()
+                .filter(|statement| statement.strings("Resource").contains(&role));
             on_role
-                .flat_map(|statement| statement.strings("Action").into_iter().map(ToOwned::to_owned).collect::<Vec<_>>())
+                .flat_map(|statement| {
+                    statement
+                        .strings("Action")
+                        .into_iter()
+                        .map(ToOwned::to_owned)
+                        .collect::<Vec<_>>()
+                })
                 .collect::<Vec<_>>()
         };
-        assert_eq!(with(json!(["MergeConfiguration"])), [GET_ROLE_POLICY, PUT_ROLE_POLICY, DELETE_ROLE_POLICY, PASS_ROLE]);
+        assert_eq!(
+            with(json!(["MergeConfiguration"])),
+            [
+                GET_ROLE_POLICY,
+                PUT_ROLE_POLICY,
+                DELETE_ROLE_POLICY,
+                PASS_ROLE
+            ]
+        );
         assert_eq!(with(json!([])), Vec::<String>::new());
     }
 
     #[test]
     fn only_policies_of_ours_can_be_attached() {
-        let accounts = accounts(spec(&[("roles", json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/b"}))]));
+        let accounts = accounts(spec(&[(
+            "roles",
+            json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/b"}),
+        )]));
         let document = policy(accounts.by_name("prod").expect("prod")).expect("a policy");
-        let attach: Vec<_> = document.statements().into_iter().filter(|s| s.strings("Action").contains(&ATTACH_ROLE_POLICY)).collect();
+        let attach: Vec<_> = document
+            .statements()
+            .into_iter()
+            .filter(|s| s.strings("Action").contains(&ATTACH_ROLE_POLICY))
+            .collect();
         assert_eq!(attach.len(), 1);
-        assert_eq!(attach[0].condition("ArnLike", "iam:PolicyARN"), ["arn:aws:iam::111111111111:policy/brepl-*"]);
-        assert_eq!(attach[0].condition("StringEquals", "iam:PermissionsBoundary"), ["arn:aws:iam::111111111111:policy/b"]);
+        assert_eq!(
+            attach[0].condition("ArnLike", "iam:PolicyARN"),
+            ["arn:aws:iam::111111111111:policy/brepl-*"]
+        );
+        assert_eq!(
+            attach[0].condition("StringEquals", "iam:PermissionsBoundary"),
+            ["arn:aws:iam::111111111111:policy/b"]
+        );
     }
 
     #[test]
     fn with_a_boundary_roles_are_made_only_with_it() {
-        let statements =
-            printed(spec(&[("roles", json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/b"}))])).expect("a policy");
-        let bound = statements.iter().find(|(sid, _)| sid == "BoundReplicationRoles").expect("bound");
+        let statements = printed(spec(&[(
+            "roles",
+            json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/b"}),
+        )]))
+        .expect("a policy");
+        let bound = statements
+            .iter()
+            .find(|(sid, _)| sid == "BoundReplicationRoles")
+            .expect("bound");
         assert_eq!(bound.1, BOUND);
-        let free = statements.iter().find(|(sid, _)| sid == "ReplicationRoles").expect("free");
-        assert!(free.1.iter().all(|action| !BOUND.contains(&action.as_str())));
+        let free = statements
+            .iter()
+            .find(|(sid, _)| sid == "ReplicationRoles")
+            .expect("free");
+        assert!(
+            free.1
+                .iter()
+                .all(|action| !BOUND.contains(&action.as_str()))
+        );
     }
 
     #[test]
     fn a_pattern_that_covers_the_operators_own_role_is_refused() {
-        let own = json!({"roleArn": "arn:aws:iam::111111111111:role/brepl-operator", "externalId": "xx"});
+        let own =
+            json!({"roleArn": "arn:aws:iam::111111111111:role/brepl-operator", "externalId": "xx"});
         let error = printed(spec(&[("assumeRole", own)])).expect_err("refused");
-        assert!(error.contains("brepl-operator") && error.contains("another name or path"), "{error}");
+        assert!(
+            error.contains("brepl-operator") && error.contains("another name or path"),
+            "{error}"
+        );
         let own = json!({"roleArn": "arn:aws:iam::111111111111:role/operator", "externalId": "xx"});
         let listed = json!({"mergeable": ["arn:aws:iam::111111111111:role/operator"]});
         let error = printed(spec(&[("assumeRole", own), ("roles", listed)])).expect_err("refused");
@@ -384,7 +569,8 @@ mod tests {
 
     #[test]
     fn a_boundary_that_the_operator_could_change_is_refused() {
-        let boundary = json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/brepl-boundary"});
+        let boundary =
+            json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/brepl-boundary"});
         let error = printed(spec(&[("roles", boundary)])).expect_err("refused");
         assert!(error.contains("the operator could change it"), "{error}");
     }

@@ -5,8 +5,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::replication::{
     configuration::{
-        AccessControlTranslation, And, Configuration, EncryptionConfiguration, Filter, Metrics, Minutes, ReplicationRule, ReplicationTime,
-        RuleDestination, Setting, SourceSelectionCriteria, Status, Tag,
+        AccessControlTranslation, And, Configuration, EncryptionConfiguration, Filter, Metrics,
+        Minutes, ReplicationRule, ReplicationTime, RuleDestination, Setting,
+        SourceSelectionCriteria, Status, Tag,
     },
     policy::Document,
 };
@@ -22,11 +23,16 @@ pub fn iam_document(text: &str) -> Result<Document, serde_json::Error> {
 /// A configuration as it was read.
 #[must_use]
 pub fn configuration_from_sdk(configuration: &sdk::ReplicationConfiguration) -> Configuration {
-    Configuration { role: configuration.role().to_owned(), rules: configuration.rules().iter().map(rule_from_sdk).collect() }
+    Configuration {
+        role: configuration.role().to_owned(),
+        rules: configuration.rules().iter().map(rule_from_sdk).collect(),
+    }
 }
 
 fn setting(status: &str) -> Setting {
-    Setting { status: status_from(status) }
+    Setting {
+        status: status_from(status),
+    }
 }
 
 fn status_from(status: &str) -> Status {
@@ -44,43 +50,74 @@ fn rule_from_sdk(rule: &sdk::ReplicationRule) -> ReplicationRule {
         filter: rule.filter().map(|filter| Filter {
             prefix: filter.prefix().map(ToOwned::to_owned),
             tag: filter.tag().map(tag_from_sdk),
-            and: filter
-                .and()
-                .map(|and| And { prefix: and.prefix().map(ToOwned::to_owned), tags: and.tags().iter().map(tag_from_sdk).collect() }),
+            and: filter.and().map(|and| And {
+                prefix: and.prefix().map(ToOwned::to_owned),
+                tags: and.tags().iter().map(tag_from_sdk).collect(),
+            }),
         }),
         status: status_from(rule.status().as_str()),
-        source_selection_criteria: rule.source_selection_criteria().map(|criteria| SourceSelectionCriteria {
-            sse_kms_encrypted_objects: criteria.sse_kms_encrypted_objects().map(|objects| setting(objects.status().as_str())),
-            replica_modifications: criteria.replica_modifications().map(|modifications| setting(modifications.status().as_str())),
+        source_selection_criteria: rule.source_selection_criteria().map(|criteria| {
+            SourceSelectionCriteria {
+                sse_kms_encrypted_objects: criteria
+                    .sse_kms_encrypted_objects()
+                    .map(|objects| setting(objects.status().as_str())),
+                replica_modifications: criteria
+                    .replica_modifications()
+                    .map(|modifications| setting(modifications.status().as_str())),
+            }
         }),
-        existing_object_replication: rule.existing_object_replication().map(|existing| setting(existing.status().as_str())),
-        destination: rule.destination().map(destination_from_sdk).unwrap_or_default(),
-        delete_marker_replication: rule.delete_marker_replication().and_then(|markers| Some(setting(markers.status()?.as_str()))),
+        existing_object_replication: rule
+            .existing_object_replication()
+            .map(|existing| setting(existing.status().as_str())),
+        destination: rule
+            .destination()
+            .map(destination_from_sdk)
+            .unwrap_or_default(),
+        delete_marker_replication: rule
+            .delete_marker_replication()
+            .and_then(|markers| Some(setting(markers.status()?.as_str()))),
     }
 }
 
 fn tag_from_sdk(tag: &sdk::Tag) -> Tag {
-    Tag { key: tag.key().to_owned(), value: tag.value().to_owned() }
+    Tag {
+        key: tag.key().to_owned(),
+        value: tag.value().to_owned(),
+    }
 }
 
 fn destination_from_sdk(destination: &sdk::Destination) -> RuleDestination {
     RuleDestination {
         bucket: destination.bucket().to_owned(),
         account: destination.account().map(ToOwned::to_owned),
-        storage_class: destination.storage_class().map(|class| class.as_str().to_owned()),
-        access_control_translation: destination
-            .access_control_translation()
-            .map(|translation| AccessControlTranslation { owner: translation.owner().as_str().to_owned() }),
-        encryption_configuration: destination
-            .encryption_configuration()
-            .map(|encryption| EncryptionConfiguration { replica_kms_key_id: encryption.replica_kms_key_id().map(ToOwned::to_owned) }),
+        storage_class: destination
+            .storage_class()
+            .map(|class| class.as_str().to_owned()),
+        access_control_translation: destination.access_control_translation().map(|translation| {
+            AccessControlTranslation {
+                owner: translation.owner().as_str().to_owned(),
+            }
+        }),
+        encryption_configuration: destination.encryption_configuration().map(|encryption| {
+            EncryptionConfiguration {
+                replica_kms_key_id: encryption.replica_kms_key_id().map(ToOwned::to_owned),
+            }
+        }),
         replication_time: destination.replication_time().map(|time| ReplicationTime {
             status: status_from(time.status().as_str()),
-            time: time.time().and_then(|value| Some(Minutes { minutes: value.minutes()? })),
+            time: time.time().and_then(|value| {
+                Some(Minutes {
+                    minutes: value.minutes()?,
+                })
+            }),
         }),
         metrics: destination.metrics().map(|metrics| Metrics {
             status: status_from(metrics.status().as_str()),
-            event_threshold: metrics.event_threshold().and_then(|value| Some(Minutes { minutes: value.minutes()? })),
+            event_threshold: metrics.event_threshold().and_then(|value| {
+                Some(Minutes {
+                    minutes: value.minutes()?,
+                })
+            }),
         }),
     }
 }
@@ -89,9 +126,18 @@ fn destination_from_sdk(destination: &sdk::Destination) -> RuleDestination {
 ///
 /// # Errors
 /// When an element that S3 needs is missing, which does not happen to rules that were read or composed.
-pub fn configuration_to_sdk(configuration: &Configuration) -> Result<sdk::ReplicationConfiguration, BuildError> {
-    let rules = configuration.rules.iter().map(rule_to_sdk).collect::<Result<_, _>>()?;
-    sdk::ReplicationConfiguration::builder().role(&configuration.role).set_rules(Some(rules)).build()
+pub fn configuration_to_sdk(
+    configuration: &Configuration,
+) -> Result<sdk::ReplicationConfiguration, BuildError> {
+    let rules = configuration
+        .rules
+        .iter()
+        .map(rule_to_sdk)
+        .collect::<Result<_, _>>()?;
+    sdk::ReplicationConfiguration::builder()
+        .role(&configuration.role)
+        .set_rules(Some(rules))
+        .build()
 }
 
 fn word(status: Status) -> &'static str {
@@ -115,19 +161,34 @@ fn rule_to_sdk(rule: &ReplicationRule) -> Result<sdk::ReplicationRule, BuildErro
     if let Some(criteria) = &rule.source_selection_criteria {
         let mut made = sdk::SourceSelectionCriteria::builder();
         if let Some(objects) = criteria.sse_kms_encrypted_objects {
-            made = made.sse_kms_encrypted_objects(sdk::SseKmsEncryptedObjects::builder().status(word(objects.status).into()).build()?);
+            made = made.sse_kms_encrypted_objects(
+                sdk::SseKmsEncryptedObjects::builder()
+                    .status(word(objects.status).into())
+                    .build()?,
+            );
         }
         if let Some(modifications) = criteria.replica_modifications {
-            made = made.replica_modifications(sdk::ReplicaModifications::builder().status(word(modifications.status).into()).build()?);
+            made = made.replica_modifications(
+                sdk::ReplicaModifications::builder()
+                    .status(word(modifications.status).into())
+                    .build()?,
+            );
         }
         builder = builder.source_selection_criteria(made.build());
     }
     if let Some(existing) = rule.existing_object_replication {
-        builder =
-            builder.existing_object_replication(sdk::ExistingObjectReplication::builder().status(word(existing.status).into()).build()?);
+        builder = builder.existing_object_replication(
+            sdk::ExistingObjectReplication::builder()
+                .status(word(existing.status).into())
+                .build()?,
+        );
     }
     if let Some(markers) = rule.delete_marker_replication {
-        builder = builder.delete_marker_replication(sdk::DeleteMarkerReplication::builder().status(word(markers.status).into()).build());
+        builder = builder.delete_marker_replication(
+            sdk::DeleteMarkerReplication::builder()
+                .status(word(markers.status).into())
+                .build(),
+        );
     }
     builder.build()
 }
@@ -139,13 +200,26 @@ fn tag_to_sdk(tag: &Tag) -> Result<sdk::Tag, BuildError> {
 fn filter_to_sdk(filter: &Filter) -> Result<sdk::ReplicationRuleFilter, BuildError> {
     let and = match &filter.and {
         Some(and) => {
-            let tags = and.tags.iter().map(tag_to_sdk).collect::<Result<Vec<_>, _>>()?;
-            Some(sdk::ReplicationRuleAndOperator::builder().set_prefix(and.prefix.clone()).set_tags(Some(tags)).build())
+            let tags = and
+                .tags
+                .iter()
+                .map(tag_to_sdk)
+                .collect::<Result<Vec<_>, _>>()?;
+            Some(
+                sdk::ReplicationRuleAndOperator::builder()
+                    .set_prefix(and.prefix.clone())
+                    .set_tags(Some(tags))
+                    .build(),
+            )
         }
         None => None,
     };
     let tag = filter.tag.as_ref().map(tag_to_sdk).transpose()?;
-    Ok(sdk::ReplicationRuleFilter::builder().set_prefix(filter.prefix.clone()).set_tag(tag).set_and(and).build())
+    Ok(sdk::ReplicationRuleFilter::builder()
+        .set_prefix(filter.prefix.clone())
+        .set_tag(tag)
+        .set_and(and)
+        .build())
 }
 
 fn destination_to_sdk(destination: &RuleDestination) -> Result<sdk::Destination, BuildError> {
@@ -154,20 +228,34 @@ fn destination_to_sdk(destination: &RuleDestination) -> Result<sdk::Destination,
         .set_account(destination.account.clone())
         .set_storage_class(destination.storage_class.as_deref().map(Into::into));
     if let Some(translation) = &destination.access_control_translation {
-        builder =
-            builder.access_control_translation(sdk::AccessControlTranslation::builder().owner(translation.owner.as_str().into()).build()?);
+        builder = builder.access_control_translation(
+            sdk::AccessControlTranslation::builder()
+                .owner(translation.owner.as_str().into())
+                .build()?,
+        );
     }
     if let Some(encryption) = &destination.encryption_configuration {
-        let made = sdk::EncryptionConfiguration::builder().set_replica_kms_key_id(encryption.replica_kms_key_id.clone());
+        let made = sdk::EncryptionConfiguration::builder()
+            .set_replica_kms_key_id(encryption.replica_kms_key_id.clone());
         builder = builder.encryption_configuration(made.build());
     }
-    let minutes = |value: Minutes| sdk::ReplicationTimeValue::builder().minutes(value.minutes).build();
+    let minutes = |value: Minutes| {
+        sdk::ReplicationTimeValue::builder()
+            .minutes(value.minutes)
+            .build()
+    };
     if let Some(time) = &destination.replication_time {
-        builder = builder
-            .replication_time(sdk::ReplicationTime::builder().status(word(time.status).into()).set_time(time.time.map(minutes)).build()?);
+        builder = builder.replication_time(
+            sdk::ReplicationTime::builder()
+                .status(word(time.status).into())
+                .set_time(time.time.map(minutes))
+                .build()?,
+        );
     }
     if let Some(metrics) = &destination.metrics {
-        let made = sdk::Metrics::builder().status(word(metrics.status).into()).set_event_threshold(metrics.event_threshold.map(minutes));
+        let made = sdk::Metrics::builder()
+            .status(word(metrics.status).into())
+            .set_event_threshold(metrics.event_threshold.map(minutes));
         builder = builder.metrics(made.build()?);
     }
     builder.build()

@@ -49,7 +49,10 @@ pub struct Editors {
 
 impl fmt::Debug for Editors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Editors").field("grace", &self.grace).field("journals", &self.journals).finish_non_exhaustive()
+        f.debug_struct("Editors")
+            .field("grace", &self.grace)
+            .field("journals", &self.journals)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +73,10 @@ impl Journals {
             return;
         }
         let is_used = |journal: &Arc<tokio::sync::Mutex<Journal>>| {
-            Arc::strong_count(journal) > 1 || journal.try_lock().is_ok_and(|mut journal| !journal.is_over(now))
+            Arc::strong_count(journal) > 1
+                || journal
+                    .try_lock()
+                    .is_ok_and(|mut journal| !journal.is_over(now))
         };
         self.by_policy.retain(|_, journal| is_used(journal));
         self.left = self.by_policy.len();
@@ -82,7 +88,11 @@ impl Editors {
     #[must_use]
     pub fn new(grace: Duration, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
-        Self { grace, clock: Arc::new(clock), journals: Arc::default() }
+        Self {
+            grace,
+            clock: Arc::new(clock),
+            journals: Arc::default(),
+        }
     }
 
     fn journal(&self, policy: &SharedPolicy) -> Arc<tokio::sync::Mutex<Journal>> {
@@ -106,18 +116,26 @@ impl Editors {
         R: Future<Output = Result<Option<Document>, Failure>> + Send,
         W: Future<Output = Result<(), Failure>> + Send,
     {
-        let failed = |kind, message: String| Failure { kind, action: policy.to_string(), message };
+        let failed = |kind, message: String| Failure {
+            kind,
+            action: policy.to_string(),
+            message,
+        };
         let journal = self.journal(policy);
         let Ok(mut journal) = tokio::time::timeout(LONGEST_WAIT, journal.lock()).await else {
-            let message = format!("other edits of {policy} took longer than {} seconds", LONGEST_WAIT.as_secs());
+            let message = format!(
+                "other edits of {policy} took longer than {} seconds",
+                LONGEST_WAIT.as_secs()
+            );
             return Err(failed(FailureKind::Transient, message));
         };
         let read = read.await?.unwrap_or_default();
         match journal.judge(edit, &read, self.grace, (self.clock)()) {
             Judgement::Nothing => Ok(()),
-            Judgement::ReadAgain => {
-                Err(failed(FailureKind::Outdated, format!("{policy} was read without what was written to it just now")))
-            }
+            Judgement::ReadAgain => Err(failed(
+                FailureKind::Outdated,
+                format!("{policy} was read without what was written to it just now"),
+            )),
             Judgement::Write(document) => {
                 write(document.clone()).await?;
                 journal.note(edit, &read, &document, (self.clock)());
@@ -135,18 +153,37 @@ mod tests {
     use crate::replication::policy::{Mark, Purpose, Statement};
 
     fn key(id: &str) -> SharedPolicy {
-        SharedPolicy::OfKey(format!("arn:aws:kms:us-east-1:111111111111:key/{id}").parse().expect("a key"))
+        SharedPolicy::OfKey(
+            format!("arn:aws:kms:us-east-1:111111111111:key/{id}")
+                .parse()
+                .expect("a key"),
+        )
     }
 
     fn edit(role: &str) -> StatementEdit {
         let installation = "prod".parse().expect("an id");
-        let statement = Statement::allow(&installation, Purpose::KeyUse, role, Some(role), &["kms:Decrypt"], &["*".into()], &vec![]);
-        StatementEdit::toward(&Document::of([statement]), &installation, &Mark::owner(role))
+        let statement = Statement::allow(
+            &installation,
+            Purpose::KeyUse,
+            role,
+            Some(role),
+            &["kms:Decrypt"],
+            &["*".into()],
+            &vec![],
+        );
+        StatementEdit::toward(
+            &Document::of([statement]),
+            &installation,
+            &Mark::owner(role),
+        )
     }
 
     #[tokio::test(start_paused = true)]
     async fn edits_of_one_policy_wait_for_each_other_and_lose_nothing() {
-        let (editors, policy) = (Editors::new(Duration::from_secs(5), Timestamp::now), Mutex::new(None::<Document>));
+        let (editors, policy) = (
+            Editors::new(Duration::from_secs(5), Timestamp::now),
+            Mutex::new(None::<Document>),
+        );
         let (running, policy) = (AtomicUsize::new(0), &policy);
         let edits = (0..30).map(|number| {
             let (editors, running) = (&editors, &running);
@@ -162,12 +199,21 @@ mod tests {
                     running.fetch_sub(1, Ordering::SeqCst);
                     Ok(())
                 };
-                editors.edit(&key("a"), &edit(&format!("role{number}")), read, write).await
+                editors
+                    .edit(&key("a"), &edit(&format!("role{number}")), read, write)
+                    .await
             }
         });
         let all: Result<Vec<_>, _> = futures::future::join_all(edits).await.into_iter().collect();
         all.expect("every edit is made");
-        assert_eq!(policy.lock().expect("unpoisoned").as_ref().map(|policy| policy.statements().len()), Some(30));
+        assert_eq!(
+            policy
+                .lock()
+                .expect("unpoisoned")
+                .as_ref()
+                .map(|policy| policy.statements().len()),
+            Some(30)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,9 +223,23 @@ mod tests {
         let hangs = editors.edit(&policy, &one, std::future::pending(), async |_| Ok(()));
         let waits = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let other = editors.edit(&key("b"), &edit("two"), std::future::ready(Ok(None)), async |_| Ok(())).await;
+            let other = editors
+                .edit(
+                    &key("b"),
+                    &edit("two"),
+                    std::future::ready(Ok(None)),
+                    async |_| Ok(()),
+                )
+                .await;
             assert_eq!(other, Ok(()), "another policy is another matter");
-            editors.edit(&key("a"), &edit("two"), std::future::ready(Ok(None)), async |_| Ok(())).await
+            editors
+                .edit(
+                    &key("a"),
+                    &edit("two"),
+                    std::future::ready(Ok(None)),
+                    async |_| Ok(()),
+                )
+                .await
         };
         tokio::select! {
             _ = hangs => unreachable!("it hangs"),

@@ -18,8 +18,13 @@ pub struct Call<'a> {
 
 impl Call<'_> {
     /// The failure that the SDK's error means.
-    pub fn failed<E: ProvideErrorMetadata + std::error::Error + 'static>(&self, error: &SdkError<E, HttpResponse>) -> Failure {
-        let status = error.raw_response().map(|response| response.status().as_u16());
+    pub fn failed<E: ProvideErrorMetadata + std::error::Error + 'static>(
+        &self,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Failure {
+        let status = error
+            .raw_response()
+            .map(|response| response.status().as_u16());
         let code = error.code().unwrap_or_default();
         let words = error.message().unwrap_or_default();
         let kind = kind(code, words, status);
@@ -40,7 +45,9 @@ impl Call<'_> {
             }
             // Every S3 call names the owner that it expects, and S3 answers another owner's bucket in the same words.
             FailureKind::Denied if action.starts_with("s3:") => {
-                format!("{caller} may not call {action} on {on} ({said}): grant it, or correct the account, if the bucket is another one's")
+                format!(
+                    "{caller} may not call {action} on {on} ({said}): grant it, or correct the account, if the bucket is another one's"
+                )
             }
             FailureKind::Denied if *action == super::calls::action::ASSUME_ROLE => format!(
                 "{caller} may not call {action} on {on} ({said}): make the role, let its trust policy name the operator with the AwsAccount's externalId, and let the operator assume it, as iam-policy prints"
@@ -54,19 +61,31 @@ impl Call<'_> {
             FailureKind::Transient => format!("{action} on {on} got no good answer ({said})"),
             _ => format!("AWS refused {action} on {on}: {said}"),
         };
-        Failure { kind, action: (*action).to_owned(), message }
+        Failure {
+            kind,
+            action: (*action).to_owned(),
+            message,
+        }
     }
 }
 
 /// What is at the bottom of an error: that a name is not known or a certificate not trusted, not that a request failed.
 fn cause(error: &dyn std::error::Error) -> String {
     let deepest = std::iter::successors(error.source(), |error| error.source()).last();
-    deepest.map_or_else(|| error.to_string(), |deepest| format!("{error}: {deepest}"))
+    deepest.map_or_else(
+        || error.to_string(),
+        |deepest| format!("{error}: {deepest}"),
+    )
 }
 
 /// AWS's words without ARNs that the call did not name: a document that it refuses may hold those of other tenants.
 fn without_strangers(words: &str, caller: &str, on: &str) -> String {
-    let name = |text: &str| text.rsplit([' ', ':', '/']).next().unwrap_or_default().to_owned();
+    let name = |text: &str| {
+        text.rsplit([' ', ':', '/'])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
     let known = [name(caller), name(on)];
     let end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ')' | ']' | ';');
     let mut text = String::new();
@@ -75,7 +94,11 @@ fn without_strangers(words: &str, caller: &str, on: &str) -> String {
         let (before, from) = rest.split_at(start);
         let (arn, after) = from.split_at(from.find(end).unwrap_or(from.len()));
         text.push_str(before);
-        let ours = arn.split([':', '/']).any(|part| known.iter().any(|known| part.trim_end_matches('.') == known));
+        let ours = arn.split([':', '/']).any(|part| {
+            known
+                .iter()
+                .any(|known| part.trim_end_matches('.') == known)
+        });
         text.push_str(if ours { arn } else { "(an ARN)" });
         rest = after;
     }
@@ -107,9 +130,12 @@ pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind 
         | "NoSuchKey"
         | "NotFound"
         | "ServerSideEncryptionConfigurationNotFoundError" => FailureKind::NotFound,
-        "SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequestsException" | "RequestLimitExceeded" | "RequestThrottled" => {
-            FailureKind::Throttled
-        }
+        "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "RequestThrottled" => FailureKind::Throttled,
         "OperationAborted"
         | "ConcurrentModification"
         | "DeleteConflict"
@@ -123,9 +149,12 @@ pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind 
         {
             FailureKind::PrincipalNotVisible
         }
-        "InternalError" | "InternalFailure" | "ServiceUnavailable" | "KMSInternalException" | "ServiceFailure" | "RequestTimeout" => {
-            FailureKind::Transient
-        }
+        "InternalError"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "KMSInternalException"
+        | "ServiceFailure"
+        | "RequestTimeout" => FailureKind::Transient,
         "" => match status {
             Some(401 | 403 | 405) => FailureKind::Denied,
             Some(404) => FailureKind::NotFound,
@@ -145,8 +174,14 @@ pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind 
 
 /// AWS says which kind of policy denied ("Troubleshoot access denied error messages" in the IAM User Guide).
 fn denied(words: &str) -> FailureKind {
-    let of_organization = ["service control policy", "resource control policy"].iter().any(|kind| words.contains(kind));
-    if of_organization { FailureKind::DeniedByOrganization } else { FailureKind::Denied }
+    let of_organization = ["service control policy", "resource control policy"]
+        .iter()
+        .any(|kind| words.contains(kind));
+    if of_organization {
+        FailureKind::DeniedByOrganization
+    } else {
+        FailureKind::Denied
+    }
 }
 
 #[cfg(test)]
@@ -160,10 +195,15 @@ mod tests {
         let own = "User: arn:aws:sts::111111111111:assumed-role/operator/brepl-x may not perform s3:PutBucketPolicy on \"arn:aws:s3:::finance-records\"";
         assert_eq!(told(own), own);
         assert_eq!(
-            told(r#"Invalid principal in policy: "AWS":"arn:aws:iam::333333333333:role/payroll-replication", gone"#),
+            told(
+                r#"Invalid principal in policy: "AWS":"arn:aws:iam::333333333333:role/payroll-replication", gone"#
+            ),
             r#"Invalid principal in policy: "AWS":"(an ARN)", gone"#
         );
-        assert_eq!(told("no policy allows arn:aws:kms:eu-west-1:333333333333:key/1234."), "no policy allows (an ARN)");
+        assert_eq!(
+            told("no policy allows arn:aws:kms:eu-west-1:333333333333:key/1234."),
+            "no policy allows (an ARN)"
+        );
         assert_eq!(told("nothing to hide"), "nothing to hide");
     }
 
@@ -171,14 +211,39 @@ mod tests {
     fn codes_are_sorted_by_what_can_be_done() {
         for (code, words, status, expected) in [
             ("AccessDenied", "", Some(403), FailureKind::Denied),
-            ("AccessDenied", "no identity-based policy allows the action", Some(403), FailureKind::Denied),
-            ("AccessDenied", "with an explicit deny in a service control policy", Some(403), FailureKind::DeniedByOrganization),
+            (
+                "AccessDenied",
+                "no identity-based policy allows the action",
+                Some(403),
+                FailureKind::Denied,
+            ),
+            (
+                "AccessDenied",
+                "with an explicit deny in a service control policy",
+                Some(403),
+                FailureKind::DeniedByOrganization,
+            ),
             ("NoSuchEntity", "", Some(404), FailureKind::NotFound),
             ("SlowDown", "", Some(503), FailureKind::Throttled),
             ("OperationAborted", "", Some(409), FailureKind::Conflict),
-            ("MalformedPolicy", "Invalid principal in policy", Some(400), FailureKind::PrincipalNotVisible),
-            ("MalformedPolicy", "Policy has invalid action", Some(400), FailureKind::Invalid),
-            ("InvalidRequest", "Destination bucket must have versioning enabled.", Some(400), FailureKind::Transient),
+            (
+                "MalformedPolicy",
+                "Invalid principal in policy",
+                Some(400),
+                FailureKind::PrincipalNotVisible,
+            ),
+            (
+                "MalformedPolicy",
+                "Policy has invalid action",
+                Some(400),
+                FailureKind::Invalid,
+            ),
+            (
+                "InvalidRequest",
+                "Destination bucket must have versioning enabled.",
+                Some(400),
+                FailureKind::Transient,
+            ),
             ("InvalidArgument", "", Some(400), FailureKind::Invalid),
             ("", "", Some(403), FailureKind::Denied),
             ("", "", None, FailureKind::Transient),

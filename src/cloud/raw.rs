@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::{
-        interceptors::{Intercept, context::AfterDeserializationInterceptorContextRef, dyn_dispatch_hint},
+        interceptors::{
+            Intercept, context::AfterDeserializationInterceptorContextRef, dyn_dispatch_hint,
+        },
         runtime_components::RuntimeComponents,
     },
 };
@@ -23,7 +25,10 @@ impl Body {
     /// The body of the last answer.
     #[must_use]
     pub fn text(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -40,7 +45,8 @@ impl Intercept for Body {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let body = context.response().body().bytes().unwrap_or_default();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(body).into_owned();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            String::from_utf8_lossy(body).into_owned();
         Ok(())
     }
 }
@@ -49,13 +55,24 @@ impl Intercept for Body {
 ///
 /// # Errors
 /// When `xml` is none.
-pub fn unknown_elements(xml: &str, configuration: &Configuration) -> Result<Vec<UnknownElement>, roxmltree::Error> {
+pub fn unknown_elements(
+    xml: &str,
+    configuration: &Configuration,
+) -> Result<Vec<UnknownElement>, roxmltree::Error> {
     let document = Document::parse(xml)?;
-    let elements = |node: Node<'_, '_>| node.children().filter(Node::is_element).map(|child| child.id()).collect::<Vec<_>>();
+    let elements = |node: Node<'_, '_>| {
+        node.children()
+            .filter(Node::is_element)
+            .map(|child| child.id())
+            .collect::<Vec<_>>()
+    };
     let root = document.root_element();
     let mut rules = configuration.rules.iter();
     let mut unknown = vec![];
-    for node in elements(root).into_iter().filter_map(|id| document.get_node(id)) {
+    for node in elements(root)
+        .into_iter()
+        .filter_map(|id| document.get_node(id))
+    {
         match node.tag_name().name() {
             "Role" => {}
             "Rule" => {
@@ -63,17 +80,28 @@ pub fn unknown_elements(xml: &str, configuration: &Configuration) -> Result<Vec<
                 let mut kept = vec![];
                 leaves_of_value("", &json!(rule), &mut kept);
                 let mut found = vec![];
-                elements(node).into_iter().filter_map(|id| document.get_node(id)).for_each(|child| leaves_of_node("", child, &mut found));
-                let lost = found.into_iter().filter(|leaf| match kept.iter().position(|kept| kept == leaf) {
-                    Some(place) => {
-                        kept.swap_remove(place);
-                        false
+                elements(node)
+                    .into_iter()
+                    .filter_map(|id| document.get_node(id))
+                    .for_each(|child| leaves_of_node("", child, &mut found));
+                let lost = found.into_iter().filter(|leaf| {
+                    match kept.iter().position(|kept| kept == leaf) {
+                        Some(place) => {
+                            kept.swap_remove(place);
+                            false
+                        }
+                        None => true,
                     }
-                    None => true,
                 });
-                unknown.extend(lost.map(|(path, _)| UnknownElement { rule: rule.and_then(|rule| rule.id.clone()), path }));
+                unknown.extend(lost.map(|(path, _)| UnknownElement {
+                    rule: rule.and_then(|rule| rule.id.clone()),
+                    path,
+                }));
             }
-            other => unknown.push(UnknownElement { rule: None, path: other.to_owned() }),
+            other => unknown.push(UnknownElement {
+                rule: None,
+                path: other.to_owned(),
+            }),
         }
     }
     Ok(unknown)
@@ -83,7 +111,11 @@ pub fn unknown_elements(xml: &str, configuration: &Configuration) -> Result<Vec<
 type Leaf = (String, String);
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}/{name}")
+    }
 }
 
 fn leaves_of_node(path: &str, node: Node<'_, '_>, leaves: &mut Vec<Leaf>) {
@@ -99,9 +131,13 @@ fn leaves_of_node(path: &str, node: Node<'_, '_>, leaves: &mut Vec<Leaf>) {
 fn leaves_of_value(path: &str, value: &Value, leaves: &mut Vec<Leaf>) {
     match value {
         Value::Object(fields) if fields.is_empty() => leaves.push((path.to_owned(), String::new())),
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| leaves_of_value(&join(path, name), value, leaves)),
+        Value::Object(fields) => fields
+            .iter()
+            .for_each(|(name, value)| leaves_of_value(&join(path, name), value, leaves)),
         // In XML, the elements of a list stand one after another under the name of one.
-        Value::Array(items) => items.iter().for_each(|item| leaves_of_value(path.strip_suffix('s').unwrap_or(path), item, leaves)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| leaves_of_value(path.strip_suffix('s').unwrap_or(path), item, leaves)),
         Value::String(text) => leaves.push((path.to_owned(), text.clone())),
         Value::Null => {}
         other => leaves.push((path.to_owned(), other.to_string())),
@@ -111,19 +147,38 @@ fn leaves_of_value(path: &str, value: &Value, leaves: &mut Vec<Leaf>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::configuration::{And, Filter, ReplicationRule, RuleDestination, Setting, Tag};
+    use crate::replication::configuration::{
+        And, Filter, ReplicationRule, RuleDestination, Setting, Tag,
+    };
 
     fn configuration() -> Configuration {
-        let tags = ["a", "b"].map(|key| Tag { key: key.into(), value: "é<&>".into() }).to_vec();
+        let tags = ["a", "b"]
+            .map(|key| Tag {
+                key: key.into(),
+                value: "é<&>".into(),
+            })
+            .to_vec();
         let rule = ReplicationRule {
             id: Some("theirs".into()),
             priority: Some(1),
-            filter: Some(Filter { and: Some(And { prefix: Some("p".into()), tags }), ..Filter::default() }),
-            destination: RuleDestination { bucket: "arn:aws:s3:::d".into(), ..RuleDestination::default() },
+            filter: Some(Filter {
+                and: Some(And {
+                    prefix: Some("p".into()),
+                    tags,
+                }),
+                ..Filter::default()
+            }),
+            destination: RuleDestination {
+                bucket: "arn:aws:s3:::d".into(),
+                ..RuleDestination::default()
+            },
             delete_marker_replication: Some(Setting::new(false)),
             ..ReplicationRule::default()
         };
-        Configuration { role: "arn:aws:iam::111111111111:role/r".into(), rules: vec![rule] }
+        Configuration {
+            role: "arn:aws:iam::111111111111:role/r".into(),
+            rules: vec![rule],
+        }
     }
 
     fn xml(more: &str) -> String {
@@ -150,17 +205,41 @@ mod tests {
 
     #[test]
     fn what_they_would_lose_is_found() {
-        let found = unknown_elements(&xml("<Throttle><Rate>5</Rate></Throttle><Priority>2</Priority>"), &configuration()).expect("XML");
-        let found: Vec<_> = found.iter().map(|unknown| (unknown.rule.as_deref(), unknown.path.as_str())).collect();
-        assert_eq!(found, [(Some("theirs"), "Throttle/Rate"), (Some("theirs"), "Priority")]);
+        let found = unknown_elements(
+            &xml("<Throttle><Rate>5</Rate></Throttle><Priority>2</Priority>"),
+            &configuration(),
+        )
+        .expect("XML");
+        let found: Vec<_> = found
+            .iter()
+            .map(|unknown| (unknown.rule.as_deref(), unknown.path.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Some("theirs"), "Throttle/Rate"),
+                (Some("theirs"), "Priority")
+            ]
+        );
         let beside = xml("").replace("</Role>", "</Role><Mode>new</Mode>");
         let found = unknown_elements(&beside, &configuration()).expect("XML");
-        assert_eq!(found, [UnknownElement { rule: None, path: "Mode".into() }]);
+        assert_eq!(
+            found,
+            [UnknownElement {
+                rule: None,
+                path: "Mode".into()
+            }]
+        );
     }
 
     #[test]
     fn a_status_that_we_do_not_know_is_found() {
         let other = xml("").replace("<Status>Enabled</Status>", "<Status>Suspended</Status>");
-        assert_eq!(unknown_elements(&other, &configuration()).expect("XML").len(), 1);
+        assert_eq!(
+            unknown_elements(&other, &configuration())
+                .expect("XML")
+                .len(),
+            1
+        );
     }
 }

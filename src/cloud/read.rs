@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
-    types::{BucketVersioningStatus, ObjectLockEnabled, ObjectOwnership, OwnershipControls, Payer, ServerSideEncryption},
+    types::{
+        BucketVersioningStatus, ObjectLockEnabled, ObjectOwnership, OwnershipControls, Payer,
+        ServerSideEncryption,
+    },
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use futures::future::join_all;
@@ -19,7 +22,10 @@ use super::{
 use crate::replication::{
     compose::TAG_POLICIES,
     configuration::Configuration,
-    names::{AccountId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
+    names::{
+        AccountId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName,
+        path_of_role,
+    },
     observed::{DefaultEncryption, Failure, FailureKind, KeyDescription, Role, UnknownElement},
     permissions::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
     policy::Document,
@@ -40,15 +46,31 @@ where
 }
 
 fn not_understood(call: &Call<'_>, message: impl ToString) -> Failure {
-    Failure { kind: FailureKind::Invalid, action: call.action.into(), message: message.to_string() }
+    Failure {
+        kind: FailureKind::Invalid,
+        action: call.action.into(),
+        message: message.to_string(),
+    }
 }
 
-fn readable(document: Result<Document, serde_json::Error>, call: &Call<'_>) -> Result<Document, Failure> {
-    document.map_err(|error| not_understood(call, format!("the policy of {} is not readable as JSON: {error}", call.on)))
+fn readable(
+    document: Result<Document, serde_json::Error>,
+    call: &Call<'_>,
+) -> Result<Document, Failure> {
+    document.map_err(|error| {
+        not_understood(
+            call,
+            format!("the policy of {} is not readable as JSON: {error}", call.on),
+        )
+    })
 }
 
 fn about<'a>(bucket: &OwnedBucket, action: &'static str, caller: &'a str) -> Call<'a> {
-    Call { action, on: format!("bucket {}", bucket.name), caller }
+    Call {
+        action,
+        on: format!("bucket {}", bucket.name),
+        caller,
+    }
 }
 
 impl AwsCloud {
@@ -57,23 +79,35 @@ impl AwsCloud {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_LOCATION, &session.caller);
         let home = self.aws.home(bucket.partition);
-        let request = session.s3(&home).get_bucket_location().bucket(bucket.name.as_str()).expected_bucket_owner(bucket.account.as_str());
+        let request = session
+            .s3(&home)
+            .get_bucket_location()
+            .bucket(bucket.name.as_str())
+            .expected_bucket_owner(bucket.account.as_str());
         match request.send().await {
             // Two old names are left from the time when Regions had none ("GetBucketLocation" in the S3 API Reference).
             Ok(answer) => {
-                let named = match answer.location_constraint().map_or("", |constraint| constraint.as_str()) {
+                let named = match answer
+                    .location_constraint()
+                    .map_or("", |constraint| constraint.as_str())
+                {
                     "" | "US" => "us-east-1",
                     "EU" => "eu-west-1",
                     region => region,
                 };
-                named.parse().map(Some).map_err(|error| not_understood(&call, error))
+                named
+                    .parse()
+                    .map(Some)
+                    .map_err(|error| not_understood(&call, error))
             }
             Err(error) => {
                 // S3 sends a client of the wrong Region away, but says where the bucket is.
                 let response = error.raw_response();
-                let moved = response.filter(|response| matches!(response.status().as_u16(), 301 | 400));
-                let region =
-                    moved.and_then(|response| response.headers().get("x-amz-bucket-region")).and_then(|region| region.parse().ok());
+                let moved =
+                    response.filter(|response| matches!(response.status().as_u16(), 301 | 400));
+                let region = moved
+                    .and_then(|response| response.headers().get("x-amz-bucket-region"))
+                    .and_then(|region| region.parse().ok());
                 region.map_or_else(|| found(Err(error), &call), |region| Ok(Some(region)))
             }
         }
@@ -83,8 +117,17 @@ impl AwsCloud {
     pub(super) async fn versioning(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_VERSIONING, &session.caller);
-        let request = session.s3(region).get_bucket_versioning().bucket(bucket.name.as_str());
-        let answer = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)?;
+        let request = session
+            .s3(region)
+            .get_bucket_versioning()
+            .bucket(bucket.name.as_str());
+        let answer = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?;
         Ok(answer.map(|answer| answer.status() == Some(&BucketVersioningStatus::Enabled)))
     }
 
@@ -92,165 +135,412 @@ impl AwsCloud {
     pub(super) async fn requester_pays(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_REQUEST_PAYMENT, &session.caller);
-        let request = session.s3(region).get_bucket_request_payment().bucket(bucket.name.as_str());
-        match request.expected_bucket_owner(bucket.account.as_str()).send().await {
+        let request = session
+            .s3(region)
+            .get_bucket_request_payment()
+            .bucket(bucket.name.as_str());
+        match request
+            .expected_bucket_owner(bucket.account.as_str())
+            .send()
+            .await
+        {
             // Emulators that know no Requester Pays list the bucket instead.
-            Err(error) if error.raw_response().is_some_and(|response| response.status().is_success()) => Ok(None),
-            answer => Ok(found(answer, &call)?.map(|answer| answer.payer() == Some(&Payer::Requester))),
+            Err(error)
+                if error
+                    .raw_response()
+                    .is_some_and(|response| response.status().is_success()) =>
+            {
+                Ok(None)
+            }
+            answer => {
+                Ok(found(answer, &call)?.map(|answer| answer.payer() == Some(&Payer::Requester)))
+            }
         }
     }
 
     /// Whether the bucket's owner owns every object in it.
     pub(super) async fn owner_enforced(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_BUCKET_OWNERSHIP_CONTROLS, &session.caller);
-        let request = session.s3(region).get_bucket_ownership_controls().bucket(bucket.name.as_str());
-        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else {
+        let call = about(
+            bucket,
+            action::GET_BUCKET_OWNERSHIP_CONTROLS,
+            &session.caller,
+        );
+        let request = session
+            .s3(region)
+            .get_bucket_ownership_controls()
+            .bucket(bucket.name.as_str());
+        let Some(answer) = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?
+        else {
             return Ok(None);
         };
-        let rules = answer.ownership_controls().map(OwnershipControls::rules).unwrap_or_default();
-        Ok(Some(rules.iter().any(|rule| *rule.object_ownership() == ObjectOwnership::BucketOwnerEnforced)))
+        let rules = answer
+            .ownership_controls()
+            .map(OwnershipControls::rules)
+            .unwrap_or_default();
+        Ok(Some(rules.iter().any(|rule| {
+            *rule.object_ownership() == ObjectOwnership::BucketOwnerEnforced
+        })))
     }
 
     /// Whether Object Lock is on.
     pub(super) async fn object_lock(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_BUCKET_OBJECT_LOCK_CONFIGURATION, &session.caller);
-        let request = session.s3(region).get_object_lock_configuration().bucket(bucket.name.as_str());
-        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else {
+        let call = about(
+            bucket,
+            action::GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
+            &session.caller,
+        );
+        let request = session
+            .s3(region)
+            .get_object_lock_configuration()
+            .bucket(bucket.name.as_str());
+        let Some(answer) = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?
+        else {
             return Ok(None);
         };
-        let enabled = answer.object_lock_configuration().and_then(|lock| lock.object_lock_enabled());
+        let enabled = answer
+            .object_lock_configuration()
+            .and_then(|lock| lock.object_lock_enabled());
         Ok(Some(enabled == Some(&ObjectLockEnabled::Enabled)))
     }
 
     /// Whether `bucket` has a rule toward `source` that replicates changes on replicas.
-    pub(super) async fn syncs_to(&self, bucket: &OwnedBucket, region: &Region, source: &OwnedBucket) -> Read<bool> {
+    pub(super) async fn syncs_to(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+        source: &OwnedBucket,
+    ) -> Read<bool> {
         let read = self.configuration(bucket, region).await?;
-        Ok(Some(read.is_some_and(|(configuration, _)| configuration.syncs_to(&source.arn()))))
+        Ok(Some(read.is_some_and(|(configuration, _)| {
+            configuration.syncs_to(&source.arn())
+        })))
     }
 
     /// The bucket's tags.
-    pub(super) async fn tags(&self, bucket: &OwnedBucket, region: &Region) -> Read<BTreeMap<String, String>> {
+    pub(super) async fn tags(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<BTreeMap<String, String>> {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_TAGGING, &session.caller);
-        let request = session.s3(region).get_bucket_tagging().bucket(bucket.name.as_str());
-        let answer = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)?;
-        Ok(answer.map(|answer| answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect()))
+        let request = session
+            .s3(region)
+            .get_bucket_tagging()
+            .bucket(bucket.name.as_str());
+        let answer = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?;
+        Ok(answer.map(|answer| {
+            answer
+                .tag_set()
+                .iter()
+                .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+                .collect()
+        }))
     }
 
     /// The bucket's policy.
-    pub(super) async fn bucket_policy(&self, bucket: &OwnedBucket, region: &Region) -> Read<Document> {
+    pub(super) async fn bucket_policy(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<Document> {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_POLICY, &session.caller);
-        let request = session.s3(region).get_bucket_policy().bucket(bucket.name.as_str());
-        let answer = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)?;
-        answer.as_ref().and_then(|answer| answer.policy()).map(|text| readable(Document::parse(text), &call)).transpose()
+        let request = session
+            .s3(region)
+            .get_bucket_policy()
+            .bucket(bucket.name.as_str());
+        let answer = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?;
+        answer
+            .as_ref()
+            .and_then(|answer| answer.policy())
+            .map(|text| readable(Document::parse(text), &call))
+            .transpose()
     }
 
     /// The replication configuration, and what it holds beyond our types.
-    pub(super) async fn configuration(&self, bucket: &OwnedBucket, region: &Region) -> Read<(Configuration, Vec<UnknownElement>)> {
+    pub(super) async fn configuration(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<(Configuration, Vec<UnknownElement>)> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_REPLICATION_CONFIGURATION, &session.caller);
-        let request = session.s3(region).get_bucket_replication().bucket(bucket.name.as_str());
+        let call = about(
+            bucket,
+            action::GET_REPLICATION_CONFIGURATION,
+            &session.caller,
+        );
+        let request = session
+            .s3(region)
+            .get_bucket_replication()
+            .bucket(bucket.name.as_str());
         let body = Body::default();
-        let answer = request.expected_bucket_owner(bucket.account.as_str()).customize().interceptor(body.clone()).send().await;
+        let answer = request
+            .expected_bucket_owner(bucket.account.as_str())
+            .customize()
+            .interceptor(body.clone())
+            .send()
+            .await;
         let answer = found(answer, &call)?;
-        let Some(read) = answer.as_ref().and_then(|answer| answer.replication_configuration()).map(configuration_from_sdk) else {
+        let Some(read) = answer
+            .as_ref()
+            .and_then(|answer| answer.replication_configuration())
+            .map(configuration_from_sdk)
+        else {
             return Ok(None);
         };
-        let unreadable =
-            |error| not_understood(&call, format!("the replication configuration of {} is not readable as XML: {error}", call.on));
+        let unreadable = |error| {
+            not_understood(
+                &call,
+                format!(
+                    "the replication configuration of {} is not readable as XML: {error}",
+                    call.on
+                ),
+            )
+        };
         let unknown = unknown_elements(&body.text(), &read).map_err(unreadable)?;
         Ok(Some((read, unknown)))
     }
 
     /// How the bucket encrypts what is put without saying how.
-    pub(super) async fn default_encryption(&self, bucket: &OwnedBucket, region: &Region) -> Read<DefaultEncryption> {
+    pub(super) async fn default_encryption(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<DefaultEncryption> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_ENCRYPTION_CONFIGURATION, &session.caller);
-        let request = session.s3(region).get_bucket_encryption().bucket(bucket.name.as_str());
-        let Some(answer) = found(request.expected_bucket_owner(bucket.account.as_str()).send().await, &call)? else {
+        let call = about(
+            bucket,
+            action::GET_ENCRYPTION_CONFIGURATION,
+            &session.caller,
+        );
+        let request = session
+            .s3(region)
+            .get_bucket_encryption()
+            .bucket(bucket.name.as_str());
+        let Some(answer) = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?
+        else {
             return Ok(None);
         };
-        let rules = answer.server_side_encryption_configuration().map(aws_sdk_s3::types::ServerSideEncryptionConfiguration::rules);
-        let default = rules.unwrap_or_default().iter().find_map(|rule| rule.apply_server_side_encryption_by_default());
-        let Some(default) =
-            default.filter(|default| matches!(default.sse_algorithm(), ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse))
-        else {
+        let rules = answer
+            .server_side_encryption_configuration()
+            .map(aws_sdk_s3::types::ServerSideEncryptionConfiguration::rules);
+        let default = rules
+            .unwrap_or_default()
+            .iter()
+            .find_map(|rule| rule.apply_server_side_encryption_by_default());
+        let Some(default) = default.filter(|default| {
+            matches!(
+                default.sse_algorithm(),
+                ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse
+            )
+        }) else {
             return Ok(Some(DefaultEncryption::S3));
         };
         let named = default.kms_master_key_id().unwrap_or("alias/aws/s3");
         // S3 also takes a bare key id, which is a key of the bucket's account and Region.
-        let bare = format!("arn:{}:kms:{region}:{}:key/{named}", bucket.partition, bucket.account);
-        let reference = named.parse().or_else(|_| bare.parse::<KeyReference>()).map_err(|error| not_understood(&call, error))?;
+        let bare = format!(
+            "arn:{}:kms:{region}:{}:key/{named}",
+            bucket.partition, bucket.account
+        );
+        let reference = named
+            .parse()
+            .or_else(|_| bare.parse::<KeyReference>())
+            .map_err(|error| not_understood(&call, error))?;
         Ok(Some(DefaultEncryption::Kms(reference)))
     }
 
     /// The key that `reference`, which names account and Region, stands for.
-    pub(super) async fn key(&self, reference: &KeyReference, account: &AccountId, region: &Region) -> Read<KeyDescription> {
+    pub(super) async fn key(
+        &self,
+        reference: &KeyReference,
+        account: &AccountId,
+        region: &Region,
+    ) -> Read<KeyDescription> {
         let session = self.session(account).await?;
-        let call = Call { action: action::DESCRIBE_KEY, on: format!("key {reference}"), caller: &session.caller };
-        let answer = found(session.kms(region).describe_key().key_id(reference.to_string()).send().await, &call)?;
+        let call = Call {
+            action: action::DESCRIBE_KEY,
+            on: format!("key {reference}"),
+            caller: &session.caller,
+        };
+        let answer = found(
+            session
+                .kms(region)
+                .describe_key()
+                .key_id(reference.to_string())
+                .send()
+                .await,
+            &call,
+        )?;
         let Some(key) = answer.as_ref().and_then(|answer| answer.key_metadata()) else {
             return Ok(None);
         };
         Ok(Some(KeyDescription {
-            arn: key.arn().unwrap_or_default().parse().map_err(|error| not_understood(&call, error))?,
-            state: key.key_state().map_or("Enabled", aws_sdk_kms::types::KeyState::as_str).to_owned(),
-            symmetric: key.key_spec().is_none_or(|spec| spec.as_str() == "SYMMETRIC_DEFAULT"),
-            managed_by_aws: key.key_manager().is_some_and(|manager| manager.as_str() == "AWS"),
+            arn: key
+                .arn()
+                .unwrap_or_default()
+                .parse()
+                .map_err(|error| not_understood(&call, error))?,
+            state: key
+                .key_state()
+                .map_or("Enabled", aws_sdk_kms::types::KeyState::as_str)
+                .to_owned(),
+            symmetric: key
+                .key_spec()
+                .is_none_or(|spec| spec.as_str() == "SYMMETRIC_DEFAULT"),
+            managed_by_aws: key
+                .key_manager()
+                .is_some_and(|manager| manager.as_str() == "AWS"),
         }))
     }
 
     /// The key's policy.
     pub(super) async fn key_policy(&self, key: &KeyArn) -> Read<Document> {
         let session = self.session(&key.account).await?;
-        let call = Call { action: action::GET_KEY_POLICY, on: format!("key {key}"), caller: &session.caller };
-        let answer = session.kms(&key.region).get_key_policy().key_id(key.to_string()).policy_name("default").send().await;
-        found(answer, &call)?.as_ref().and_then(|answer| answer.policy()).map(|text| readable(Document::parse(text), &call)).transpose()
+        let call = Call {
+            action: action::GET_KEY_POLICY,
+            on: format!("key {key}"),
+            caller: &session.caller,
+        };
+        let answer = session
+            .kms(&key.region)
+            .get_key_policy()
+            .key_id(key.to_string())
+            .policy_name("default")
+            .send()
+            .await;
+        found(answer, &call)?
+            .as_ref()
+            .and_then(|answer| answer.policy())
+            .map(|text| readable(Document::parse(text), &call))
+            .transpose()
     }
 
     /// The document of a permissions boundary, which is a managed policy of the account's or AWS's own.
     pub(super) async fn boundary(&self, account: &AccountId, arn: &str) -> Read<Document> {
         let session = self.session(account).await?;
-        let call = Call { action: action::GET_POLICY, on: format!("policy {arn}"), caller: &session.caller };
-        let Some(policy) = found(session.iam.get_policy().policy_arn(arn).send().await, &call)? else {
+        let call = Call {
+            action: action::GET_POLICY,
+            on: format!("policy {arn}"),
+            caller: &session.caller,
+        };
+        let Some(policy) = found(session.iam.get_policy().policy_arn(arn).send().await, &call)?
+        else {
             return Ok(None);
         };
-        let version = policy.policy().and_then(|policy| policy.default_version_id()).unwrap_or_default();
-        let call = Call { action: action::GET_POLICY_VERSION, ..call };
-        let answer = found(session.iam.get_policy_version().policy_arn(arn).version_id(version).send().await, &call)?;
-        let text = answer.as_ref().and_then(|answer| answer.policy_version()?.document());
-        text.map(|text| readable(iam_document(text), &call)).transpose()
+        let version = policy
+            .policy()
+            .and_then(|policy| policy.default_version_id())
+            .unwrap_or_default();
+        let call = Call {
+            action: action::GET_POLICY_VERSION,
+            ..call
+        };
+        let answer = found(
+            session
+                .iam
+                .get_policy_version()
+                .policy_arn(arn)
+                .version_id(version)
+                .send()
+                .await,
+            &call,
+        )?;
+        let text = answer
+            .as_ref()
+            .and_then(|answer| answer.policy_version()?.document());
+        text.map(|text| readable(iam_document(text), &call))
+            .transpose()
     }
 
     /// A role.
     pub(super) async fn role(&self, account: &AccountId, name: &RoleName) -> Read<Role> {
         let session = self.session(account).await?;
-        let call = Call { action: action::GET_ROLE, on: format!("role {name}"), caller: &session.caller };
-        let answer = found(session.iam.get_role().role_name(name.as_str()).send().await, &call)?;
+        let call = Call {
+            action: action::GET_ROLE,
+            on: format!("role {name}"),
+            caller: &session.caller,
+        };
+        let answer = found(
+            session.iam.get_role().role_name(name.as_str()).send().await,
+            &call,
+        )?;
         let Some(role) = answer.as_ref().and_then(|answer| answer.role()) else {
             return Ok(None);
         };
         Ok(Some(Role {
             arn: role.arn().to_owned(),
-            trust: readable(iam_document(role.assume_role_policy_document().unwrap_or("{}")), &call)?,
-            tags: role.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect(),
-            boundary: role.permissions_boundary().and_then(|boundary| boundary.permissions_boundary_arn()).map(ToOwned::to_owned),
+            trust: readable(
+                iam_document(role.assume_role_policy_document().unwrap_or("{}")),
+                &call,
+            )?,
+            tags: role
+                .tags()
+                .iter()
+                .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+                .collect(),
+            boundary: role
+                .permissions_boundary()
+                .and_then(|boundary| boundary.permissions_boundary_arn())
+                .map(ToOwned::to_owned),
         }))
     }
 
     /// Our policies on our role of `source`, as far as the role's tag tells to look.
-    pub(super) async fn role_policies(&self, source: &OwnedBucket, name: &RoleName, role: &Role) -> Read<RolePolicies> {
-        let last = role.tags.get(TAG_POLICIES).and_then(|last| last.parse::<u32>().ok()).unwrap_or_default().min(MOST_POLICIES);
+    pub(super) async fn role_policies(
+        &self,
+        source: &OwnedBucket,
+        name: &RoleName,
+        role: &Role,
+    ) -> Read<RolePolicies> {
+        let last = role
+            .tags
+            .get(TAG_POLICIES)
+            .and_then(|last| last.parse::<u32>().ok())
+            .unwrap_or_default()
+            .min(MOST_POLICIES);
         let path = path_of_role(&role.arn);
         let owner = PolicyOwner::of(source, &path, name);
         let inline = self.inline_policy(&source.account, name, name).await?;
         let mut managed = BTreeMap::new();
         if last > 0 {
             let attached = self.attached_policies(&source.account, name).await?;
-            let read = join_all((1..=last).map(|number| self.managed_policy(owner.policy(number), &attached))).await;
+            let read = join_all(
+                (1..=last).map(|number| self.managed_policy(owner.policy(number), &attached)),
+            )
+            .await;
             for (number, policy) in (1..=last).zip(read) {
                 managed.extend(policy?.map(|policy| (number, policy)));
             }
@@ -260,41 +550,119 @@ impl AwsCloud {
     }
 
     /// The inline policy `policy` of a role.
-    pub(super) async fn inline_policy(&self, account: &AccountId, role: &RoleName, policy: &RoleName) -> Read<Document> {
+    pub(super) async fn inline_policy(
+        &self,
+        account: &AccountId,
+        role: &RoleName,
+        policy: &RoleName,
+    ) -> Read<Document> {
         let session = self.session(account).await?;
-        let call = Call { action: action::GET_ROLE_POLICY, on: format!("role {role}"), caller: &session.caller };
-        let answer = found(session.iam.get_role_policy().role_name(role.as_str()).policy_name(policy.as_str()).send().await, &call)?;
-        answer.map(|answer| readable(iam_document(answer.policy_document()), &call)).transpose()
+        let call = Call {
+            action: action::GET_ROLE_POLICY,
+            on: format!("role {role}"),
+            caller: &session.caller,
+        };
+        let answer = found(
+            session
+                .iam
+                .get_role_policy()
+                .role_name(role.as_str())
+                .policy_name(policy.as_str())
+                .send()
+                .await,
+            &call,
+        )?;
+        answer
+            .map(|answer| readable(iam_document(answer.policy_document()), &call))
+            .transpose()
     }
 
-    async fn attached_policies(&self, account: &AccountId, role: &RoleName) -> Result<BTreeSet<String>, Failure> {
+    async fn attached_policies(
+        &self,
+        account: &AccountId,
+        role: &RoleName,
+    ) -> Result<BTreeSet<String>, Failure> {
         let session = self.session(account).await?;
-        let call = Call { action: action::LIST_ATTACHED_ROLE_POLICIES, on: format!("role {role}"), caller: &session.caller };
+        let call = Call {
+            action: action::LIST_ATTACHED_ROLE_POLICIES,
+            on: format!("role {role}"),
+            caller: &session.caller,
+        };
         // A role has at most 20 managed policies, and a page 100 entries.
-        let answer =
-            session.iam.list_attached_role_policies().role_name(role.as_str()).send().await.map_err(|error| call.failed(&error))?;
-        Ok(answer.attached_policies().iter().filter_map(|policy| policy.policy_arn().map(ToOwned::to_owned)).collect())
+        let answer = session
+            .iam
+            .list_attached_role_policies()
+            .role_name(role.as_str())
+            .send()
+            .await
+            .map_err(|error| call.failed(&error))?;
+        Ok(answer
+            .attached_policies()
+            .iter()
+            .filter_map(|policy| policy.policy_arn().map(ToOwned::to_owned))
+            .collect())
     }
 
-    async fn managed_policy(&self, name: ManagedPolicyName, attached: &BTreeSet<String>) -> Read<ManagedPolicy> {
+    async fn managed_policy(
+        &self,
+        name: ManagedPolicyName,
+        attached: &BTreeSet<String>,
+    ) -> Read<ManagedPolicy> {
         let session = self.session(&name.account).await?;
         let arn = name.to_string();
-        let call = Call { action: action::LIST_POLICY_VERSIONS, on: format!("policy {arn}"), caller: &session.caller };
-        let Some(versions) = found(session.iam.list_policy_versions().policy_arn(&arn).send().await, &call)? else {
+        let call = Call {
+            action: action::LIST_POLICY_VERSIONS,
+            on: format!("policy {arn}"),
+            caller: &session.caller,
+        };
+        let Some(versions) = found(
+            session
+                .iam
+                .list_policy_versions()
+                .policy_arn(&arn)
+                .send()
+                .await,
+            &call,
+        )?
+        else {
             return Ok(None);
         };
-        let id = |version: &aws_sdk_iam::types::PolicyVersion| version.version_id().unwrap_or_default().to_owned();
-        let Some(version) = versions.versions().iter().find(|version| version.is_default_version()).map(id) else {
+        let id = |version: &aws_sdk_iam::types::PolicyVersion| {
+            version.version_id().unwrap_or_default().to_owned()
+        };
+        let Some(version) = versions
+            .versions()
+            .iter()
+            .find(|version| version.is_default_version())
+            .map(id)
+        else {
             return Ok(None);
         };
-        let call = Call { action: action::GET_POLICY_VERSION, ..call };
-        let answer = session.iam.get_policy_version().policy_arn(&arn).version_id(&version).send().await;
+        let call = Call {
+            action: action::GET_POLICY_VERSION,
+            ..call
+        };
+        let answer = session
+            .iam
+            .get_policy_version()
+            .policy_arn(&arn)
+            .version_id(&version)
+            .send()
+            .await;
         let answer = answer.map_err(|error| call.failed(&error))?;
-        let text = answer.policy_version().and_then(aws_sdk_iam::types::PolicyVersion::document).unwrap_or("{}");
+        let text = answer
+            .policy_version()
+            .and_then(aws_sdk_iam::types::PolicyVersion::document)
+            .unwrap_or("{}");
         Ok(Some(ManagedPolicy {
             document: readable(iam_document(text), &call)?,
             version,
-            stale_versions: versions.versions().iter().filter(|version| !version.is_default_version()).map(id).collect(),
+            stale_versions: versions
+                .versions()
+                .iter()
+                .filter(|version| !version.is_default_version())
+                .map(id)
+                .collect(),
             attached: attached.contains(&arn),
         }))
     }

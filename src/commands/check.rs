@@ -45,16 +45,26 @@ pub async fn run(arguments: &Check) -> anyhow::Result<Found> {
 
 async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow::Result<Found> {
     let missing = "is not served, or may not be listed: install the chart with crds.install=true, and look at its RBAC";
-    let mut found = Found { text: String::new(), well: true };
-    let accounts = Api::<AwsAccount>::all(client.clone()).list(&ListParams::default()).await;
+    let mut found = Found {
+        text: String::new(),
+        well: true,
+    };
+    let accounts = Api::<AwsAccount>::all(client.clone())
+        .list(&ListParams::default())
+        .await;
     let accounts = accounts.with_context(|| format!("kind AwsAccount {missing}"))?;
     let everything = arguments.release.watch_namespaces.is_empty();
     for api in object_apis(client, &arguments.release.watch_namespaces) {
-        api.list(&ListParams::default().limit(1)).await.with_context(|| format!("kind BucketReplication {missing}"))?;
+        api.list(&ListParams::default().limit(1))
+            .await
+            .with_context(|| format!("kind BucketReplication {missing}"))?;
     }
     found.tell(true, "the CRDs are served");
     let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.release.namespace);
-    let lease = leases.get_opt(&arguments.release.name).await.context("the lease can't be read")?;
+    let lease = leases
+        .get_opt(&arguments.release.name)
+        .await
+        .context("the lease can't be read")?;
     match leader.seen(lease.as_ref()) {
         Some(pod) => found.tell(true, &format!("leader: {pod}")),
         None => found.tell(
@@ -76,9 +86,15 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
             Some(ready) => {
                 // Nothing is known of an account without credentials, and nothing has to be.
                 let well = ready.reason == Reason::NotObservable.as_str();
-                found.tell(well, &format!("AwsAccount {name}: {}: {}", ready.reason, ready.message));
+                found.tell(
+                    well,
+                    &format!("AwsAccount {name}: {}: {}", ready.reason, ready.message),
+                );
             }
-            None => found.tell(false, &format!("AwsAccount {name}: nobody has looked at it yet")),
+            None => found.tell(
+                false,
+                &format!("AwsAccount {name}: nobody has looked at it yet"),
+            ),
         }
     }
     Ok(found)
@@ -102,7 +118,9 @@ impl Leader {
     /// The pod that renews the lease, once it was seen to.
     fn seen(&mut self, lease: Option<&Lease>) -> Option<&str> {
         let spec = lease.and_then(|lease| lease.spec.as_ref());
-        let holder = spec.and_then(|spec| spec.holder_identity.clone()).filter(|holder| !holder.is_empty());
+        let holder = spec
+            .and_then(|spec| spec.holder_identity.clone())
+            .filter(|holder| !holder.is_empty());
         let now = holder.zip(spec.and_then(|spec| spec.renew_time.clone()));
         if let Some((holder, renewed)) = now {
             match &self.first {
@@ -135,10 +153,27 @@ mod tests {
         };
         let mut leader = Leader::default();
         assert_eq!(leader.seen(None), None);
-        assert_eq!(leader.seen(Some(&lease("a_1", "2026-01-01T00:00:00Z"))), None);
-        assert_eq!(leader.seen(Some(&lease("a_1", "2026-01-01T00:00:00Z"))), None);
-        assert_eq!(leader.seen(Some(&lease("", "2026-01-01T00:00:03Z"))), None, "nobody holds it");
-        assert_eq!(leader.seen(Some(&lease("b_1", "2026-01-01T00:00:04Z"))), None, "another one, which has to renew it first");
-        assert_eq!(leader.seen(Some(&lease("b_1", "2026-01-01T00:00:07Z"))), Some("b"));
+        assert_eq!(
+            leader.seen(Some(&lease("a_1", "2026-01-01T00:00:00Z"))),
+            None
+        );
+        assert_eq!(
+            leader.seen(Some(&lease("a_1", "2026-01-01T00:00:00Z"))),
+            None
+        );
+        assert_eq!(
+            leader.seen(Some(&lease("", "2026-01-01T00:00:03Z"))),
+            None,
+            "nobody holds it"
+        );
+        assert_eq!(
+            leader.seen(Some(&lease("b_1", "2026-01-01T00:00:04Z"))),
+            None,
+            "another one, which has to renew it first"
+        );
+        assert_eq!(
+            leader.seen(Some(&lease("b_1", "2026-01-01T00:00:07Z"))),
+            Some("b")
+        );
     }
 }

@@ -10,23 +10,44 @@ use crate::api::{AwsAccount, BucketReplication};
 /// The definitions, each with its file name.
 #[must_use]
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
-    let all = [("awsaccounts.bucketops.dev.yaml", AwsAccount::crd()), ("bucketreplications.bucketops.dev.yaml", BucketReplication::crd())];
+    let all = [
+        ("awsaccounts.bucketops.dev.yaml", AwsAccount::crd()),
+        (
+            "bucketreplications.bucketops.dev.yaml",
+            BucketReplication::crd(),
+        ),
+    ];
     all.map(|(file, mut definition)| {
-        let schemas = definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
-        schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("spec")).for_each(explain);
+        let schemas = definition
+            .spec
+            .versions
+            .iter_mut()
+            .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+        schemas
+            .filter_map(|schema| schema.properties.as_mut()?.get_mut("spec"))
+            .for_each(explain);
         (file, definition)
     })
 }
 
 /// Adds defaults and bounds to the descriptions of the fields, since `kubectl explain` does not print them.
 fn explain(schema: &mut JSONSchemaProps) {
-    for field in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+    for field in schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+    {
         let facts: Vec<_> = default(field).into_iter().chain(bounds(field)).collect();
         if let Some(description) = field.description.as_mut().filter(|_| !facts.is_empty()) {
             // An example stands last, since values may end with a full stop.
-            let (words, example) =
-                description.split_once(" Example:").map_or((description.as_str(), None), |(words, rest)| (words, Some(rest)));
-            let example = example.map(|example| format!(" Example:{example}")).unwrap_or_default();
+            let (words, example) = description
+                .split_once(" Example:")
+                .map_or((description.as_str(), None), |(words, rest)| {
+                    (words, Some(rest))
+                });
+            let example = example
+                .map(|example| format!(" Example:{example}"))
+                .unwrap_or_default();
             *description = format!("{words} {}{example}", facts.join(" "));
         }
         explain(field);
@@ -49,13 +70,19 @@ fn default(field: &JSONSchemaProps) -> Option<String> {
 }
 
 fn bounds(field: &JSONSchemaProps) -> Option<String> {
-    let between = |least: Option<i64>, most: Option<i64>, of: &str| match (least.filter(|least| *least > 0), most) {
+    let between = |least: Option<i64>, most: Option<i64>, of: &str| match (
+        least.filter(|least| *least > 0),
+        most,
+    ) {
         (Some(least), Some(most)) => Some(format!("{least} to {most} {of}.")),
         (Some(least), None) => Some(format!("At least {least} {of}.")),
         (None, Some(most)) => Some(format!("At most {most} {of}.")),
         (None, None) => None,
     };
-    let range = field.minimum.zip(field.maximum).map(|(least, most)| format!("From {least} to {most}."));
+    let range = field
+        .minimum
+        .zip(field.maximum)
+        .map(|(least, most)| format!("From {least} to {most}."));
     between(field.min_length, field.max_length, "characters")
         .or_else(|| between(field.min_items, field.max_items, "items"))
         .or_else(|| between(field.min_properties, field.max_properties, "entries"))

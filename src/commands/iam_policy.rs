@@ -26,7 +26,11 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
         objects(&documents(&arguments.filename)?, "AwsAccount")?
     };
     let accounts = Accounts::new(&list);
-    let policy = |account| calls::policy(account).map(|document| document.pretty()).map_err(anyhow::Error::msg);
+    let policy = |account| {
+        calls::policy(account)
+            .map(|document| document.pretty())
+            .map_err(anyhow::Error::msg)
+    };
     if arguments.identity {
         return Ok(format!("{}\n", calls::identity_policy(&accounts).pretty()));
     }
@@ -36,20 +40,39 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
             Err(problem) => bail!("{}", problem.message),
         };
         if account.access == Access::External {
-            bail!("AwsAccount {name} says access: External: the operator holds no credentials there, and needs no policy");
+            bail!(
+                "AwsAccount {name} says access: External: the operator holds no credentials there, and needs no policy"
+            );
         }
         return match arguments.template {
             None => Ok(format!("{}\n", policy(account)?)),
-            Some(Template::Cloudformation) => {
-                Ok(serde_saphyr::to_string(&bootstrap::cloudformation(account, &accounts).map_err(anyhow::Error::msg)?)?)
-            }
-            Some(Template::Terraform) => Ok(format!("{:#}\n", bootstrap::terraform(account, &accounts).map_err(anyhow::Error::msg)?)),
+            Some(Template::Cloudformation) => Ok(serde_saphyr::to_string(
+                &bootstrap::cloudformation(account, &accounts).map_err(anyhow::Error::msg)?,
+            )?),
+            Some(Template::Terraform) => Ok(format!(
+                "{:#}\n",
+                bootstrap::terraform(account, &accounts).map_err(anyhow::Error::msg)?
+            )),
         };
     }
-    let mut text = format!("==> the operator's own identity <==\n{}\n", calls::identity_policy(&accounts).pretty());
-    for account in accounts.all().filter(|account| account.access == Access::Managed) {
-        let role = account.assume_role.as_ref().map_or("the operator's own identity", |role| role.role_arn.as_str());
-        write!(text, "\n==> AwsAccount {}: {role} <==\n{}\n", account.name, policy(account)?)?;
+    let mut text = format!(
+        "==> the operator's own identity <==\n{}\n",
+        calls::identity_policy(&accounts).pretty()
+    );
+    for account in accounts
+        .all()
+        .filter(|account| account.access == Access::Managed)
+    {
+        let role = account
+            .assume_role
+            .as_ref()
+            .map_or("the operator's own identity", |role| role.role_arn.as_str());
+        write!(
+            text,
+            "\n==> AwsAccount {}: {role} <==\n{}\n",
+            account.name,
+            policy(account)?
+        )?;
     }
     Ok(text)
 }

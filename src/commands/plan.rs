@@ -67,13 +67,18 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     let (Some(replication), None) = (replications.pop(), replications.first()) else {
         bail!("the files hold no BucketReplication, or more than one: plan one at a time");
     };
-    let (printed, changes) =
-        if arguments.offline { offline(arguments, &replication, accounts)? } else { online(arguments, replication, accounts).await? };
+    let (printed, changes) = if arguments.offline {
+        offline(arguments, &replication, accounts)?
+    } else {
+        online(arguments, replication, accounts).await?
+    };
     if let Some(directory) = &arguments.directory {
-        fs::create_dir_all(directory).with_context(|| format!("{} can't be made", directory.display()))?;
+        fs::create_dir_all(directory)
+            .with_context(|| format!("{} can't be made", directory.display()))?;
         for (name, document) in &printed.documents {
             let file = directory.join(name);
-            fs::write(&file, format!("{document:#}\n")).with_context(|| format!("{} can't be written", file.display()))?;
+            fs::write(&file, format!("{document:#}\n"))
+                .with_context(|| format!("{} can't be written", file.display()))?;
         }
     }
     let text = match arguments.output {
@@ -81,22 +86,40 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
         Output::Json => format!("{:#}\n", printed.json()),
         Output::Yaml => serde_saphyr::to_string(&printed.json())?,
     };
-    Ok(Printed { text, warnings: printed.warnings, changes })
+    Ok(Printed {
+        text,
+        warnings: printed.warnings,
+        changes,
+    })
 }
 
 /// What the operator planned for an object that stands: in Observe mode, and where something is in the way.
 async fn told(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
-    let client = api_server::client().await.context("no cluster to ask: set KUBECONFIG")?;
-    let object: BucketReplication = Api::namespaced(client, &arguments.namespace).get(name).await?;
+    let client = api_server::client()
+        .await
+        .context("no cluster to ask: set KUBECONFIG")?;
+    let object: BucketReplication = Api::namespaced(client, &arguments.namespace)
+        .get(name)
+        .await?;
     let status = object.status.unwrap_or_default();
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status != "True");
-    let warnings = ready.map(|ready| format!("{}: {}", ready.reason, ready.message)).into_iter().collect();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready" && condition.status != "True");
+    let warnings = ready
+        .map(|ready| format!("{}: {}", ready.reason, ready.message))
+        .into_iter()
+        .collect();
     let text = match arguments.output {
         Output::Text => status.plan.iter().flat_map(|line| [line, "\n"]).collect(),
         Output::Json => format!("{:#}\n", json!({ "steps": status.plan })),
         Output::Yaml => serde_saphyr::to_string(&json!({ "steps": status.plan }))?,
     };
-    Ok(Printed { text, warnings, changes: !status.plan.is_empty() })
+    Ok(Printed {
+        text,
+        warnings,
+        changes: !status.plan.is_empty(),
+    })
 }
 
 /// The steps as `+ ~ -` lines; with `verbose`, each with how its document changes.
@@ -108,11 +131,31 @@ pub fn lines(steps: &[PlannedStep], observed: &Observed, verbose: bool) -> Vec<S
             return line;
         };
         let compared = TextDiff::from_lines(&change.before, &change.after);
-        let hunks: String = compared.unified_diff().context_radius(2).iter_hunks().map(|hunk| hunk.to_string()).collect();
-        format!("{line}\n{}", hunks.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n"))
+        let hunks: String = compared
+            .unified_diff()
+            .context_radius(2)
+            .iter_hunks()
+            .map(|hunk| hunk.to_string())
+            .collect();
+        format!(
+            "{line}\n{}",
+            hunks
+                .lines()
+                .map(|line| format!("    {line}"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        )
     };
-    let steps: Vec<_> = steps.iter().filter(|planned| planned.step != Step::Settle).cloned().collect();
-    steps.iter().zip(changes(&steps, observed)).map(line).collect()
+    let steps: Vec<_> = steps
+        .iter()
+        .filter(|planned| planned.step != Step::Settle)
+        .cloned()
+        .collect();
+    steps
+        .iter()
+        .zip(changes(&steps, observed))
+        .map(line)
+        .collect()
 }
 
 #[derive(Default)]
@@ -130,7 +173,8 @@ impl Answer {
         for step in &self.steps {
             writeln!(text, "{step}")?;
         }
-        for (index, (name, document)) in self.documents.iter().enumerate().filter(|_| self.offline) {
+        for (index, (name, document)) in self.documents.iter().enumerate().filter(|_| self.offline)
+        {
             let gap = if index > 0 { "\n" } else { "" };
             writeln!(text, "{gap}==> {name} <==\n{document:#}")?;
         }
@@ -150,16 +194,29 @@ impl Answer {
 fn refused(problems: &[Problem]) -> anyhow::Error {
     anyhow::anyhow!(
         "{}",
-        problems.iter().map(|problem| format!("{}: {}", problem.reason.as_str(), problem.message)).collect::<Vec<_>>().join("\n")
+        problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.reason.as_str(), problem.message))
+            .collect::<Vec<_>>()
+            .join("\n")
     )
 }
 
 fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> Object {
-    let namespace = replication.namespace().unwrap_or_else(|| namespace.to_owned());
+    let namespace = replication
+        .namespace()
+        .unwrap_or_else(|| namespace.to_owned());
     Object {
-        key: ObjectKey { namespace, name: replication.name_any() },
+        key: ObjectKey {
+            namespace,
+            name: replication.name_any(),
+        },
         uid: replication.uid().unwrap_or_default(),
-        created: replication.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        created: replication
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map(|time| time.0),
         spec: replication.spec.clone(),
         take_over: replication.take_over(),
         applied: replication.annotations().get(APPLIED).cloned(),
@@ -182,28 +239,59 @@ fn five(desired: &Desired, valid: &Valid, keys: Option<&ResolvedKeys>) -> Vec<(S
         documents.push(("permissions.json".into(), role.permissions.json()));
     }
     if let Some(statements) = desired.bucket_statements.get(&valid.destination) {
-        documents.push(("destination-bucket-policy.json".into(), Document::of(statements.clone()).json()));
+        documents.push((
+            "destination-bucket-policy.json".into(),
+            Document::of(statements.clone()).json(),
+        ));
     }
     let Some(keys) = keys else { return documents };
     if let Some(statements) = desired.key_statements.get(&keys.replica) {
-        documents.push(("destination-key-policy.json".into(), Document::of(statements.clone()).json()));
+        documents.push((
+            "destination-key-policy.json".into(),
+            Document::of(statements.clone()).json(),
+        ));
     }
     for key in keys.source.iter().filter(|key| **key != keys.replica) {
         if let Some(statements) = desired.key_statements.get(key) {
-            let id = key.to_string().rsplit('/').next().unwrap_or_default().to_owned();
-            documents.push((format!("source-key-policy-{}-{id}.json", key.account), Document::of(statements.clone()).json()));
+            let id = key
+                .to_string()
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            documents.push((
+                format!("source-key-policy-{}-{id}.json", key.account),
+                Document::of(statements.clone()).json(),
+            ));
         }
     }
     documents
 }
 
 /// Without cluster and AWS, everything that would be read there is taken to be as it has to be, and what can't be known is told.
-fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsAccount>) -> anyhow::Result<(Answer, bool)> {
+fn offline(
+    arguments: &Plan,
+    replication: &BucketReplication,
+    mut list: Vec<AwsAccount>,
+) -> anyhow::Result<(Answer, bool)> {
     let mut warnings = vec![];
     let spec = &replication.spec;
-    let keys = |keys: Option<&String>| keys.and_then(|key| key.parse::<KeyReference>().ok()?.account().map(ToString::to_string));
+    let keys = |keys: Option<&String>| {
+        keys.and_then(|key| {
+            key.parse::<KeyReference>()
+                .ok()?
+                .account()
+                .map(ToString::to_string)
+        })
+    };
     let source_key = spec.source.kms_keys.iter().flatten().next();
-    for (name, of_key) in [(&spec.source.account, keys(source_key)), (&spec.destination.account, keys(spec.destination.kms_key.as_ref()))] {
+    for (name, of_key) in [
+        (&spec.source.account, keys(source_key)),
+        (
+            &spec.destination.account,
+            keys(spec.destination.kms_key.as_ref()),
+        ),
+    ] {
         if list.iter().any(|account| account.name_any() == *name) {
             continue;
         }
@@ -212,22 +300,32 @@ fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsA
             Some(id) => (id, ", the account of its key,"),
             None => (format!("{:012}", list.len()), ""),
         };
-        warnings.push(format!("AwsAccount {name} is not in the files: {id}{from} stands for its account id"));
+        warnings.push(format!(
+            "AwsAccount {name} is not in the files: {id}{from} stands for its account id"
+        ));
         list.push(stand_in(name, &id)?);
     }
     for account in &mut list {
         account.spec.grants = vec![everything(&spec.source.account, &spec.destination.account)?];
     }
     let accounts = Accounts::new(&list);
-    let labels = Labels::from([("kubernetes.io/metadata.name".to_owned(), "offline".to_owned())]);
+    let labels = Labels::from([(
+        "kubernetes.io/metadata.name".to_owned(),
+        "offline".to_owned(),
+    )]);
     let object = object(replication, &arguments.namespace, labels);
     let valid = validate(&object, &accounts).map_err(|problems| refused(&problems))?;
     let source = source_of(spec, &accounts).map_err(|problem| refused(&[problem]))?;
-    let account = accounts.by_name(&spec.source.account).map_err(|problem| refused(&[problem]))?;
+    let account = accounts
+        .by_name(&spec.source.account)
+        .map_err(|problem| refused(&[problem]))?;
     let resolved = resolve_offline(arguments, &valid, &mut warnings)?;
     let observed = Observed::default();
     let desired = compose(&Claims {
-        installation: &arguments.installation_id.clone().map_or_else(default_installation, Ok)?,
+        installation: &arguments
+            .installation_id
+            .clone()
+            .map_or_else(default_installation, Ok)?,
         accounts: &accounts,
         account,
         source: &source,
@@ -238,8 +336,18 @@ fn offline(arguments: &Plan, replication: &BucketReplication, mut list: Vec<AwsA
     });
     let mut desired = desired;
     // Key policies as AWS makes them let the roles of the key's own account use it.
-    desired.key_statements.retain(|key, _| key.account != source.account);
-    Ok((Answer { steps: vec![], offline: true, documents: five(&desired, &valid, resolved.keys.as_ref()), warnings }, false))
+    desired
+        .key_statements
+        .retain(|key, _| key.account != source.account);
+    Ok((
+        Answer {
+            steps: vec![],
+            offline: true,
+            documents: five(&desired, &valid, resolved.keys.as_ref()),
+            warnings,
+        },
+        false,
+    ))
 }
 
 fn default_installation() -> anyhow::Result<InstallationId> {
@@ -248,13 +356,15 @@ fn default_installation() -> anyhow::Result<InstallationId> {
 
 /// Rule IDs begin with the installation's id.
 fn named_installation(objects: &[BucketReplication]) -> Option<InstallationId> {
-    let mut rules = objects.iter().flat_map(|object| &object.status).flat_map(|status| &status.rules);
+    let mut rules = objects
+        .iter()
+        .flat_map(|object| &object.status)
+        .flat_map(|status| &status.rules);
     rules.find_map(|rule| rule.id.split('/').next()?.parse().ok())
 }
 
 fn stand_in(name: &str, id: &str) -> anyhow::Result<AwsAccount> {
-    let account =
-        json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": id}});
+    let account = json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": id}});
     Ok(serde_json::from_value(account)?)
 }
 
@@ -268,7 +378,11 @@ fn everything(source: &str, destination: &str) -> anyhow::Result<crate::api::aws
     }))?)
 }
 
-fn resolve_offline(arguments: &Plan, valid: &Valid, warnings: &mut Vec<String>) -> anyhow::Result<Resolved> {
+fn resolve_offline(
+    arguments: &Plan,
+    valid: &Valid,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<Resolved> {
     let region_of = |keys: &[&KeyQuery], flag: &str| -> anyhow::Result<Region> {
         let named = keys.iter().find_map(|query| query.reference.region());
         Ok(match named {
@@ -277,16 +391,40 @@ fn resolve_offline(arguments: &Plan, valid: &Valid, warnings: &mut Vec<String>) 
         })
     };
     let (source_queries, replica): (Vec<KeyQuery>, Option<KeyQuery>) = match &valid.encryption {
-        Encryption::Replicate { source_keys, replica_key } => (source_keys.clone().unwrap_or_default(), Some(replica_key.clone())),
+        Encryption::Replicate {
+            source_keys,
+            replica_key,
+        } => (
+            source_keys.clone().unwrap_or_default(),
+            Some(replica_key.clone()),
+        ),
         Encryption::NoKey | Encryption::Skip => (vec![], None),
     };
-    let source_region = region_of(&source_queries.iter().collect::<Vec<_>>(), &arguments.source_region)?;
-    let destination_region = region_of(&replica.iter().collect::<Vec<_>>(), &arguments.destination_region)?;
+    let source_region = region_of(
+        &source_queries.iter().collect::<Vec<_>>(),
+        &arguments.source_region,
+    )?;
+    let destination_region = region_of(
+        &replica.iter().collect::<Vec<_>>(),
+        &arguments.destination_region,
+    )?;
     let mut by_arn = |query: &KeyQuery, region: &Region| -> anyhow::Result<KeyArn> {
-        let reference = query.reference.clone().beside(query.beside.partition, &query.beside.account, region);
-        if let KeyReference::AliasArn { partition, region, account, alias } = &reference {
+        let reference =
+            query
+                .reference
+                .clone()
+                .beside(query.beside.partition, &query.beside.account, region);
+        if let KeyReference::AliasArn {
+            partition,
+            region,
+            account,
+            alias,
+        } = &reference
+        {
             let name = alias.replace(['/', '_'], "-");
-            warnings.push(format!("{reference} can't be resolved offline: {name} stands for the key's id"));
+            warnings.push(format!(
+                "{reference} can't be resolved offline: {name} stands for the key's id"
+            ));
             return Ok(format!("arn:{partition}:kms:{region}:{account}:key/{name}").parse()?);
         }
         Ok(reference.to_string().parse()?)
@@ -294,13 +432,27 @@ fn resolve_offline(arguments: &Plan, valid: &Valid, warnings: &mut Vec<String>) 
     let keys = match &replica {
         None => None,
         Some(replica) => {
-            let mut source: BTreeSet<_> =
-                source_queries.iter().map(|query| by_arn(query, &source_region)).collect::<anyhow::Result<_>>()?;
+            let mut source: BTreeSet<_> = source_queries
+                .iter()
+                .map(|query| by_arn(query, &source_region))
+                .collect::<anyhow::Result<_>>()?;
             let replica = by_arn(replica, &destination_region)?;
             if source.is_empty() {
-                let id = format!("default-key-of-{}", valid.source.name.as_str().replace('.', "-"));
-                warnings.push(format!("the default key of bucket {} is not known offline: {id} stands for its id", valid.source.name));
-                source.insert(format!("arn:{}:kms:{source_region}:{}:key/{id}", valid.source.partition, valid.source.account).parse()?);
+                let id = format!(
+                    "default-key-of-{}",
+                    valid.source.name.as_str().replace('.', "-")
+                );
+                warnings.push(format!(
+                    "the default key of bucket {} is not known offline: {id} stands for its id",
+                    valid.source.name
+                ));
+                source.insert(
+                    format!(
+                        "arn:{}:kms:{source_region}:{}:key/{id}",
+                        valid.source.partition, valid.source.account
+                    )
+                    .parse()?,
+                );
             }
             Some(ResolvedKeys { source, replica })
         }
@@ -316,11 +468,24 @@ fn resolve_offline(arguments: &Plan, valid: &Valid, warnings: &mut Vec<String>) 
 }
 
 /// With cluster and AWS: the steps that would be done now, for all objects on the bucket with this one among them.
-async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<AwsAccount>) -> anyhow::Result<(Answer, bool)> {
-    let client = api_server::client().await.context("no cluster to ask: use --offline, or set KUBECONFIG")?;
+async fn online(
+    arguments: &Plan,
+    replication: BucketReplication,
+    files: Vec<AwsAccount>,
+) -> anyhow::Result<(Answer, bool)> {
+    let client = api_server::client()
+        .await
+        .context("no cluster to ask: use --offline, or set KUBECONFIG")?;
     let mut accounts = files;
-    for account in Api::<AwsAccount>::all(client.clone()).list(&ListParams::default()).await?.items {
-        if !accounts.iter().any(|given| given.name_any() == account.name_any()) {
+    for account in Api::<AwsAccount>::all(client.clone())
+        .list(&ListParams::default())
+        .await?
+        .items
+    {
+        if !accounts
+            .iter()
+            .any(|given| given.name_any() == account.name_any())
+        {
             accounts.push(account);
         }
     }
@@ -334,15 +499,24 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
         .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
         .collect();
     let labels_of = |replication: &BucketReplication| {
-        let namespace = replication.namespace().unwrap_or_else(|| arguments.namespace.clone());
+        let namespace = replication
+            .namespace()
+            .unwrap_or_else(|| arguments.namespace.clone());
         labels.get(&namespace).cloned().unwrap_or_default()
     };
     let mut this = object(&replication, &arguments.namespace, labels_of(&replication));
     // A plan is for what would be, so that an object that only observes is planned as if it did not.
     this.spec.mode = Mode::Enforce;
-    let standing = Api::<BucketReplication>::all(client).list(&ListParams::default()).await?.items;
+    let standing = Api::<BucketReplication>::all(client)
+        .list(&ListParams::default())
+        .await?
+        .items;
     let mut warnings = vec![];
-    let installation = if let Some(known) = arguments.installation_id.clone().or_else(|| named_installation(&standing)) {
+    let installation = if let Some(known) = arguments
+        .installation_id
+        .clone()
+        .or_else(|| named_installation(&standing))
+    {
         known
     } else {
         let warning = "no object in the cluster tells the installation's id, so that \"default\" stands for it: set --installation-id";
@@ -350,10 +524,20 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
         default_installation()?
     };
     let mut all = vec![];
-    for other in standing.iter().filter(|other| other.spec.source.bucket == source.name.as_str()) {
+    for other in standing
+        .iter()
+        .filter(|other| other.spec.source.bucket == source.name.as_str())
+    {
         let labels = labels_of(other);
-        let deleted = other.metadata.deletion_timestamp.as_ref().map(|time| time.0);
-        let other = Object { deleted, ..object(other, &arguments.namespace, labels) };
+        let deleted = other
+            .metadata
+            .deletion_timestamp
+            .as_ref()
+            .map(|time| time.0);
+        let other = Object {
+            deleted,
+            ..object(other, &arguments.namespace, labels)
+        };
         if other.key == this.key {
             this.created = other.created;
         } else if source_of(&other.spec, &accounts).is_ok_and(|other| other == source) {
@@ -363,23 +547,49 @@ async fn online(arguments: &Plan, replication: BucketReplication, files: Vec<Aws
     this.created = this.created.or_else(|| Some(Timestamp::now()));
     let key = this.key.clone();
     all.push(this);
-    let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &all, refusals: &Refusals::default() };
+    let visit = Visit {
+        installation: &installation,
+        accounts: &accounts,
+        source: &source,
+        objects: &all,
+        refusals: &Refusals::default(),
+    };
     let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
     let editors = Editors::new(Duration::ZERO, Timestamp::now);
-    let cloud = AwsCloud { aws, accounts: Arc::clone(&accounts), editors, leadership: Leadership::alone() };
+    let cloud = AwsCloud {
+        aws,
+        accounts: Arc::clone(&accounts),
+        editors,
+        leadership: Leadership::alone(),
+    };
     let observed = cloud.observe(&scope(&visit), &Observed::default()).await;
     let decision = decide(&visit, &observed, &|_, _| true);
     let resolved = match decision.stands.get(&key) {
-        Some(Stand::Acting { resolved, problems, .. }) => {
+        Some(Stand::Acting {
+            resolved, problems, ..
+        }) => {
             warnings.extend(problems.iter().map(|problem| problem.message.clone()));
             resolved
         }
         Some(Stand::Refused { problems, .. }) => return Err(refused(problems)),
         _ => bail!("the object is neither planned nor refused"),
     };
-    warnings.extend(decision.in_the_way.iter().map(|problem| problem.message.clone()));
+    warnings.extend(
+        decision
+            .in_the_way
+            .iter()
+            .map(|problem| problem.message.clone()),
+    );
     let steps = lines(&decision.steps, &observed, arguments.verbose);
     let changes = !steps.is_empty();
     let documents = five(&decision.desired, &resolved.valid, resolved.keys.as_ref());
-    Ok((Answer { steps, offline: false, documents, warnings }, changes))
+    Ok((
+        Answer {
+            steps,
+            offline: false,
+            documents,
+            warnings,
+        },
+        changes,
+    ))
 }

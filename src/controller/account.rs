@@ -64,11 +64,19 @@ impl Context {
         let generation = object.metadata.generation;
         let status = AwsAccountStatus {
             observed_generation: generation,
-            conditions: vec![finding.condition(ConditionType::Ready, generation, &previous.conditions, Timestamp::now())],
+            conditions: vec![finding.condition(
+                ConditionType::Ready,
+                generation,
+                &previous.conditions,
+                Timestamp::now(),
+            )],
             identity: (!identity.is_empty()).then_some(identity),
             replications: i64::try_from(users.len()).ok(),
             users: users.into_iter().take(MOST_LISTED).collect(),
-            orphans: self.orphans(name, &accounts, &finding).await.unwrap_or_else(|| previous.orphans.clone()),
+            orphans: self
+                .orphans(name, &accounts, &finding)
+                .await
+                .unwrap_or_else(|| previous.orphans.clone()),
         };
         if status != previous
             && let Err(error) = self.kubernetes.write_account_status(&object, &status).await
@@ -76,7 +84,16 @@ impl Context {
             tracing::warn!(%error, account = name, "the status of an AwsAccount was not written");
             return Some(wait(Ending::Retry, name, 1, &self.periods));
         }
-        Some(wait(if finding.holds == Some(true) { Ending::Done } else { Ending::Blocked }, name, 0, &self.periods))
+        Some(wait(
+            if finding.holds == Some(true) {
+                Ending::Done
+            } else {
+                Ending::Blocked
+            },
+            name,
+            0,
+            &self.periods,
+        ))
     }
 
     /// Who we are in the account. Asked once in a preflight period, and at each visit as long as it fails.
@@ -92,7 +109,10 @@ impl Context {
         };
         if account.access == Access::External {
             let message = "access is External: the operator has no credentials there, and its owner applies what is needed";
-            return (Finding::unknown(Reason::NotObservable, message), String::new());
+            return (
+                Finding::unknown(Reason::NotObservable, message),
+                String::new(),
+            );
         }
         if let Some(known) = self.looked(&name).identity
             && known.generation == generation
@@ -102,8 +122,18 @@ impl Context {
             return (known.finding, known.arn);
         }
         let (finding, arn) = self.ask_identity(account).await;
-        let identified = Identified { generation, since: Instant::now(), finding: finding.clone(), arn: arn.clone() };
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default().identity = Some(identified);
+        let identified = Identified {
+            generation,
+            since: Instant::now(),
+            finding: finding.clone(),
+            arn: arn.clone(),
+        };
+        self.looked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(name)
+            .or_default()
+            .identity = Some(identified);
         (finding, arn)
     }
 
@@ -112,14 +142,30 @@ impl Context {
     }
 
     fn looked(&self, name: &str) -> Looked {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+        self.looked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// ARNs of roles of this installation in the account that no object has any more: a finalizer was removed, or a cluster restored. They are
     /// told and never deleted. `None` where it is not time to look, or AWS does not say.
-    async fn orphans(&self, name: &str, accounts: &Accounts, finding: &Finding) -> Option<Vec<String>> {
-        let account = accounts.by_name(name).ok().filter(|account| account.access == Access::Managed && account.has_sources())?;
-        let recently = self.looked(name).swept.is_some_and(|since| since.elapsed() < self.times.sweep);
+    async fn orphans(
+        &self,
+        name: &str,
+        accounts: &Accounts,
+        finding: &Finding,
+    ) -> Option<Vec<String>> {
+        let account = accounts
+            .by_name(name)
+            .ok()
+            .filter(|account| account.access == Access::Managed && account.has_sources())?;
+        let recently = self
+            .looked(name)
+            .swept
+            .is_some_and(|since| since.elapsed() < self.times.sweep);
         if recently || finding.holds != Some(true) {
             return None;
         }
@@ -131,10 +177,24 @@ impl Context {
             }
         };
         // An object that came after the list was asked for is in the store by now.
-        let sources = self.all_objects().into_iter().filter_map(|object| source_of(&object.spec, accounts).ok());
-        let live: BTreeSet<_> = sources.map(|source| RoleName::of(&self.installation, &source)).collect();
-        let orphans: BTreeSet<_> = roles.into_iter().filter(|(role, _)| !live.contains(role)).map(|(_, arn)| arn).collect();
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().swept = Some(Instant::now());
+        let sources = self
+            .all_objects()
+            .into_iter()
+            .filter_map(|object| source_of(&object.spec, accounts).ok());
+        let live: BTreeSet<_> = sources
+            .map(|source| RoleName::of(&self.installation, &source))
+            .collect();
+        let orphans: BTreeSet<_> = roles
+            .into_iter()
+            .filter(|(role, _)| !live.contains(role))
+            .map(|(_, arn)| arn)
+            .collect();
+        self.looked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(name.to_owned())
+            .or_default()
+            .swept = Some(Instant::now());
         self.metrics.orphans(name, orphans.len());
         Some(orphans.into_iter().take(MOST_LISTED).collect())
     }
@@ -164,17 +224,33 @@ fn identified(account: &Account, answer: Result<(String, String), Failure>) -> (
     match answer {
         Ok((arn, id)) if id == account.id.as_str() => {
             // The session's name at the end of an assumed role's ARN says nothing new.
-            (Finding::yes(Reason::Ready, format!("account {id} is reached")), arn)
+            (
+                Finding::yes(Reason::Ready, format!("account {id} is reached")),
+                arn,
+            )
         }
         Ok((arn, id)) => {
-            let message = format!("{arn} is in account {id}, not in {}: correct spec.accountId or spec.assumeRole", account.id);
+            let message = format!(
+                "{arn} is in account {id}, not in {}: correct spec.accountId or spec.assumeRole",
+                account.id
+            );
             (Finding::no(Reason::WrongAccount, message), arn)
         }
         Err(failure) => {
             let problem: Problem = assess::failed(ConditionType::Ready, &failure);
-            let denied = matches!(failure.kind, FailureKind::Denied | FailureKind::DeniedByOrganization);
+            let denied = matches!(
+                failure.kind,
+                FailureKind::Denied | FailureKind::DeniedByOrganization
+            );
             let holds = if denied { Some(false) } else { None };
-            (Finding { holds, reason: problem.reason, message: problem.message }, String::new())
+            (
+                Finding {
+                    holds,
+                    reason: problem.reason,
+                    message: problem.message,
+                },
+                String::new(),
+            )
         }
     }
 }
@@ -195,17 +271,49 @@ mod tests {
     fn an_account_is_only_ready_where_the_answer_comes_from_it() {
         let accounts = accounts(&["prod"]);
         let account = accounts.by_name("prod").expect("prod");
-        let answer = |id: &str| identified(account, Ok(("arn:aws:iam::1:role/r".into(), id.into()))).0;
-        assert_eq!((answer("111111111111").holds, answer("111111111111").reason), (Some(true), Reason::Ready));
-        assert_eq!((answer("222222222222").holds, answer("222222222222").reason), (Some(false), Reason::WrongAccount));
-        let failed = |kind| identified(account, Err(Failure { kind, action: "sts:AssumeRole".into(), message: "no".into() })).0;
-        assert_eq!((failed(FailureKind::Denied).holds, failed(FailureKind::Denied).reason), (Some(false), Reason::AccessDenied));
-        assert_eq!((failed(FailureKind::Transient).holds, failed(FailureKind::Transient).reason), (None, Reason::AwsUnavailable));
+        let answer =
+            |id: &str| identified(account, Ok(("arn:aws:iam::1:role/r".into(), id.into()))).0;
+        assert_eq!(
+            (answer("111111111111").holds, answer("111111111111").reason),
+            (Some(true), Reason::Ready)
+        );
+        assert_eq!(
+            (answer("222222222222").holds, answer("222222222222").reason),
+            (Some(false), Reason::WrongAccount)
+        );
+        let failed = |kind| {
+            identified(
+                account,
+                Err(Failure {
+                    kind,
+                    action: "sts:AssumeRole".into(),
+                    message: "no".into(),
+                }),
+            )
+            .0
+        };
+        assert_eq!(
+            (
+                failed(FailureKind::Denied).holds,
+                failed(FailureKind::Denied).reason
+            ),
+            (Some(false), Reason::AccessDenied)
+        );
+        assert_eq!(
+            (
+                failed(FailureKind::Transient).holds,
+                failed(FailureKind::Transient).reason
+            ),
+            (None, Reason::AwsUnavailable)
+        );
     }
 
     #[test]
     fn the_second_that_names_an_account_says_so() {
         let accounts = accounts(&["a", "b"]);
-        assert_eq!(accounts.problem("b").map(|problem| problem.reason), Some(Reason::DuplicateAccount));
+        assert_eq!(
+            accounts.problem("b").map(|problem| problem.reason),
+            Some(Reason::DuplicateAccount)
+        );
     }
 }

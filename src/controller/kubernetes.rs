@@ -16,7 +16,8 @@ use serde_json::json;
 use super::{trigger, visit::Gate};
 use crate::{
     api::{
-        AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, aws_account::AwsAccountStatus, bucket_replication::BucketReplicationStatus,
+        AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, aws_account::AwsAccountStatus,
+        bucket_replication::BucketReplicationStatus,
     },
     replication::names::ObjectKey,
 };
@@ -33,13 +34,19 @@ pub struct Kubernetes {
 /// Namespace and name of an object.
 #[must_use]
 pub fn key_of(object: &BucketReplication) -> ObjectKey {
-    ObjectKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    ObjectKey {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+    }
 }
 
 /// Whether our finalizer holds the object.
 #[must_use]
 pub fn is_held(object: &BucketReplication) -> bool {
-    object.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+    object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
 }
 
 /// An object that is gone but for others' finalizers is none of ours.
@@ -58,8 +65,18 @@ impl Kubernetes {
     #[must_use]
     pub fn new(client: Client, namespaces: Vec<String>) -> Self {
         let instance = std::env::var("HOSTNAME").ok();
-        let recorder = Recorder::new(client.clone(), Reporter { controller: FIELD_MANAGER.into(), instance });
-        Self { client, recorder, namespaces }
+        let recorder = Recorder::new(
+            client.clone(),
+            Reporter {
+                controller: FIELD_MANAGER.into(),
+                instance,
+            },
+        );
+        Self {
+            client,
+            recorder,
+            namespaces,
+        }
     }
 
     fn objects(&self, namespace: &str) -> Api<BucketReplication> {
@@ -79,10 +96,19 @@ impl Kubernetes {
         Ok(objects)
     }
 
-    async fn set_finalizers(&self, object: &BucketReplication, finalizers: &[String]) -> kube::Result<BucketReplication> {
+    async fn set_finalizers(
+        &self,
+        object: &BucketReplication,
+        finalizers: &[String],
+    ) -> kube::Result<BucketReplication> {
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version(), "uid": object.uid()}});
         let api = self.objects(&object.namespace().unwrap_or_default());
-        api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await
+        api.patch(
+            &object.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await
     }
 
     /// Lets a deleted object go.
@@ -90,7 +116,12 @@ impl Kubernetes {
     /// # Errors
     /// When the API server does not take it, as where the object was changed in between.
     pub async fn release(&self, object: &BucketReplication) -> kube::Result<()> {
-        let others: Vec<_> = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER).cloned().collect();
+        let others: Vec<_> = object
+            .finalizers()
+            .iter()
+            .filter(|finalizer| *finalizer != FINALIZER)
+            .cloned()
+            .collect();
         self.set_finalizers(object, &others).await.map(drop)
     }
 
@@ -106,23 +137,54 @@ impl Kubernetes {
     ) -> kube::Result<()> {
         let patch = applied::<BucketReplication>(&object.name_any(), version, status);
         let api = self.objects(&object.namespace().unwrap_or_default());
-        api.patch_status(&object.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
+        api.patch_status(
+            &object.name_any(),
+            &PatchParams::apply(FIELD_MANAGER).force(),
+            &Patch::Apply(patch),
+        )
+        .await
+        .map(drop)
     }
 
     /// Writes the status of an account.
     ///
     /// # Errors
     /// When the API server does not take it.
-    pub async fn write_account_status(&self, account: &AwsAccount, status: &AwsAccountStatus) -> kube::Result<()> {
-        let patch = applied::<AwsAccount>(&account.name_any(), account.resource_version().as_deref(), status);
+    pub async fn write_account_status(
+        &self,
+        account: &AwsAccount,
+        status: &AwsAccountStatus,
+    ) -> kube::Result<()> {
+        let patch = applied::<AwsAccount>(
+            &account.name_any(),
+            account.resource_version().as_deref(),
+            status,
+        );
         let api: Api<AwsAccount> = Api::all(self.client.clone());
-        api.patch_status(&account.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(patch)).await.map(drop)
+        api.patch_status(
+            &account.name_any(),
+            &PatchParams::apply(FIELD_MANAGER).force(),
+            &Patch::Apply(patch),
+        )
+        .await
+        .map(drop)
     }
 
     /// Records an Event on an object; Events of one reason and action become a series. They are for people and may be lost.
-    pub async fn record(&self, object: &BucketReplication, warning: bool, reason: &str, action: &str, note: &str) {
+    pub async fn record(
+        &self,
+        object: &BucketReplication,
+        warning: bool,
+        reason: &str,
+        action: &str,
+        note: &str,
+    ) {
         let event = Event {
-            type_: if warning { EventType::Warning } else { EventType::Normal },
+            type_: if warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
             reason: reason.to_owned(),
             note: Some(note.chars().take(1000).collect()),
             action: action.to_owned(),
@@ -134,7 +196,11 @@ impl Kubernetes {
     }
 }
 
-fn applied<K: Resource<DynamicType = ()>>(name: &str, version: Option<&str>, status: &impl Serialize) -> serde_json::Value {
+fn applied<K: Resource<DynamicType = ()>>(
+    name: &str,
+    version: Option<&str>,
+    status: &impl Serialize,
+) -> serde_json::Value {
     json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
@@ -153,8 +219,17 @@ pub struct StoreGate<'a> {
 
 impl<'a> StoreGate<'a> {
     /// For a visit that took `objects` from the store.
-    pub fn new(kubernetes: &'a Kubernetes, bucket: &'a str, objects: impl Iterator<Item = &'a BucketReplication>) -> Self {
-        Self { kubernetes, bucket, taken: objects.map(version).collect(), versions: Mutex::default() }
+    pub fn new(
+        kubernetes: &'a Kubernetes,
+        bucket: &'a str,
+        objects: impl Iterator<Item = &'a BucketReplication>,
+    ) -> Self {
+        Self {
+            kubernetes,
+            bucket,
+            taken: objects.map(version).collect(),
+            versions: Mutex::default(),
+        }
     }
 
     /// The resource versions that objects have now, as far as they were read or written here.
@@ -164,7 +239,13 @@ impl<'a> StoreGate<'a> {
     }
 
     async fn try_open(&self, acting: &BTreeSet<ObjectKey>) -> kube::Result<bool> {
-        let live: Vec<_> = self.kubernetes.on_bucket(self.bucket).await?.into_iter().filter(is_ours).collect();
+        let live: Vec<_> = self
+            .kubernetes
+            .on_bucket(self.bucket)
+            .await?
+            .into_iter()
+            .filter(is_ours)
+            .collect();
         if live.iter().map(version).collect::<BTreeSet<_>>() != self.taken {
             tracing::debug!(bucket = self.bucket, "the store lags behind: looking again");
             return Ok(false);
@@ -173,7 +254,12 @@ impl<'a> StoreGate<'a> {
         for object in live {
             let key = key_of(&object);
             let current = if acting.contains(&key) && !is_held(&object) {
-                let finalizers: Vec<_> = object.finalizers().iter().cloned().chain([FINALIZER.to_owned()]).collect();
+                let finalizers: Vec<_> = object
+                    .finalizers()
+                    .iter()
+                    .cloned()
+                    .chain([FINALIZER.to_owned()])
+                    .collect();
                 self.kubernetes.set_finalizers(&object, &finalizers).await?
             } else {
                 object

@@ -51,18 +51,33 @@ impl Memory {
     }
 
     /// Whether the rules of ours that were read are not those that were written in the last minutes.
-    pub(super) fn lags(&mut self, observed: &Observed, installation: &InstallationId, now: Timestamp) -> bool {
+    pub(super) fn lags(
+        &mut self,
+        observed: &Observed,
+        installation: &InstallationId,
+        now: Timestamp,
+    ) -> bool {
         let read = match &observed.configuration {
             Facet::Present(configuration) => own_rules(configuration, installation),
-            Facet::Absent => Configuration { role: String::new(), rules: vec![] },
+            Facet::Absent => Configuration {
+                role: String::new(),
+                rules: vec![],
+            },
             Facet::Unread | Facet::Failed(_) => return false,
         };
-        self.put.take_if(|(written, since)| written.means(&read) || age(*since, now) >= BELIEVED_AFTER);
+        self.put
+            .take_if(|(written, since)| written.means(&read) || age(*since, now) >= BELIEVED_AFTER);
         self.put.is_some()
     }
 
     /// The foreign rules that were in the configuration that we wrote, and that two reads a grace period apart do not show.
-    pub(super) fn gone(&mut self, observed: &Observed, installation: &InstallationId, grace: Duration, now: Timestamp) -> Vec<String> {
+    pub(super) fn gone(
+        &mut self,
+        observed: &Observed,
+        installation: &InstallationId,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Vec<String> {
         let stand = match &observed.configuration {
             Facet::Present(configuration) => foreign_rules(configuration, installation),
             Facet::Absent => BTreeSet::new(),
@@ -92,20 +107,41 @@ impl Memory {
     }
 
     /// Whether AWS has had time to make known everywhere what the object needs.
-    pub(super) fn settled(&self, key: &ObjectKey, need: &Need, settle: Duration, now: Timestamp) -> bool {
-        let granted = self.granted.get(key).filter(|(fingerprint, _)| need.granted && *fingerprint == need.fingerprint);
+    pub(super) fn settled(
+        &self,
+        key: &ObjectKey,
+        need: &Need,
+        settle: Duration,
+        now: Timestamp,
+    ) -> bool {
+        let granted = self
+            .granted
+            .get(key)
+            .filter(|(fingerprint, _)| need.granted && *fingerprint == need.fingerprint);
         settle.is_zero() || granted.is_some_and(|(_, since)| age(*since, now) >= settle)
     }
 
     /// Whether something that an object needs was granted before its rules were written, and is not any more.
     pub(super) fn was_taken_away(&self, decision: &Decision) -> bool {
         let before = |key| self.granted.get(key).map(|(fingerprint, _)| fingerprint);
-        decision.needs.iter().any(|(key, need)| !need.granted && before(key) == Some(&need.fingerprint))
+        decision
+            .needs
+            .iter()
+            .any(|(key, need)| !need.granted && before(key) == Some(&need.fingerprint))
     }
 
     /// How long it takes until the first of these objects is settled.
-    pub(super) fn settles_in(&self, settling: &BTreeSet<ObjectKey>, settle: Duration, now: Timestamp) -> Option<Duration> {
-        settling.iter().filter_map(|key| self.granted.get(key)).map(|(_, since)| settle.saturating_sub(age(*since, now))).min()
+    pub(super) fn settles_in(
+        &self,
+        settling: &BTreeSet<ObjectKey>,
+        settle: Duration,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        settling
+            .iter()
+            .filter_map(|key| self.granted.get(key))
+            .map(|(_, since)| settle.saturating_sub(age(*since, now)))
+            .min()
     }
 
     /// Whether the last visit of the objects as they are now only left what waits for permissions to become known.
@@ -114,7 +150,13 @@ impl Memory {
     }
 
     /// A read may lag behind our own writes, so that what is in doubt is only believed when two reads a grace period apart both show it.
-    pub(super) fn confirms(&mut self, decision: &Decision, in_doubt: bool, grace: Duration, now: Timestamp) -> bool {
+    pub(super) fn confirms(
+        &mut self,
+        decision: &Decision,
+        in_doubt: bool,
+        grace: Duration,
+        now: Timestamp,
+    ) -> bool {
         if !in_doubt || grace.is_zero() {
             self.suspicion = None;
             return true;
@@ -145,8 +187,11 @@ impl Memory {
         now: Timestamp,
     ) {
         let facts = observed.facts();
-        let since =
-            self.facts.as_ref().filter(|(known, _)| self.looked_at == looked_at && *known == facts).map_or(now, |(_, since)| *since);
+        let since = self
+            .facts
+            .as_ref()
+            .filter(|(known, _)| self.looked_at == looked_at && *known == facts)
+            .map_or(now, |(_, since)| *since);
         self.facts = Some((facts, since));
         looked_at.clone_into(&mut self.looked_at);
         for planned in &outcome.done {
@@ -156,7 +201,13 @@ impl Memory {
                     self.put = Some((own_rules(configuration, installation), now));
                 }
                 Step::DeleteReplication { .. } => {
-                    self.put = Some((Configuration { role: String::new(), rules: vec![] }, now));
+                    self.put = Some((
+                        Configuration {
+                            role: String::new(),
+                            rules: vec![],
+                        },
+                        now,
+                    ));
                 }
                 _ => {}
             }
@@ -166,25 +217,54 @@ impl Memory {
     }
 
     fn note_grants(&mut self, decision: &Decision, outcome: &Outcome, now: Timestamp) {
-        let writes_rules = |step: &Step| matches!(step, Step::PutReplication { .. } | Step::DeleteReplication { .. } | Step::Settle);
-        let is_granting = outcome.undone.iter().take_while(|planned| !writes_rules(&planned.step)).next().is_some();
-        self.granted
-            .retain(|key, (fingerprint, _)| decision.needs.get(key).is_some_and(|need| need.granted && need.fingerprint == *fingerprint));
+        let writes_rules = |step: &Step| {
+            matches!(
+                step,
+                Step::PutReplication { .. } | Step::DeleteReplication { .. } | Step::Settle
+            )
+        };
+        let is_granting = outcome
+            .undone
+            .iter()
+            .take_while(|planned| !writes_rules(&planned.step))
+            .next()
+            .is_some();
+        self.granted.retain(|key, (fingerprint, _)| {
+            decision
+                .needs
+                .get(key)
+                .is_some_and(|need| need.granted && need.fingerprint == *fingerprint)
+        });
         if !is_granting {
             for (key, need) in &decision.needs {
-                self.granted.entry(key.clone()).or_insert_with(|| (need.fingerprint.clone(), now));
+                self.granted
+                    .entry(key.clone())
+                    .or_insert_with(|| (need.fingerprint.clone(), now));
             }
         }
     }
 }
 
 fn foreign_rules(configuration: &Configuration, installation: &InstallationId) -> BTreeSet<String> {
-    configuration.rules.iter().filter(|rule| rule.mark(installation).is_none()).filter_map(|rule| rule.id.clone()).collect()
+    configuration
+        .rules
+        .iter()
+        .filter(|rule| rule.mark(installation).is_none())
+        .filter_map(|rule| rule.id.clone())
+        .collect()
 }
 
 fn own_rules(configuration: &Configuration, installation: &InstallationId) -> Configuration {
-    let rules = configuration.rules.iter().filter(|rule| rule.mark(installation).is_some()).cloned().collect();
-    Configuration { role: String::new(), rules }
+    let rules = configuration
+        .rules
+        .iter()
+        .filter(|rule| rule.mark(installation).is_some())
+        .cloned()
+        .collect();
+    Configuration {
+        role: String::new(),
+        rules,
+    }
 }
 
 fn age(since: Timestamp, now: Timestamp) -> Duration {

@@ -42,7 +42,10 @@ use visit::Times;
 ///
 /// # Errors
 /// When a watch ends for good.
-#[allow(clippy::too_many_arguments, reason = "each is a thing of its own, and it is called once")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is a thing of its own, and it is called once"
+)]
 pub async fn run(
     client: Client,
     watch_client: Client,
@@ -60,16 +63,32 @@ pub async fn run(
     for api in object_apis(&watch_client, &settings.release.watch_namespaces) {
         let (store, writer) = reflector::store();
         objects.push(store);
-        let events = watcher(api, config()).default_backoff().modify(strip).reflect(writer);
+        let events = watcher(api, config())
+            .default_backoff()
+            .modify(strip)
+            .reflect(writer);
         watches.spawn(forward(touched(events, trigger::object), sender.clone()));
     }
     let (accounts, writer) = reflector::store();
-    let events = watcher(Api::<AwsAccount>::all(watch_client.clone()), config()).default_backoff().modify(strip).reflect(writer);
+    let events = watcher(Api::<AwsAccount>::all(watch_client.clone()), config())
+        .default_backoff()
+        .modify(strip)
+        .reflect(writer);
     watches.spawn(forward(touched(events, trigger::account), sender.clone()));
     let (namespaces, writer) = reflector::store();
-    let events = watcher(Api::<PartialObjectMeta<Namespace>>::all(watch_client), config()).default_backoff().modify(strip).reflect(writer);
+    let events = watcher(
+        Api::<PartialObjectMeta<Namespace>>::all(watch_client),
+        config(),
+    )
+    .default_backoff()
+    .modify(strip)
+    .reflect(writer);
     watches.spawn(forward(touched(events, trigger::namespace), sender));
-    let periods = Periods::new(settings.drift_period, settings.drift_grace, settings.longest_retry);
+    let periods = Periods::new(
+        settings.drift_period,
+        settings.drift_grace,
+        settings.longest_retry,
+    );
     let context = Arc::new(Context {
         installation,
         kubernetes: Kubernetes::new(client, settings.release.watch_namespaces.clone()),
@@ -96,10 +115,18 @@ pub async fn run(
     context.accounts.wait_until_ready().await?;
     context.namespaces.wait_until_ready().await?;
     synced();
-    let settings = queue::Settings { window: settings.event_window, at_most: settings.concurrency, after_panic: Duration::from_secs(30) };
+    let settings = queue::Settings {
+        window: settings.event_window,
+        at_most: settings.concurrency,
+        after_panic: Duration::from_secs(30),
+    };
     let expanding = Arc::clone(&context);
-    let all_touched = futures::stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|touched| (touched, receiver)));
-    let keys = all_touched.flat_map(move |touched| futures::stream::iter(keys(&expanding, &touched))).take_until(stop);
+    let all_touched = futures::stream::unfold(receiver, async |mut receiver| {
+        receiver.recv().await.map(|touched| (touched, receiver))
+    });
+    let keys = all_touched
+        .flat_map(move |touched| futures::stream::iter(keys(&expanding, &touched)))
+        .take_until(stop);
     queue::run(keys.boxed(), settings, move |key| {
         let context = Arc::clone(&context);
         async move { context.reconcile(&key).await }
@@ -113,7 +140,10 @@ pub(crate) fn object_apis(client: &Client, namespaces: &[String]) -> Vec<Api<Buc
     if namespaces.is_empty() {
         return vec![Api::all(client.clone())];
     }
-    namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    namespaces
+        .iter()
+        .map(|namespace| Api::namespaced(client.clone(), namespace))
+        .collect()
 }
 
 fn config() -> watcher::Config {
@@ -123,7 +153,9 @@ fn config() -> watcher::Config {
 /// What nobody reads need not be kept in memory.
 fn strip<K: ResourceExt>(object: &mut K) {
     object.managed_fields_mut().clear();
-    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+    object
+        .annotations_mut()
+        .remove("kubectl.kubernetes.io/last-applied-configuration");
 }
 
 async fn forward(touched: impl Stream<Item = Touched>, sender: mpsc::UnboundedSender<Touched>) {
@@ -140,31 +172,72 @@ async fn forward(touched: impl Stream<Item = Touched>, sender: mpsc::UnboundedSe
 fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
     let buckets = |decides: &dyn Fn(&BucketReplication) -> bool| -> HashSet<Key> {
         let objects = context.all_objects();
-        objects.iter().filter(|object| decides(object)).map(|object| Key::Bucket(object.spec.source.bucket.clone())).collect()
+        objects
+            .iter()
+            .filter(|object| decides(object))
+            .map(|object| Key::Bucket(object.spec.source.bucket.clone()))
+            .collect()
     };
     match touched {
-        Touched::Object { bucket, source, destination } => {
-            let accounts: HashSet<_> = [source, destination].into_iter().map(|name| Key::Account(name.clone())).collect();
-            accounts.into_iter().chain([Key::Bucket(bucket.clone())]).collect()
+        Touched::Object {
+            bucket,
+            source,
+            destination,
+        } => {
+            let accounts: HashSet<_> = [source, destination]
+                .into_iter()
+                .map(|name| Key::Account(name.clone()))
+                .collect();
+            accounts
+                .into_iter()
+                .chain([Key::Bucket(bucket.clone())])
+                .collect()
         }
         Touched::Account(name) => {
-            let id = context.accounts.find(|account| account.name_any() == *name).map(|account| format!(":{}:", account.spec.account_id));
+            let id = context
+                .accounts
+                .find(|account| account.name_any() == *name)
+                .map(|account| format!(":{}:", account.spec.account_id));
             let decides = |object: &BucketReplication| {
                 let spec = &object.spec;
-                let mut keys = spec.source.kms_keys.iter().flatten().chain(&spec.destination.kms_key);
+                let mut keys = spec
+                    .source
+                    .kms_keys
+                    .iter()
+                    .flatten()
+                    .chain(&spec.destination.kms_key);
                 // A key may be of a third account, and the default key of any.
                 let named = spec.source.account == *name || spec.destination.account == *name;
-                named || id.as_ref().is_some_and(|id| keys.any(|key| key.contains(id))) || waits_for_account(object)
+                named
+                    || id
+                        .as_ref()
+                        .is_some_and(|id| keys.any(|key| key.contains(id)))
+                    || waits_for_account(object)
             };
-            buckets(&decides).into_iter().chain([Key::Account(name.clone())]).collect()
+            buckets(&decides)
+                .into_iter()
+                .chain([Key::Account(name.clone())])
+                .collect()
         }
-        Touched::Namespace(name) => buckets(&|object| object.namespace().as_deref() == Some(name)).into_iter().collect(),
+        Touched::Namespace(name) => buckets(&|object| object.namespace().as_deref() == Some(name))
+            .into_iter()
+            .collect(),
     }
 }
 
 /// Whether something is missing that a change of any account can give.
 fn waits_for_account(object: &BucketReplication) -> bool {
-    let reasons = [Reason::AccountNotFound, Reason::AccountNotReady, Reason::KeyAccountUnknown, Reason::NotGranted, Reason::AccessDenied];
+    let reasons = [
+        Reason::AccountNotFound,
+        Reason::AccountNotReady,
+        Reason::KeyAccountUnknown,
+        Reason::NotGranted,
+        Reason::AccessDenied,
+    ];
     let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
-    conditions.any(|condition| reasons.iter().any(|reason| condition.reason == reason.as_str()))
+    conditions.any(|condition| {
+        reasons
+            .iter()
+            .any(|reason| condition.reason == reason.as_str())
+    })
 }

@@ -35,16 +35,25 @@ where
     Fut: Future<Output = Option<Instant>> + Send + 'static,
 {
     let (again, requests) = mpsc::unbounded_channel::<ScheduleRequest<K>>();
-    let requests = futures::stream::unfold(requests, async |mut requests| requests.recv().await.map(|request| (request, requests)));
+    let requests = futures::stream::unfold(requests, async |mut requests| {
+        requests.recv().await.map(|request| (request, requests))
+    });
     // Not `debounced_scheduler`: that one starts its window anew at every event, so that a busy key would never be visited. The earliest
     // request for a key wins, so that asking for "now and a window" makes a window that opens once.
-    let touched = touched.map(|message| ScheduleRequest { message, run_at: Instant::now() + settings.window });
+    let touched = touched.map(|message| ScheduleRequest {
+        message,
+        run_at: Instant::now() + settings.window,
+    });
     let mut queue = pin!(scheduler(until_first_ends(touched, requests)));
-    let (mut visits, mut keys, mut running) = (JoinSet::new(), HashMap::<Id, K>::new(), HashSet::<K>::new());
+    let (mut visits, mut keys, mut running) =
+        (JoinSet::new(), HashMap::<Id, K>::new(), HashSet::<K>::new());
     loop {
         let next = poll_fn(|context| {
             if running.len() < settings.at_most {
-                queue.as_mut().hold_unless(|key| !running.contains(key)).poll_next_unpin(context)
+                queue
+                    .as_mut()
+                    .hold_unless(|key| !running.contains(key))
+                    .poll_next_unpin(context)
             } else {
                 queue.as_mut().hold().poll_next_unpin(context)
             }
@@ -76,9 +85,14 @@ where
 }
 
 /// `futures::stream::select` ends only when both streams do, and the second one here has no end of its own.
-fn until_first_ends<T>(first: impl Stream<Item = T>, second: impl Stream<Item = T>) -> impl Stream<Item = T> {
+fn until_first_ends<T>(
+    first: impl Stream<Item = T>,
+    second: impl Stream<Item = T>,
+) -> impl Stream<Item = T> {
     let first = first.map(Some).chain(futures::stream::iter([None]));
-    futures::stream::select(first, second.map(Some)).take_while(|item| std::future::ready(item.is_some())).filter_map(std::future::ready)
+    futures::stream::select(first, second.map(Some))
+        .take_while(|item| std::future::ready(item.is_some()))
+        .filter_map(std::future::ready)
 }
 
 #[cfg(test)]
@@ -88,7 +102,11 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings { window: Duration::from_millis(250), at_most: 2, after_panic: Duration::from_secs(1) }
+        Settings {
+            window: Duration::from_millis(250),
+            at_most: 2,
+            after_panic: Duration::from_secs(1),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -99,7 +117,9 @@ mod tests {
             touch.send("a").expect("open");
         }
         touch.send("b").expect("open");
-        let stream = futures::stream::unfold(touched, async |mut touched| touched.recv().await.map(|key| (key, touched)));
+        let stream = futures::stream::unfold(touched, async |mut touched| {
+            touched.recv().await.map(|key| (key, touched))
+        });
         let seen = Arc::clone(&visits);
         let queue = tokio::spawn(run(stream.boxed(), settings(), move |key| {
             seen.lock().expect("unpoisoned").push(key);
@@ -117,7 +137,9 @@ mod tests {
     async fn a_key_is_not_visited_twice_at_once_and_comes_back_when_asked() {
         let state = Arc::new(Mutex::new((0, 0, 0)));
         let (touch, touched) = mpsc::unbounded_channel();
-        let stream = futures::stream::unfold(touched, async |mut touched| touched.recv().await.map(|key| (key, touched)));
+        let stream = futures::stream::unfold(touched, async |mut touched| {
+            touched.recv().await.map(|key| (key, touched))
+        });
         let shared = Arc::clone(&state);
         let queue = tokio::spawn(run(stream.boxed(), settings(), move |_key: &str| {
             let shared = Arc::clone(&shared);

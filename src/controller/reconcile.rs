@@ -96,8 +96,12 @@ impl Context {
     }
 
     fn labels(&self, namespace: &str) -> Labels {
-        let found = self.namespaces.find(|candidate| candidate.name_any() == namespace);
-        found.map(|namespace| namespace.labels().clone()).unwrap_or_default()
+        let found = self
+            .namespaces
+            .find(|candidate| candidate.name_any() == namespace);
+        found
+            .map(|namespace| namespace.labels().clone())
+            .unwrap_or_default()
     }
 
     pub(super) fn current_accounts(&self) -> Arc<Accounts> {
@@ -110,9 +114,13 @@ impl Context {
         match key {
             Key::Bucket(bucket) => self.bucket(bucket).await,
             Key::Account(account) => {
-                let visit = self.account(account).instrument(tracing::info_span!("visit", account));
+                let visit = self
+                    .account(account)
+                    .instrument(tracing::info_span!("visit", account));
                 let again = Some(wait(Ending::Retry, account, 1, &self.periods));
-                tokio::time::timeout(LONGEST_VISIT, visit).await.unwrap_or(again)
+                tokio::time::timeout(LONGEST_VISIT, visit)
+                    .await
+                    .unwrap_or(again)
             }
         }
         .map(|wait| tokio::time::Instant::now() + wait)
@@ -120,11 +128,18 @@ impl Context {
 
     async fn bucket(&self, bucket: &str) -> Option<Duration> {
         let accounts = self.current_accounts();
-        let taken: Vec<_> =
-            self.all_objects().into_iter().filter(|object| object.spec.source.bucket == bucket && is_ours(object)).collect();
-        self.metrics.only(bucket, &taken.iter().map(|object| key_of(object)).collect());
+        let taken: Vec<_> = self
+            .all_objects()
+            .into_iter()
+            .filter(|object| object.spec.source.bucket == bucket && is_ours(object))
+            .collect();
+        self.metrics
+            .only(bucket, &taken.iter().map(|object| key_of(object)).collect());
         if taken.is_empty() {
-            self.memory.lock().unwrap_or_else(PoisonError::into_inner).retain(|known, _| known.name.as_str() != bucket);
+            self.memory
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|known, _| known.name.as_str() != bucket);
             return None;
         }
         let mut by_owner: BTreeMap<OwnedBucket, Vec<&Arc<BucketReplication>>> = BTreeMap::new();
@@ -158,7 +173,13 @@ impl Context {
             source: owned.clone(),
             objects: objects
                 .iter()
-                .map(|object| (self.reduced(object), object.metadata.generation, object.status.clone().unwrap_or_default()))
+                .map(|object| {
+                    (
+                        self.reduced(object),
+                        object.metadata.generation,
+                        object.status.clone().unwrap_or_default(),
+                    )
+                })
                 .collect(),
         };
         let cloud = AwsCloud {
@@ -167,24 +188,58 @@ impl Context {
             editors: self.editors.clone(),
             leadership: self.leadership.clone(),
         };
-        let gate = StoreGate::new(&self.kubernetes, owned.name.as_str(), taken.iter().map(AsRef::as_ref));
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(owned).unwrap_or_default();
+        let gate = StoreGate::new(
+            &self.kubernetes,
+            owned.name.as_str(),
+            taken.iter().map(AsRef::as_ref),
+        );
+        let mut memory = self
+            .memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(owned)
+            .unwrap_or_default();
         let span = tracing::info_span!("visit", bucket = %owned.name, objects = objects.len(), steps = Empty, ending = Empty);
         let visited = async {
-            let visited = visit(&cloud, &gate, &subject, &mut memory, &self.times, Timestamp::now);
+            let visited = visit(
+                &cloud,
+                &gate,
+                &subject,
+                &mut memory,
+                &self.times,
+                Timestamp::now,
+            );
             let visited = tokio::time::timeout(LONGEST_VISIT, visited).await;
-            let mut report = visited.unwrap_or_else(|_| subject.unended(LONGEST_VISIT, Timestamp::now()));
-            let told = tokio::time::timeout(LONGEST_TELLING, self.tell(objects, &report, &gate.versions())).await;
+            let mut report =
+                visited.unwrap_or_else(|_| subject.unended(LONGEST_VISIT, Timestamp::now()));
+            let told = tokio::time::timeout(
+                LONGEST_TELLING,
+                self.tell(objects, &report, &gate.versions()),
+            )
+            .await;
             if !told.unwrap_or_default() {
                 report.ending = Ending::Retry;
             }
             report
         };
         let report = visited.instrument(span.clone()).await;
-        span.record("steps", report.done.len()).record("ending", tracing::field::debug(report.ending));
-        memory.attempts = if report.ending == Ending::Retry { memory.attempts.saturating_add(1) } else { 0 };
-        let after = wait(report.ending, owned.name.as_str(), memory.attempts, &self.periods);
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(owned.clone(), memory);
+        span.record("steps", report.done.len())
+            .record("ending", tracing::field::debug(report.ending));
+        memory.attempts = if report.ending == Ending::Retry {
+            memory.attempts.saturating_add(1)
+        } else {
+            0
+        };
+        let after = wait(
+            report.ending,
+            owned.name.as_str(),
+            memory.attempts,
+            &self.periods,
+        );
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(owned.clone(), memory);
         self.metrics.visited(&report, started.elapsed());
         tracing::debug!(parent: &span, ending = ?report.ending, steps = report.done.len(), "visited");
         after
@@ -196,65 +251,144 @@ impl Context {
             namespace_labels: self.labels(&key.namespace),
             key,
             uid: object.uid().unwrap_or_default(),
-            created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            created: object
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0),
             spec: object.spec.clone(),
             take_over: object.take_over(),
             applied: object.annotations().get(APPLIED).cloned(),
-            deleted: object.metadata.deletion_timestamp.as_ref().map(|time| time.0),
-            abandoned: is_abandoned(object) && ready(object).is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str()),
+            deleted: object
+                .metadata
+                .deletion_timestamp
+                .as_ref()
+                .map(|time| time.0),
+            abandoned: is_abandoned(object)
+                && ready(object)
+                    .is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str()),
             held: is_held(object),
-            configured: object.status.as_ref().is_some_and(|status| !status.rules.is_empty()),
+            configured: object
+                .status
+                .as_ref()
+                .is_some_and(|status| !status.rules.is_empty()),
         }
     }
 
     /// Writes statuses, Events and finalizers. False where the API server did not take all of it.
-    async fn tell(&self, objects: &[&Arc<BucketReplication>], report: &Report, versions: &HashMap<ObjectKey, String>) -> bool {
+    async fn tell(
+        &self,
+        objects: &[&Arc<BucketReplication>],
+        report: &Report,
+        versions: &HashMap<ObjectKey, String>,
+    ) -> bool {
         let mut all = true;
         for object in objects {
             let key = key_of(object);
             for notice in &report.notices {
-                self.kubernetes.record(object, true, notice.reason().as_str(), RECONCILE, &notice.to_string()).await;
+                self.kubernetes
+                    .record(
+                        object,
+                        true,
+                        notice.reason().as_str(),
+                        RECONCILE,
+                        &notice.to_string(),
+                    )
+                    .await;
             }
-            for (_, correction) in report.corrections.iter().filter(|(concerned, _)| *concerned == key) {
+            for (_, correction) in report
+                .corrections
+                .iter()
+                .filter(|(concerned, _)| *concerned == key)
+            {
                 let note = format!("somebody else changed what this object made: {correction}");
-                self.kubernetes.record(object, true, EventReason::DriftCorrected.as_str(), correction.into(), &note).await;
+                self.kubernetes
+                    .record(
+                        object,
+                        true,
+                        EventReason::DriftCorrected.as_str(),
+                        correction.into(),
+                        &note,
+                    )
+                    .await;
             }
             if report.released.contains(&key) {
                 if is_abandoned(object) {
                     let note = "what this object made in AWS, and AWS did not let go, is left as it stands";
-                    self.kubernetes.record(object, true, EventReason::Abandoned.as_str(), RECONCILE, note).await;
+                    self.kubernetes
+                        .record(
+                            object,
+                            true,
+                            EventReason::Abandoned.as_str(),
+                            RECONCILE,
+                            note,
+                        )
+                        .await;
                 }
                 if let Some(note) = left_to_owners(object) {
-                    self.kubernetes.record(object, true, EventReason::StatementsLeft.as_str(), RECONCILE, &note).await;
+                    self.kubernetes
+                        .record(
+                            object,
+                            true,
+                            EventReason::StatementsLeft.as_str(),
+                            RECONCILE,
+                            &note,
+                        )
+                        .await;
                 }
                 all &= done(self.kubernetes.release(object).await, &key);
                 continue;
             }
             if let Some(status) = report.statuses.get(&key) {
-                all &= self.write(object, versions.get(&key).map(String::as_str), status).await;
+                all &= self
+                    .write(object, versions.get(&key).map(String::as_str), status)
+                    .await;
             }
         }
         all
     }
 
-    async fn write(&self, object: &BucketReplication, version: Option<&str>, status: &BucketReplicationStatus) -> bool {
+    async fn write(
+        &self,
+        object: &BucketReplication,
+        version: Option<&str>,
+        status: &BucketReplicationStatus,
+    ) -> bool {
         let previous = object.status.clone().unwrap_or_default();
         if let Some(ready) = ready_of(status) {
-            self.metrics.object(&object.spec.source.bucket, &key_of(object), &ready.status, &ready.reason);
+            self.metrics.object(
+                &object.spec.source.bucket,
+                &key_of(object),
+                &ready.status,
+                &ready.reason,
+            );
         }
         if previous == *status {
             return true;
         }
         let stored = object.resource_version();
-        let written = done(self.kubernetes.write_status(object, version.or(stored.as_deref()), status).await, &key_of(object));
+        let written = done(
+            self.kubernetes
+                .write_status(object, version.or(stored.as_deref()), status)
+                .await,
+            &key_of(object),
+        );
         let find = |status: &BucketReplicationStatus| {
-            ready_of(status).map(|condition| (condition.status.clone(), condition.reason.clone(), condition.message.clone()))
+            ready_of(status).map(|condition| {
+                (
+                    condition.status.clone(),
+                    condition.reason.clone(),
+                    condition.message.clone(),
+                )
+            })
         };
         if let (true, Some((holds, reason, message))) = (written, find(status)) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
                 tracing::info!(object = %key_of(object), ready = holds, reason, told = message, "status");
-                self.kubernetes.record(object, holds == "False", &reason, RECONCILE, &message).await;
+                self.kubernetes
+                    .record(object, holds == "False", &reason, RECONCILE, &message)
+                    .await;
             }
         }
         written
@@ -263,18 +397,39 @@ impl Context {
     /// An object whose source account can't be used belongs to no visit. Where the account is gone, nothing can be removed, and deletion
     /// does not wait for it.
     async fn without_source(&self, object: &Arc<BucketReplication>, accounts: &Accounts) {
-        let problems = validate::validate(&self.reduced(object), accounts).err().unwrap_or_default();
-        let gone = problems.iter().any(|problem| problem.reason == Reason::AccountNotFound);
+        let problems = validate::validate(&self.reduced(object), accounts)
+            .err()
+            .unwrap_or_default();
+        let gone = problems
+            .iter()
+            .any(|problem| problem.reason == Reason::AccountNotFound);
         let deleting = object.metadata.deletion_timestamp.is_some();
         if deleting && (gone || is_abandoned(object)) {
             let note = "the source AwsAccount can't be used: what this object made in AWS is left as it stands";
-            self.kubernetes.record(object, true, EventReason::Abandoned.as_str(), RECONCILE, note).await;
+            self.kubernetes
+                .record(
+                    object,
+                    true,
+                    EventReason::Abandoned.as_str(),
+                    RECONCILE,
+                    note,
+                )
+                .await;
             done(self.kubernetes.release(object).await, &key_of(object));
             return;
         }
         let previous = object.status.clone().unwrap_or_default();
-        let make = if deleting { status::blocked } else { status::refused };
-        let status = make(object.metadata.generation, &previous, &problems, Timestamp::now());
+        let make = if deleting {
+            status::blocked
+        } else {
+            status::refused
+        };
+        let status = make(
+            object.metadata.generation,
+            &previous,
+            &problems,
+            Timestamp::now(),
+        );
         self.write(object, None, &status).await;
     }
 }
@@ -282,7 +437,10 @@ impl Context {
 /// What owners of other accounts were asked to apply for an object that goes, and what only they can take back.
 fn left_to_owners(object: &BucketReplication) -> Option<String> {
     let actions = &object.status.as_ref()?.required_actions;
-    let told: BTreeSet<_> = actions.iter().map(|action| format!("the {} (account {})", action.document, action.account_id)).collect();
+    let told: BTreeSet<_> = actions
+        .iter()
+        .map(|action| format!("the {} (account {})", action.document, action.account_id))
+        .collect();
     let told = told.into_iter().collect::<Vec<_>>().join(" and ");
     (!told.is_empty()).then(|| {
         format!("status.requiredActions asked for changes of {told}: what was applied stands there still, and its owner can remove it")
@@ -290,7 +448,11 @@ fn left_to_owners(object: &BucketReplication) -> Option<String> {
 }
 
 fn is_abandoned(object: &BucketReplication) -> bool {
-    object.metadata.deletion_timestamp.is_some() && object.annotations().get(ABANDON).is_some_and(|value| value == "true")
+    object.metadata.deletion_timestamp.is_some()
+        && object
+            .annotations()
+            .get(ABANDON)
+            .is_some_and(|value| value == "true")
 }
 
 fn ready(object: &BucketReplication) -> Option<&Condition> {
@@ -298,7 +460,10 @@ fn ready(object: &BucketReplication) -> Option<&Condition> {
 }
 
 fn ready_of(status: &BucketReplicationStatus) -> Option<&Condition> {
-    status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str())
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Ready.as_str())
 }
 
 fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {

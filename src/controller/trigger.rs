@@ -42,19 +42,34 @@ pub fn object(object: &BucketReplication) -> (Touched, String) {
     };
     let annotations = [ABANDON, TAKE_OVER, APPLIED].map(|name| object.annotations().get(name));
     let deleting = object.metadata.deletion_timestamp.is_some();
-    (touched, format!("{:?} {:?} {deleting} {annotations:?}", object.metadata.uid, object.metadata.generation))
+    (
+        touched,
+        format!(
+            "{:?} {:?} {deleting} {annotations:?}",
+            object.metadata.uid, object.metadata.generation
+        ),
+    )
 }
 
 /// What in an `AwsAccount` matters.
 #[must_use]
 pub fn account(account: &AwsAccount) -> (Touched, String) {
-    (Touched::Account(account.name_any()), format!("{:?} {:?}", account.metadata.uid, account.metadata.generation))
+    (
+        Touched::Account(account.name_any()),
+        format!(
+            "{:?} {:?}",
+            account.metadata.uid, account.metadata.generation
+        ),
+    )
 }
 
 /// What in a namespace matters.
 #[must_use]
 pub fn namespace<K: ResourceExt>(namespace: &K) -> (Touched, String) {
-    (Touched::Namespace(namespace.name_any()), format!("{:?}", namespace.labels()))
+    (
+        Touched::Namespace(namespace.name_any()),
+        format!("{:?}", namespace.labels()),
+    )
 }
 
 /// What is touched by the events of a watch. `matters` gives what an object touches and a text that differs where a difference matters.
@@ -88,9 +103,14 @@ where
                 }
                 Event::InitDone => {
                     let before = std::mem::replace(&mut seen, std::mem::take(&mut listed));
-                    let changed =
-                        seen.iter().filter(|(key, value)| before.get(*key) != Some(*value)).map(|(_, (touched, _))| touched.clone());
-                    let gone = before.iter().filter(|(key, _)| !seen.contains_key(*key)).map(|(_, (touched, _))| touched.clone());
+                    let changed = seen
+                        .iter()
+                        .filter(|(key, value)| before.get(*key) != Some(*value))
+                        .map(|(_, (touched, _))| touched.clone());
+                    let gone = before
+                        .iter()
+                        .filter(|(key, _)| !seen.contains_key(*key))
+                        .map(|(_, (touched, _))| touched.clone());
                     changed.chain(gone).collect()
                 }
                 Event::Apply(object) => {
@@ -139,15 +159,32 @@ mod tests {
 
     #[tokio::test]
     async fn writing_a_status_touches_nothing() {
-        assert_eq!(buckets(vec![Event::Apply(make("x", 1, "s")), Event::Apply(make("x", 1, "s"))]).await, ["s"]);
-        assert_eq!(buckets(vec![Event::Apply(make("x", 1, "s")), Event::Apply(make("x", 2, "s"))]).await, ["s", "s"]);
+        assert_eq!(
+            buckets(vec![
+                Event::Apply(make("x", 1, "s")),
+                Event::Apply(make("x", 1, "s"))
+            ])
+            .await,
+            ["s"]
+        );
+        assert_eq!(
+            buckets(vec![
+                Event::Apply(make("x", 1, "s")),
+                Event::Apply(make("x", 2, "s"))
+            ])
+            .await,
+            ["s", "s"]
+        );
     }
 
     #[tokio::test]
     async fn what_vanished_while_the_watch_was_down_is_touched() {
         let list = |objects: Vec<BucketReplication>| {
             let applied = objects.into_iter().map(Event::InitApply);
-            std::iter::once(Event::Init).chain(applied).chain([Event::InitDone]).collect::<Vec<_>>()
+            std::iter::once(Event::Init)
+                .chain(applied)
+                .chain([Event::InitDone])
+                .collect::<Vec<_>>()
         };
         let mut events = list(vec![make("x", 1, "s"), make("y", 1, "t")]);
         events.extend(list(vec![make("y", 1, "t")]));
@@ -156,6 +193,13 @@ mod tests {
 
     #[tokio::test]
     async fn deleting_touches() {
-        assert_eq!(buckets(vec![Event::Apply(make("x", 1, "s")), Event::Delete(make("x", 1, "s"))]).await, ["s", "s"]);
+        assert_eq!(
+            buckets(vec![
+                Event::Apply(make("x", 1, "s")),
+                Event::Delete(make("x", 1, "s"))
+            ])
+            .await,
+            ["s", "s"]
+        );
     }
 }

@@ -109,7 +109,10 @@ impl fmt::Display for Notice {
                 "rule {id}, which is not ours, stood in the configuration that the operator wrote and is gone: if nobody removed it, two writers crossed, and it has to be written again"
             ),
             Self::RoleLeft(message) => {
-                write!(f, "the role lost our policies but is left, since somebody gave it something of their own: {message}")
+                write!(
+                    f,
+                    "the role lost our policies but is left, since somebody gave it something of their own: {message}"
+                )
             }
         }
     }
@@ -129,7 +132,11 @@ pub async fn visit<C: Cloud, G: Gate>(
     times: &Times,
     clock: impl Fn() -> Timestamp,
 ) -> Report {
-    let objects: Vec<_> = subject.objects.iter().map(|(object, ..)| object.clone()).collect();
+    let objects: Vec<_> = subject
+        .objects
+        .iter()
+        .map(|(object, ..)| object.clone())
+        .collect();
     let ready: BTreeSet<_> = subject
         .objects
         .iter()
@@ -150,55 +157,117 @@ pub async fn visit<C: Cloud, G: Gate>(
         let removing = objects.iter().all(Object::is_deleting);
         let looked_at_all = memory.looked_at == looked_at && ready.len() == objects.len();
         let read_just_now = !refusals.steps.is_empty();
-        let believes = removing || looked_at_all || read_just_now || memory.was_settling(&looked_at);
+        let believes =
+            removing || looked_at_all || read_just_now || memory.was_settling(&looked_at);
         let known = memory.known(times.preflight, clock()).filter(|_| believes);
-        let scope = Scope { tags: memory.contention.is_on(), ..decision::scope(&view) };
-        let observed = if decision::is_at_rest(&view) { Observed::default() } else { look(cloud, &view, scope, known).await };
+        let scope = Scope {
+            tags: memory.contention.is_on(),
+            ..decision::scope(&view)
+        };
+        let observed = if decision::is_at_rest(&view) {
+            Observed::default()
+        } else {
+            look(cloud, &view, scope, known).await
+        };
         let now = clock();
-        notices.extend(memory.gone(&observed, &subject.installation, times.grace, now).into_iter().map(Notice::ForeignRuleGone));
-        let mut decision = decide(&view, &observed, &|key, need| memory.settled(key, need, times.settle, now));
+        notices.extend(
+            memory
+                .gone(&observed, &subject.installation, times.grace, now)
+                .into_iter()
+                .map(Notice::ForeignRuleGone),
+        );
+        let mut decision = decide(&view, &observed, &|key, need| {
+            memory.settled(key, need, times.settle, now)
+        });
         // What follows from a change of ours is not somebody else's.
-        let drift = (memory.looked_at.is_empty() || memory.looked_at == looked_at) && decision.is_drift(&ready);
+        let drift = (memory.looked_at.is_empty() || memory.looked_at == looked_at)
+            && decision.is_drift(&ready);
         let lags = memory.lags(&observed, &subject.installation, now) && !decision.steps.is_empty();
         let in_doubt = !read_just_now && (drift || decision.doubtful || lags);
         if !memory.confirms(&decision, in_doubt, times.grace, now) {
-            return Report { notices, ..Report::unchanged(Ending::After(times.grace)) };
+            return Report {
+                notices,
+                ..Report::unchanged(Ending::After(times.grace))
+            };
         }
         let reverted = drift || memory.was_taken_away(&decision);
-        let needed: Vec<_> = decision.steps.iter().map(|planned| planned.step.clone()).collect();
+        let needed: Vec<_> = decision
+            .steps
+            .iter()
+            .map(|planned| planned.step.clone())
+            .collect();
         if memory.looked_at == looked_at {
             match memory.contention.verdict(&needed, now) {
                 Verdict::Correct => {}
                 Verdict::Later(wait) => {
-                    return Report { notices, ..Report::unchanged(Ending::After(wait)) };
+                    return Report {
+                        notices,
+                        ..Report::unchanged(Ending::After(wait))
+                    };
                 }
                 Verdict::Contended { element, wait } => {
                     memory.contention.note(&needed, &[], reverted, now);
                     decision.contend(&element, &subject.source, &observed);
-                    let report = subject.report(&decision, &observed, &Outcome::default(), done, now);
-                    return Report { ending: Ending::After(wait), notices, ..report };
+                    let report =
+                        subject.report(&decision, &observed, &Outcome::default(), done, now);
+                    return Report {
+                        ending: Ending::After(wait),
+                        notices,
+                        ..report
+                    };
                 }
             }
         }
-        let acting: BTreeSet<_> =
-            decision.stands.iter().filter(|(_, stand)| matches!(stand, Stand::Acting { .. })).map(|(key, _)| key.clone()).collect();
-        let unheld = objects.iter().any(|object| !object.held && acting.contains(&object.key));
-        let writes = decision.steps.iter().any(|planned| planned.step != Step::Settle);
+        let acting: BTreeSet<_> = decision
+            .stands
+            .iter()
+            .filter(|(_, stand)| matches!(stand, Stand::Acting { .. }))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let unheld = objects
+            .iter()
+            .any(|object| !object.held && acting.contains(&object.key));
+        let writes = decision
+            .steps
+            .iter()
+            .any(|planned| planned.step != Step::Settle);
         if (writes || unheld) && !gate.open(&acting).await {
-            return Report { notices, ..Report::unchanged(Ending::After(Duration::from_millis(200))) };
+            return Report {
+                notices,
+                ..Report::unchanged(Ending::After(Duration::from_millis(200)))
+            };
         }
         let mut outcome = apply(cloud, &decision, drift).await;
         done.extend(outcome.done.iter().map(|planned| planned.step.clone()));
-        memory.note(&decision, &observed, &outcome, &looked_at, &subject.installation, clock());
-        let just_done: Vec<_> = outcome.done.iter().map(|planned| planned.step.clone()).collect();
+        memory.note(
+            &decision,
+            &observed,
+            &outcome,
+            &looked_at,
+            &subject.installation,
+            clock(),
+        );
+        let just_done: Vec<_> = outcome
+            .done
+            .iter()
+            .map(|planned| planned.step.clone())
+            .collect();
         memory.contention.note(&needed, &just_done, reverted, now);
         if let Some((refused, problem)) = refusal(&outcome, &subject.source) {
-            let others = acting.iter().any(|key| !refused.concerns.contains(key) && !refusals.problems.contains_key(key));
+            let others = acting
+                .iter()
+                .any(|key| !refused.concerns.contains(key) && !refusals.problems.contains_key(key));
             let before = refusals.problems.len();
-            refusals.problems.extend(refused.concerns.iter().map(|key| (key.clone(), problem.clone())));
+            refusals.problems.extend(
+                refused
+                    .concerns
+                    .iter()
+                    .map(|key| (key.clone(), problem.clone())),
+            );
             refusals.steps.push(refused.step.clone());
             // The planner leaves out what is on the same document, so that the next round gets further.
-            let nobodys = refused.concerns.is_empty() && refused.step.is_on_same_document(&refused.step);
+            let nobodys =
+                refused.concerns.is_empty() && refused.step.is_on_same_document(&refused.step);
             if others && (refusals.problems.len() > before || nobodys) {
                 continue;
             }
@@ -206,9 +275,17 @@ pub async fn visit<C: Cloud, G: Gate>(
         outcome.drift = drift;
         notices.extend(role_left(&outcome).map(Notice::RoleLeft));
         let mut report = subject.report(&decision, &observed, &outcome, done, clock());
-        if outcome.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Outdated) {
+        if outcome
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.kind == FailureKind::Outdated)
+        {
             let ending = Ending::After(times.grace.max(SOONEST));
-            return Report { notices, ending, ..subject.without_findings(report) };
+            return Report {
+                notices,
+                ending,
+                ..subject.without_findings(report)
+            };
         }
         if report.ending == Ending::Done && memory.is_in_doubt() {
             report.ending = Ending::After(times.grace);
@@ -221,13 +298,26 @@ pub async fn visit<C: Cloud, G: Gate>(
 }
 
 /// Looks at everything at once where all was well before, and else step by step, as an object that can't succeed has to cost few calls.
-async fn look<C: Cloud>(cloud: &C, visit: &Visit<'_>, scope: Scope, known: Option<Observed>) -> Observed {
+async fn look<C: Cloud>(
+    cloud: &C,
+    visit: &Visit<'_>,
+    scope: Scope,
+    known: Option<Observed>,
+) -> Observed {
     if known.is_some() || scope.removing {
         return cloud.observe(&scope, &known.unwrap_or_default()).await;
     }
     let mut observed = Observed::default();
     for depth in Depth::VARIANTS {
-        observed = cloud.observe(&Scope { depth: *depth, ..scope.clone() }, &observed).await;
+        observed = cloud
+            .observe(
+                &Scope {
+                    depth: *depth,
+                    ..scope.clone()
+                },
+                &observed,
+            )
+            .await;
         if !decision::goes_on(visit, &observed) {
             break;
         }
@@ -245,18 +335,38 @@ fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool 
 /// A fingerprint of all that is looked at beside AWS: with another one, everything is read anew.
 fn looked_at(subject: &Subject) -> String {
     let objects = subject.objects.iter().map(|(object, generation, _)| {
-        let Object { uid, deleted, namespace_labels, take_over, applied, .. } = object;
-        format!("{uid}/{generation:?}/{}/{namespace_labels:?}/{take_over:?}/{applied:?}", deleted.is_some())
+        let Object {
+            uid,
+            deleted,
+            namespace_labels,
+            take_over,
+            applied,
+            ..
+        } = object;
+        format!(
+            "{uid}/{generation:?}/{}/{namespace_labels:?}/{take_over:?}/{applied:?}",
+            deleted.is_some()
+        )
     });
-    let named = subject.objects.iter().flat_map(|(object, ..)| [&object.spec.source.account, &object.spec.destination.account]);
-    let accounts = subject.accounts.fingerprint(&named.map(String::as_str).collect());
+    let named = subject.objects.iter().flat_map(|(object, ..)| {
+        [
+            &object.spec.source.account,
+            &object.spec.destination.account,
+        ]
+    });
+    let accounts = subject
+        .accounts
+        .fingerprint(&named.map(String::as_str).collect());
     let parts: Vec<_> = objects.chain([accounts]).collect();
     fingerprint(&parts.iter().map(String::as_str).collect::<Vec<_>>(), 64)
 }
 
 /// Does the steps in order, up to the first that fails or has to wait for permissions to become known.
 async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome {
-    let mut outcome = Outcome { drift, ..Outcome::default() };
+    let mut outcome = Outcome {
+        drift,
+        ..Outcome::default()
+    };
     for planned in &decision.steps {
         if planned.step == Step::Settle || !outcome.undone.is_empty() {
             outcome.undone.push(planned.clone());
@@ -278,15 +388,31 @@ async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome
 /// A failure that more tries do not mend, which concerns only the objects that the step was for.
 fn refusal<'a>(outcome: &'a Outcome, source: &OwnedBucket) -> Option<(&'a PlannedStep, Problem)> {
     let failure = outcome.failure.as_ref().filter(|failure| {
-        matches!(failure.kind, FailureKind::Denied | FailureKind::DeniedByOrganization | FailureKind::Invalid | FailureKind::NotFound)
+        matches!(
+            failure.kind,
+            FailureKind::Denied
+                | FailureKind::DeniedByOrganization
+                | FailureKind::Invalid
+                | FailureKind::NotFound
+        )
     })?;
     let refused = outcome.undone.first()?;
-    Some((refused, assess::failed(refused.step.condition(source), failure)))
+    Some((
+        refused,
+        assess::failed(refused.step.condition(source), failure),
+    ))
 }
 
 impl Report {
     fn unchanged(ending: Ending) -> Self {
-        Self { statuses: BTreeMap::new(), released: BTreeSet::new(), corrections: vec![], done: vec![], notices: vec![], ending }
+        Self {
+            statuses: BTreeMap::new(),
+            released: BTreeSet::new(),
+            corrections: vec![],
+            done: vec![],
+            notices: vec![],
+            ending,
+        }
     }
 }
 
@@ -295,60 +421,143 @@ impl Subject {
     #[must_use]
     pub fn unended(&self, limit: Duration, now: Timestamp) -> Report {
         let bucket = &self.source.name;
-        let message =
-            format!("AWS did not answer all calls for bucket {bucket} within {} minutes; they are tried again", limit.as_secs() / 60);
-        let problem = Problem::new(ConditionType::ReplicationConfigured, Reason::AwsUnavailable, message);
-        let read = self.objects.iter().filter(|(object, ..)| object.is_deleting() || object.spec.mode != Mode::Paused);
-        let statuses =
-            read.map(|(object, generation, previous)| (object.key.clone(), status::unended(object, *generation, previous, &problem, now)));
-        Report { statuses: statuses.collect(), ..Report::unchanged(Ending::Retry) }
+        let message = format!(
+            "AWS did not answer all calls for bucket {bucket} within {} minutes; they are tried again",
+            limit.as_secs() / 60
+        );
+        let problem = Problem::new(
+            ConditionType::ReplicationConfigured,
+            Reason::AwsUnavailable,
+            message,
+        );
+        let read = self
+            .objects
+            .iter()
+            .filter(|(object, ..)| object.is_deleting() || object.spec.mode != Mode::Paused);
+        let statuses = read.map(|(object, generation, previous)| {
+            (
+                object.key.clone(),
+                status::unended(object, *generation, previous, &problem, now),
+            )
+        });
+        Report {
+            statuses: statuses.collect(),
+            ..Report::unchanged(Ending::Retry)
+        }
     }
 
     /// The report where what was found does not hold any more: only corrections are told.
     fn without_findings(&self, report: Report) -> Report {
         let mut statuses = BTreeMap::new();
         for (object, _, previous) in &self.objects {
-            let drift = report.statuses.get(&object.key).and_then(|status| status.drift.clone());
-            statuses.insert(object.key.clone(), BucketReplicationStatus { drift: drift.or(previous.drift.clone()), ..previous.clone() });
+            let drift = report
+                .statuses
+                .get(&object.key)
+                .and_then(|status| status.drift.clone());
+            statuses.insert(
+                object.key.clone(),
+                BucketReplicationStatus {
+                    drift: drift.or(previous.drift.clone()),
+                    ..previous.clone()
+                },
+            );
         }
-        Report { statuses, released: BTreeSet::new(), ..report }
+        Report {
+            statuses,
+            released: BTreeSet::new(),
+            ..report
+        }
     }
 
-    fn report(&self, decision: &Decision, observed: &Observed, outcome: &Outcome, done: Vec<Step>, now: Timestamp) -> Report {
-        let grounds = Grounds { installation: &self.installation, source: &self.source, decision, outcome, now };
+    fn report(
+        &self,
+        decision: &Decision,
+        observed: &Observed,
+        outcome: &Outcome,
+        done: Vec<Step>,
+        now: Timestamp,
+    ) -> Report {
+        let grounds = Grounds {
+            installation: &self.installation,
+            source: &self.source,
+            decision,
+            outcome,
+            now,
+        };
         let statuses: BTreeMap<_, _> = self
             .objects
             .iter()
-            .map(|(object, generation, previous)| (object.key.clone(), status(object, *generation, previous, &grounds)))
+            .map(|(object, generation, previous)| {
+                (
+                    object.key.clone(),
+                    status(object, *generation, previous, &grounds),
+                )
+            })
             .collect();
-        let leaving = decision.stands.iter().filter(|(_, stand)| **stand == Stand::Leaving).map(|(key, _)| key.clone());
-        let mut released: BTreeSet<_> =
-            if decision.in_the_way.is_empty() && all_removed(outcome) { leaving.collect() } else { BTreeSet::new() };
-        released.extend(self.objects.iter().filter(|(object, ..)| object.abandoned).map(|(object, ..)| object.key.clone()));
+        let leaving = decision
+            .stands
+            .iter()
+            .filter(|(_, stand)| **stand == Stand::Leaving)
+            .map(|(key, _)| key.clone());
+        let mut released: BTreeSet<_> = if decision.in_the_way.is_empty() && all_removed(outcome) {
+            leaving.collect()
+        } else {
+            BTreeSet::new()
+        };
+        released.extend(
+            self.objects
+                .iter()
+                .filter(|(object, ..)| object.abandoned)
+                .map(|(object, ..)| object.key.clone()),
+        );
         let corrections = outcome
             .done
             .iter()
             .filter(|_| outcome.drift)
-            .flat_map(|planned| planned.concerns.iter().map(|key| (key.clone(), planned.step.clone())))
+            .flat_map(|planned| {
+                planned
+                    .concerns
+                    .iter()
+                    .map(|key| (key.clone(), planned.step.clone()))
+            })
             .collect();
         let ending = ending(&statuses, decision, observed, outcome);
-        Report { released, corrections, done, notices: vec![], ending, statuses }
+        Report {
+            released,
+            corrections,
+            done,
+            notices: vec![],
+            ending,
+            statuses,
+        }
     }
 }
 
 /// A role that holds something foreign can't be deleted; without our policy on it, it is not ours any more.
 fn all_removed(outcome: &Outcome) -> bool {
-    outcome.undone.iter().all(|planned| planned.step == Step::Settle) || role_left(outcome).is_some()
+    outcome
+        .undone
+        .iter()
+        .all(|planned| planned.step == Step::Settle)
+        || role_left(outcome).is_some()
 }
 
 /// Why only the role could not be removed.
 fn role_left(outcome: &Outcome) -> Option<String> {
     let only_role = matches!(outcome.undone.as_slice(), [planned] if matches!(planned.step, Step::DeleteRole { .. }));
-    let conflict = outcome.failure.as_ref().filter(|failure| failure.kind == FailureKind::Conflict)?;
+    let conflict = outcome
+        .failure
+        .as_ref()
+        .filter(|failure| failure.kind == FailureKind::Conflict)?;
     only_role.then(|| conflict.message.clone())
 }
 
-fn ending(statuses: &BTreeMap<ObjectKey, BucketReplicationStatus>, decision: &Decision, observed: &Observed, outcome: &Outcome) -> Ending {
+fn ending(
+    statuses: &BTreeMap<ObjectKey, BucketReplicationStatus>,
+    decision: &Decision,
+    observed: &Observed,
+    outcome: &Outcome,
+) -> Ending {
     let unavailable = |problem: &Problem| problem.reason == Reason::AwsUnavailable;
     let problems = decision.stands.values().flat_map(|stand| match stand {
         Stand::Refused { problems, .. } | Stand::Acting { problems, .. } => problems.as_slice(),
@@ -356,8 +565,15 @@ fn ending(statuses: &BTreeMap<ObjectKey, BucketReplicationStatus>, decision: &De
     });
     let problems: Vec<_> = problems.chain(&decision.in_the_way).collect();
     let failed = outcome.failure.as_ref().map(|failure| failure.kind);
-    let again =
-        matches!(failed, Some(FailureKind::Throttled | FailureKind::Transient | FailureKind::Conflict | FailureKind::PrincipalNotVisible));
+    let again = matches!(
+        failed,
+        Some(
+            FailureKind::Throttled
+                | FailureKind::Transient
+                | FailureKind::Conflict
+                | FailureKind::PrincipalNotVisible
+        )
+    );
     if again || problems.iter().any(|problem| unavailable(problem)) {
         return Ending::Retry;
     }

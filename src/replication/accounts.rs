@@ -48,7 +48,13 @@ impl Accounts {
     #[must_use]
     pub fn new<'a>(objects: impl IntoIterator<Item = &'a AwsAccount>) -> Self {
         let mut objects: Vec<_> = objects.into_iter().collect();
-        let age = |account: &AwsAccount| account.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let age = |account: &AwsAccount| {
+            account
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0)
+        };
         objects.sort_by_key(|account| (age(account), account.metadata.name.clone()));
         let mut first: BTreeMap<&str, &str> = BTreeMap::new();
         let mut accounts = BTreeMap::new();
@@ -75,7 +81,10 @@ impl Accounts {
     /// A fingerprint of all that the platform team says of these accounts: with another one, what was allowed may not be any more.
     #[must_use]
     pub fn fingerprint(&self, names: &BTreeSet<&str>) -> String {
-        let accounts: Vec<_> = names.iter().map(|name| format!("{:?}", self.0.get(*name))).collect();
+        let accounts: Vec<_> = names
+            .iter()
+            .map(|name| format!("{:?}", self.0.get(*name)))
+            .collect();
         fingerprint(&accounts.iter().map(String::as_str).collect::<Vec<_>>(), 16)
     }
 
@@ -86,11 +95,17 @@ impl Accounts {
     pub fn by_name(&self, name: &str) -> Result<&Account, Problem> {
         match self.0.get(name) {
             Some(Ok(account)) => Ok(account),
-            Some(Err(problem)) => Err(Problem::new(ConditionType::Accepted, Reason::AccountNotReady, problem.message.clone())),
+            Some(Err(problem)) => Err(Problem::new(
+                ConditionType::Accepted,
+                Reason::AccountNotReady,
+                problem.message.clone(),
+            )),
             None => Err(Problem::new(
                 ConditionType::Accepted,
                 Reason::AccountNotFound,
-                format!("AwsAccount {name} does not exist: correct the name, or ask the platform team for it"),
+                format!(
+                    "AwsAccount {name} does not exist: correct the name, or ask the platform team for it"
+                ),
             )),
         }
     }
@@ -110,7 +125,8 @@ impl Accounts {
     /// The account with that id, where we may call something there.
     #[must_use]
     pub fn managed(&self, id: &AccountId) -> Option<&Account> {
-        self.by_id(id).filter(|account| account.access == Access::Managed)
+        self.by_id(id)
+            .filter(|account| account.access == Access::Managed)
     }
 
     /// All accounts that can be used, by name.
@@ -127,10 +143,13 @@ impl Account {
             AwsPartition::AwsCn => Partition::AwsCn,
             AwsPartition::AwsUsGov => Partition::AwsUsGov,
         };
-        let id = spec
-            .account_id
-            .parse()
-            .map_err(|error| Problem::new(ConditionType::Accepted, Reason::InvalidSpec, format!("AwsAccount {name}: accountId {error}")))?;
+        let id = spec.account_id.parse().map_err(|error| {
+            Problem::new(
+                ConditionType::Accepted,
+                Reason::InvalidSpec,
+                format!("AwsAccount {name}: accountId {error}"),
+            )
+        })?;
         Ok(Self {
             name: name.to_owned(),
             id,
@@ -145,7 +164,9 @@ impl Account {
     }
 
     fn grants<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Grant> {
-        self.grants.iter().filter(|grant| selects(&grant.namespaces, labels))
+        self.grants
+            .iter()
+            .filter(|grant| selects(&grant.namespaces, labels))
     }
 
     /// Every glob of source buckets, destination buckets and keys that some namespace is granted.
@@ -153,9 +174,18 @@ impl Account {
     pub fn granted_globs(&self) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
         let grants = || self.grants.iter();
         (
-            grants().flat_map(|grant| &grant.sources).map(|source| source.bucket.as_str()).collect(),
-            grants().flat_map(|grant| &grant.destinations).map(|destination| destination.bucket.as_str()).collect(),
-            grants().flat_map(|grant| &grant.kms_keys).map(String::as_str).collect(),
+            grants()
+                .flat_map(|grant| &grant.sources)
+                .map(|source| source.bucket.as_str())
+                .collect(),
+            grants()
+                .flat_map(|grant| &grant.destinations)
+                .map(|destination| destination.bucket.as_str())
+                .collect(),
+            grants()
+                .flat_map(|grant| &grant.kms_keys)
+                .map(String::as_str)
+                .collect(),
         )
     }
 
@@ -168,29 +198,53 @@ impl Account {
     /// Whether some grant lets some namespace ask for `permission`.
     #[must_use]
     pub fn grants_to_anyone(&self, permission: Permission) -> bool {
-        self.grants.iter().any(|grant| grant.allow.contains(&permission))
+        self.grants
+            .iter()
+            .any(|grant| grant.allow.contains(&permission))
     }
 
     fn refusal(&self, condition: ConditionType, what: &str) -> Problem {
         let ask = self.whom_to_ask();
-        Problem::new(condition, Reason::NotGranted, format!("no grant of AwsAccount {} lets this namespace {what}: {ask}", self.name))
+        Problem::new(
+            condition,
+            Reason::NotGranted,
+            format!(
+                "no grant of AwsAccount {} lets this namespace {what}: {ask}",
+                self.name
+            ),
+        )
     }
 
     /// Whom to ask for more, as the end of a message.
     #[must_use]
     pub fn whom_to_ask(&self) -> String {
-        self.contact.as_ref().map_or_else(|| "ask the platform team".to_owned(), |contact| format!("ask {contact}"))
+        self.contact.as_ref().map_or_else(
+            || "ask the platform team".to_owned(),
+            |contact| format!("ask {contact}"),
+        )
     }
 
     /// Whether data of `bucket` under `prefixes` may be replicated to `destination`.
     ///
     /// # Errors
     /// Names what no grant allows, and whom to ask.
-    pub fn allow_source(&self, labels: &Labels, bucket: &BucketName, prefixes: &[&Prefix], destination: &Self) -> Result<(), Problem> {
-        let sources: Vec<_> =
-            self.grants(labels).flat_map(|grant| &grant.sources).filter(|source| glob(&source.bucket, bucket.as_str())).collect();
+    pub fn allow_source(
+        &self,
+        labels: &Labels,
+        bucket: &BucketName,
+        prefixes: &[&Prefix],
+        destination: &Self,
+    ) -> Result<(), Problem> {
+        let sources: Vec<_> = self
+            .grants(labels)
+            .flat_map(|grant| &grant.sources)
+            .filter(|source| glob(&source.bucket, bucket.as_str()))
+            .collect();
         if sources.is_empty() {
-            return Err(self.refusal(ConditionType::Accepted, &format!("replicate from bucket {bucket}")));
+            return Err(self.refusal(
+                ConditionType::Accepted,
+                &format!("replicate from bucket {bucket}"),
+            ));
         }
         let to_destination: Vec<_> = sources
             .into_iter()
@@ -202,20 +256,29 @@ impl Account {
         if to_destination.is_empty() {
             return Err(self.refusal(
                 ConditionType::Accepted,
-                &format!("replicate from bucket {bucket} to AwsAccount {} (destinationAccounts)", destination.name),
+                &format!(
+                    "replicate from bucket {bucket} to AwsAccount {} (destinationAccounts)",
+                    destination.name
+                ),
             ));
         }
         let allowed = |prefix: &Prefix| {
             to_destination.iter().any(|source| match &source.prefixes {
-                Some(prefixes) => prefixes.iter().any(|granted| prefix.as_str().starts_with(granted.as_str())),
+                Some(prefixes) => prefixes
+                    .iter()
+                    .any(|granted| prefix.as_str().starts_with(granted.as_str())),
                 None => true,
             })
         };
         match prefixes.iter().find(|prefix| !allowed(prefix)) {
-            Some(prefix) if prefix.as_str().is_empty() => {
-                Err(self.refusal(ConditionType::Accepted, &format!("replicate all of bucket {bucket}, only some prefixes of it")))
-            }
-            Some(prefix) => Err(self.refusal(ConditionType::Accepted, &format!("replicate prefix \"{prefix}\" of bucket {bucket}"))),
+            Some(prefix) if prefix.as_str().is_empty() => Err(self.refusal(
+                ConditionType::Accepted,
+                &format!("replicate all of bucket {bucket}, only some prefixes of it"),
+            )),
+            Some(prefix) => Err(self.refusal(
+                ConditionType::Accepted,
+                &format!("replicate prefix \"{prefix}\" of bucket {bucket}"),
+            )),
             None => Ok(()),
         }
     }
@@ -225,9 +288,18 @@ impl Account {
     /// # Errors
     /// Names what no grant allows, and whom to ask.
     pub fn allow_destination(&self, labels: &Labels, bucket: &BucketName) -> Result<(), Problem> {
-        let granted =
-            self.grants(labels).flat_map(|grant| &grant.destinations).any(|destination| glob(&destination.bucket, bucket.as_str()));
-        if granted { Ok(()) } else { Err(self.refusal(ConditionType::Accepted, &format!("replicate into bucket {bucket}"))) }
+        let granted = self
+            .grants(labels)
+            .flat_map(|grant| &grant.destinations)
+            .any(|destination| glob(&destination.bucket, bucket.as_str()));
+        if granted {
+            Ok(())
+        } else {
+            Err(self.refusal(
+                ConditionType::Accepted,
+                &format!("replicate into bucket {bucket}"),
+            ))
+        }
     }
 
     /// Whether `key` may be used.
@@ -236,8 +308,15 @@ impl Account {
     /// Names what no grant allows, and whom to ask.
     pub fn allow_key(&self, labels: &Labels, key: &KeyArn) -> Result<(), Problem> {
         let arn = key.to_string();
-        let granted = self.grants(labels).flat_map(|grant| &grant.kms_keys).any(|pattern| glob(pattern, &arn));
-        if granted { Ok(()) } else { Err(self.refusal(ConditionType::KeysReady, &format!("use key {arn}"))) }
+        let granted = self
+            .grants(labels)
+            .flat_map(|grant| &grant.kms_keys)
+            .any(|pattern| glob(pattern, &arn));
+        if granted {
+            Ok(())
+        } else {
+            Err(self.refusal(ConditionType::KeysReady, &format!("use key {arn}")))
+        }
     }
 
     /// Whether `permission` may be asked for.
@@ -245,9 +324,15 @@ impl Account {
     /// # Errors
     /// Names what no grant allows, and whom to ask.
     pub fn allow(&self, labels: &Labels, permission: Permission) -> Result<(), Problem> {
-        let granted = self.grants(labels).any(|grant| grant.allow.contains(&permission));
+        let granted = self
+            .grants(labels)
+            .any(|grant| grant.allow.contains(&permission));
         let name: &str = permission.into();
-        if granted { Ok(()) } else { Err(self.refusal(ConditionType::Accepted, &format!("ask for {name} (allow)"))) }
+        if granted {
+            Ok(())
+        } else {
+            Err(self.refusal(ConditionType::Accepted, &format!("ask for {name} (allow)")))
+        }
     }
 }
 
@@ -259,12 +344,24 @@ fn glob(pattern: &str, text: &str) -> bool {
 fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     let expressions = selector.match_expressions.as_deref().unwrap_or_default();
     let equal = selector.match_labels.iter().flatten();
-    let empty = expressions.is_empty() && selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty);
+    let empty = expressions.is_empty()
+        && selector
+            .match_labels
+            .as_ref()
+            .is_none_or(BTreeMap::is_empty);
     !empty
-        && equal.clone().all(|(key, value)| labels.get(key) == Some(value))
+        && equal
+            .clone()
+            .all(|(key, value)| labels.get(key) == Some(value))
         && expressions.iter().all(|expression| {
             let value = labels.get(&expression.key);
-            let listed = value.is_some_and(|value| expression.values.iter().flatten().any(|listed| listed == value));
+            let listed = value.is_some_and(|value| {
+                expression
+                    .values
+                    .iter()
+                    .flatten()
+                    .any(|listed| listed == value)
+            });
             match expression.operator.as_str() {
                 "In" => listed,
                 "NotIn" => !listed,
@@ -288,16 +385,33 @@ mod tests {
     }
 
     fn labels() -> Labels {
-        [("kubernetes.io/metadata.name".to_owned(), "finance".to_owned())].into()
+        [(
+            "kubernetes.io/metadata.name".to_owned(),
+            "finance".to_owned(),
+        )]
+        .into()
     }
 
-    fn check(grants: serde_json::Value, bucket: &str, prefix: &str, destination: &str) -> Result<(), String> {
-        let objects = [account("prod", "111111111111", grants), account("dr", "222222222222", serde_json::json!([]))];
+    fn check(
+        grants: serde_json::Value,
+        bucket: &str,
+        prefix: &str,
+        destination: &str,
+    ) -> Result<(), String> {
+        let objects = [
+            account("prod", "111111111111", grants),
+            account("dr", "222222222222", serde_json::json!([])),
+        ];
         let accounts = Accounts::new(&objects);
         let source = accounts.by_name("prod").expect("prod");
         let destination = accounts.by_name(destination).expect("destination");
         source
-            .allow_source(&labels(), &bucket.parse().expect("bucket"), &[&prefix.parse().expect("prefix")], destination)
+            .allow_source(
+                &labels(),
+                &bucket.parse().expect("bucket"),
+                &[&prefix.parse().expect("prefix")],
+                destination,
+            )
             .map_err(|problem| problem.message)
     }
 
@@ -308,19 +422,24 @@ mod tests {
     #[test]
     fn nothing_listed_nothing_allowed() {
         let error = check(serde_json::json!([]), "finance-a", "Tax", "dr").expect_err("refused");
-        assert_eq!(error, "no grant of AwsAccount prod lets this namespace replicate from bucket finance-a: ask #storage");
+        assert_eq!(
+            error,
+            "no grant of AwsAccount prod lets this namespace replicate from bucket finance-a: ask #storage"
+        );
     }
 
     #[test]
     fn globs_match_whole_names() {
-        let grants = finance(&serde_json::json!([{"bucket": "finance-*", "destinationAccounts": ["dr"]}]));
+        let grants =
+            finance(&serde_json::json!([{"bucket": "finance-*", "destinationAccounts": ["dr"]}]));
         assert_eq!(check(grants.clone(), "finance-a", "", "dr"), Ok(()));
         check(grants, "my-finance-a", "", "dr").expect_err("the glob begins at the beginning");
     }
 
     #[test]
     fn data_goes_only_to_listed_accounts_and_by_default_stays() {
-        let listed = finance(&serde_json::json!([{"bucket": "*", "destinationAccounts": ["other"]}]));
+        let listed =
+            finance(&serde_json::json!([{"bucket": "*", "destinationAccounts": ["other"]}]));
         check(listed, "finance-a", "", "dr").expect_err("not listed");
         let unlisted = finance(&serde_json::json!([{"bucket": "*"}]));
         assert_eq!(check(unlisted.clone(), "finance-a", "", "prod"), Ok(()));
@@ -330,7 +449,10 @@ mod tests {
     #[test]
     fn a_prefix_lies_within_a_granted_one() {
         let grants = finance(&serde_json::json!([{"bucket": "*", "prefixes": ["Tax"]}]));
-        assert_eq!(check(grants.clone(), "finance-a", "Tax/2024", "prod"), Ok(()));
+        assert_eq!(
+            check(grants.clone(), "finance-a", "Tax/2024", "prod"),
+            Ok(())
+        );
         check(grants.clone(), "finance-a", "Ta", "prod").expect_err("wider");
         check(grants, "finance-a", "", "prod").expect_err("all of it");
     }
@@ -345,7 +467,8 @@ mod tests {
             serde_json::json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["finance"]}]}),
             serde_json::json!({"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Like", "values": ["finance"]}]}),
         ] {
-            let grants = serde_json::json!([{"namespaces": selector, "sources": [{"bucket": "*"}]}]);
+            let grants =
+                serde_json::json!([{"namespaces": selector, "sources": [{"bucket": "*"}]}]);
             check(grants, "finance-a", "", "prod").expect_err("another namespace's grant");
         }
     }
@@ -354,12 +477,24 @@ mod tests {
     fn the_first_of_two_that_name_one_account_counts() {
         let mut late = account("a-late", "111111111111", serde_json::json!([]));
         let mut early = account("early", "111111111111", serde_json::json!([]));
-        let at = |second| Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::constant(second, 0)));
+        let at = |second| {
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+                jiff::Timestamp::constant(second, 0),
+            ))
+        };
         late.metadata.creation_timestamp = at(2);
         early.metadata.creation_timestamp = at(1);
         let accounts = Accounts::new([&late, &early]);
         assert!(accounts.by_name("early").is_ok());
-        assert_eq!(accounts.by_name("a-late").expect_err("a duplicate").reason, Reason::AccountNotReady);
-        assert_eq!(accounts.by_id(&"111111111111".parse().expect("id")).map(|account| account.name.as_str()), Some("early"));
+        assert_eq!(
+            accounts.by_name("a-late").expect_err("a duplicate").reason,
+            Reason::AccountNotReady
+        );
+        assert_eq!(
+            accounts
+                .by_id(&"111111111111".parse().expect("id"))
+                .map(|account| account.name.as_str()),
+            Some("early")
+        );
     }
 }

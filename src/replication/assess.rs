@@ -6,7 +6,9 @@ use super::{
     Problem,
     accounts::Accounts,
     names::{KeyArn, KeyReference, Region},
-    observed::{DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed},
+    observed::{
+        DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed,
+    },
     validate::{Encryption, Valid},
 };
 use crate::api::{
@@ -44,7 +46,15 @@ pub struct ResolvedKeys {
 #[must_use]
 pub fn keys_of(valid: &Valid) -> Vec<KeyQuery> {
     match &valid.encryption {
-        Encryption::Replicate { source_keys, replica_key } => source_keys.iter().flatten().chain([replica_key]).cloned().collect(),
+        Encryption::Replicate {
+            source_keys,
+            replica_key,
+        } => source_keys
+            .iter()
+            .flatten()
+            .chain([replica_key])
+            .cloned()
+            .collect(),
         Encryption::Skip | Encryption::NoKey => vec![],
     }
 }
@@ -52,35 +62,82 @@ pub fn keys_of(valid: &Valid) -> Vec<KeyQuery> {
 /// Whether the source bucket's default encryption says something about the object.
 #[must_use]
 pub fn needs_default_encryption(valid: &Valid) -> bool {
-    matches!(valid.encryption, Encryption::NoKey | Encryption::Replicate { source_keys: None, .. })
+    matches!(
+        valid.encryption,
+        Encryption::NoKey
+            | Encryption::Replicate {
+                source_keys: None,
+                ..
+            }
+    )
 }
 
 /// Checks what the object stands on.
 ///
 /// # Errors
 /// All that is missing.
-pub fn assess(valid: &Valid, observed: &Observed, accounts: &Accounts) -> Result<Resolved, Vec<Problem>> {
+pub fn assess(
+    valid: &Valid,
+    observed: &Observed,
+    accounts: &Accounts,
+) -> Result<Resolved, Vec<Problem>> {
     let mut problems = vec![];
     let source_region = bucket(valid, observed, ConditionType::SourceReady, &mut problems);
     let external = accounts.managed(&valid.destination.account).is_none();
-    let destination_region = if external { None } else { bucket(valid, observed, ConditionType::DestinationReady, &mut problems) };
+    let destination_region = if external {
+        None
+    } else {
+        bucket(
+            valid,
+            observed,
+            ConditionType::DestinationReady,
+            &mut problems,
+        )
+    };
     let keys = match (&source_region, &destination_region) {
-        (Some(source), Some(destination)) => keys(valid, observed, accounts, source, Some(destination), &mut problems),
-        (Some(source), None) if external => keys(valid, observed, accounts, source, None, &mut problems),
+        (Some(source), Some(destination)) => keys(
+            valid,
+            observed,
+            accounts,
+            source,
+            Some(destination),
+            &mut problems,
+        ),
+        (Some(source), None) if external => {
+            keys(valid, observed, accounts, source, None, &mut problems)
+        }
         _ => None,
     };
     match (source_region, destination_region) {
         (Some(source_region), destination_region) if problems.is_empty() => {
-            let object_lock = observed.buckets.get(&valid.source).is_some_and(|read| read.traits.object_lock == Facet::Present(true));
-            Ok(Resolved { valid: valid.clone(), source_region, destination_region, keys, object_lock, notes: vec![] })
+            let object_lock = observed
+                .buckets
+                .get(&valid.source)
+                .is_some_and(|read| read.traits.object_lock == Facet::Present(true));
+            Ok(Resolved {
+                valid: valid.clone(),
+                source_region,
+                destination_region,
+                keys,
+                object_lock,
+                notes: vec![],
+            })
         }
         _ => Err(problems),
     }
 }
 
-fn bucket(valid: &Valid, observed: &Observed, condition: ConditionType, problems: &mut Vec<Problem>) -> Option<Region> {
-    let (bucket, side) =
-        if condition == ConditionType::SourceReady { (&valid.source, "source") } else { (&valid.destination, "destination") };
+fn bucket(
+    valid: &Valid,
+    observed: &Observed,
+    condition: ConditionType,
+    problems: &mut Vec<Problem>,
+) -> Option<Region> {
+    let (bucket, side) = if condition == ConditionType::SourceReady {
+        (&valid.source, "source")
+    } else {
+        (&valid.destination, "destination")
+    };
     let read = observed.buckets.get(bucket);
     let region = match read.map(|read| &read.region) {
         Some(Facet::Present(region)) => region.clone(),
@@ -89,8 +146,10 @@ fn bucket(valid: &Valid, observed: &Observed, condition: ConditionType, problems
             return None;
         }
         _ => {
-            let message =
-                format!("{side} bucket {} does not exist in account {}: create it, or correct spec.{side}", bucket.name, bucket.account);
+            let message = format!(
+                "{side} bucket {} does not exist in account {}: create it, or correct spec.{side}",
+                bucket.name, bucket.account
+            );
             problems.push(Problem::new(condition, Reason::BucketNotFound, message));
             return None;
         }
@@ -104,7 +163,11 @@ fn bucket(valid: &Valid, observed: &Observed, condition: ConditionType, problems
                 "{side} bucket {} has no versioning, which S3 replication needs: run aws s3api put-bucket-versioning --bucket {} --versioning-configuration Status=Enabled, or set spec.versioning to Enable",
                 bucket.name, bucket.name
             );
-            problems.push(Problem::new(condition, Reason::VersioningNotEnabled, message));
+            problems.push(Problem::new(
+                condition,
+                Reason::VersioningNotEnabled,
+                message,
+            ));
         }
     }
     if condition == ConditionType::DestinationReady
@@ -125,7 +188,10 @@ fn keys(
 ) -> Option<ResolvedKeys> {
     let missing = |reason, message: String| Problem::new(ConditionType::KeysReady, reason, message);
     let default_key = |problems: &mut Vec<Problem>| match &observed.default_encryption {
-        Facet::Present(DefaultEncryption::Kms(key)) => Some(KeyQuery { reference: key.clone(), beside: valid.source.clone() }),
+        Facet::Present(DefaultEncryption::Kms(key)) => Some(KeyQuery {
+            reference: key.clone(),
+            beside: valid.source.clone(),
+        }),
         Facet::Failed(failure) => {
             problems.push(failed(ConditionType::KeysReady, failure));
             None
@@ -146,8 +212,14 @@ fn keys(
             }
             return None;
         }
-        Encryption::Replicate { source_keys: Some(keys), replica_key } => (keys.clone(), replica_key),
-        Encryption::Replicate { source_keys: None, replica_key } => {
+        Encryption::Replicate {
+            source_keys: Some(keys),
+            replica_key,
+        } => (keys.clone(), replica_key),
+        Encryption::Replicate {
+            source_keys: None,
+            replica_key,
+        } => {
             let before = problems.len();
             match default_key(problems) {
                 Some(key) => (vec![key], replica_key),
@@ -165,17 +237,24 @@ fn keys(
             }
         }
     };
-    let mut resolve =
-        |query: &KeyQuery, region: Option<&Region>, replica: bool| match key(valid, query, region, replica, observed, accounts) {
-            Ok(arn) => Some(arn),
-            Err(problem) => {
-                problems.push(problem);
-                None
-            }
-        };
-    let source: BTreeSet<_> = source_keys.iter().filter_map(|query| resolve(query, Some(source_region), false)).collect();
+    let mut resolve = |query: &KeyQuery, region: Option<&Region>, replica: bool| match key(
+        valid, query, region, replica, observed, accounts,
+    ) {
+        Ok(arn) => Some(arn),
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    };
+    let source: BTreeSet<_> = source_keys
+        .iter()
+        .filter_map(|query| resolve(query, Some(source_region), false))
+        .collect();
     let replica = resolve(replica_key, destination_region, true);
-    Some(ResolvedKeys { source, replica: replica? })
+    Some(ResolvedKeys {
+        source,
+        replica: replica?,
+    })
 }
 
 fn key(
@@ -188,22 +267,33 @@ fn key(
 ) -> Result<KeyArn, Problem> {
     let missing = |reason, message: String| Problem::new(ConditionType::KeysReady, reason, message);
     let bucket = &query.beside.name;
-    if let (Some(other), Some(region)) = (query.reference.region().filter(|named| Some(*named) != region), region) {
+    if let (Some(other), Some(region)) = (
+        query
+            .reference
+            .region()
+            .filter(|named| Some(*named) != region),
+        region,
+    ) {
         return Err(missing(
             Reason::KeyInOtherRegion,
-            format!("key {query} is in {other}, but bucket {bucket} in {region}: name a key of {region}"),
+            format!(
+                "key {query} is in {other}, but bucket {bucket} in {region}: name a key of {region}"
+            ),
         ));
     }
     let owner = query.reference.account().unwrap_or(&query.beside.account);
     let Some(account) = accounts.by_id(owner) else {
         return Err(missing(
             Reason::KeyAccountUnknown,
-            format!("key {query} belongs to account {owner}, which has no AwsAccount: ask the platform team for it"),
+            format!(
+                "key {query} belongs to account {owner}, which has no AwsAccount: ask the platform team for it"
+            ),
         ));
     };
     if account.access == Access::External {
         let KeyReference::Key(arn) = &query.reference else {
-            let message = format!("key {query} is in an account that can't be read: name it by its key ARN");
+            let message =
+                format!("key {query} is in an account that can't be read: name it by its key ARN");
             return Err(missing(Reason::KeyNotFound, message));
         };
         account.allow_key(&valid.namespace_labels, arn)?;
@@ -216,19 +306,30 @@ fn key(
         _ => {
             return Err(missing(
                 Reason::KeyNotFound,
-                format!("key {query} does not exist in account {owner}{described_in}: correct the key"),
+                format!(
+                    "key {query} does not exist in account {owner}{described_in}: correct the key"
+                ),
             ));
         }
     };
     if description.state != "Enabled" || !description.symmetric {
-        let state =
-            if description.symmetric { format!("its state is {}", description.state) } else { "it is not for symmetric encryption".into() };
-        return Err(missing(Reason::KeyNotUsable, format!("key {} can't be used: {state}", description.arn)));
+        let state = if description.symmetric {
+            format!("its state is {}", description.state)
+        } else {
+            "it is not for symmetric encryption".into()
+        };
+        return Err(missing(
+            Reason::KeyNotUsable,
+            format!("key {} can't be used: {state}", description.arn),
+        ));
     }
     if replica && description.managed_by_aws && valid.source.account != valid.destination.account {
         return Err(missing(
             Reason::KeyManagedByAws,
-            format!("key {} is managed by AWS, which can't be used across accounts: name a customer managed key", description.arn),
+            format!(
+                "key {} is managed by AWS, which can't be used across accounts: name a customer managed key",
+                description.arn
+            ),
         ));
     }
     account.allow_key(&valid.namespace_labels, &description.arn)?;
@@ -244,10 +345,13 @@ pub fn failed(condition: ConditionType, failure: &Failure) -> Problem {
     let reason = match failure.kind {
         FailureKind::Denied => Reason::AccessDenied,
         FailureKind::DeniedByOrganization => Reason::DeniedByOrganization,
-        FailureKind::Throttled | FailureKind::Transient | FailureKind::PrincipalNotVisible | FailureKind::Outdated => {
-            Reason::AwsUnavailable
+        FailureKind::Throttled
+        | FailureKind::Transient
+        | FailureKind::PrincipalNotVisible
+        | FailureKind::Outdated => Reason::AwsUnavailable,
+        FailureKind::NotFound | FailureKind::Conflict | FailureKind::Invalid => {
+            Reason::RefusedByAws
         }
-        FailureKind::NotFound | FailureKind::Conflict | FailureKind::Invalid => Reason::RefusedByAws,
     };
     Problem::new(condition, reason, failure.message.clone())
 }

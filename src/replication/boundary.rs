@@ -4,7 +4,10 @@ use serde_json::json;
 
 use super::{
     accounts::{Account, Accounts},
-    compose::{ACTIONS_ON_SOURCE_BUCKET, REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS, actions_on_source_objects, replica_actions},
+    compose::{
+        ACTIONS_ON_SOURCE_BUCKET, REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS,
+        actions_on_source_objects, replica_actions,
+    },
     policy::Document,
 };
 
@@ -18,12 +21,32 @@ pub fn boundary(account: &Account, accounts: &Accounts) -> Document {
         names
     };
     let buckets = |globs: Vec<&str>, rest: &str| {
-        sorted(globs.into_iter().map(|glob| format!("arn:{}:s3:::{glob}{rest}", account.partition)).collect())
+        sorted(
+            globs
+                .into_iter()
+                .map(|glob| format!("arn:{}:s3:::{glob}{rest}", account.partition))
+                .collect(),
+        )
     };
     let sources = account.granted_globs().0;
-    let destinations = accounts.all().flat_map(|account| account.granted_globs().1).collect();
-    let keys = sorted(accounts.all().flat_map(|account| account.granted_globs().2).map(ToOwned::to_owned).collect());
-    let of_keys = sorted([SOURCE_KEY_ACTIONS, REPLICA_KEY_ACTIONS].concat().into_iter().map(ToOwned::to_owned).collect());
+    let destinations = accounts
+        .all()
+        .flat_map(|account| account.granted_globs().1)
+        .collect();
+    let keys = sorted(
+        accounts
+            .all()
+            .flat_map(|account| account.granted_globs().2)
+            .map(ToOwned::to_owned)
+            .collect(),
+    );
+    let of_keys = sorted(
+        [SOURCE_KEY_ACTIONS, REPLICA_KEY_ACTIONS]
+            .concat()
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect(),
+    );
     let through_s3 = json!({ "StringLike": { "kms:ViaService": "s3.*.amazonaws.com" } });
     let statements = [
         json!({"Sid": "SourceBuckets", "Effect": "Allow", "Action": ACTIONS_ON_SOURCE_BUCKET, "Resource": buckets(sources.clone(), "")}),
@@ -31,6 +54,10 @@ pub fn boundary(account: &Account, accounts: &Accounts) -> Document {
         json!({"Sid": "Replicas", "Effect": "Allow", "Action": replica_actions(true, true), "Resource": buckets(destinations, "/*")}),
         json!({"Sid": "Keys", "Effect": "Allow", "Action": of_keys, "Resource": keys, "Condition": through_s3}),
     ];
-    let useful: Vec<_> = statements.into_iter().filter(|statement| statement["Resource"] != json!([])).collect();
-    Document::parse(&json!({ "Version": "2012-10-17", "Statement": useful }).to_string()).unwrap_or_default()
+    let useful: Vec<_> = statements
+        .into_iter()
+        .filter(|statement| statement["Resource"] != json!([]))
+        .collect();
+    Document::parse(&json!({ "Version": "2012-10-17", "Statement": useful }).to_string())
+        .unwrap_or_default()
 }

@@ -27,7 +27,10 @@ pub fn changes(steps: &[PlannedStep], observed: &Observed) -> Vec<Option<Change>
     let change = |planned: &PlannedStep| {
         let (standing, written) = documents(&planned.step, observed)?;
         let element = planned.step.element()?;
-        let before = stands.get(&element).cloned().unwrap_or_else(|| pretty(standing.as_ref()));
+        let before = stands
+            .get(&element)
+            .cloned()
+            .unwrap_or_else(|| pretty(standing.as_ref()));
         let after = pretty(written.as_ref());
         stands.insert(element, after.clone());
         (before != after).then_some(Change { before, after })
@@ -36,7 +39,9 @@ pub fn changes(steps: &[PlannedStep], observed: &Observed) -> Vec<Option<Change>
 }
 
 fn pretty(document: Option<&Value>) -> String {
-    document.map(|document| format!("{document:#}\n")).unwrap_or_default()
+    document
+        .map(|document| format!("{document:#}\n"))
+        .unwrap_or_default()
 }
 
 fn policy(read: Option<&Facet<Document>>) -> Option<Value> {
@@ -48,27 +53,67 @@ fn documents(step: &Step, observed: &Observed) -> Option<(Option<Value>, Option<
     let bucket_policy = |bucket| policy(observed.buckets.get(bucket).map(|read| &read.policy));
     let inline = |role: &str, own: &str| {
         if role == own {
-            return observed.role_policies.present().and_then(|policies| policies.inline.as_ref()).map(Document::json);
+            return observed
+                .role_policies
+                .present()
+                .and_then(|policies| policies.inline.as_ref())
+                .map(Document::json);
         }
-        let theirs = observed.merged.iter().find(|(arn, _)| arn.rsplit('/').next() == Some(role));
+        let theirs = observed
+            .merged
+            .iter()
+            .find(|(arn, _)| arn.rsplit('/').next() == Some(role));
         policy(theirs.map(|(_, read)| read))
     };
     let managed = |name: &str| {
-        let number = name.rsplit('-').next().and_then(|number| number.parse().ok())?;
-        observed.role_policies.present()?.managed.get(&number).map(|policy| policy.document.json())
+        let number = name
+            .rsplit('-')
+            .next()
+            .and_then(|number| number.parse().ok())?;
+        observed
+            .role_policies
+            .present()?
+            .managed
+            .get(&number)
+            .map(|policy| policy.document.json())
     };
     Some(match step {
         Step::CreateRole(role) => (None, Some(role.trust.json())),
-        Step::UpdateTrustPolicy(role) => (observed.role.present().map(|role| role.trust.json()), Some(role.trust.json())),
-        Step::PutRolePolicy { role, policy, document, .. } => (inline(role.as_str(), policy.as_str()), Some(document.json())),
-        Step::DeleteRolePolicy { role, policy, .. } => (inline(role.as_str(), policy.as_str()), None),
-        Step::PutBucketPolicy { bucket, document, .. } => (bucket_policy(bucket), Some(document.json())),
+        Step::UpdateTrustPolicy(role) => (
+            observed.role.present().map(|role| role.trust.json()),
+            Some(role.trust.json()),
+        ),
+        Step::PutRolePolicy {
+            role,
+            policy,
+            document,
+            ..
+        } => (
+            inline(role.as_str(), policy.as_str()),
+            Some(document.json()),
+        ),
+        Step::DeleteRolePolicy { role, policy, .. } => {
+            (inline(role.as_str(), policy.as_str()), None)
+        }
+        Step::PutBucketPolicy {
+            bucket, document, ..
+        } => (bucket_policy(bucket), Some(document.json())),
         Step::DeleteBucketPolicy { bucket, .. } => (bucket_policy(bucket), None),
-        Step::PutKeyPolicy { key, document, .. } => (policy(observed.key_policies.get(key)), Some(document.json())),
-        Step::PutReplication { configuration, .. } => (observed.configuration.present().map(|c| json!(c)), Some(json!(configuration))),
-        Step::DeleteReplication { .. } => (observed.configuration.present().map(|c| json!(c)), None),
+        Step::PutKeyPolicy { key, document, .. } => (
+            policy(observed.key_policies.get(key)),
+            Some(document.json()),
+        ),
+        Step::PutReplication { configuration, .. } => (
+            observed.configuration.present().map(|c| json!(c)),
+            Some(json!(configuration)),
+        ),
+        Step::DeleteReplication { .. } => {
+            (observed.configuration.present().map(|c| json!(c)), None)
+        }
         Step::CreateManagedPolicy { document, .. } => (None, Some(document.json())),
-        Step::CreateManagedPolicyVersion { policy, document } => (managed(&policy.name), Some(document.json())),
+        Step::CreateManagedPolicyVersion { policy, document } => {
+            (managed(&policy.name), Some(document.json()))
+        }
         Step::DeleteManagedPolicy { policy } => (managed(&policy.name), None),
         _ => return None,
     })

@@ -9,11 +9,15 @@ use super::{
     accounts::{Account, Accounts},
     assess::Resolved,
     configuration::{
-        AccessControlTranslation, Configuration, EncryptionConfiguration, Filter, Metrics, Minutes, ReplicationRule, ReplicationTime,
-        RuleDestination, RuleMark, Setting, SourceSelectionCriteria,
+        AccessControlTranslation, Configuration, EncryptionConfiguration, Filter, Metrics, Minutes,
+        ReplicationRule, ReplicationTime, RuleDestination, RuleMark, Setting,
+        SourceSelectionCriteria,
     },
     merge::{self, foreign_role},
-    names::{AccountId, BucketName, InstallationId, KeyArn, ObjectKey, OwnedBucket, Prefix, Region, RoleName, role_arn, role_name},
+    names::{
+        AccountId, BucketName, InstallationId, KeyArn, ObjectKey, OwnedBucket, Prefix, Region,
+        RoleName, role_arn, role_name,
+    },
     observed::{Facet, Observed},
     policy::{Document, Mark, Purpose, Request, Statement},
     validate::{Valid, ValidRule},
@@ -113,16 +117,29 @@ pub fn trust() -> Document {
 #[must_use]
 pub fn compose(claims: &Claims<'_>) -> Desired {
     let rules = rules(claims);
-    let foreign = rules.iter().any(|rule| rule.mark(claims.installation).is_none());
+    let foreign = rules
+        .iter()
+        .any(|rule| rule.mark(claims.installation).is_none());
     let role = role_frame(claims, foreign);
     let configuration = configuration(claims, rules, &role.arn);
-    let ours: Vec<_> =
-        configuration.iter().flat_map(|c| &c.rules).filter_map(|rule| Some((rule.mark(claims.installation)?, rule.clone()))).collect();
+    let ours: Vec<_> = configuration
+        .iter()
+        .flat_map(|c| &c.rules)
+        .filter_map(|rule| Some((rule.mark(claims.installation)?, rule.clone())))
+        .collect();
     let needs_role = !ours.is_empty()
         || !claims.acting.is_empty()
         || (foreign && !role.merged && configuration.as_ref().is_some_and(|c| c.role == role.arn));
-    let wanted = if needs_role { permissions(claims) } else { vec![] };
-    let carried = if needs_role { carried_permissions(claims, &ours, &wanted) } else { vec![] };
+    let wanted = if needs_role {
+        permissions(claims)
+    } else {
+        vec![]
+    };
+    let carried = if needs_role {
+        carried_permissions(claims, &ours, &wanted)
+    } else {
+        vec![]
+    };
     let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));
     if !claims.withheld.is_empty() {
         announce(claims, &role, &mut bucket_statements);
@@ -130,17 +147,39 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     let key_statements = key_statements(claims, &role, &wanted, &carried);
     let versioning = versioning(claims);
     let permissions = Document::of(wanted.into_iter().chain(carried));
-    let role = needs_role.then_some(DesiredRole { permissions, ..role });
-    Desired { configuration, role, bucket_statements, key_statements, versioning }
+    let role = needs_role.then_some(DesiredRole {
+        permissions,
+        ..role
+    });
+    Desired {
+        configuration,
+        role,
+        bucket_statements,
+        key_statements,
+        versioning,
+    }
 }
 
 /// Adds the statements that stand once no rule waits any more, so that nothing is taken back in between.
-fn announce(claims: &Claims<'_>, role: &DesiredRole, statements: &mut BTreeMap<OwnedBucket, Vec<Statement>>) {
-    let free = Claims { withheld: &BTreeSet::new(), ..*claims };
-    let rules: Vec<_> = rules(&free).into_iter().filter(|rule| rule.mark(claims.installation).is_some()).collect();
+fn announce(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    statements: &mut BTreeMap<OwnedBucket, Vec<Statement>>,
+) {
+    let free = Claims {
+        withheld: &BTreeSet::new(),
+        ..*claims
+    };
+    let rules: Vec<_> = rules(&free)
+        .into_iter()
+        .filter(|rule| rule.mark(claims.installation).is_some())
+        .collect();
     for (bucket, announced) in bucket_statements(&free, role, rules.iter()) {
         let standing = statements.entry(bucket).or_default();
-        let new: Vec<_> = announced.into_iter().filter(|new| standing.iter().all(|old| old.sid() != new.sid())).collect();
+        let new: Vec<_> = announced
+            .into_iter()
+            .filter(|new| standing.iter().all(|old| old.sid() != new.sid()))
+            .collect();
         standing.extend(new);
     }
 }
@@ -156,7 +195,14 @@ fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
     let theirs = foreign_role(claims.observed.configuration.present(), foreign, &name);
     let theirs = theirs.and_then(|arn| Some((role_name(arn)?, arn.to_owned())));
     let merged = theirs.is_some();
-    let own = || (name.clone(), standing.unwrap_or_else(|| role_arn(claims.account.partition, &claims.account.id, path, &name)));
+    let own = || {
+        (
+            name.clone(),
+            standing.unwrap_or_else(|| {
+                role_arn(claims.account.partition, &claims.account.id, path, &name)
+            }),
+        )
+    };
     let (name, arn) = theirs.unwrap_or_else(own);
     DesiredRole {
         account: claims.account.id.clone(),
@@ -172,7 +218,12 @@ fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
 }
 
 fn standing_rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
-    claims.observed.configuration.present().map(|configuration| configuration.rules.clone()).unwrap_or_default()
+    claims
+        .observed
+        .configuration
+        .present()
+        .map(|configuration| configuration.rules.clone())
+        .unwrap_or_default()
 }
 
 /// All rules that should stand: foreign ones first and as they are, then ours in the order of their objects.
@@ -191,12 +242,21 @@ fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
             kept.push(rule);
             continue;
         }
-        let withheld = claims.withheld.contains(&mark.object).then_some(&Carry::AsItStands);
+        let withheld = claims
+            .withheld
+            .contains(&mark.object)
+            .then_some(&Carry::AsItStands);
         match claims.carried.get(&mark.object).or(withheld) {
             Some(Carry::AsItStands) => {}
             Some(Carry::Disabled) => rule.status = false.into(),
             Some(Carry::Retained) => {
-                rule.id = Some(RuleMark { retained: true, ..mark }.id(claims.installation));
+                rule.id = Some(
+                    RuleMark {
+                        retained: true,
+                        ..mark
+                    }
+                    .id(claims.installation),
+                );
             }
             None => continue,
         }
@@ -217,15 +277,29 @@ fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
         .flat_map(|resolved| rules_with_id(claims, resolved))
         .collect();
     let mut taken: BTreeSet<i32> = kept.iter().filter_map(|rule| rule.priority).collect();
-    let mut reserved: BTreeSet<i32> = made.iter().filter_map(|(_, rule)| held(rule.id.as_deref()?)).collect();
+    let mut reserved: BTreeSet<i32> = made
+        .iter()
+        .filter_map(|(_, rule)| held(rule.id.as_deref()?))
+        .collect();
     for place in 0..made.len() {
         let (hint, rule) = &made[place];
-        let rivals = kept.iter().chain(made[..place].iter().map(|(_, rule)| rule)).filter(|other| rule.rivals(other));
-        let least = rivals.filter_map(|rival| rival.priority).max().map_or(1, |priority| priority.saturating_add(1));
+        let rivals = kept
+            .iter()
+            .chain(made[..place].iter().map(|(_, rule)| rule))
+            .filter(|other| rule.rivals(other));
+        let least = rivals
+            .filter_map(|rival| rival.priority)
+            .max()
+            .map_or(1, |priority| priority.saturating_add(1));
         let held = rule.id.as_deref().and_then(held);
-        let stays = held.filter(|held| *held >= least && hint.is_none_or(|hint| hint == *held) && !taken.contains(held));
+        let stays = held.filter(|held| {
+            *held >= least && hint.is_none_or(|hint| hint == *held) && !taken.contains(held)
+        });
         reserved.retain(|reserved| Some(*reserved) != held);
-        let free = || (hint.unwrap_or(1).max(least)..=i32::MAX).find(|priority| !taken.contains(priority) && !reserved.contains(priority));
+        let free = || {
+            (hint.unwrap_or(1).max(least)..=i32::MAX)
+                .find(|priority| !taken.contains(priority) && !reserved.contains(priority))
+        };
         let priority = stays.or_else(free);
         taken.extend(priority);
         made[place].1.priority = priority;
@@ -240,19 +314,50 @@ fn rules_with_id(claims: &Claims<'_>, resolved: &Resolved) -> Vec<(Option<i32>, 
     let mut rules: Vec<_> = resolved.valid.rules.iter().collect();
     rules.sort_by_key(|rule| (rule.priority, rule.prefix.as_str().len(), &rule.name));
     let id = |rule: &ValidRule| {
-        RuleMark { object: resolved.valid.key.clone(), rule: rule.name.clone(), retained: false }.id(claims.installation)
+        RuleMark {
+            object: resolved.valid.key.clone(),
+            rule: rule.name.clone(),
+            retained: false,
+        }
+        .id(claims.installation)
     };
-    rules.into_iter().map(|rule| (rule.priority, replication_rule(resolved, rule, id(rule), None))).collect()
+    rules
+        .into_iter()
+        .map(|rule| {
+            (
+                rule.priority,
+                replication_rule(resolved, rule, id(rule), None),
+            )
+        })
+        .collect()
 }
 
 /// The foreign rules whose place rules of ours take now, each with the ID of ours.
 fn taken_over(claims: &Claims<'_>) -> BTreeMap<String, String> {
-    let free = claims.acting.iter().filter(|resolved| !claims.withheld.contains(&resolved.valid.key));
+    let free = claims
+        .acting
+        .iter()
+        .filter(|resolved| !claims.withheld.contains(&resolved.valid.key));
     free.flat_map(|resolved| {
         let object = &resolved.valid.key;
-        let id = |rule: String| RuleMark { object: object.clone(), rule, retained: false }.id(claims.installation);
-        let taken = merge::taken_over(resolved, claims.observed.configuration.present(), claims.installation).unwrap_or_default();
-        taken.into_iter().map(move |(theirs, rule)| (theirs, id(rule))).collect::<Vec<_>>()
+        let id = |rule: String| {
+            RuleMark {
+                object: object.clone(),
+                rule,
+                retained: false,
+            }
+            .id(claims.installation)
+        };
+        let taken = merge::taken_over(
+            resolved,
+            claims.observed.configuration.present(),
+            claims.installation,
+        )
+        .unwrap_or_default();
+        taken
+            .into_iter()
+            .map(move |(theirs, rule)| (theirs, id(rule)))
+            .collect::<Vec<_>>()
     })
     .collect()
 }
@@ -260,14 +365,30 @@ fn taken_over(claims: &Claims<'_>) -> BTreeMap<String, String> {
 /// The rules of one object, without ID and priority.
 #[must_use]
 pub fn rules_of(resolved: &Resolved) -> Vec<ReplicationRule> {
-    resolved.valid.rules.iter().map(|rule| ReplicationRule { id: None, ..replication_rule(resolved, rule, String::new(), None) }).collect()
+    resolved
+        .valid
+        .rules
+        .iter()
+        .map(|rule| ReplicationRule {
+            id: None,
+            ..replication_rule(resolved, rule, String::new(), None)
+        })
+        .collect()
 }
 
-fn replication_rule(resolved: &Resolved, rule: &ValidRule, id: String, priority: Option<i32>) -> ReplicationRule {
+fn replication_rule(
+    resolved: &Resolved,
+    rule: &ValidRule,
+    id: String,
+    priority: Option<i32>,
+) -> ReplicationRule {
     let valid = &resolved.valid;
     let sse_kms_encrypted_objects = resolved.keys.as_ref().map(|_| Setting::new(true));
     let replica_modifications = valid.sync_replica_modifications.then(|| Setting::new(true));
-    let criteria = SourceSelectionCriteria { sse_kms_encrypted_objects, replica_modifications };
+    let criteria = SourceSelectionCriteria {
+        sse_kms_encrypted_objects,
+        replica_modifications,
+    };
     let across = valid.source.account != valid.destination.account;
     ReplicationRule {
         id: Some(id),
@@ -275,32 +396,54 @@ fn replication_rule(resolved: &Resolved, rule: &ValidRule, id: String, priority:
         prefix: None,
         filter: Some(Filter::new(rule.prefix.as_str(), rule.tags.clone())),
         status: rule.enabled.into(),
-        source_selection_criteria: (criteria != SourceSelectionCriteria::default()).then_some(criteria),
+        source_selection_criteria: (criteria != SourceSelectionCriteria::default())
+            .then_some(criteria),
         existing_object_replication: None,
         destination: RuleDestination {
             bucket: valid.destination.arn(),
-            account: (across || valid.owner_override).then(|| valid.destination.account.to_string()),
-            storage_class: valid.storage_class.map(|class| <&str>::from(class).to_owned()),
-            access_control_translation: valid.owner_override.then(|| AccessControlTranslation { owner: "Destination".into() }),
-            encryption_configuration: resolved
-                .keys
-                .as_ref()
-                .map(|keys| EncryptionConfiguration { replica_kms_key_id: Some(keys.replica.to_string()) }),
-            replication_time: valid.time_control.then_some(ReplicationTime { status: true.into(), time: Some(THRESHOLD) }),
-            metrics: valid.metrics.then_some(Metrics { status: true.into(), event_threshold: valid.time_control.then_some(THRESHOLD) }),
+            account: (across || valid.owner_override)
+                .then(|| valid.destination.account.to_string()),
+            storage_class: valid
+                .storage_class
+                .map(|class| <&str>::from(class).to_owned()),
+            access_control_translation: valid.owner_override.then(|| AccessControlTranslation {
+                owner: "Destination".into(),
+            }),
+            encryption_configuration: resolved.keys.as_ref().map(|keys| EncryptionConfiguration {
+                replica_kms_key_id: Some(keys.replica.to_string()),
+            }),
+            replication_time: valid.time_control.then_some(ReplicationTime {
+                status: true.into(),
+                time: Some(THRESHOLD),
+            }),
+            metrics: valid.metrics.then_some(Metrics {
+                status: true.into(),
+                event_threshold: valid.time_control.then_some(THRESHOLD),
+            }),
         },
         delete_marker_replication: Some(Setting::new(rule.delete_markers)),
     }
 }
 
 /// A configuration that holds nothing of ours stays as it is; one without rules is none.
-fn configuration(claims: &Claims<'_>, rules: Vec<ReplicationRule>, role: &str) -> Option<Configuration> {
-    let ours = |rules: &[ReplicationRule]| rules.iter().any(|rule| rule.mark(claims.installation).is_some());
+fn configuration(
+    claims: &Claims<'_>,
+    rules: Vec<ReplicationRule>,
+    role: &str,
+) -> Option<Configuration> {
+    let ours = |rules: &[ReplicationRule]| {
+        rules
+            .iter()
+            .any(|rule| rule.mark(claims.installation).is_some())
+    };
     let standing = claims.observed.configuration.present();
     if !ours(&rules) && !standing.is_some_and(|standing| ours(&standing.rules)) {
         return standing.cloned();
     }
-    (!rules.is_empty()).then(|| Configuration { role: role.to_owned(), rules })
+    (!rules.is_empty()).then(|| Configuration {
+        role: role.to_owned(),
+        rules,
+    })
 }
 
 /// What the role may do for the objects that act.
@@ -322,51 +465,124 @@ fn permissions(claims: &Claims<'_>) -> Vec<Statement> {
 
 /// What the role may do already and keeps: whose rules stay as they stand, keeps what they need; those whose new rules wait get both, also where
 /// no rule of theirs was read, since that read may lag.
-fn carried_permissions(claims: &Claims<'_>, ours: &[(RuleMark, ReplicationRule)], wanted: &[Statement]) -> Vec<Statement> {
-    let acting = claims.acting.iter().map(|resolved| &resolved.valid.key).filter(|key| !claims.withheld.contains(key));
+fn carried_permissions(
+    claims: &Claims<'_>,
+    ours: &[(RuleMark, ReplicationRule)],
+    wanted: &[Statement],
+) -> Vec<Statement> {
+    let acting = claims
+        .acting
+        .iter()
+        .map(|resolved| &resolved.valid.key)
+        .filter(|key| !claims.withheld.contains(key));
     let acting: BTreeSet<_> = acting.map(|key| Mark::owner(&key.to_string())).collect();
-    let standing_rules = ours.iter().map(|(mark, _)| &mark.object).chain(claims.withheld);
-    let carried: BTreeSet<_> =
-        standing_rules.map(|object| Mark::owner(&object.to_string())).filter(|owner| !acting.contains(owner)).collect();
+    let standing_rules = ours
+        .iter()
+        .map(|(mark, _)| &mark.object)
+        .chain(claims.withheld);
+    let carried: BTreeSet<_> = standing_rules
+        .map(|object| Mark::owner(&object.to_string()))
+        .filter(|owner| !acting.contains(owner))
+        .collect();
     let mut standing = claims.observed.permissions();
     standing.retain(|standing| {
-        let is_carried = standing.mark_of(claims.installation).is_some_and(|mark| carried.contains(&mark.owner));
-        is_carried && !wanted.iter().any(|statement| statement.sid() == standing.sid())
+        let is_carried = standing
+            .mark_of(claims.installation)
+            .is_some_and(|mark| carried.contains(&mark.owner));
+        is_carried
+            && !wanted
+                .iter()
+                .any(|statement| statement.sid() == standing.sid())
     });
     standing
 }
 
 /// What the role may do for one object: read the source objects, write the replicas, and use the keys for just that.
-pub(super) fn object_permissions(installation: &InstallationId, resolved: &Resolved) -> Vec<Statement> {
+pub(super) fn object_permissions(
+    installation: &InstallationId,
+    resolved: &Resolved,
+) -> Vec<Statement> {
     let valid = &resolved.valid;
     let owner = valid.key.to_string();
-    let allow = |purpose, actions: &[&str], resources: &[String], conditions: &super::policy::Conditions| {
-        Statement::allow(installation, purpose, &owner, None, actions, resources, conditions)
+    let allow = |purpose,
+                 actions: &[&str],
+                 resources: &[String],
+                 conditions: &super::policy::Conditions| {
+        Statement::allow(
+            installation,
+            purpose,
+            &owner,
+            None,
+            actions,
+            resources,
+            conditions,
+        )
     };
     let prefixes = widest(valid.rules.iter().map(|rule| rule.prefix.clone()));
-    let under = |bucket: &OwnedBucket| prefixes.iter().map(|prefix| bucket.objects(prefix)).collect::<Vec<_>>();
-    let mut statements =
-        vec![allow(Purpose::SourceObjects, &actions_on_source_objects(resolved.object_lock), &under(&valid.source), &vec![])];
-    for (actions, prefixes) in
-        by_actions(valid.rules.iter().map(|rule| (replica_actions(rule.delete_markers, valid.owner_override), rule.prefix.clone())))
-    {
-        let resources: Vec<_> = prefixes.iter().map(|prefix| valid.destination.objects(prefix)).collect();
+    let under = |bucket: &OwnedBucket| {
+        prefixes
+            .iter()
+            .map(|prefix| bucket.objects(prefix))
+            .collect::<Vec<_>>()
+    };
+    let mut statements = vec![allow(
+        Purpose::SourceObjects,
+        &actions_on_source_objects(resolved.object_lock),
+        &under(&valid.source),
+        &vec![],
+    )];
+    for (actions, prefixes) in by_actions(valid.rules.iter().map(|rule| {
+        (
+            replica_actions(rule.delete_markers, valid.owner_override),
+            rule.prefix.clone(),
+        )
+    })) {
+        let resources: Vec<_> = prefixes
+            .iter()
+            .map(|prefix| valid.destination.objects(prefix))
+            .collect();
         // Without it, a bucket that a stranger makes under the name of a deleted destination would receive the data.
-        let account = ("StringEqualsIfExists", "aws:ResourceAccount".to_owned(), vec![valid.destination.account.to_string()]);
-        statements.push(allow(Purpose::Replicas, &actions, &resources, &vec![account]));
+        let account = (
+            "StringEqualsIfExists",
+            "aws:ResourceAccount".to_owned(),
+            vec![valid.destination.account.to_string()],
+        );
+        statements.push(allow(
+            Purpose::Replicas,
+            &actions,
+            &resources,
+            &vec![account],
+        ));
     }
     if let Some(keys) = &resolved.keys {
         // With an S3 Bucket Key the encryption context is the bucket's ARN, else the object's. Each object has a setting of its own,
         // so both forms are needed ("Replicating encrypted objects" in the S3 User Guide).
-        let context = |bucket: &OwnedBucket| std::iter::once(bucket.arn()).chain(under(bucket)).collect::<Vec<_>>();
+        let context = |bucket: &OwnedBucket| {
+            std::iter::once(bucket.arn())
+                .chain(under(bucket))
+                .collect::<Vec<_>>()
+        };
         let conditions = |bucket: &OwnedBucket, region: &Region| {
             vec![
-                ("StringEquals", "kms:ViaService".to_owned(), vec![via_service(region)]),
-                ("StringLike", "kms:EncryptionContext:aws:s3:arn".to_owned(), context(bucket)),
+                (
+                    "StringEquals",
+                    "kms:ViaService".to_owned(),
+                    vec![via_service(region)],
+                ),
+                (
+                    "StringLike",
+                    "kms:EncryptionContext:aws:s3:arn".to_owned(),
+                    context(bucket),
+                ),
             ]
         };
         let source: Vec<_> = keys.source.iter().map(ToString::to_string).collect();
-        statements.push(allow(Purpose::SourceKeys, SOURCE_KEY_ACTIONS, &source, &conditions(&valid.source, &resolved.source_region)));
+        statements.push(allow(
+            Purpose::SourceKeys,
+            SOURCE_KEY_ACTIONS,
+            &source,
+            &conditions(&valid.source, &resolved.source_region),
+        ));
         statements.push(allow(
             Purpose::ReplicaKey,
             REPLICA_KEY_ACTIONS,
@@ -380,7 +596,11 @@ pub(super) fn object_permissions(installation: &InstallationId, resolved: &Resol
 /// What the role does with source objects; with Object Lock, it reads their settings too ("Setting up permissions for live replication" in the
 /// S3 User Guide).
 pub(super) fn actions_on_source_objects(object_lock: bool) -> Vec<&'static str> {
-    let mut actions = vec!["s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging"];
+    let mut actions = vec![
+        "s3:GetObjectVersionForReplication",
+        "s3:GetObjectVersionAcl",
+        "s3:GetObjectVersionTagging",
+    ];
     if object_lock {
         actions.extend(["s3:GetObjectRetention", "s3:GetObjectLegalHold"]);
     }
@@ -389,7 +609,10 @@ pub(super) fn actions_on_source_objects(object_lock: bool) -> Vec<&'static str> 
 
 /// What the role does at the destination for any rule of an object.
 pub(super) fn actions_on_replicas(valid: &Valid) -> Vec<&'static str> {
-    replica_actions(valid.rules.iter().any(|rule| rule.delete_markers), valid.owner_override)
+    replica_actions(
+        valid.rules.iter().any(|rule| rule.delete_markers),
+        valid.owner_override,
+    )
 }
 
 /// The ARN of the role that S3 will assume for an object: that of others, where nothing but ours to add is in the way, else our own.
@@ -402,22 +625,29 @@ pub(super) fn role_arn_of(
 ) -> String {
     let name = RoleName::of(installation, source);
     let configuration = observed.configuration.present();
-    let foreign = configuration.is_some_and(|standing| standing.rules.iter().any(|rule| rule.mark(installation).is_none()));
+    let foreign = configuration.is_some_and(|standing| {
+        standing
+            .rules
+            .iter()
+            .any(|rule| rule.mark(installation).is_none())
+    });
     let theirs = foreign_role(configuration, foreign, &name).filter(|_| in_the_way.is_empty());
     let own = || {
-        observed
-            .role
-            .present()
-            .map_or_else(|| role_arn(account.partition, &account.id, &account.roles.path, &name), |role| role.arn.clone())
+        observed.role.present().map_or_else(
+            || role_arn(account.partition, &account.id, &account.roles.path, &name),
+            |role| role.arn.clone(),
+        )
     };
     theirs.map_or_else(own, ToOwned::to_owned)
 }
 
-pub(super) const ACTIONS_ON_SOURCE_BUCKET: &[&str] = &["s3:GetReplicationConfiguration", "s3:ListBucket"];
+pub(super) const ACTIONS_ON_SOURCE_BUCKET: &[&str] =
+    &["s3:GetReplicationConfiguration", "s3:ListBucket"];
 pub(super) const SOURCE_KEY_ACTIONS: &[&str] = &["kms:Decrypt"];
 /// `Encrypt` for every replica; `GenerateDataKey` and `Decrypt` where a bucket key is used ("Replicating encrypted objects" and "Receiving
 /// replication failure events" in the S3 User Guide).
-pub(super) const REPLICA_KEY_ACTIONS: &[&str] = &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
+pub(super) const REPLICA_KEY_ACTIONS: &[&str] =
+    &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
 
 pub(super) fn replica_actions(delete_markers: bool, owner_override: bool) -> Vec<&'static str> {
     let mut actions = vec!["s3:ReplicateObject", "s3:ReplicateTags"];
@@ -434,12 +664,17 @@ fn via_service(region: &Region) -> String {
     format!("s3.{region}.amazonaws.com")
 }
 
-fn by_actions(rules: impl Iterator<Item = (Vec<&'static str>, Prefix)>) -> BTreeMap<Vec<&'static str>, Vec<Prefix>> {
+fn by_actions(
+    rules: impl Iterator<Item = (Vec<&'static str>, Prefix)>,
+) -> BTreeMap<Vec<&'static str>, Vec<Prefix>> {
     let mut groups: BTreeMap<_, Vec<Prefix>> = BTreeMap::new();
     for (actions, prefix) in rules {
         groups.entry(actions).or_default().push(prefix);
     }
-    groups.into_iter().map(|(actions, prefixes)| (actions, widest(prefixes.into_iter()))).collect()
+    groups
+        .into_iter()
+        .map(|(actions, prefixes)| (actions, widest(prefixes.into_iter())))
+        .collect()
 }
 
 /// The prefixes without those that another one covers, in order.
@@ -468,7 +703,10 @@ fn bucket_statements<'a>(
             continue;
         }
         let delete_markers = rule.delete_marker_replication == Some(Setting::new(true));
-        let actions = replica_actions(delete_markers, rule.destination.access_control_translation.is_some());
+        let actions = replica_actions(
+            delete_markers,
+            rule.destination.access_control_translation.is_some(),
+        );
         let Ok(prefix) = rule.selected_prefix().parse() else {
             continue;
         };
@@ -479,8 +717,19 @@ fn bucket_statements<'a>(
         by_actions(rules.into_iter())
             .into_iter()
             .map(|(actions, prefixes)| {
-                let resources: Vec<_> = prefixes.iter().map(|prefix| bucket.objects(prefix)).collect();
-                Statement::allow(claims.installation, Purpose::Replicas, owner.as_str(), Some(&role.arn), &actions, &resources, &vec![])
+                let resources: Vec<_> = prefixes
+                    .iter()
+                    .map(|prefix| bucket.objects(prefix))
+                    .collect();
+                Statement::allow(
+                    claims.installation,
+                    Purpose::Replicas,
+                    owner.as_str(),
+                    Some(&role.arn),
+                    &actions,
+                    &resources,
+                    &vec![],
+                )
             })
             .collect()
     };
@@ -501,7 +750,11 @@ pub fn destination_of(rule: &ReplicationRule, source: &OwnedBucket) -> Option<Ow
         Some(account) => account.parse().ok()?,
         None => source.account.clone(),
     };
-    Some(OwnedBucket { partition: source.partition, account, name })
+    Some(OwnedBucket {
+        partition: source.partition,
+        account,
+        name,
+    })
 }
 
 /// The statements that key policies need for what the role's own policy lets it do with keys, where they do not allow it already.
@@ -514,15 +767,26 @@ fn key_statements(
     carried: &[Statement],
 ) -> BTreeMap<KeyArn, Vec<Statement>> {
     let mut uses: BTreeMap<(KeyArn, Purpose), (BTreeSet<String>, bool)> = BTreeMap::new();
-    for (statement, adds) in wanted.iter().map(|statement| (statement, true)).chain(carried.iter().map(|statement| (statement, false))) {
+    for (statement, adds) in wanted
+        .iter()
+        .map(|statement| (statement, true))
+        .chain(carried.iter().map(|statement| (statement, false)))
+    {
         let Some(purpose) = statement.mark().map(|mark| mark.purpose) else {
             continue;
         };
         if !matches!(purpose, Purpose::SourceKeys | Purpose::ReplicaKey) {
             continue;
         }
-        for key in statement.strings("Resource").into_iter().filter_map(|arn| arn.parse().ok()) {
-            let via = statement.condition("StringEquals", "kms:ViaService").into_iter().map(ToOwned::to_owned);
+        for key in statement
+            .strings("Resource")
+            .into_iter()
+            .filter_map(|arn| arn.parse().ok())
+        {
+            let via = statement
+                .condition("StringEquals", "kms:ViaService")
+                .into_iter()
+                .map(ToOwned::to_owned);
             let (services, is_added) = uses.entry((key, purpose)).or_default();
             services.extend(via);
             *is_added |= adds;
@@ -531,14 +795,40 @@ fn key_statements(
     let owner = RoleName::of(claims.installation, claims.source);
     let mut statements: BTreeMap<KeyArn, Vec<Statement>> = BTreeMap::new();
     for ((key, purpose), (via, is_added)) in uses {
-        let actions = if purpose == Purpose::SourceKeys { SOURCE_KEY_ACTIONS } else { REPLICA_KEY_ACTIONS };
+        let actions = if purpose == Purpose::SourceKeys {
+            SOURCE_KEY_ACTIONS
+        } else {
+            REPLICA_KEY_ACTIONS
+        };
         let services: Vec<_> = via.into_iter().collect();
-        let condition = vec![("StringEquals", "kms:ViaService".to_owned(), services.clone())];
-        let wanted =
-            Statement::allow(claims.installation, Purpose::KeyUse, owner.as_str(), Some(&role.arn), actions, &["*".to_owned()], &condition);
-        let policy = claims.observed.key_policies.get(&key).and_then(Facet::present);
-        let stands = policy.is_some_and(|policy| policy.statements().iter().any(|statement| statement.sid() == wanted.sid()));
-        if !stands && (!is_added || key_allows_already(claims, role, &key, policy, actions, &services)) {
+        let condition = vec![(
+            "StringEquals",
+            "kms:ViaService".to_owned(),
+            services.clone(),
+        )];
+        let wanted = Statement::allow(
+            claims.installation,
+            Purpose::KeyUse,
+            owner.as_str(),
+            Some(&role.arn),
+            actions,
+            &["*".to_owned()],
+            &condition,
+        );
+        let policy = claims
+            .observed
+            .key_policies
+            .get(&key)
+            .and_then(Facet::present);
+        let stands = policy.is_some_and(|policy| {
+            policy
+                .statements()
+                .iter()
+                .any(|statement| statement.sid() == wanted.sid())
+        });
+        if !stands
+            && (!is_added || key_allows_already(claims, role, &key, policy, actions, &services))
+        {
             continue;
         }
         statements.entry(key).or_default().push(wanted);
@@ -550,9 +840,16 @@ fn key_statements(
 #[must_use]
 pub fn allows_already(policy: Option<&Document>, wanted: &Statement, role: &str) -> bool {
     let Some(policy) = policy else { return false };
-    let same = policy.statements().iter().any(|statement| statement.canonical() == wanted.canonical());
+    let same = policy
+        .statements()
+        .iter()
+        .any(|statement| statement.canonical() == wanted.canonical());
     let via = wanted.condition("StringEquals", "kms:ViaService");
-    let context = via.first().map(|service| ("kms:viaservice", (*service).to_owned())).into_iter().collect();
+    let context = via
+        .first()
+        .map(|service| ("kms:viaservice", (*service).to_owned()))
+        .into_iter()
+        .collect();
     let (actions, resources) = (wanted.strings("Action"), wanted.strings("Resource"));
     same || resources.iter().all(|resource| {
         let request = Request {
@@ -577,7 +874,11 @@ fn key_allows_already(
     let account = &claims.account.id;
     services.iter().all(|service| {
         let request = Request {
-            principals: vec![role.arn.clone(), format!("arn:{}:iam::{account}:root", claims.account.partition), account.to_string()],
+            principals: vec![
+                role.arn.clone(),
+                format!("arn:{}:iam::{account}:root", claims.account.partition),
+                account.to_string(),
+            ],
             actions,
             resource: key.to_string(),
             context: [
@@ -588,20 +889,34 @@ fn key_allows_already(
             ]
             .into(),
         };
-        policy.allows(&request, |statement| statement.mark_of(claims.installation).is_some())
+        policy.allows(&request, |statement| {
+            statement.mark_of(claims.installation).is_some()
+        })
     })
 }
 
 fn versioning(claims: &Claims<'_>) -> BTreeMap<OwnedBucket, Region> {
-    let off = |bucket: &OwnedBucket| claims.observed.buckets.get(bucket).is_some_and(|read| read.versioning != Facet::Present(true));
+    let off = |bucket: &OwnedBucket| {
+        claims
+            .observed
+            .buckets
+            .get(bucket)
+            .is_some_and(|read| read.versioning != Facet::Present(true))
+    };
     claims
         .acting
         .iter()
         .filter(|resolved| resolved.valid.enable_versioning)
         .flat_map(|resolved| {
             [
-                Some((resolved.valid.source.clone(), resolved.source_region.clone())),
-                resolved.destination_region.clone().map(|region| (resolved.valid.destination.clone(), region)),
+                Some((
+                    resolved.valid.source.clone(),
+                    resolved.source_region.clone(),
+                )),
+                resolved
+                    .destination_region
+                    .clone()
+                    .map(|region| (resolved.valid.destination.clone(), region)),
             ]
         })
         .flatten()
@@ -620,25 +935,52 @@ pub fn ledger(
 ) -> (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>) {
     let mut buckets = BTreeSet::new();
     let mut keys = BTreeSet::new();
-    for rule in configuration.iter().flat_map(|configuration| &configuration.rules).filter(|rule| rule.mark(installation).is_some()) {
+    for rule in configuration
+        .iter()
+        .flat_map(|configuration| &configuration.rules)
+        .filter(|rule| rule.mark(installation).is_some())
+    {
         buckets.extend(destination_of(rule, source));
-        let key = rule.destination.encryption_configuration.as_ref().and_then(|encryption| encryption.replica_kms_key_id.as_deref());
+        let key = rule
+            .destination
+            .encryption_configuration
+            .as_ref()
+            .and_then(|encryption| encryption.replica_kms_key_id.as_deref());
         keys.extend(key.and_then(|key| key.parse::<KeyArn>().ok()));
     }
-    for statement in permissions.iter().filter(|statement| statement.mark_of(installation).is_some()) {
+    for statement in permissions
+        .iter()
+        .filter(|statement| statement.mark_of(installation).is_some())
+    {
         match statement.mark().map(|mark| mark.purpose) {
             Some(Purpose::Replicas) => {
                 let accounts = statement.condition("StringEqualsIfExists", "aws:ResourceAccount");
-                let Some(account) = accounts.first().and_then(|account| account.parse::<AccountId>().ok()) else {
+                let Some(account) = accounts
+                    .first()
+                    .and_then(|account| account.parse::<AccountId>().ok())
+                else {
                     continue;
                 };
                 for resource in statement.strings("Resource") {
-                    let name = resource.rsplit(':').next().and_then(|path| path.split('/').next()).and_then(|name| name.parse().ok());
-                    buckets.extend(name.map(|name| OwnedBucket { partition: source.partition, account: account.clone(), name }));
+                    let name = resource
+                        .rsplit(':')
+                        .next()
+                        .and_then(|path| path.split('/').next())
+                        .and_then(|name| name.parse().ok());
+                    buckets.extend(name.map(|name| OwnedBucket {
+                        partition: source.partition,
+                        account: account.clone(),
+                        name,
+                    }));
                 }
             }
             Some(Purpose::SourceKeys | Purpose::ReplicaKey) => {
-                keys.extend(statement.strings("Resource").into_iter().filter_map(|arn| arn.parse::<KeyArn>().ok()));
+                keys.extend(
+                    statement
+                        .strings("Resource")
+                        .into_iter()
+                        .filter_map(|arn| arn.parse::<KeyArn>().ok()),
+                );
             }
             _ => {}
         }

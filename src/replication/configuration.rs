@@ -47,7 +47,18 @@ pub struct ReplicationRule {
 }
 
 /// `Enabled` or `Disabled`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumString)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+)]
 #[allow(missing_docs, reason = "they are AWS's own words")]
 pub enum Status {
     #[default]
@@ -57,7 +68,11 @@ pub enum Status {
 
 impl From<bool> for Status {
     fn from(enabled: bool) -> Self {
-        if enabled { Self::Enabled } else { Self::Disabled }
+        if enabled {
+            Self::Enabled
+        } else {
+            Self::Disabled
+        }
     }
 }
 
@@ -73,7 +88,9 @@ impl Setting {
     /// On or off.
     #[must_use]
     pub fn new(enabled: bool) -> Self {
-        Self { status: enabled.into() }
+        Self {
+            status: enabled.into(),
+        }
     }
 }
 
@@ -98,23 +115,42 @@ impl Filter {
     pub fn new(prefix: &str, tags: Vec<Tag>) -> Self {
         let prefix = Some(prefix.to_owned());
         match (tags.len(), prefix.as_deref()) {
-            (0, _) => Self { prefix, ..Self::default() },
-            (1, Some("")) => Self { tag: tags.into_iter().next(), ..Self::default() },
-            (_, Some("")) => Self { and: Some(And { prefix: None, tags }), ..Self::default() },
-            _ => Self { and: Some(And { prefix, tags }), ..Self::default() },
+            (0, _) => Self {
+                prefix,
+                ..Self::default()
+            },
+            (1, Some("")) => Self {
+                tag: tags.into_iter().next(),
+                ..Self::default()
+            },
+            (_, Some("")) => Self {
+                and: Some(And { prefix: None, tags }),
+                ..Self::default()
+            },
+            _ => Self {
+                and: Some(And { prefix, tags }),
+                ..Self::default()
+            },
         }
     }
 
     /// The prefix, wherever it stands; empty where there is none.
     #[must_use]
     pub fn prefix(&self) -> &str {
-        self.prefix.as_deref().or(self.and.as_ref().and_then(|and| and.prefix.as_deref())).unwrap_or_default()
+        self.prefix
+            .as_deref()
+            .or(self.and.as_ref().and_then(|and| and.prefix.as_deref()))
+            .unwrap_or_default()
     }
 
     /// The tags, wherever they stand, sorted.
     #[must_use]
     pub fn tags(&self) -> Vec<&Tag> {
-        let mut tags: Vec<_> = self.tag.iter().chain(self.and.iter().flat_map(|and| &and.tags)).collect();
+        let mut tags: Vec<_> = self
+            .tag
+            .iter()
+            .chain(self.and.iter().flat_map(|and| &and.tags))
+            .collect();
         tags.sort();
         tags
     }
@@ -193,7 +229,11 @@ pub struct AccessControlTranslation {
 #[serde(rename_all = "PascalCase")]
 pub struct EncryptionConfiguration {
     /// ARN of the key.
-    #[serde(rename = "ReplicaKmsKeyID", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "ReplicaKmsKeyID",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub replica_kms_key_id: Option<String>,
 }
 
@@ -249,13 +289,18 @@ impl RuleMark {
     /// What a rule's ID says, where `installation` made it.
     #[must_use]
     pub fn parse(id: &str, installation: &InstallationId) -> Option<Self> {
-        let (retained, id) = id.strip_prefix("retained/").map_or((false, id), |rest| (true, rest));
+        let (retained, id) = id
+            .strip_prefix("retained/")
+            .map_or((false, id), |rest| (true, rest));
         let parts: Vec<_> = id.split('/').collect();
         let [marked, namespace, name, rule] = parts[..] else {
             return None;
         };
         (marked == installation.as_str()).then(|| Self {
-            object: ObjectKey { namespace: namespace.into(), name: name.into() },
+            object: ObjectKey {
+                namespace: namespace.into(),
+                name: name.into(),
+            },
             rule: rule.into(),
             retained,
         })
@@ -272,14 +317,27 @@ impl ReplicationRule {
     /// The beginning of the keys that the rule selects.
     #[must_use]
     pub fn selected_prefix(&self) -> &str {
-        self.filter.as_ref().map_or_else(|| self.prefix.as_deref().unwrap_or_default(), Filter::prefix)
+        self.filter.as_ref().map_or_else(
+            || self.prefix.as_deref().unwrap_or_default(),
+            Filter::prefix,
+        )
     }
 
     /// Whether both mean the same: the form of the filter is left out of it.
     #[must_use]
     pub fn means(&self, other: &Self) -> bool {
-        let filter = |rule: &Self| rule.filter.as_ref().map(|f| (f.prefix().to_owned(), f.tags().into_iter().cloned().collect::<Vec<_>>()));
-        let rest = |rule: &Self| Self { filter: None, ..rule.clone() };
+        let filter = |rule: &Self| {
+            rule.filter.as_ref().map(|f| {
+                (
+                    f.prefix().to_owned(),
+                    f.tags().into_iter().cloned().collect::<Vec<_>>(),
+                )
+            })
+        };
+        let rest = |rule: &Self| Self {
+            filter: None,
+            ..rule.clone()
+        };
         filter(self) == filter(other) && rest(self) == rest(other)
     }
 
@@ -292,15 +350,26 @@ impl ReplicationRule {
         }
         let prefix = self.prefix.clone().unwrap_or_default();
         let markers = self.delete_marker_replication.unwrap_or(Setting::new(true));
-        Self { prefix: None, filter: Some(Filter::new(&prefix, vec![])), delete_marker_replication: Some(markers), ..self.clone() }
+        Self {
+            prefix: None,
+            filter: Some(Filter::new(&prefix, vec![])),
+            delete_marker_replication: Some(markers),
+            ..self.clone()
+        }
     }
 
     /// Whether some object can be selected by both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let (a, b) = (self.selected_prefix(), other.selected_prefix());
-        let tags = |rule: &Self| -> Vec<Tag> { rule.filter.iter().flat_map(Filter::tags).cloned().collect() };
-        let contradict = tags(self).iter().any(|one| tags(other).iter().any(|two| one.key == two.key && one.value != two.value));
+        let tags = |rule: &Self| -> Vec<Tag> {
+            rule.filter.iter().flat_map(Filter::tags).cloned().collect()
+        };
+        let contradict = tags(self).iter().any(|one| {
+            tags(other)
+                .iter()
+                .any(|two| one.key == two.key && one.value != two.value)
+        });
         (a.starts_with(b) || b.starts_with(a)) && !contradict
     }
 
@@ -335,10 +404,15 @@ impl Configuration {
     #[must_use]
     pub fn syncs_to(&self, bucket: &str) -> bool {
         let syncs = |rule: &ReplicationRule| {
-            let modifications = rule.source_selection_criteria.as_ref().and_then(|criteria| criteria.replica_modifications);
+            let modifications = rule
+                .source_selection_criteria
+                .as_ref()
+                .and_then(|criteria| criteria.replica_modifications);
             rule.status == Status::Enabled && modifications == Some(Setting::new(true))
         };
-        self.rules.iter().any(|rule| rule.destination.bucket == bucket && syncs(rule))
+        self.rules
+            .iter()
+            .any(|rule| rule.destination.bucket == bucket && syncs(rule))
     }
 
     /// Whether both mean the same, whatever the order of their rules.
@@ -346,17 +420,31 @@ impl Configuration {
     pub fn means(&self, other: &Self) -> bool {
         self.role == other.role
             && self.rules.len() == other.rules.len()
-            && self.rules.iter().all(|rule| other.rules.iter().any(|candidate| rule.means(candidate)))
-            && other.rules.iter().all(|rule| self.rules.iter().any(|candidate| rule.means(candidate)))
+            && self
+                .rules
+                .iter()
+                .all(|rule| other.rules.iter().any(|candidate| rule.means(candidate)))
+            && other
+                .rules
+                .iter()
+                .all(|rule| self.rules.iter().any(|candidate| rule.means(candidate)))
     }
 }
 
 fn xml_length(name: &str, value: &Value) -> usize {
     let within = |length: usize| "<></>".len() + 2 * name.len() + length;
     match value {
-        Value::Object(fields) => within(fields.iter().map(|(name, value)| xml_length(name, value)).sum()),
+        Value::Object(fields) => within(
+            fields
+                .iter()
+                .map(|(name, value)| xml_length(name, value))
+                .sum(),
+        ),
         // The elements of a list stand one after another under the name of one.
-        Value::Array(items) => items.iter().map(|item| xml_length(name.strip_suffix('s').unwrap_or(name), item)).sum(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| xml_length(name.strip_suffix('s').unwrap_or(name), item))
+            .sum(),
         Value::String(text) => within(text.chars().map(escaped_length).sum()),
         other => within(other.to_string().len()),
     }
@@ -380,19 +468,53 @@ mod tests {
     }
 
     fn rule(prefix: &str, tags: &[(&str, &str)]) -> ReplicationRule {
-        let tags = tags.iter().map(|(key, value)| Tag { key: (*key).into(), value: (*value).into() }).collect();
-        ReplicationRule { filter: Some(Filter::new(prefix, tags)), ..ReplicationRule::default() }
+        let tags = tags
+            .iter()
+            .map(|(key, value)| Tag {
+                key: (*key).into(),
+                value: (*value).into(),
+            })
+            .collect();
+        ReplicationRule {
+            filter: Some(Filter::new(prefix, tags)),
+            ..ReplicationRule::default()
+        }
     }
 
     #[test]
     fn a_rule_id_says_whose_it_is() {
         for retained in [false, true] {
-            let mark = RuleMark { object: ObjectKey { namespace: "finance".into(), name: "tax".into() }, rule: "all".into(), retained };
-            let named = ReplicationRule { id: Some(mark.id(&id())), ..ReplicationRule::default() };
+            let mark = RuleMark {
+                object: ObjectKey {
+                    namespace: "finance".into(),
+                    name: "tax".into(),
+                },
+                rule: "all".into(),
+                retained,
+            };
+            let named = ReplicationRule {
+                id: Some(mark.id(&id())),
+                ..ReplicationRule::default()
+            };
             assert_eq!(named.mark(&id()), Some(mark));
         }
-        for foreign in ["", "tax", "other/finance/tax/all", "prod/a/b", "prod/a/b/c/d", "retained/x"] {
-            assert_eq!(ReplicationRule { id: Some(foreign.into()), ..ReplicationRule::default() }.mark(&id()), None, "{foreign}");
+        for foreign in [
+            "",
+            "tax",
+            "other/finance/tax/all",
+            "prod/a/b",
+            "prod/a/b/c/d",
+            "retained/x",
+        ] {
+            assert_eq!(
+                ReplicationRule {
+                    id: Some(foreign.into()),
+                    ..ReplicationRule::default()
+                }
+                .mark(&id()),
+                None,
+                "{foreign}"
+            );
         }
     }
 
@@ -401,20 +523,32 @@ mod tests {
         let json = |rule: ReplicationRule| serde_json::to_string(&rule.filter).expect("json");
         assert_eq!(json(rule("", &[])), r#"{"Prefix":""}"#);
         assert_eq!(json(rule("Tax", &[])), r#"{"Prefix":"Tax"}"#);
-        assert_eq!(json(rule("", &[("a", "1")])), r#"{"Tag":{"Key":"a","Value":"1"}}"#);
-        assert_eq!(json(rule("Tax", &[("a", "1")])), r#"{"And":{"Prefix":"Tax","Tags":[{"Key":"a","Value":"1"}]}}"#);
+        assert_eq!(
+            json(rule("", &[("a", "1")])),
+            r#"{"Tag":{"Key":"a","Value":"1"}}"#
+        );
+        assert_eq!(
+            json(rule("Tax", &[("a", "1")])),
+            r#"{"And":{"Prefix":"Tax","Tags":[{"Key":"a","Value":"1"}]}}"#
+        );
     }
 
     #[test]
     fn empty_filter_and_empty_prefix_mean_the_same_but_no_filter_is_another_schema() {
-        let empty = ReplicationRule { filter: Some(Filter::default()), ..ReplicationRule::default() };
+        let empty = ReplicationRule {
+            filter: Some(Filter::default()),
+            ..ReplicationRule::default()
+        };
         assert!(empty.means(&rule("", &[])));
         assert!(!ReplicationRule::default().means(&empty));
     }
 
     #[test]
     fn length_is_that_of_the_xml() {
-        let configuration = Configuration { role: "r&r".into(), rules: vec![rule("é", &[("a", "1"), ("b", "")])] };
+        let configuration = Configuration {
+            role: "r&r".into(),
+            rules: vec![rule("é", &[("a", "1"), ("b", "")])],
+        };
         let xml = "<ReplicationConfiguration><Role>r&amp;r</Role><Rule><Filter><And><Prefix>é</Prefix><Tag><Key>a</Key><Value>1</Value></Tag><Tag><Key>b</Key><Value></Value></Tag></And></Filter><Status>Enabled</Status><Destination><Bucket></Bucket></Destination></Rule></ReplicationConfiguration>";
         assert_eq!(configuration.length(), xml.len());
     }

@@ -93,7 +93,10 @@ impl Contention {
     pub fn note(&mut self, needed: &[Step], done: &[Step], drift: bool, now: Timestamp) {
         let differing: Vec<_> = needed.iter().filter_map(Step::element).collect();
         self.elements.retain(|element, fight| {
-            let stood = fight.corrections.last().is_none_or(|last| until(*last, LONG, now).is_none());
+            let stood = fight
+                .corrections
+                .last()
+                .is_none_or(|last| until(*last, LONG, now).is_none());
             !stood || differing.contains(element)
         });
         let done: BTreeSet<_> = done.iter().filter_map(Step::element).collect();
@@ -102,7 +105,9 @@ impl Contention {
                 continue;
             }
             let fight = self.elements.entry(element).or_default();
-            fight.corrections.retain(|correction| until(*correction, LONG, now).is_some());
+            fight
+                .corrections
+                .retain(|correction| until(*correction, LONG, now).is_some());
             fight.corrections.push(now);
             fight.contended |= fight.corrections.len() >= MOST;
         }
@@ -115,12 +120,18 @@ mod tests {
     use crate::replication::names::{OwnedBucket, Partition};
 
     fn step() -> Step {
-        let bucket =
-            OwnedBucket { partition: Partition::Aws, account: "111111111111".parse().expect("id"), name: "bucket".parse().expect("name") };
+        let bucket = OwnedBucket {
+            partition: Partition::Aws,
+            account: "111111111111".parse().expect("id"),
+            name: "bucket".parse().expect("name"),
+        };
         Step::DeleteReplication {
             bucket,
             region: "us-east-1".parse().expect("region"),
-            standing: crate::replication::configuration::Configuration { role: String::new(), rules: vec![] },
+            standing: crate::replication::configuration::Configuration {
+                role: String::new(),
+                rules: vec![],
+            },
         }
     }
 
@@ -135,13 +146,21 @@ mod tests {
         for second in (0..4 * 3600).step_by(5) {
             let correct = contention.verdict(&steps, at(second)) == Verdict::Correct;
             // What is contended is not ready, and then its drift is none by name.
-            contention.note(&steps, if correct { &steps } else { &[] }, corrections.len() < 5, at(second));
+            contention.note(
+                &steps,
+                if correct { &steps } else { &[] },
+                corrections.len() < 5,
+                at(second),
+            );
             corrections.extend(correct.then_some(second));
         }
         assert_eq!(corrections, [0, 60, 120, 180, 240, 3840, 7440, 11040]);
         contention.note(&[], &[], false, at(11040 + 3600));
         assert_eq!(contention, Contention::default());
-        assert_eq!(contention.verdict(&steps, at(11040 + 3600)), Verdict::Correct);
+        assert_eq!(
+            contention.verdict(&steps, at(11040 + 3600)),
+            Verdict::Correct
+        );
     }
 
     #[test]

@@ -128,7 +128,11 @@ pub struct Decision {
 
 impl Stand {
     fn refused(problems: Vec<Problem>) -> Self {
-        Self::Refused { problems, resolved: None, planned: false }
+        Self::Refused {
+            problems,
+            resolved: None,
+            planned: false,
+        }
     }
 
     /// The same object, which can't have what it asks for.
@@ -138,7 +142,11 @@ impl Stand {
             Self::Refused { resolved, .. } => resolved,
             Self::Paused | Self::Leaving | Self::Abandoned => None,
         };
-        *self = Self::Refused { problems: vec![problem], resolved, planned: false };
+        *self = Self::Refused {
+            problems: vec![problem],
+            resolved,
+            planned: false,
+        };
     }
 }
 
@@ -147,11 +155,20 @@ impl Decision {
     /// get what they ask for.
     #[must_use]
     pub fn is_drift(&self, ready: &BTreeSet<ObjectKey>) -> bool {
-        let served =
-            |key| ready.contains(key) && matches!(self.stands.get(key), Some(Stand::Acting { problems, .. }) if problems.is_empty());
-        let tidying = |step: &Step| matches!(step, Step::Settle | Step::DeleteManagedPolicyVersion { .. });
-        let mut steps = self.steps.iter().filter(|planned| !tidying(&planned.step)).peekable();
-        steps.peek().is_some() && steps.all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
+        let served = |key| {
+            ready.contains(key)
+                && matches!(self.stands.get(key), Some(Stand::Acting { problems, .. }) if problems.is_empty())
+        };
+        let tidying =
+            |step: &Step| matches!(step, Step::Settle | Step::DeleteManagedPolicyVersion { .. });
+        let mut steps = self
+            .steps
+            .iter()
+            .filter(|planned| !tidying(&planned.step))
+            .peekable();
+        steps.peek().is_some()
+            && steps
+                .all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
     }
 
     /// Leaves `element` as somebody else keeps changing it, and says so of the objects that it is for.
@@ -160,7 +177,10 @@ impl Decision {
             if planned.step.element().as_deref() != Some(element) {
                 continue;
             }
-            let tags = planned.step.bucket().and_then(|bucket| observed.buckets.get(bucket)?.tags.present());
+            let tags = planned
+                .step
+                .bucket()
+                .and_then(|bucket| observed.buckets.get(bucket)?.tags.present());
             let writer = tags.and_then(contention::writer);
             let message = writer.map_or_else(
                 || format!("somebody else changed {element} again, five times or more within an hour: find out who, and let one of you keep it; until then it is put right once an hour at most"),
@@ -183,18 +203,29 @@ impl Decision {
     /// The steps as text, to tell one drift from another.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
-        self.steps.iter().map(|planned| planned.step.to_string()).collect()
+        self.steps
+            .iter()
+            .map(|planned| planned.step.to_string())
+            .collect()
     }
 }
 
 /// Whether every object on the bucket is paused or abandoned, so that nothing in AWS need be read.
 #[must_use]
 pub fn is_at_rest(visit: &Visit<'_>) -> bool {
-    let paused =
-        |object: &Object| !object.is_deleting() && object.spec.mode == Mode::Paused && validate::validate(object, visit.accounts).is_ok();
+    let paused = |object: &Object| {
+        !object.is_deleting()
+            && object.spec.mode == Mode::Paused
+            && validate::validate(object, visit.accounts).is_ok()
+    };
     // What was never allowed has nothing in AWS, and what it names may be another tenant's: that is not even read.
-    let never_allowed = |object: &Object| !object.may_stand() && validate::validate(object, visit.accounts).is_err();
-    visit.objects.iter().all(|object| object.abandoned || paused(object) || never_allowed(object))
+    let never_allowed = |object: &Object| {
+        !object.may_stand() && validate::validate(object, visit.accounts).is_err()
+    };
+    visit
+        .objects
+        .iter()
+        .all(|object| object.abandoned || paused(object) || never_allowed(object))
 }
 
 /// Whether an object can get what it asks for, as far as was read, or something has to be taken back: only then a deeper look is worth its
@@ -205,11 +236,18 @@ pub fn goes_on(visit: &Visit<'_>, observed: &Observed) -> bool {
         return false;
     };
     let unreadable = unreadable(visit, observed);
-    visit.objects.iter().any(|object| match stand(object, visit, account, observed, &unreadable) {
-        Stand::Refused { problems, .. } => object.may_stand() && problems.iter().any(|problem| problem.reason == Reason::NotGranted),
-        Stand::Acting { .. } | Stand::Observing(_) | Stand::Leaving => true,
-        Stand::Paused | Stand::Abandoned => false,
-    })
+    visit.objects.iter().any(
+        |object| match stand(object, visit, account, observed, &unreadable) {
+            Stand::Refused { problems, .. } => {
+                object.may_stand()
+                    && problems
+                        .iter()
+                        .any(|problem| problem.reason == Reason::NotGranted)
+            }
+            Stand::Acting { .. } | Stand::Observing(_) | Stand::Leaving => true,
+            Stand::Paused | Stand::Abandoned => false,
+        },
+    )
 }
 
 /// What to read for the visit: everything.
@@ -223,13 +261,19 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
         keys: BTreeSet::new(),
         ownership: BTreeSet::new(),
         synced: BTreeSet::new(),
-        boundary: visit.accounts.by_id(&visit.source.account).and_then(|account| account.roles.permissions_boundary.clone()),
+        boundary: visit
+            .accounts
+            .by_id(&visit.source.account)
+            .and_then(|account| account.roles.permissions_boundary.clone()),
         mergeable: visit
             .accounts
             .by_id(&visit.source.account)
             .map(|account| account.roles.mergeable.iter().cloned().collect())
             .unwrap_or_default(),
-        merges: visit.objects.iter().any(|object| object.spec.existing_configuration == ExistingConfiguration::Merge),
+        merges: visit
+            .objects
+            .iter()
+            .any(|object| object.spec.existing_configuration == ExistingConfiguration::Merge),
         default_encryption: false,
         tags: false,
         removing: visit.objects.iter().all(Object::is_deleting),
@@ -240,11 +284,19 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
             continue;
         };
         let managed = |account: &AccountId| visit.accounts.managed(account).is_some();
-        let of_key = |query: &KeyQuery| query.reference.account().unwrap_or(&query.beside.account).clone();
-        let keys =
-            assess::keys_of(&valid).into_iter().filter(|query| visit.accounts.by_id(&of_key(query)).is_none() || managed(&of_key(query)));
+        let of_key = |query: &KeyQuery| {
+            query
+                .reference
+                .account()
+                .unwrap_or(&query.beside.account)
+                .clone()
+        };
+        let keys = assess::keys_of(&valid).into_iter().filter(|query| {
+            visit.accounts.by_id(&of_key(query)).is_none() || managed(&of_key(query))
+        });
         scope.keys.extend(keys);
-        scope.default_encryption |= !object.is_deleting() && assess::needs_default_encryption(&valid);
+        scope.default_encryption |=
+            !object.is_deleting() && assess::needs_default_encryption(&valid);
         if !managed(&valid.destination.account) {
             continue;
         }
@@ -261,50 +313,101 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
 
 /// Decides. `settled` tells whether AWS has had time to make known everywhere what the rules of an object need.
 #[must_use]
-pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&ObjectKey, &Need) -> bool) -> Decision {
+pub fn decide(
+    visit: &Visit<'_>,
+    observed: &Observed,
+    settled: &dyn Fn(&ObjectKey, &Need) -> bool,
+) -> Decision {
     let mut objects: Vec<_> = visit.objects.iter().collect();
     objects.sort_by_key(|object| (object.created, object.key.clone()));
     let Some(account) = visit.accounts.by_id(&visit.source.account) else {
         return nothing(visit, observed);
     };
     let unreadable = unreadable(visit, observed);
-    let mut stands: BTreeMap<_, _> =
-        objects.iter().map(|object| (object.key.clone(), stand(object, visit, account, observed, &unreadable))).collect();
+    let mut stands: BTreeMap<_, _> = objects
+        .iter()
+        .map(|object| {
+            (
+                object.key.clone(),
+                stand(object, visit, account, observed, &unreadable),
+            )
+        })
+        .collect();
     refuse_overlaps(&objects, &mut stands, visit, observed);
     let nobody = BTreeSet::new();
-    let round =
-        |stands: &BTreeMap<ObjectKey, Stand>, observing: bool| Round::new(visit, account, observed, &objects, stands, &nobody, observing);
+    let round = |stands: &BTreeMap<ObjectKey, Stand>, observing: bool| {
+        Round::new(
+            visit, account, observed, &objects, stands, &nobody, observing,
+        )
+    };
     await_owners(visit, observed, &mut stands, &round);
     let mut now = round(&stands, false);
     while let Some(problem) = now.exceeded(visit, observed) {
         // Who has what it asks for already, crosses nothing.
-        let changing = plan::changing(visit.installation, visit.source, &now.desired, observed, &now.users);
-        let acting = |object: &&&Object| matches!(stands.get(&object.key), Some(Stand::Acting { .. }));
-        let crossing = objects.iter().rev().filter(acting).find(|object| changing.contains(&object.key));
+        let changing = plan::changing(
+            visit.installation,
+            visit.source,
+            &now.desired,
+            observed,
+            &now.users,
+        );
+        let acting =
+            |object: &&&Object| matches!(stands.get(&object.key), Some(Stand::Acting { .. }));
+        let crossing = objects
+            .iter()
+            .rev()
+            .filter(acting)
+            .find(|object| changing.contains(&object.key));
         let Some(last) = crossing.or_else(|| objects.iter().rev().find(acting)) else {
             break;
         };
-        stands.entry(last.key.clone()).and_modify(|stand| stand.refuse(problem));
+        stands
+            .entry(last.key.clone())
+            .and_modify(|stand| stand.refuse(problem));
         now = round(&stands, false);
     }
-    let moves_role = moves_role(observed.configuration.present(), now.desired.configuration.as_ref());
+    let moves_role = moves_role(
+        observed.configuration.present(),
+        now.desired.configuration.as_ref(),
+    );
     let changing = if moves_role {
         now.users.all.clone()
     } else {
-        plan::changing_rules(visit.installation, visit.source, &now.desired, observed, &now.users)
+        plan::changing_rules(
+            visit.installation,
+            visit.source,
+            &now.desired,
+            observed,
+            &now.users,
+        )
     };
     let needs = now.needs(visit, account, observed, &changing);
-    let unsettled = needs.iter().filter(|(key, need)| changing.contains(*key) && !settled(key, need));
+    let unsettled = needs
+        .iter()
+        .filter(|(key, need)| changing.contains(*key) && !settled(key, need));
     let settling: BTreeSet<_> = unsettled.map(|(key, _)| key.clone()).collect();
     // The configuration has one role, so that a move concerns all rules on the bucket.
     if !settling.is_empty() && !moves_role {
-        now = Round::new(visit, account, observed, &objects, &stands, &settling, false);
+        now = Round::new(
+            visit, account, observed, &objects, &stands, &settling, false,
+        );
     }
     let mut steps = now.steps(visit, observed);
     if !settling.is_empty() {
-        let writes_rules = |planned: &PlannedStep| matches!(planned.step, Step::PutReplication { .. });
-        let place = steps.iter().position(writes_rules).filter(|_| moves_role).unwrap_or(steps.len());
-        steps.insert(place, PlannedStep { step: Step::Settle, concerns: settling.clone() });
+        let writes_rules =
+            |planned: &PlannedStep| matches!(planned.step, Step::PutReplication { .. });
+        let place = steps
+            .iter()
+            .position(writes_rules)
+            .filter(|_| moves_role)
+            .unwrap_or(steps.len());
+        steps.insert(
+            place,
+            PlannedStep {
+                step: Step::Settle,
+                concerns: settling.clone(),
+            },
+        );
     }
     // What was not looked at can't be changed.
     let seen = observed.depth == Depth::Everything;
@@ -312,10 +415,22 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&ObjectKe
         steps.clear();
     }
     let pending = pending(visit, observed, &stands, &round);
-    let unreached = plan::unreached(observed).into_iter().map(|(condition, failure)| assess::failed(condition, failure));
-    let refused = visit.refusals.problems.iter().filter(|(key, _)| stands.get(*key) == Some(&Stand::Leaving));
-    let in_the_way = unreadable.into_iter().chain(unreached).chain(refused.map(|(_, problem)| problem.clone())).collect();
-    let doubtful = stands.iter().any(|(key, stand)| *stand == Stand::Leaving && is_doubtful(key, visit, observed));
+    let unreached = plan::unreached(observed)
+        .into_iter()
+        .map(|(condition, failure)| assess::failed(condition, failure));
+    let refused = visit
+        .refusals
+        .problems
+        .iter()
+        .filter(|(key, _)| stands.get(*key) == Some(&Stand::Leaving));
+    let in_the_way = unreadable
+        .into_iter()
+        .chain(unreached)
+        .chain(refused.map(|(_, problem)| problem.clone()))
+        .collect();
+    let doubtful = stands
+        .iter()
+        .any(|(key, stand)| *stand == Stand::Leaving && is_doubtful(key, visit, observed));
     Decision {
         stands,
         desired: now.desired,
@@ -332,7 +447,9 @@ pub fn decide(visit: &Visit<'_>, observed: &Observed, settled: &dyn Fn(&ObjectKe
 
 /// Whether the rules come under another role.
 fn moves_role(standing: Option<&Configuration>, wanted: Option<&Configuration>) -> bool {
-    standing.zip(wanted).is_some_and(|(standing, wanted)| standing.role != wanted.role)
+    standing
+        .zip(wanted)
+        .is_some_and(|(standing, wanted)| standing.role != wanted.role)
 }
 
 fn rules_known(observed: &Observed) -> bool {
@@ -341,10 +458,21 @@ fn rules_known(observed: &Observed) -> bool {
 
 fn is_doubtful(key: &ObjectKey, visit: &Visit<'_>, observed: &Observed) -> bool {
     let owner = Mark::owner(&key.to_string());
-    let mut rules = observed.configuration.present().into_iter().flat_map(|configuration| &configuration.rules);
-    let permitted =
-        observed.permissions().iter().any(|statement| statement.mark_of(visit.installation).is_some_and(|mark| mark.owner == owner));
-    permitted && !rules.any(|rule| rule.mark(visit.installation).is_some_and(|mark| mark.object == *key))
+    let mut rules = observed
+        .configuration
+        .present()
+        .into_iter()
+        .flat_map(|configuration| &configuration.rules);
+    let permitted = observed.permissions().iter().any(|statement| {
+        statement
+            .mark_of(visit.installation)
+            .is_some_and(|mark| mark.owner == owner)
+    });
+    permitted
+        && !rules.any(|rule| {
+            rule.mark(visit.installation)
+                .is_some_and(|mark| mark.object == *key)
+        })
 }
 
 fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
@@ -361,7 +489,11 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
         Ok(_) => Stand::refused(vec![]),
         Err(problems) => Stand::refused(problems),
     };
-    let stands = visit.objects.iter().map(|object| (object.key.clone(), refused(object))).collect();
+    let stands = visit
+        .objects
+        .iter()
+        .map(|object| (object.key.clone(), refused(object)))
+        .collect();
     Decision {
         stands,
         desired,
@@ -378,41 +510,76 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
 
 /// What every object on the bucket depends on and could not be read, so that nothing may be written over it.
 fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
-    let region = observed.buckets.get(visit.source).and_then(|bucket| bucket.region.failure());
+    let region = observed
+        .buckets
+        .get(visit.source)
+        .and_then(|bucket| bucket.region.failure());
     let own = [
         (ConditionType::SourceReady, region),
-        (ConditionType::ReplicationConfigured, observed.configuration.failure()),
+        (
+            ConditionType::ReplicationConfigured,
+            observed.configuration.failure(),
+        ),
         (ConditionType::RoleReady, observed.role.failure()),
         (ConditionType::RoleReady, observed.role_policies.failure()),
     ];
-    let merged = observed.merged.values().map(|policy| (ConditionType::RoleReady, policy.failure()));
-    let failed = own.into_iter().chain(merged).filter_map(|(condition, failure)| Some(assess::failed(condition, failure?)));
+    let merged = observed
+        .merged
+        .values()
+        .map(|policy| (ConditionType::RoleReady, policy.failure()));
+    let failed = own
+        .into_iter()
+        .chain(merged)
+        .filter_map(|(condition, failure)| Some(assess::failed(condition, failure?)));
     failed.chain(not_preservable(visit, observed)).collect()
 }
 
 /// A PUT replaces the whole configuration, so that what can't be written back forbids it.
 fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
-    let unknown = observed.unknown_elements.iter().find(|unknown| unknown.is_foreign(visit.installation))?;
-    let of = unknown.rule.as_ref().map_or_else(|| "the configuration".to_owned(), |id| format!("rule {id}"));
+    let unknown = observed
+        .unknown_elements
+        .iter()
+        .find(|unknown| unknown.is_foreign(visit.installation))?;
+    let of = unknown
+        .rule
+        .as_ref()
+        .map_or_else(|| "the configuration".to_owned(), |id| format!("rule {id}"));
     let message = format!(
         "{of} on bucket {} holds {}, which this version of the operator does not know and would lose with any write: upgrade it, or remove the element",
         visit.source.name, unknown.path
     );
-    Some(Problem::new(ConditionType::ReplicationConfigured, Reason::ForeignRuleNotPreservable, message))
+    Some(Problem::new(
+        ConditionType::ReplicationConfigured,
+        Reason::ForeignRuleNotPreservable,
+        message,
+    ))
 }
 
 /// What stands on the bucket and is not ours to change.
-fn obstacles(resolved: &Resolved, visit: &Visit<'_>, account: &Account, observed: &Observed) -> Vec<Problem> {
+fn obstacles(
+    resolved: &Resolved,
+    visit: &Visit<'_>,
+    account: &Account,
+    observed: &Observed,
+) -> Vec<Problem> {
     let foreign_role = observed.role.present().filter(|role| !plan::is_ours(role, visit.installation, visit.source)).map(|role| {
         let message = format!("role {} stands and does not carry our tags: delete or rename it, if nobody needs it", role.arn);
         Problem::new(ConditionType::RoleReady, Reason::RoleNotOurs, message)
     });
     let configuration = observed.configuration.present();
-    let in_the_way = configuration.and_then(|configuration| merge::obstacle(resolved, configuration, visit.installation, account));
+    let in_the_way = configuration.and_then(|configuration| {
+        merge::obstacle(resolved, configuration, visit.installation, account)
+    });
     foreign_role.into_iter().chain(in_the_way).collect()
 }
 
-fn stand(object: &Object, visit: &Visit<'_>, account: &Account, observed: &Observed, unreadable: &[Problem]) -> Stand {
+fn stand(
+    object: &Object,
+    visit: &Visit<'_>,
+    account: &Account,
+    observed: &Observed,
+    unreadable: &[Problem],
+) -> Stand {
     if object.abandoned {
         return Stand::Abandoned;
     }
@@ -430,65 +597,162 @@ fn stand(object: &Object, visit: &Visit<'_>, account: &Account, observed: &Obser
         Ok(resolved) if unreadable.is_empty() => Box::new(resolved),
         Ok(_) => return Stand::refused(unreadable.to_vec()),
         Err(problems) => {
-            return Stand::refused(problems.into_iter().chain(unreadable.iter().cloned()).collect());
+            return Stand::refused(
+                problems
+                    .into_iter()
+                    .chain(unreadable.iter().cloned())
+                    .collect(),
+            );
         }
     };
     let problems = obstacles(&resolved, visit, account, observed);
-    let role = compose::role_arn_of(visit.installation, account, visit.source, observed, &problems);
+    let role = compose::role_arn_of(
+        visit.installation,
+        account,
+        visit.source,
+        observed,
+        &problems,
+    );
     let found = preflight::preflight(&resolved, observed, visit.installation, account, &role);
     if !found.problems.is_empty() {
         let problems = problems.into_iter().chain(found.problems).collect();
-        return Stand::Refused { problems, resolved: Some(resolved), planned: false };
+        return Stand::Refused {
+            problems,
+            resolved: Some(resolved),
+            planned: false,
+        };
     }
-    let resolved = Box::new(Resolved { notes: found.notes, ..*resolved });
+    let resolved = Box::new(Resolved {
+        notes: found.notes,
+        ..*resolved
+    });
     if !problems.is_empty() {
         let can_change = |problem: &Problem| {
-            matches!(problem.reason, Reason::ForeignConfiguration | Reason::RoleNotMergeable | Reason::ForeignVersion1Rules)
+            matches!(
+                problem.reason,
+                Reason::ForeignConfiguration
+                    | Reason::RoleNotMergeable
+                    | Reason::ForeignVersion1Rules
+            )
         };
         let planned = problems.iter().all(can_change);
-        return Stand::Refused { problems, resolved: Some(resolved), planned };
+        return Stand::Refused {
+            problems,
+            resolved: Some(resolved),
+            planned,
+        };
     }
     if valid.observe {
         return Stand::Observing(resolved);
     }
-    let problems = visit.refusals.problems.get(&object.key).cloned().into_iter().collect();
-    Stand::Acting { resolved, problems, external: None }
+    let problems = visit
+        .refusals
+        .problems
+        .get(&object.key)
+        .cloned()
+        .into_iter()
+        .collect();
+    Stand::Acting {
+        resolved,
+        problems,
+        external: None,
+    }
 }
 
 /// Of two that would treat one object of S3 differently on its way to the same bucket, the first in order wins: what is not ours, then what
 /// others left behind, then objects by their age.
-fn refuse_overlaps(objects: &[&Object], stands: &mut BTreeMap<ObjectKey, Stand>, visit: &Visit<'_>, observed: &Observed) {
-    let standing: Vec<_> = observed.configuration.present().into_iter().flat_map(|configuration| &configuration.rules).collect();
-    let of = |rule: &ReplicationRule| rule.mark(visit.installation).filter(|mark| !mark.retained).map(|mark| mark.object);
-    let mut first: Vec<ReplicationRule> = standing.iter().filter(|rule| of(rule).is_none()).map(|rule| rule.as_version_2()).collect();
+fn refuse_overlaps(
+    objects: &[&Object],
+    stands: &mut BTreeMap<ObjectKey, Stand>,
+    visit: &Visit<'_>,
+    observed: &Observed,
+) {
+    let standing: Vec<_> = observed
+        .configuration
+        .present()
+        .into_iter()
+        .flat_map(|configuration| &configuration.rules)
+        .collect();
+    let of = |rule: &ReplicationRule| {
+        rule.mark(visit.installation)
+            .filter(|mark| !mark.retained)
+            .map(|mark| mark.object)
+    };
+    let mut first: Vec<ReplicationRule> = standing
+        .iter()
+        .filter(|rule| of(rule).is_none())
+        .map(|rule| rule.as_version_2())
+        .collect();
     for object in objects {
         let Some(Stand::Acting { resolved, .. }) = stands.get(&object.key) else {
             first.extend(
-                standing.iter().filter(|rule| !object.is_deleting() && of(rule).as_ref() == Some(&object.key)).map(|rule| (*rule).clone()),
+                standing
+                    .iter()
+                    .filter(|rule| !object.is_deleting() && of(rule).as_ref() == Some(&object.key))
+                    .map(|rule| (*rule).clone()),
             );
             continue;
         };
-        let taken = merge::taken_over(resolved, observed.configuration.present(), visit.installation).unwrap_or_default();
-        let is_taken = |rule: &ReplicationRule| rule.id.as_ref().is_some_and(|id| taken.contains_key(id));
+        let taken = merge::taken_over(
+            resolved,
+            observed.configuration.present(),
+            visit.installation,
+        )
+        .unwrap_or_default();
+        let is_taken =
+            |rule: &ReplicationRule| rule.id.as_ref().is_some_and(|id| taken.contains_key(id));
         let rules = compose::rules_of(resolved);
-        let clash = rules.iter().find_map(|rule| Some((rule, first.iter().find(|other| !is_taken(other) && rule.rivals(other))?)));
+        let clash = rules.iter().find_map(|rule| {
+            Some((
+                rule,
+                first
+                    .iter()
+                    .find(|other| !is_taken(other) && rule.rivals(other))?,
+            ))
+        });
         if let Some((rule, other)) = clash {
             // The ID of a rule of ours names the namespace of its object.
-            let foreign = other.id.as_ref().filter(|_| other.mark(visit.installation).is_none());
-            let other = foreign
-                .map_or_else(|| "another object on this bucket that came first".to_owned(), |id| format!("rule {id}, which is not ours"));
+            let foreign = other
+                .id
+                .as_ref()
+                .filter(|_| other.mark(visit.installation).is_none());
+            let other = foreign.map_or_else(
+                || "another object on this bucket that came first".to_owned(),
+                |id| format!("rule {id}, which is not ours"),
+            );
             let message = format!(
                 "prefix \"{}\" overlaps with {other} and replicates to bucket {} with other settings: narrow the prefix or tags, or use the same settings",
                 rule.selected_prefix(),
                 resolved.valid.destination.name
             );
-            let problem = Problem::new(ConditionType::ReplicationConfigured, Reason::OverlappingRules, message);
-            stands.entry(object.key.clone()).and_modify(|stand| stand.refuse(problem));
-            first.extend(standing.iter().filter(|rule| of(rule).as_ref() == Some(&object.key)).map(|rule| (*rule).clone()));
+            let problem = Problem::new(
+                ConditionType::ReplicationConfigured,
+                Reason::OverlappingRules,
+                message,
+            );
+            stands
+                .entry(object.key.clone())
+                .and_modify(|stand| stand.refuse(problem));
+            first.extend(
+                standing
+                    .iter()
+                    .filter(|rule| of(rule).as_ref() == Some(&object.key))
+                    .map(|rule| (*rule).clone()),
+            );
         } else {
             let mut rules = rules;
-            let id = |name: &str| RuleMark { object: object.key.clone(), rule: name.to_owned(), retained: false }.id(visit.installation);
-            rules.iter_mut().zip(&resolved.valid.rules).for_each(|(rule, valid)| rule.id = Some(id(&valid.name)));
+            let id = |name: &str| {
+                RuleMark {
+                    object: object.key.clone(),
+                    rule: name.to_owned(),
+                    retained: false,
+                }
+                .id(visit.installation)
+            };
+            rules
+                .iter_mut()
+                .zip(&resolved.valid.rules)
+                .for_each(|(rule, valid)| rule.id = Some(id(&valid.name)));
             first.extend(rules);
         }
     }
@@ -520,17 +784,33 @@ impl Round {
         for object in objects {
             let key = &object.key;
             match stands.get(key) {
-                Some(Stand::Acting { resolved, problems, external }) => {
-                    if !problems.is_empty() || external.as_ref().is_some_and(|external| !external.attested) {
+                Some(Stand::Acting {
+                    resolved,
+                    problems,
+                    external,
+                }) => {
+                    if !problems.is_empty()
+                        || external.as_ref().is_some_and(|external| !external.attested)
+                    {
                         withheld.insert(key.clone());
                     }
                     acting.push((**resolved).clone());
                 }
-                Some(Stand::Observing(resolved) | Stand::Refused { resolved: Some(resolved), planned: true, .. }) if observing => {
+                Some(
+                    Stand::Observing(resolved)
+                    | Stand::Refused {
+                        resolved: Some(resolved),
+                        planned: true,
+                        ..
+                    },
+                ) if observing => {
                     acting.push((**resolved).clone());
                 }
                 Some(Stand::Refused { problems, .. })
-                    if object.may_stand() && problems.iter().any(|problem| problem.reason == Reason::NotGranted) =>
+                    if object.may_stand()
+                        && problems
+                            .iter()
+                            .any(|problem| problem.reason == Reason::NotGranted) =>
                 {
                     carried.insert(key.clone(), Carry::Disabled);
                     users.all.insert(key.clone());
@@ -549,9 +829,21 @@ impl Round {
         for resolved in &acting {
             let key = resolved.valid.key.clone();
             users.all.insert(key.clone());
-            users.buckets.entry(resolved.valid.destination.clone()).or_default().insert(key.clone());
-            for arn in resolved.keys.iter().flat_map(|keys| keys.source.iter().chain([&keys.replica])) {
-                users.keys.entry(arn.clone()).or_default().insert(key.clone());
+            users
+                .buckets
+                .entry(resolved.valid.destination.clone())
+                .or_default()
+                .insert(key.clone());
+            for arn in resolved
+                .keys
+                .iter()
+                .flat_map(|keys| keys.source.iter().chain([&keys.replica]))
+            {
+                users
+                    .keys
+                    .entry(arn.clone())
+                    .or_default()
+                    .insert(key.clone());
             }
         }
         let desired = compose::compose(&Claims {
@@ -565,7 +857,13 @@ impl Round {
             carried: &carried,
         });
         let disabled = carried.values().any(|carry| *carry == Carry::Disabled);
-        Self { desired, users, acting, settling: settling.clone(), disabled }
+        Self {
+            desired,
+            users,
+            acting,
+            settling: settling.clone(),
+            disabled,
+        }
     }
 
     /// What the rules of each acting object need; nothing, where no role is wanted.
@@ -595,7 +893,15 @@ impl Round {
     /// The steps, without those onto documents that the platform team keeps for itself.
     fn steps(&self, visit: &Visit<'_>, observed: &Observed) -> Vec<PlannedStep> {
         let (users, refused) = (&self.users, &visit.refusals.steps);
-        let mut steps = plan::plan(visit.installation, visit.source, &self.desired, observed, users, &self.settling, refused);
+        let mut steps = plan::plan(
+            visit.installation,
+            visit.source,
+            &self.desired,
+            observed,
+            users,
+            &self.settling,
+            refused,
+        );
         steps.retain(|planned| match &planned.step {
             Step::PutBucketPolicy { bucket, .. } | Step::DeleteBucketPolicy { bucket, .. } => {
                 writes_bucket_policies(visit.accounts, bucket)
@@ -607,23 +913,38 @@ impl Round {
     }
 
     fn has_work(&self, stands: &BTreeMap<ObjectKey, Stand>) -> bool {
-        self.disabled || stands.values().any(|stand| matches!(stand, Stand::Acting { .. } | Stand::Leaving))
+        self.disabled
+            || stands
+                .values()
+                .any(|stand| matches!(stand, Stand::Acting { .. } | Stand::Leaving))
     }
 
     /// The first limit of AWS that the composition crosses.
     fn exceeded(&self, visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
         let problem = |condition, what: &str, size: usize, most: usize| {
-            let message =
-                format!("with this object, {what} would have {size} of at most {most}: use fewer rules or shorter prefixes on this bucket");
+            let message = format!(
+                "with this object, {what} would have {size} of at most {most}: use fewer rules or shorter prefixes on this bucket"
+            );
             Some(Problem::new(condition, Reason::LimitExceeded, message))
         };
         // What others brought beyond a limit, as where AWS raised it for them, is none of our objects' fault.
-        let (wanted, stands) = (sizes(self.desired.configuration.as_ref()), sizes(observed.configuration.present()));
-        let crossed = wanted.into_iter().zip(stands).find(|((_, size, most), (_, stands, _))| size > most && size > stands);
+        let (wanted, stands) = (
+            sizes(self.desired.configuration.as_ref()),
+            sizes(observed.configuration.present()),
+        );
+        let crossed = wanted
+            .into_iter()
+            .zip(stands)
+            .find(|((_, size, most), (_, stands, _))| size > most && size > stands);
         if let Some(((what, size, most), _)) = crossed {
             return problem(ConditionType::ReplicationConfigured, what, size, most);
         }
-        let message = match plan::permissions_fit(visit.installation, visit.source, &self.desired, observed) {
+        let message = match plan::permissions_fit(
+            visit.installation,
+            visit.source,
+            &self.desired,
+            observed,
+        ) {
             Fit::Fits => None,
             Fit::NotYet => Some(
                 "until their rules are written, the role needs the former and the new permissions of all objects on this bucket that change, and its inline policy and ten managed ones have no room for those of this object as well: it is served after the others; if it stays so, change fewer rules at once",
@@ -633,31 +954,50 @@ impl Round {
             ),
         };
         if let Some(message) = message {
-            return Some(Problem::new(ConditionType::RoleReady, Reason::LimitExceeded, message));
+            return Some(Problem::new(
+                ConditionType::RoleReady,
+                Reason::LimitExceeded,
+                message,
+            ));
         }
         let length = |document: &Document| document.compact().len();
-        self.steps(visit, observed).iter().find_map(|planned| match &planned.step {
-            Step::PutBucketPolicy { bucket, document, .. } if length(document) > MOST_BUCKET_POLICY => problem(
-                ConditionType::DestinationReady,
-                &format!("the bytes of the policy of bucket {}", bucket.name),
-                length(document),
-                MOST_BUCKET_POLICY,
-            ),
-            Step::PutKeyPolicy { key, document, .. } if length(document) > MOST_KEY_POLICY => {
-                problem(ConditionType::KeysReady, &format!("the bytes of the policy of key {key}"), length(document), MOST_KEY_POLICY)
-            }
-            _ => None,
-        })
+        self.steps(visit, observed)
+            .iter()
+            .find_map(|planned| match &planned.step {
+                Step::PutBucketPolicy {
+                    bucket, document, ..
+                } if length(document) > MOST_BUCKET_POLICY => problem(
+                    ConditionType::DestinationReady,
+                    &format!("the bytes of the policy of bucket {}", bucket.name),
+                    length(document),
+                    MOST_BUCKET_POLICY,
+                ),
+                Step::PutKeyPolicy { key, document, .. } if length(document) > MOST_KEY_POLICY => {
+                    problem(
+                        ConditionType::KeysReady,
+                        &format!("the bytes of the policy of key {key}"),
+                        length(document),
+                        MOST_KEY_POLICY,
+                    )
+                }
+                _ => None,
+            })
     }
 }
 
 /// What AWS limits in a configuration, how much of it there is, and the limit.
 fn sizes(configuration: Option<&Configuration>) -> [(&'static str, usize, usize); 3] {
-    let rules = configuration.map(|configuration| configuration.rules.as_slice()).unwrap_or_default();
+    let rules = configuration
+        .map(|configuration| configuration.rules.as_slice())
+        .unwrap_or_default();
     let destinations: BTreeSet<_> = rules.iter().map(|rule| &rule.destination.bucket).collect();
     [
         ("the number of rules on the bucket", rules.len(), MOST_RULES),
-        ("the number of destinations of the bucket", destinations.len(), MOST_DESTINATIONS),
+        (
+            "the number of destinations of the bucket",
+            destinations.len(),
+            MOST_DESTINATIONS,
+        ),
         (
             "the bytes of the bucket's replication configuration",
             configuration.map(Configuration::length).unwrap_or_default(),
@@ -667,11 +1007,15 @@ fn sizes(configuration: Option<&Configuration>) -> [(&'static str, usize, usize)
 }
 
 fn writes_bucket_policies(accounts: &Accounts, bucket: &OwnedBucket) -> bool {
-    accounts.managed(&bucket.account).is_some_and(|account| account.policies.bucket_policy == PolicyMode::Manage)
+    accounts
+        .managed(&bucket.account)
+        .is_some_and(|account| account.policies.bucket_policy == PolicyMode::Manage)
 }
 
 fn writes_key_policies(accounts: &Accounts, key: &KeyArn) -> bool {
-    accounts.managed(&key.account).is_some_and(|account| account.policies.key_policy == PolicyMode::Manage)
+    accounts
+        .managed(&key.account)
+        .is_some_and(|account| account.policies.key_policy == PolicyMode::Manage)
 }
 
 /// Where a document is not ours to write and lacks what an object needs, its rules wait, and the object says what has to be applied.
@@ -690,15 +1034,31 @@ fn await_owners(
     let mut wait = |users: Option<&BTreeSet<ObjectKey>>, problem: &Problem, external: bool| {
         for user in users.into_iter().flatten() {
             match &problem.action {
-                Some(action) if external => externally.entry(user.clone()).or_default().push((**action).clone()),
-                _ => waiting.entry(user.clone()).or_default().push(problem.clone()),
+                Some(action) if external => externally
+                    .entry(user.clone())
+                    .or_default()
+                    .push((**action).clone()),
+                _ => waiting
+                    .entry(user.clone())
+                    .or_default()
+                    .push(problem.clone()),
             }
         }
     };
-    for (bucket, statements) in first.desired.bucket_statements.iter().filter(|(bucket, _)| !writes_bucket_policies(visit.accounts, bucket))
+    for (bucket, statements) in first
+        .desired
+        .bucket_statements
+        .iter()
+        .filter(|(bucket, _)| !writes_bucket_policies(visit.accounts, bucket))
     {
-        let policy = observed.buckets.get(bucket).and_then(|read| read.policy.present());
-        for statement in statements.iter().filter(|statement| !compose::allows_already(policy, statement, &role.arn)) {
+        let policy = observed
+            .buckets
+            .get(bucket)
+            .and_then(|read| read.policy.present());
+        for statement in statements
+            .iter()
+            .filter(|statement| !compose::allows_already(policy, statement, &role.arn))
+        {
             let name = &bucket.name;
             let message = format!(
                 "the policy of bucket {name} does not let {} replicate into it: have the owner of account {} apply the statement in status.requiredActions",
@@ -706,14 +1066,30 @@ fn await_owners(
             );
             let problem = Problem {
                 action: Some(Box::new(PolicyOf::Bucket(bucket).add(statement))),
-                ..Problem::new(ConditionType::DestinationReady, Reason::BucketPolicyNeeded, message)
+                ..Problem::new(
+                    ConditionType::DestinationReady,
+                    Reason::BucketPolicyNeeded,
+                    message,
+                )
             };
-            wait(first.users.buckets.get(bucket), &problem, visit.accounts.managed(&bucket.account).is_none());
+            wait(
+                first.users.buckets.get(bucket),
+                &problem,
+                visit.accounts.managed(&bucket.account).is_none(),
+            );
         }
     }
-    for (key, statements) in first.desired.key_statements.iter().filter(|(key, _)| !writes_key_policies(visit.accounts, key)) {
+    for (key, statements) in first
+        .desired
+        .key_statements
+        .iter()
+        .filter(|(key, _)| !writes_key_policies(visit.accounts, key))
+    {
         let policy = observed.key_policies.get(key).and_then(Facet::present);
-        for statement in statements.iter().filter(|statement| !compose::allows_already(policy, statement, &role.arn)) {
+        for statement in statements
+            .iter()
+            .filter(|statement| !compose::allows_already(policy, statement, &role.arn))
+        {
             let message = format!(
                 "the policy of key {key} does not let {} use it: have the owner of account {} apply the statement in status.requiredActions",
                 role.arn, key.account
@@ -722,7 +1098,11 @@ fn await_owners(
                 action: Some(Box::new(PolicyOf::Key(key).add(statement))),
                 ..Problem::new(ConditionType::KeysReady, Reason::KeyPolicyNeeded, message)
             };
-            wait(first.users.keys.get(key), &problem, visit.accounts.managed(&key.account).is_none());
+            wait(
+                first.users.keys.get(key),
+                &problem,
+                visit.accounts.managed(&key.account).is_none(),
+            );
         }
     }
     for (key, waits) in waiting {
@@ -735,9 +1115,16 @@ fn await_owners(
             continue;
         };
         *external = externally.remove(&object.key).map(|actions| {
-            let texts: Vec<_> = actions.iter().flat_map(|action| [action.document.as_str(), action.statement.as_str()]).collect();
+            let texts: Vec<_> = actions
+                .iter()
+                .flat_map(|action| [action.document.as_str(), action.statement.as_str()])
+                .collect();
             let fingerprint = fingerprint(&texts, 16);
-            Box::new(External { attested: object.applied.as_ref() == Some(&fingerprint), actions, fingerprint })
+            Box::new(External {
+                attested: object.applied.as_ref() == Some(&fingerprint),
+                actions,
+                fingerprint,
+            })
         });
     }
 }
@@ -749,15 +1136,31 @@ fn pending(
     stands: &BTreeMap<ObjectKey, Stand>,
     round: &dyn Fn(&BTreeMap<ObjectKey, Stand>, bool) -> Round,
 ) -> BTreeMap<ObjectKey, Vec<String>> {
-    let told = |stand: &Stand| matches!(stand, Stand::Observing(_) | Stand::Refused { planned: true, .. });
-    let observing: Vec<_> = stands.iter().filter(|(_, stand)| told(stand)).map(|(key, _)| key).collect();
+    let told = |stand: &Stand| {
+        matches!(
+            stand,
+            Stand::Observing(_) | Stand::Refused { planned: true, .. }
+        )
+    };
+    let observing: Vec<_> = stands
+        .iter()
+        .filter(|(_, stand)| told(stand))
+        .map(|(key, _)| key)
+        .collect();
     if observing.is_empty() {
         return BTreeMap::new();
     }
     let steps = round(stands, true).steps(visit, observed);
     let texts = |key: &ObjectKey| {
-        let concerned = steps.iter().filter(|planned| planned.concerns.contains(key));
-        concerned.map(|planned| format!("{} {}", planned.step.sign(), planned.step)).collect()
+        let concerned = steps
+            .iter()
+            .filter(|planned| planned.concerns.contains(key));
+        concerned
+            .map(|planned| format!("{} {}", planned.step.sign(), planned.step))
+            .collect()
     };
-    observing.into_iter().map(|key| (key.clone(), texts(key))).collect()
+    observing
+        .into_iter()
+        .map(|key| (key.clone(), texts(key)))
+        .collect()
 }

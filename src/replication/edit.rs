@@ -28,13 +28,23 @@ impl StatementEdit {
     /// The edit that leaves of `owner`, as [`Mark::owner`] gives it, what `document` has of it.
     #[must_use]
     pub fn toward(document: &Document, installation: &InstallationId, owner: &str) -> Self {
-        let mut edit = Self { installation: installation.clone(), owner: owner.to_owned(), statements: vec![] };
-        edit.statements = document.statements().into_iter().filter(|statement| edit.owns(statement)).collect();
+        let mut edit = Self {
+            installation: installation.clone(),
+            owner: owner.to_owned(),
+            statements: vec![],
+        };
+        edit.statements = document
+            .statements()
+            .into_iter()
+            .filter(|statement| edit.owns(statement))
+            .collect();
         edit
     }
 
     fn owns(&self, statement: &Statement) -> bool {
-        statement.mark_of(&self.installation).is_some_and(|mark: Mark| mark.owner == self.owner)
+        statement
+            .mark_of(&self.installation)
+            .is_some_and(|mark: Mark| mark.owner == self.owner)
     }
 
     /// The document with the edit made; what is not of the same owner stays as it is.
@@ -69,18 +79,35 @@ pub struct Journal {
 impl Journal {
     /// Whether nothing that was written has to be remembered at `now`.
     pub fn is_over(&mut self, now: Timestamp) -> bool {
-        self.entries.retain(|_, (_, written)| now.duration_since(*written) < REMEMBERED);
+        self.entries
+            .retain(|_, (_, written)| now.duration_since(*written) < REMEMBERED);
         self.entries.is_empty()
     }
 
     /// What `edit` means for a policy that was `read` as this.
-    pub fn judge(&mut self, edit: &StatementEdit, read: &Document, grace: SignedDuration, now: Timestamp) -> Judgement {
-        let base = if self.is_over(now) { read.clone() } else { self.applied_to(read) };
+    pub fn judge(
+        &mut self,
+        edit: &StatementEdit,
+        read: &Document,
+        grace: SignedDuration,
+        now: Timestamp,
+    ) -> Judgement {
+        let base = if self.is_over(now) {
+            read.clone()
+        } else {
+            self.applied_to(read)
+        };
         let lags = !base.means(read);
         let theirs = foreign(read, &edit.installation);
-        if lags && self.foreign.as_ref().is_some_and(|written| *written != theirs) {
+        if lags
+            && self
+                .foreign
+                .as_ref()
+                .is_some_and(|written| *written != theirs)
+        {
             match &self.doubted {
-                Some((doubted, since)) if *doubted == theirs && now.duration_since(*since) >= grace => {}
+                Some((doubted, since))
+                    if *doubted == theirs && now.duration_since(*since) >= grace => {}
                 Some((doubted, _)) if *doubted == theirs => return Judgement::ReadAgain,
                 _ => {
                     self.doubted = Some((theirs, now));
@@ -90,13 +117,27 @@ impl Journal {
         }
         self.doubted = None;
         let wanted = edit.applied_to(&base);
-        if !lags && wanted.means(read) { Judgement::Nothing } else { Judgement::Write(wanted) }
+        if !lags && wanted.means(read) {
+            Judgement::Nothing
+        } else {
+            Judgement::Write(wanted)
+        }
     }
 
     /// Notes that `written` is what the policy became by `edit`.
-    pub fn note(&mut self, edit: &StatementEdit, read: &Document, written: &Document, now: Timestamp) {
+    pub fn note(
+        &mut self,
+        edit: &StatementEdit,
+        read: &Document,
+        written: &Document,
+        now: Timestamp,
+    ) {
         let sid = |statement: &Statement| statement.sid().map(ToOwned::to_owned);
-        let removed = read.statements().into_iter().filter(|statement| edit.owns(statement)).filter_map(|statement| sid(&statement));
+        let removed = read
+            .statements()
+            .into_iter()
+            .filter(|statement| edit.owns(statement))
+            .filter_map(|statement| sid(&statement));
         let remembered: Vec<_> = self
             .entries
             .iter()
@@ -107,22 +148,36 @@ impl Journal {
             self.entries.insert(sid, (None, now));
         }
         for statement in &edit.statements {
-            self.entries.extend(sid(statement).map(|sid| (sid, (Some(statement.clone()), now))));
+            self.entries
+                .extend(sid(statement).map(|sid| (sid, (Some(statement.clone()), now))));
         }
         self.foreign = Some(foreign(written, &edit.installation));
     }
 
     /// The document as it is where every write that is remembered shows.
     fn applied_to(&self, read: &Document) -> Document {
-        let set: Vec<_> = self.entries.values().filter_map(|(set, _)| set.clone()).collect();
-        read.merged(&set, |statement| statement.sid().is_some_and(|sid| self.entries.contains_key(sid)))
+        let set: Vec<_> = self
+            .entries
+            .values()
+            .filter_map(|(set, _)| set.clone())
+            .collect();
+        read.merged(&set, |statement| {
+            statement
+                .sid()
+                .is_some_and(|sid| self.entries.contains_key(sid))
+        })
     }
 }
 
 /// The statements that `installation` did not write, in a form that is equal for equal meanings.
 fn foreign(document: &Document, installation: &InstallationId) -> Vec<String> {
-    let theirs = document.statements().into_iter().filter(|statement| statement.mark_of(installation).is_none());
-    let mut texts: Vec<_> = theirs.map(|statement| statement.canonical().to_string()).collect();
+    let theirs = document
+        .statements()
+        .into_iter()
+        .filter(|statement| statement.mark_of(installation).is_none());
+    let mut texts: Vec<_> = theirs
+        .map(|statement| statement.canonical().to_string())
+        .collect();
     texts.sort();
     texts
 }
@@ -155,11 +210,18 @@ mod tests {
         let text = format!(
             r#"{{"Version":"2012-10-17","Statement":{{"Sid":"{sid}","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*"}}}}"#
         );
-        Document::parse(&text).expect("a document").statements().remove(0)
+        Document::parse(&text)
+            .expect("a document")
+            .statements()
+            .remove(0)
     }
 
     fn edit(role: &str, statements: Vec<Statement>) -> StatementEdit {
-        StatementEdit::toward(&Document::of(statements), &installation(), &Mark::owner(role))
+        StatementEdit::toward(
+            &Document::of(statements),
+            &installation(),
+            &Mark::owner(role),
+        )
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -167,7 +229,12 @@ mod tests {
     }
 
     /// Judges, and writes what is to be written.
-    fn written(journal: &mut Journal, edit: &StatementEdit, read: &Document, second: i64) -> Option<Document> {
+    fn written(
+        journal: &mut Journal,
+        edit: &StatementEdit,
+        read: &Document,
+        second: i64,
+    ) -> Option<Document> {
         match journal.judge(edit, read, GRACE, at(second)) {
             Judgement::Write(document) => {
                 journal.note(edit, read, &document, at(second));
@@ -180,12 +247,23 @@ mod tests {
 
     #[test]
     fn an_edit_touches_only_what_serves_its_role() {
-        let (a, b, old) = (statement("a", "x"), statement("b", "y"), statement("a", "old"));
+        let (a, b, old) = (
+            statement("a", "x"),
+            statement("b", "y"),
+            statement("a", "old"),
+        );
         let before = Document::of([theirs("One"), old, b.clone()]);
         let after = edit("a", vec![a.clone()]).applied_to(&before);
         assert_eq!(after, Document::of([theirs("One"), b.clone(), a.clone()]));
-        assert_eq!(edit("a", vec![a.clone(), b.clone()]), edit("a", vec![a]), "a statement of another role is none of its business");
-        assert_eq!(edit("a", vec![]).applied_to(&after), Document::of([theirs("One"), b]));
+        assert_eq!(
+            edit("a", vec![a.clone(), b.clone()]),
+            edit("a", vec![a]),
+            "a statement of another role is none of its business"
+        );
+        assert_eq!(
+            edit("a", vec![]).applied_to(&after),
+            Document::of([theirs("One"), b])
+        );
     }
 
     #[test]
@@ -208,29 +286,61 @@ mod tests {
         let (mut journal, a) = (Journal::default(), statement("a", "x"));
         let wanted = edit("a", vec![a.clone()]);
         let there = written(&mut journal, &wanted, &Document::default(), 0).expect("a write");
-        assert_eq!(journal.judge(&wanted, &there, GRACE, at(1)), Judgement::Nothing);
+        assert_eq!(
+            journal.judge(&wanted, &there, GRACE, at(1)),
+            Judgement::Nothing
+        );
         // Removed just now, but the read shows nothing of it: the removal may still be needed.
         let gone = edit("a", vec![]);
-        assert_eq!(journal.judge(&gone, &Document::default(), GRACE, at(2)), Judgement::Write(Document::default()));
-        assert_eq!(journal.judge(&gone, &Document::default(), GRACE, at(2 + 600)), Judgement::Nothing, "nothing is remembered for ever");
+        assert_eq!(
+            journal.judge(&gone, &Document::default(), GRACE, at(2)),
+            Judgement::Write(Document::default())
+        );
+        assert_eq!(
+            journal.judge(&gone, &Document::default(), GRACE, at(2 + 600)),
+            Judgement::Nothing,
+            "nothing is remembered for ever"
+        );
     }
 
     #[test]
     fn a_read_that_lags_and_differs_in_what_others_wrote_is_believed_the_second_time() {
         let (mut journal, a) = (Journal::default(), statement("a", "x"));
-        written(&mut journal, &edit("a", vec![a.clone()]), &Document::of([theirs("One")]), 0);
+        written(
+            &mut journal,
+            &edit("a", vec![a.clone()]),
+            &Document::of([theirs("One")]),
+            0,
+        );
         let replaced = Document::of([theirs("Two")]);
         let again = edit("a", vec![a.clone()]);
-        assert_eq!(journal.judge(&again, &replaced, GRACE, at(10)), Judgement::ReadAgain);
-        assert_eq!(journal.judge(&again, &replaced, GRACE, at(12)), Judgement::ReadAgain);
-        assert_eq!(journal.judge(&again, &replaced, GRACE, at(15)), Judgement::Write(Document::of([theirs("Two"), a])));
+        assert_eq!(
+            journal.judge(&again, &replaced, GRACE, at(10)),
+            Judgement::ReadAgain
+        );
+        assert_eq!(
+            journal.judge(&again, &replaced, GRACE, at(12)),
+            Judgement::ReadAgain
+        );
+        assert_eq!(
+            journal.judge(&again, &replaced, GRACE, at(15)),
+            Judgement::Write(Document::of([theirs("Two"), a]))
+        );
     }
 
     #[test]
     fn a_fresh_read_is_believed_whatever_others_wrote() {
         let (mut journal, a, b) = (Journal::default(), statement("a", "x"), statement("b", "y"));
-        written(&mut journal, &edit("a", vec![a.clone()]), &Document::of([theirs("One")]), 0);
+        written(
+            &mut journal,
+            &edit("a", vec![a.clone()]),
+            &Document::of([theirs("One")]),
+            0,
+        );
         let fresh = Document::of([theirs("Two"), a.clone()]);
-        assert_eq!(written(&mut journal, &edit("b", vec![b.clone()]), &fresh, 1), Some(Document::of([theirs("Two"), a, b])));
+        assert_eq!(
+            written(&mut journal, &edit("b", vec![b.clone()]), &fresh, 1),
+            Some(Document::of([theirs("Two"), a, b]))
+        );
     }
 }

@@ -16,8 +16,15 @@ use crate::api::condition::{ConditionType, Reason};
 /// The role of somebody else under which `configuration` stands. Without foreign rules it is none: then only the role was changed, and is
 /// put right.
 #[must_use]
-pub fn foreign_role<'a>(configuration: Option<&'a Configuration>, has_foreign_rules: bool, own: &RoleName) -> Option<&'a str> {
-    configuration.filter(|_| has_foreign_rules).map(|configuration| configuration.role.as_str()).filter(|role| !is(role, own))
+pub fn foreign_role<'a>(
+    configuration: Option<&'a Configuration>,
+    has_foreign_rules: bool,
+    own: &RoleName,
+) -> Option<&'a str> {
+    configuration
+        .filter(|_| has_foreign_rules)
+        .map(|configuration| configuration.role.as_str())
+        .filter(|role| !is(role, own))
 }
 
 fn is(role: &str, own: &RoleName) -> bool {
@@ -28,13 +35,21 @@ fn is(role: &str, own: &RoleName) -> bool {
 /// that of a configuration that holds rules of both.
 #[must_use]
 pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BTreeSet<String> {
-    let mut roles = if scope.merges { scope.mergeable.clone() } else { BTreeSet::new() };
+    let mut roles = if scope.merges {
+        scope.mergeable.clone()
+    } else {
+        BTreeSet::new()
+    };
     let Some(configuration) = configuration else {
         return roles;
     };
     let is_ours = |rule: &ReplicationRule| rule.mark(&scope.installation).is_some();
-    let (ours, theirs): (Vec<_>, Vec<_>) = configuration.rules.iter().partition(|rule| is_ours(rule));
-    if !ours.is_empty() && !is(&configuration.role, &scope.role) && (!theirs.is_empty() || scope.mergeable.contains(&configuration.role)) {
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        configuration.rules.iter().partition(|rule| is_ours(rule));
+    if !ours.is_empty()
+        && !is(&configuration.role, &scope.role)
+        && (!theirs.is_empty() || scope.mergeable.contains(&configuration.role))
+    {
         roles.insert(configuration.role.clone());
     }
     roles
@@ -50,14 +65,24 @@ pub fn taken_over(
     installation: &InstallationId,
 ) -> Result<BTreeMap<String, String>, Problem> {
     let mut taken = BTreeMap::new();
-    let foreign = configuration.into_iter().flat_map(|configuration| &configuration.rules).filter(|rule| rule.mark(installation).is_none());
+    let foreign = configuration
+        .into_iter()
+        .flat_map(|configuration| &configuration.rules)
+        .filter(|rule| rule.mark(installation).is_none());
     for rule in foreign {
-        let Some(id) = rule.id.as_ref().filter(|id| resolved.valid.take_over.contains(*id)) else {
+        let Some(id) = rule
+            .id
+            .as_ref()
+            .filter(|id| resolved.valid.take_over.contains(*id))
+        else {
             continue;
         };
         let theirs = essence(rule, &resolved.valid.destination);
         let ours = compose::rules_of(resolved);
-        let equal = ours.iter().zip(&resolved.valid.rules).find(|(ours, _)| essence(ours, &resolved.valid.destination).means(&theirs));
+        let equal = ours
+            .iter()
+            .zip(&resolved.valid.rules)
+            .find(|(ours, _)| essence(ours, &resolved.valid.destination).means(&theirs));
         let Some((_, named)) = equal else {
             let message = format!(
                 "rule {id} on bucket {}, which the annotation {} names, says something else than each rule of the object: it is {}",
@@ -65,7 +90,11 @@ pub fn taken_over(
                 crate::api::TAKE_OVER,
                 serde_json::json!(theirs)
             );
-            return Err(Problem::new(ConditionType::ReplicationConfigured, Reason::RuleDiffers, message));
+            return Err(Problem::new(
+                ConditionType::ReplicationConfigured,
+                Reason::RuleDiffers,
+                message,
+            ));
         };
         taken.insert(id.clone(), named.name.clone());
     }
@@ -76,33 +105,68 @@ pub fn taken_over(
 /// leave out.
 fn essence(rule: &ReplicationRule, destination: &OwnedBucket) -> ReplicationRule {
     let on = |setting: Option<Setting>| setting.filter(|setting| setting.status == Status::Enabled);
-    let mut rule = ReplicationRule { id: None, priority: None, ..rule.as_version_2() };
+    let mut rule = ReplicationRule {
+        id: None,
+        priority: None,
+        ..rule.as_version_2()
+    };
     rule.existing_object_replication = on(rule.existing_object_replication);
-    let criteria = rule.source_selection_criteria.map(|criteria| SourceSelectionCriteria {
-        sse_kms_encrypted_objects: on(criteria.sse_kms_encrypted_objects),
-        replica_modifications: on(criteria.replica_modifications),
-    });
-    rule.source_selection_criteria = criteria.filter(|criteria| *criteria != SourceSelectionCriteria::default());
-    rule.destination.metrics = rule.destination.metrics.filter(|metrics| metrics.status == Status::Enabled);
-    rule.destination.replication_time = rule.destination.replication_time.filter(|time| time.status == Status::Enabled);
+    let criteria = rule
+        .source_selection_criteria
+        .map(|criteria| SourceSelectionCriteria {
+            sse_kms_encrypted_objects: on(criteria.sse_kms_encrypted_objects),
+            replica_modifications: on(criteria.replica_modifications),
+        });
+    rule.source_selection_criteria =
+        criteria.filter(|criteria| *criteria != SourceSelectionCriteria::default());
+    rule.destination.metrics = rule
+        .destination
+        .metrics
+        .filter(|metrics| metrics.status == Status::Enabled);
+    rule.destination.replication_time = rule
+        .destination
+        .replication_time
+        .filter(|time| time.status == Status::Enabled);
     if rule.destination.bucket == destination.arn() {
-        rule.destination.account.get_or_insert_with(|| destination.account.to_string());
+        rule.destination
+            .account
+            .get_or_insert_with(|| destination.account.to_string());
     }
     rule
 }
 
 /// What of the standing configuration is in the way of an object.
 #[must_use]
-pub fn obstacle(resolved: &Resolved, configuration: &Configuration, installation: &InstallationId, account: &Account) -> Option<Problem> {
-    let problem = |reason, message| Some(Problem::new(ConditionType::ReplicationConfigured, reason, message));
+pub fn obstacle(
+    resolved: &Resolved,
+    configuration: &Configuration,
+    installation: &InstallationId,
+    account: &Account,
+) -> Option<Problem> {
+    let problem = |reason, message| {
+        Some(Problem::new(
+            ConditionType::ReplicationConfigured,
+            reason,
+            message,
+        ))
+    };
     let taken = match taken_over(resolved, Some(configuration), installation) {
         Ok(taken) => taken,
         Err(problem) => return Some(problem),
     };
-    let is_taken = |rule: &&ReplicationRule| rule.id.as_ref().is_some_and(|id| taken.contains_key(id));
-    let foreign: Vec<_> = configuration.rules.iter().filter(|rule| rule.mark(installation).is_none() && !is_taken(rule)).collect();
+    let is_taken =
+        |rule: &&ReplicationRule| rule.id.as_ref().is_some_and(|id| taken.contains_key(id));
+    let foreign: Vec<_> = configuration
+        .rules
+        .iter()
+        .filter(|rule| rule.mark(installation).is_none() && !is_taken(rule))
+        .collect();
     let source = &resolved.valid.source;
-    if let Some(role) = foreign_role(Some(configuration), !foreign.is_empty(), &RoleName::of(installation, source)) {
+    if let Some(role) = foreign_role(
+        Some(configuration),
+        !foreign.is_empty(),
+        &RoleName::of(installation, source),
+    ) {
         if is_of_other_installation(role, source) {
             return problem(
                 Reason::OtherInstallation,
@@ -151,5 +215,7 @@ fn is_of_other_installation(role: &str, source: &OwnedBucket) -> bool {
     let Ok(any) = "any".parse() else { return false };
     let own = RoleName::of(&any, source);
     let fingerprint = own.as_str().rsplit('-').next().unwrap_or_default();
-    role_name(role).is_some_and(|name| name.as_str().starts_with("brepl-") && name.as_str().ends_with(fingerprint))
+    role_name(role).is_some_and(|name| {
+        name.as_str().starts_with("brepl-") && name.as_str().ends_with(fingerprint)
+    })
 }

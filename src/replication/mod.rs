@@ -54,13 +54,21 @@ impl Problem {
     /// A problem that no statement solves.
     #[must_use]
     pub fn new(condition: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
-        Self { condition, reason, message: message.into(), action: None }
+        Self {
+            condition,
+            reason,
+            message: message.into(),
+            action: None,
+        }
     }
 }
 
 /// A `BucketReplication`, reduced to what decisions depend on.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination"
+)]
 pub struct Object {
     /// Namespace and name.
     pub key: names::ObjectKey,

@@ -116,9 +116,14 @@ impl FromStr for Partition {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        match Self::ALL.into_iter().find(|partition| partition.as_str() == text) {
+        match Self::ALL
+            .into_iter()
+            .find(|partition| partition.as_str() == text)
+        {
             Some(partition) => Ok(partition),
-            None => refuse(format!("\"{text}\" is not a partition: use aws, aws-cn or aws-us-gov")),
+            None => refuse(format!(
+                "\"{text}\" is not a partition: use aws, aws-cn or aws-us-gov"
+            )),
         }
     }
 }
@@ -130,7 +135,9 @@ impl FromStr for AccountId {
         if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self(text.to_owned()));
         }
-        refuse(format!("\"{text}\" is not an AWS account id: use its 12 digits"))
+        refuse(format!(
+            "\"{text}\" is not an AWS account id: use its 12 digits"
+        ))
     }
 }
 
@@ -139,13 +146,19 @@ impl FromStr for Region {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let mut parts = text.split('-').rev();
-        let number = parts.next().is_some_and(|part| part.len() == 1 && part.bytes().all(|b| b.is_ascii_digit()));
+        let number = parts
+            .next()
+            .is_some_and(|part| part.len() == 1 && part.bytes().all(|b| b.is_ascii_digit()));
         let words: Vec<_> = parts.collect();
-        let letters = words.iter().all(|part| part.len() >= 2 && part.bytes().all(|b| b.is_ascii_lowercase()));
+        let letters = words
+            .iter()
+            .all(|part| part.len() >= 2 && part.bytes().all(|b| b.is_ascii_lowercase()));
         if number && letters && words.len() >= 2 {
             return Ok(Self(text.to_owned()));
         }
-        refuse(format!("\"{text}\" is not an AWS Region: use a code such as us-east-1"))
+        refuse(format!(
+            "\"{text}\" is not an AWS Region: use a code such as us-east-1"
+        ))
     }
 }
 
@@ -153,15 +166,23 @@ impl FromStr for BucketName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let edge = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let characters = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'));
-        let address = text.split('.').count() == 4 && text.split('.').all(|part| part.parse::<u8>().is_ok());
+        let edge =
+            |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let characters = text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'));
+        let address =
+            text.split('.').count() == 4 && text.split('.').all(|part| part.parse::<u8>().is_ok());
         if !(3..=63).contains(&text.len()) || !characters {
             return refuse(format!(
                 "\"{text}\" is not a bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens, and no ARN"
             ));
         }
-        if !edge(text.bytes().next()) || !edge(text.bytes().next_back()) || text.contains("..") || address {
+        if !edge(text.bytes().next())
+            || !edge(text.bytes().next_back())
+            || text.contains("..")
+            || address
+        {
             return refuse(format!(
                 "\"{text}\" is not a bucket name: it begins and ends with a letter or digit, has no two dots in a row and is no IP address"
             ));
@@ -192,15 +213,24 @@ impl FromStr for Prefix {
     /// its set ("IAM and AWS STS quotas" in the IAM User Guide).
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         if text.len() > 1024 {
-            return refuse(format!("the prefix has {} bytes: S3 object keys have at most 1024", text.len()));
+            return refuse(format!(
+                "the prefix has {} bytes: S3 object keys have at most 1024",
+                text.len()
+            ));
         }
         if text.contains(['*', '?']) || text.contains("${") {
             return refuse(format!(
                 "prefix \"{text}\" holds a wildcard or policy variable (*, ? or ${{): name the beginning of the keys as it is"
             ));
         }
-        if let Some(character) = text.chars().find(|c| !matches!(c, '\u{20}'..='\u{7e}' | '\u{a1}'..='\u{ff}')) {
-            return refuse(format!("prefix \"{}\" holds {character:?}, which an IAM policy can't express", text.escape_default()));
+        if let Some(character) = text
+            .chars()
+            .find(|c| !matches!(c, '\u{20}'..='\u{7e}' | '\u{a1}'..='\u{ff}'))
+        {
+            return refuse(format!(
+                "prefix \"{}\" holds {character:?}, which an IAM policy can't express",
+                text.escape_default()
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -210,10 +240,16 @@ impl FromStr for InstallationId {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        if (1..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
+        if (1..=16).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        {
             return Ok(Self(text.to_owned()));
         }
-        refuse(format!("\"{text}\" is not an installation id: use 1 to 16 lower-case letters and digits"))
+        refuse(format!(
+            "\"{text}\" is not an installation id: use 1 to 16 lower-case letters and digits"
+        ))
     }
 }
 
@@ -221,7 +257,11 @@ impl FromStr for RoleName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        if (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b)) {
+        if (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b))
+        {
             return Ok(Self(text.to_owned()));
         }
         refuse(format!("\"{text}\" is not an IAM role name"))
@@ -232,7 +272,14 @@ impl RoleName {
     /// The role of a source bucket: `brepl-<id>-<bucket, cut>-<hash>`. The hash keeps apart what the cut made equal.
     #[must_use]
     pub fn of(installation: &InstallationId, source: &OwnedBucket) -> Self {
-        let hash = fingerprint(&[source.partition.as_str(), source.account.as_str(), source.name.as_str()], 8);
+        let hash = fingerprint(
+            &[
+                source.partition.as_str(),
+                source.account.as_str(),
+                source.name.as_str(),
+            ],
+            8,
+        );
         let room = 64 - "brepl---".len() - installation.as_str().len() - hash.len();
         let bucket = &source.name.as_str()[..source.name.as_str().len().min(room)];
         Self(format!("brepl-{installation}-{bucket}-{hash}"))
@@ -241,7 +288,10 @@ impl RoleName {
     /// Whether it is the role of some source bucket of that installation.
     #[must_use]
     pub fn is_of(&self, installation: &InstallationId) -> bool {
-        self.0.strip_prefix("brepl-").and_then(|rest| rest.strip_prefix(installation.as_str())).is_some_and(|rest| rest.starts_with('-'))
+        self.0
+            .strip_prefix("brepl-")
+            .and_then(|rest| rest.strip_prefix(installation.as_str()))
+            .is_some_and(|rest| rest.starts_with('-'))
     }
 }
 
@@ -261,7 +311,12 @@ pub struct ManagedPolicyName {
 impl fmt::Display for ManagedPolicyName {
     /// The policy's ARN.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partition, account, path, name } = self;
+        let Self {
+            partition,
+            account,
+            path,
+            name,
+        } = self;
         write!(f, "arn:{partition}:iam::{account}:policy{path}{name}")
     }
 }
@@ -311,7 +366,11 @@ pub struct KeyArn {
 
 impl fmt::Display for KeyArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "arn:{}:kms:{}:{}:key/{}", self.partition, self.region, self.account, self.id)
+        write!(
+            f,
+            "arn:{}:kms:{}:{}:key/{}",
+            self.partition, self.region, self.account, self.id
+        )
     }
 }
 
@@ -321,7 +380,9 @@ impl FromStr for KeyArn {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         match text.parse()? {
             KeyReference::Key(key) => Ok(key),
-            _ => refuse(format!("\"{text}\" is not a KMS key ARN (arn:aws:kms:REGION:ACCOUNT:key/ID)")),
+            _ => refuse(format!(
+                "\"{text}\" is not a KMS key ARN (arn:aws:kms:REGION:ACCOUNT:key/ID)"
+            )),
         }
     }
 }
@@ -351,7 +412,12 @@ impl KeyReference {
     #[must_use]
     pub fn beside(self, partition: Partition, account: &AccountId, region: &Region) -> Self {
         match self {
-            Self::Alias(alias) => Self::AliasArn { partition, region: region.clone(), account: account.clone(), alias },
+            Self::Alias(alias) => Self::AliasArn {
+                partition,
+                region: region.clone(),
+                account: account.clone(),
+                alias,
+            },
             named => named,
         }
     }
@@ -381,7 +447,12 @@ impl fmt::Display for KeyReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(key) => key.fmt(f),
-            Self::AliasArn { partition, region, account, alias } => write!(f, "arn:{partition}:kms:{region}:{account}:{alias}"),
+            Self::AliasArn {
+                partition,
+                region,
+                account,
+                alias,
+            } => write!(f, "arn:{partition}:kms:{region}:{account}:{alias}"),
             Self::Alias(alias) => f.write_str(alias),
         }
     }
@@ -391,11 +462,17 @@ impl FromStr for KeyReference {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let invalid =
-            || InvalidName(format!("\"{text}\" is not a KMS key: use arn:aws:kms:REGION:ACCOUNT:key/ID, an alias ARN, or alias/NAME"));
+        let invalid = || {
+            InvalidName(format!(
+                "\"{text}\" is not a KMS key: use arn:aws:kms:REGION:ACCOUNT:key/ID, an alias ARN, or alias/NAME"
+            ))
+        };
         let alias = |name: &str| {
             let name = name.strip_prefix("alias/")?;
-            let valid = (1..=250).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-".contains(&b));
+            let valid = (1..=250).contains(&name.len())
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"/_-".contains(&b));
             valid.then(|| format!("alias/{name}"))
         };
         if let Some(alias) = alias(text) {
@@ -407,11 +484,23 @@ impl FromStr for KeyReference {
         };
         let (partition, region, account) = (partition.parse()?, region.parse()?, account.parse()?);
         if let Some(alias) = alias(resource) {
-            return Ok(Self::AliasArn { partition, region, account, alias });
+            return Ok(Self::AliasArn {
+                partition,
+                region,
+                account,
+                alias,
+            });
         }
         match resource.strip_prefix("key/") {
-            Some(id) if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => {
-                Ok(Self::Key(KeyArn { partition, region, account, id: id.to_owned() }))
+            Some(id)
+                if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') =>
+            {
+                Ok(Self::Key(KeyArn {
+                    partition,
+                    region,
+                    account,
+                    id: id.to_owned(),
+                }))
             }
             _ => Err(invalid()),
         }
@@ -433,7 +522,10 @@ pub fn role_name(arn: &str) -> Option<RoleName> {
 /// The path of a role, from its ARN.
 #[must_use]
 pub fn path_of_role(arn: &str) -> String {
-    let path = arn.split_once(":role").and_then(|(_, rest)| rest.rsplit_once('/')).map(|(path, _)| path);
+    let path = arn
+        .split_once(":role")
+        .and_then(|(_, rest)| rest.rsplit_once('/'))
+        .map(|(path, _)| path);
     format!("{}/", path.unwrap_or_default())
 }
 
@@ -458,7 +550,10 @@ mod tests {
 
     fn check<T: FromStr<Err = InvalidName> + fmt::Display>(good: &[&str], bad: &[&str]) {
         for text in good {
-            assert_eq!(text.parse::<T>().map(|name| name.to_string()).as_deref(), Ok(*text));
+            assert_eq!(
+                text.parse::<T>().map(|name| name.to_string()).as_deref(),
+                Ok(*text)
+            );
         }
         for text in bad {
             assert!(text.parse::<T>().is_err(), "{text} was taken");
@@ -467,13 +562,21 @@ mod tests {
 
     #[test]
     fn account_ids_have_twelve_digits() {
-        check::<AccountId>(&["111111111111"], &["", "1111", "11111111111a", "1111111111111"]);
+        check::<AccountId>(
+            &["111111111111"],
+            &["", "1111", "11111111111a", "1111111111111"],
+        );
     }
 
     #[test]
     fn regions() {
         check::<Region>(
-            &["us-east-1", "ap-southeast-2", "us-gov-west-1", "us-iso-east-1"],
+            &[
+                "us-east-1",
+                "ap-southeast-2",
+                "us-gov-west-1",
+                "us-iso-east-1",
+            ],
             &["", "us", "us-east", "US-EAST-1", "us-east-1a", "moon-1"],
         );
     }
@@ -482,21 +585,40 @@ mod tests {
     fn bucket_names() {
         check::<BucketName>(
             &["abc", "my.bucket-1", "finance-records"],
-            &["ab", "Bucket", "a_b", "-abc", "abc-", "a..b", "192.168.0.1", "arn:aws:s3:::abc", "abc*", "x-s3alias", "b--x-s3"],
+            &[
+                "ab",
+                "Bucket",
+                "a_b",
+                "-abc",
+                "abc-",
+                "a..b",
+                "192.168.0.1",
+                "arn:aws:s3:::abc",
+                "abc*",
+                "x-s3alias",
+                "b--x-s3",
+            ],
         );
         assert!("a".repeat(64).parse::<BucketName>().is_err());
     }
 
     #[test]
     fn prefixes_hold_nothing_that_a_policy_reads_otherwise() {
-        check::<Prefix>(&["", "Tax", "a/b c/é", "$home"], &["a*", "a?b", "${aws:username}", "a\nb", "a\0", "日本"]);
+        check::<Prefix>(
+            &["", "Tax", "a/b c/é", "$home"],
+            &["a*", "a?b", "${aws:username}", "a\nb", "a\0", "日本"],
+        );
         assert!("x".repeat(1025).parse::<Prefix>().is_err());
     }
 
     #[test]
     fn keys() {
         check::<KeyReference>(
-            &["alias/tax", "arn:aws:kms:us-west-2:111111111111:alias/tax", "arn:aws-cn:kms:cn-north-1:111111111111:key/mrk-0a"],
+            &[
+                "alias/tax",
+                "arn:aws:kms:us-west-2:111111111111:alias/tax",
+                "arn:aws-cn:kms:cn-north-1:111111111111:key/mrk-0a",
+            ],
             &[
                 "",
                 "tax",
@@ -511,14 +633,20 @@ mod tests {
 
     #[test]
     fn installation_ids() {
-        check::<InstallationId>(&["prod", "a", "0123456789abcdef"], &["", "Prod", "a-b", "0123456789abcdefg"]);
+        check::<InstallationId>(
+            &["prod", "a", "0123456789abcdef"],
+            &["", "Prod", "a-b", "0123456789abcdefg"],
+        );
     }
 
     #[test]
     fn role_names_fit_and_differ_where_the_cut_makes_buckets_equal() {
         let role = |bucket: String| {
-            let source =
-                OwnedBucket { partition: Partition::Aws, account: AccountId("1".repeat(12)), name: bucket.parse().expect("a bucket") };
+            let source = OwnedBucket {
+                partition: Partition::Aws,
+                account: AccountId("1".repeat(12)),
+                name: bucket.parse().expect("a bucket"),
+            };
             RoleName::of(&InstallationId("0123456789abcdef".into()), &source).0
         };
         let (a, b) = (role("x".repeat(62)), role("x".repeat(63)));

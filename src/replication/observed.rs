@@ -135,7 +135,10 @@ pub enum Depth {
 }
 
 /// What to read for a visit.
-#[allow(clippy::struct_excessive_bools, reason = "each is a reason of its own to read something or not")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a reason of its own to read something or not"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scope {
     /// The bucket that is visited.
@@ -200,14 +203,30 @@ impl Observed {
     #[must_use]
     pub fn facts(&self) -> Self {
         let of_bucket = |read: &Bucket| {
-            let traits = if read.traits.failure().is_none() { read.traits.clone() } else { Traits::default() };
-            Bucket { region: read.region.lasting(), traits, ..Bucket::default() }
+            let traits = if read.traits.failure().is_none() {
+                read.traits.clone()
+            } else {
+                Traits::default()
+            };
+            Bucket {
+                region: read.region.lasting(),
+                traits,
+                ..Bucket::default()
+            }
         };
         Self {
-            buckets: self.buckets.iter().map(|(bucket, read)| (bucket.clone(), of_bucket(read))).collect(),
+            buckets: self
+                .buckets
+                .iter()
+                .map(|(bucket, read)| (bucket.clone(), of_bucket(read)))
+                .collect(),
             boundary: self.boundary.lasting(),
             default_encryption: self.default_encryption.lasting(),
-            keys: self.keys.iter().map(|(query, read)| (query.clone(), read.lasting())).collect(),
+            keys: self
+                .keys
+                .iter()
+                .map(|(query, read)| (query.clone(), read.lasting()))
+                .collect(),
             ..Self::default()
         }
     }
@@ -215,8 +234,16 @@ impl Observed {
     /// All statements in our policies, on whatever role they stand: the ledger of what may have to be cleaned up.
     #[must_use]
     pub fn permissions(&self) -> Vec<Statement> {
-        let own = self.role_policies.present().map(RolePolicies::statements).unwrap_or_default();
-        let merged = self.merged.values().filter_map(Facet::present).flat_map(Document::statements);
+        let own = self
+            .role_policies
+            .present()
+            .map(RolePolicies::statements)
+            .unwrap_or_default();
+        let merged = self
+            .merged
+            .values()
+            .filter_map(Facet::present)
+            .flat_map(Document::statements);
         own.into_iter().chain(merged).collect()
     }
 
@@ -240,7 +267,9 @@ impl UnknownElement {
     /// Whether it is not in a rule of `installation`, which replaces its own rules as a whole.
     #[must_use]
     pub fn is_foreign(&self, installation: &super::names::InstallationId) -> bool {
-        self.rule.as_ref().is_none_or(|id| RuleMark::parse(id, installation).is_none())
+        self.rule
+            .as_ref()
+            .is_none_or(|id| RuleMark::parse(id, installation).is_none())
     }
 }
 
@@ -278,8 +307,16 @@ impl Traits {
     /// Why one of them could not be read.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
-        let switches = [&self.requester_pays, &self.owner_enforced, &self.object_lock, &self.syncs_back];
-        switches.into_iter().find_map(Facet::failure).or(self.policy.failure())
+        let switches = [
+            &self.requester_pays,
+            &self.owner_enforced,
+            &self.object_lock,
+            &self.syncs_back,
+        ];
+        switches
+            .into_iter()
+            .find_map(Facet::failure)
+            .or(self.policy.failure())
     }
 }
 

@@ -44,13 +44,20 @@ impl RolePolicies {
     #[must_use]
     pub fn statements(&self) -> Vec<Statement> {
         let managed = self.managed.values().map(|policy| &policy.document);
-        self.inline.iter().chain(managed).flat_map(Document::statements).collect()
+        self.inline
+            .iter()
+            .chain(managed)
+            .flat_map(Document::statements)
+            .collect()
     }
 
     /// The statements that `installation` marked.
     #[must_use]
     pub fn ours(&self, installation: &InstallationId) -> Vec<Statement> {
-        self.statements().into_iter().filter(|statement| statement.mark_of(installation).is_some()).collect()
+        self.statements()
+            .into_iter()
+            .filter(|statement| statement.mark_of(installation).is_some())
+            .collect()
     }
 
     /// All of it as if it were one document.
@@ -78,7 +85,10 @@ struct Room {
 impl Room {
     fn new(statements: Vec<Statement>, most: usize) -> Self {
         let used: usize = statements.iter().map(length).sum();
-        Self { statements, left: most.saturating_sub(used + Document::default().compact().len()) }
+        Self {
+            statements,
+            left: most.saturating_sub(used + Document::default().compact().len()),
+        }
     }
 
     fn holds(&self, size: usize) -> bool {
@@ -104,15 +114,29 @@ impl Spread {
         let mut kept = |document: &Document| -> Vec<Statement> {
             let keep = |statement: &Statement| {
                 let same = |wanted: &&Statement| {
-                    if statement.sid().is_some() { wanted.sid() == statement.sid() } else { wanted.canonical() == statement.canonical() }
+                    if statement.sid().is_some() {
+                        wanted.sid() == statement.sid()
+                    } else {
+                        wanted.canonical() == statement.canonical()
+                    }
                 };
                 let wanted = left.remove(left.iter().position(same)?);
-                Some(if wanted.canonical() == statement.canonical() { statement.clone() } else { wanted.clone() })
+                Some(if wanted.canonical() == statement.canonical() {
+                    statement.clone()
+                } else {
+                    wanted.clone()
+                })
             };
             document.statements().iter().filter_map(keep).collect()
         };
-        let mut inline = Room::new(standing.inline.as_ref().map(&mut kept).unwrap_or_default(), MOST_INLINE);
-        let kept = standing.managed.iter().map(|(number, policy)| (*number, Room::new(kept(&policy.document), MOST_MANAGED)));
+        let mut inline = Room::new(
+            standing.inline.as_ref().map(&mut kept).unwrap_or_default(),
+            MOST_INLINE,
+        );
+        let kept = standing
+            .managed
+            .iter()
+            .map(|(number, policy)| (*number, Room::new(kept(&policy.document), MOST_MANAGED)));
         let mut managed: BTreeMap<u32, Room> = kept.collect();
         for statement in left {
             let size = length(statement);
@@ -120,40 +144,74 @@ impl Spread {
                 inline.add(statement, size);
                 continue;
             }
-            let free =
-                (1..=MOST_POLICIES).find(|number| managed.get(number).is_none_or(|room| room.holds(size))).unwrap_or(MOST_POLICIES + 1);
-            managed.entry(free).or_insert_with(|| Room::new(vec![], MOST_MANAGED)).add(statement, size);
+            let free = (1..=MOST_POLICIES)
+                .find(|number| managed.get(number).is_none_or(|room| room.holds(size)))
+                .unwrap_or(MOST_POLICIES + 1);
+            managed
+                .entry(free)
+                .or_insert_with(|| Room::new(vec![], MOST_MANAGED))
+                .add(statement, size);
         }
-        let managed = managed.into_iter().filter(|(_, room)| !room.statements.is_empty());
+        let managed = managed
+            .into_iter()
+            .filter(|(_, room)| !room.statements.is_empty());
         Self {
             inline: Document::of(inline.statements),
-            managed: managed.map(|(number, room)| (number, Document::of(room.statements))).collect(),
+            managed: managed
+                .map(|(number, room)| (number, Document::of(room.statements)))
+                .collect(),
         }
     }
 
     /// All of it as if it were one document.
     #[must_use]
     pub fn all(&self) -> Document {
-        Document::of([&self.inline].into_iter().chain(self.managed.values()).flat_map(Document::statements))
+        Document::of(
+            [&self.inline]
+                .into_iter()
+                .chain(self.managed.values())
+                .flat_map(Document::statements),
+        )
     }
 
     /// What stands once this was written over `before`.
     #[must_use]
     pub fn stood(&self, before: &RolePolicies) -> RolePolicies {
         let policy = |(number, document): (&u32, &Document)| {
-            let same = before.managed.get(number).filter(|policy| policy.document.means(document));
+            let same = before
+                .managed
+                .get(number)
+                .filter(|policy| policy.document.means(document));
             // A version that was written on the way has an id that only AWS knows: it is found and removed at the next look.
-            let version = same.map(|policy| policy.version.clone()).unwrap_or_default();
-            (*number, ManagedPolicy { document: document.clone(), version, stale_versions: vec![], attached: true })
+            let version = same
+                .map(|policy| policy.version.clone())
+                .unwrap_or_default();
+            (
+                *number,
+                ManagedPolicy {
+                    document: document.clone(),
+                    version,
+                    stale_versions: vec![],
+                    attached: true,
+                },
+            )
         };
-        RolePolicies { inline: Some(self.inline.clone()), managed: self.managed.iter().map(policy).collect() }
+        RolePolicies {
+            inline: Some(self.inline.clone()),
+            managed: self.managed.iter().map(policy).collect(),
+        }
     }
 
     /// Whether IAM takes it.
     #[must_use]
     pub fn fits(&self) -> bool {
-        let sizes = self.managed.values().all(|document| document.compact().len() <= MOST_MANAGED);
-        sizes && self.managed.keys().all(|number| *number <= MOST_POLICIES) && self.inline.compact().len() <= MOST_INLINE
+        let sizes = self
+            .managed
+            .values()
+            .all(|document| document.compact().len() <= MOST_MANAGED);
+        sizes
+            && self.managed.keys().all(|number| *number <= MOST_POLICIES)
+            && self.inline.compact().len() <= MOST_INLINE
     }
 
     /// How many managed policies have to be looked for.
@@ -165,37 +223,68 @@ impl Spread {
     /// All in the inline policy, as on the role of somebody else, where managed policies would count against its owner's quota.
     #[must_use]
     pub fn inline(document: Document) -> Self {
-        Self { inline: document, managed: BTreeMap::new() }
+        Self {
+            inline: document,
+            managed: BTreeMap::new(),
+        }
     }
 
     /// The steps from what stands to this.
     #[must_use]
     pub fn steps(&self, standing: &RolePolicies, of: &PolicyOwner<'_>) -> Vec<Step> {
         let mut steps = vec![];
-        if !standing.inline.as_ref().is_some_and(|inline| inline.means(&self.inline)) {
+        if !standing
+            .inline
+            .as_ref()
+            .is_some_and(|inline| inline.means(&self.inline))
+        {
             let (account, role, policy) = (of.account.clone(), of.role.clone(), of.name.clone());
-            steps.push(Step::PutRolePolicy { account, role, policy, document: self.inline.clone() });
+            steps.push(Step::PutRolePolicy {
+                account,
+                role,
+                policy,
+                document: self.inline.clone(),
+            });
         }
         for (number, document) in &self.managed {
             let policy = of.policy(*number);
             let Some(stands) = standing.managed.get(number) else {
-                steps.push(Step::CreateManagedPolicy { policy: policy.clone(), document: document.clone() });
-                steps.push(Step::AttachManagedPolicy { role: of.role.clone(), policy });
+                steps.push(Step::CreateManagedPolicy {
+                    policy: policy.clone(),
+                    document: document.clone(),
+                });
+                steps.push(Step::AttachManagedPolicy {
+                    role: of.role.clone(),
+                    policy,
+                });
                 continue;
             };
-            let delete = |version: &String| Step::DeleteManagedPolicyVersion { policy: policy.clone(), version: version.clone() };
+            let delete = |version: &String| Step::DeleteManagedPolicyVersion {
+                policy: policy.clone(),
+                version: version.clone(),
+            };
             steps.extend(stands.stale_versions.iter().map(delete));
             if !stands.document.means(document) {
-                steps.push(Step::CreateManagedPolicyVersion { policy: policy.clone(), document: document.clone() });
+                steps.push(Step::CreateManagedPolicyVersion {
+                    policy: policy.clone(),
+                    document: document.clone(),
+                });
                 if !stands.version.is_empty() {
                     steps.push(delete(&stands.version));
                 }
             }
             if !stands.attached {
-                steps.push(Step::AttachManagedPolicy { role: of.role.clone(), policy });
+                steps.push(Step::AttachManagedPolicy {
+                    role: of.role.clone(),
+                    policy,
+                });
             }
         }
-        for (number, stands) in standing.managed.iter().filter(|(number, _)| !self.managed.contains_key(number)) {
+        for (number, stands) in standing
+            .managed
+            .iter()
+            .filter(|(number, _)| !self.managed.contains_key(number))
+        {
             steps.extend(removal(stands, of.role, of.policy(*number)));
         }
         steps
@@ -203,10 +292,23 @@ impl Spread {
 }
 
 /// The steps that remove a managed policy of ours (`DeletePolicy` in the IAM API Reference).
-pub(super) fn removal(policy: &ManagedPolicy, role: &RoleName, name: ManagedPolicyName) -> Vec<Step> {
-    let detach = policy.attached.then(|| Step::DetachManagedPolicy { role: role.clone(), policy: name.clone() });
-    let delete = |version: &String| Step::DeleteManagedPolicyVersion { policy: name.clone(), version: version.clone() };
-    let mut steps: Vec<_> = detach.into_iter().chain(policy.stale_versions.iter().map(delete)).collect();
+pub(super) fn removal(
+    policy: &ManagedPolicy,
+    role: &RoleName,
+    name: ManagedPolicyName,
+) -> Vec<Step> {
+    let detach = policy.attached.then(|| Step::DetachManagedPolicy {
+        role: role.clone(),
+        policy: name.clone(),
+    });
+    let delete = |version: &String| Step::DeleteManagedPolicyVersion {
+        policy: name.clone(),
+        version: version.clone(),
+    };
+    let mut steps: Vec<_> = detach
+        .into_iter()
+        .chain(policy.stale_versions.iter().map(delete))
+        .collect();
     steps.push(Step::DeleteManagedPolicy { policy: name });
     steps
 }
@@ -243,7 +345,13 @@ impl<'a> PolicyOwner<'a> {
     /// The policies of the role of `source`, under `path`.
     #[must_use]
     pub fn of(source: &'a OwnedBucket, path: &'a str, role: &'a RoleName) -> Self {
-        Self { partition: source.partition, account: &source.account, path, role, name: role }
+        Self {
+            partition: source.partition,
+            account: &source.account,
+            path,
+            role,
+            name: role,
+        }
     }
 }
 
@@ -257,7 +365,15 @@ mod tests {
         let resource = |n: usize| format!("arn:aws:s3:::bucket/{n}/{}", "x".repeat(700));
         range
             .map(|n| {
-                Statement::allow(&id, Purpose::Replicas, &format!("finance/o{n}"), None, &["s3:ReplicateObject"], &[resource(n)], &vec![])
+                Statement::allow(
+                    &id,
+                    Purpose::Replicas,
+                    &format!("finance/o{n}"),
+                    None,
+                    &["s3:ReplicateObject"],
+                    &[resource(n)],
+                    &vec![],
+                )
             })
             .collect()
     }
@@ -271,7 +387,11 @@ mod tests {
         };
         RolePolicies {
             inline: Some(spread.inline.clone()),
-            managed: spread.managed.iter().map(|(n, document)| (*n, policy(document))).collect(),
+            managed: spread
+                .managed
+                .iter()
+                .map(|(n, document)| (*n, policy(document)))
+                .collect(),
         }
     }
 
@@ -287,15 +407,28 @@ mod tests {
                 },
             ),
         );
-        let owner = PolicyOwner { partition: Partition::Aws, account: &account, path: "/", role: &role, name: &role };
-        spread.steps(standing, &owner).iter().map(|step| <&str>::from(step).to_owned()).collect()
+        let owner = PolicyOwner {
+            partition: Partition::Aws,
+            account: &account,
+            path: "/",
+            role: &role,
+            name: &role,
+        };
+        spread
+            .steps(standing, &owner)
+            .iter()
+            .map(|step| <&str>::from(step).to_owned())
+            .collect()
     }
 
     #[test]
     fn what_fits_stays_inline() {
         let spread = Spread::of(&RolePolicies::default(), &statements(0..10));
         assert!(spread.fits() && spread.managed.is_empty());
-        assert_eq!(owner_steps(&spread, &RolePolicies::default()), ["PutRolePolicy"]);
+        assert_eq!(
+            owner_steps(&spread, &RolePolicies::default()),
+            ["PutRolePolicy"]
+        );
     }
 
     #[test]
@@ -310,12 +443,24 @@ mod tests {
     #[test]
     fn a_change_touches_only_the_documents_that_it_is_in() {
         let stands = standing(&Spread::of(&RolePolicies::default(), &statements(0..40)));
-        assert_eq!(owner_steps(&Spread::of(&stands, &statements(0..40)), &stands), Vec::<String>::new());
+        assert_eq!(
+            owner_steps(&Spread::of(&stands, &statements(0..40)), &stands),
+            Vec::<String>::new()
+        );
         let less = Spread::of(&stands, &statements(0..39));
-        assert_eq!(owner_steps(&less, &stands), ["CreateManagedPolicyVersion", "DeleteManagedPolicyVersion"]);
+        assert_eq!(
+            owner_steps(&less, &stands),
+            ["CreateManagedPolicyVersion", "DeleteManagedPolicyVersion"]
+        );
         let few = Spread::of(&stands, &statements(0..3));
         assert_eq!(few.last(), 0);
         let steps = owner_steps(&few, &stands);
-        assert_eq!(steps.iter().filter(|step| *step == "DeleteManagedPolicy").count(), stands.managed.len());
+        assert_eq!(
+            steps
+                .iter()
+                .filter(|step| *step == "DeleteManagedPolicy")
+                .count(),
+            stands.managed.len()
+        );
     }
 }

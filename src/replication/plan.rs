@@ -12,7 +12,10 @@ use super::{
     compose::{Desired, DesiredRole, TAG_INSTALLATION, TAG_POLICIES, TAG_SOURCE_BUCKET, ledger},
     configuration::Configuration,
     edit::StatementEdit,
-    names::{AccountId, InstallationId, KeyArn, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName, path_of_role, role_name},
+    names::{
+        AccountId, InstallationId, KeyArn, ManagedPolicyName, ObjectKey, OwnedBucket, Region,
+        RoleName, path_of_role, role_name,
+    },
     observed::{Facet, Failure, Observed},
     permissions::{PolicyOwner, RolePolicies, Spread, removal},
     policy::{Document, Mark, Statement},
@@ -167,9 +170,10 @@ impl Step {
     #[must_use]
     pub fn sign(&self) -> char {
         match self {
-            Self::CreateRole(_) | Self::EnableVersioning { .. } | Self::CreateManagedPolicy { .. } | Self::AttachManagedPolicy { .. } => {
-                '+'
-            }
+            Self::CreateRole(_)
+            | Self::EnableVersioning { .. }
+            | Self::CreateManagedPolicy { .. }
+            | Self::AttachManagedPolicy { .. } => '+',
             Self::Settle => ' ',
             Self::DeleteBucketPolicy { .. }
             | Self::DeleteReplication { .. }
@@ -234,9 +238,13 @@ impl Step {
         match (self, other) {
             (
                 Self::PutBucketPolicy { bucket, .. } | Self::DeleteBucketPolicy { bucket, .. },
-                Self::PutBucketPolicy { bucket: other, .. } | Self::DeleteBucketPolicy { bucket: other, .. },
+                Self::PutBucketPolicy { bucket: other, .. }
+                | Self::DeleteBucketPolicy { bucket: other, .. },
             )
-            | (Self::EnableVersioning { bucket, .. }, Self::EnableVersioning { bucket: other, .. }) => bucket == other,
+            | (
+                Self::EnableVersioning { bucket, .. },
+                Self::EnableVersioning { bucket: other, .. },
+            ) => bucket == other,
             (Self::PutKeyPolicy { key, .. }, Self::PutKeyPolicy { key: other, .. }) => key == other,
             _ => false,
         }
@@ -246,14 +254,37 @@ impl Step {
     #[must_use]
     pub fn with_policy(&self, document: Document) -> Self {
         match self.clone() {
-            Self::PutBucketPolicy { bucket, region, edit, .. } | Self::DeleteBucketPolicy { bucket, region, edit } => {
+            Self::PutBucketPolicy {
+                bucket,
+                region,
+                edit,
+                ..
+            }
+            | Self::DeleteBucketPolicy {
+                bucket,
+                region,
+                edit,
+            } => {
                 if document.is_empty() {
-                    Self::DeleteBucketPolicy { bucket, region, edit }
+                    Self::DeleteBucketPolicy {
+                        bucket,
+                        region,
+                        edit,
+                    }
                 } else {
-                    Self::PutBucketPolicy { bucket, region, edit, document }
+                    Self::PutBucketPolicy {
+                        bucket,
+                        region,
+                        edit,
+                        document,
+                    }
                 }
             }
-            Self::PutKeyPolicy { key, edit, .. } => Self::PutKeyPolicy { key, edit, document },
+            Self::PutKeyPolicy { key, edit, .. } => Self::PutKeyPolicy {
+                key,
+                edit,
+                document,
+            },
             other => other,
         }
     }
@@ -263,11 +294,13 @@ impl Step {
     pub fn condition(&self, source: &OwnedBucket) -> ConditionType {
         match self {
             Self::EnableVersioning { bucket, .. } if bucket == source => ConditionType::SourceReady,
-            Self::EnableVersioning { .. } | Self::PutBucketPolicy { .. } | Self::DeleteBucketPolicy { .. } => {
-                ConditionType::DestinationReady
-            }
+            Self::EnableVersioning { .. }
+            | Self::PutBucketPolicy { .. }
+            | Self::DeleteBucketPolicy { .. } => ConditionType::DestinationReady,
             Self::PutKeyPolicy { .. } => ConditionType::KeysReady,
-            Self::PutReplication { .. } | Self::DeleteReplication { .. } | Self::Settle => ConditionType::ReplicationConfigured,
+            Self::PutReplication { .. } | Self::DeleteReplication { .. } | Self::Settle => {
+                ConditionType::ReplicationConfigured
+            }
             _ => ConditionType::RoleReady,
         }
     }
@@ -284,32 +317,75 @@ impl fmt::Display for Step {
                 write!(f, "put right the trust policy of role {}", role.name)
             }
             Self::TagRole(role) => write!(f, "put right the tags of role {}", role.name),
-            Self::PutRolePermissionsBoundary { role, boundary } => write!(f, "set permissions boundary {boundary} on role {}", role.name),
-            Self::PutRolePolicy { role, policy, document, .. } => {
-                write!(f, "write {}: {}", inline(role, policy), count(document.statements().len(), "statement"))
+            Self::PutRolePermissionsBoundary { role, boundary } => write!(
+                f,
+                "set permissions boundary {boundary} on role {}",
+                role.name
+            ),
+            Self::PutRolePolicy {
+                role,
+                policy,
+                document,
+                ..
+            } => {
+                write!(
+                    f,
+                    "write {}: {}",
+                    inline(role, policy),
+                    count(document.statements().len(), "statement")
+                )
             }
-            Self::PutBucketPolicy { bucket, document, .. } => {
-                write!(f, "write the policy of bucket {bucket}: {}", count(document.statements().len(), "statement"))
+            Self::PutBucketPolicy {
+                bucket, document, ..
+            } => {
+                write!(
+                    f,
+                    "write the policy of bucket {bucket}: {}",
+                    count(document.statements().len(), "statement")
+                )
             }
-            Self::DeleteBucketPolicy { bucket, .. } => write!(f, "delete the policy of bucket {bucket}, which holds only our statements"),
+            Self::DeleteBucketPolicy { bucket, .. } => write!(
+                f,
+                "delete the policy of bucket {bucket}, which holds only our statements"
+            ),
             Self::PutKeyPolicy { key, document, .. } => {
-                write!(f, "write the policy of key {key}: {}", count(document.statements().len(), "statement"))
+                write!(
+                    f,
+                    "write the policy of key {key}: {}",
+                    count(document.statements().len(), "statement")
+                )
             }
             Self::Settle => write!(f, "wait until AWS knows the permissions everywhere"),
-            Self::PutReplication { bucket, configuration, .. } => {
-                write!(f, "write the replication configuration of bucket {bucket}: {}", count(configuration.rules.len(), "rule"))
+            Self::PutReplication {
+                bucket,
+                configuration,
+                ..
+            } => {
+                write!(
+                    f,
+                    "write the replication configuration of bucket {bucket}: {}",
+                    count(configuration.rules.len(), "rule")
+                )
             }
             Self::DeleteReplication { bucket, .. } => {
                 write!(f, "delete the replication configuration of bucket {bucket}")
             }
             Self::CreateManagedPolicy { policy, document } => {
-                write!(f, "create managed policy {policy}: {}", count(document.statements().len(), "statement"))
+                write!(
+                    f,
+                    "create managed policy {policy}: {}",
+                    count(document.statements().len(), "statement")
+                )
             }
             Self::AttachManagedPolicy { role, policy } => {
                 write!(f, "attach managed policy {policy} to role {role}")
             }
             Self::CreateManagedPolicyVersion { policy, document } => {
-                write!(f, "write managed policy {policy}: {}", count(document.statements().len(), "statement"))
+                write!(
+                    f,
+                    "write managed policy {policy}: {}",
+                    count(document.statements().len(), "statement")
+                )
             }
             Self::DeleteManagedPolicyVersion { policy, version } => {
                 write!(f, "delete version {version} of managed policy {policy}")
@@ -327,7 +403,11 @@ impl fmt::Display for Step {
 }
 
 fn inline(role: &RoleName, policy: &RoleName) -> String {
-    if role == policy { format!("the inline policy of role {role}") } else { format!("inline policy {policy} of role {role}") }
+    if role == policy {
+        format!("the inline policy of role {role}")
+    } else {
+        format!("inline policy {policy} of role {role}")
+    }
 }
 
 fn count(number: usize, noun: &str) -> String {
@@ -367,11 +447,22 @@ pub fn plan(
     refused: &[Step],
 ) -> Vec<PlannedStep> {
     let used = used_by(installation, source, observed, settling);
-    let planner = Planner { installation, source, desired, observed, users, used };
+    let planner = Planner {
+        installation,
+        source,
+        desired,
+        observed,
+        users,
+        used,
+    };
     let configuration = planner.configuration();
     let mut steps = planner.versioning();
     let transition = configuration.is_some();
-    let RoleChange { role, grown: role_grown, shrunk: role_shrunk } = planner.role_change(transition);
+    let RoleChange {
+        role,
+        grown: role_grown,
+        shrunk: role_shrunk,
+    } = planner.role_change(transition);
     steps.extend(role);
     let (buckets_grown, buckets_shrunk) = planner.bucket_policies(transition);
     let (keys_grown, keys_shrunk) = planner.key_policies(transition);
@@ -386,7 +477,11 @@ pub fn plan(
         steps.extend(role_shrunk);
         steps.extend(planner.role_removal());
     }
-    steps.retain(|planned| !refused.iter().any(|refused| refused.is_on_same_document(&planned.step)));
+    steps.retain(|planned| {
+        !refused
+            .iter()
+            .any(|refused| refused.is_on_same_document(&planned.step))
+    });
     steps
 }
 
@@ -394,8 +489,16 @@ pub fn plan(
 #[must_use]
 pub fn unreached(observed: &Observed) -> Vec<(ConditionType, &Failure)> {
     let destination = |bucket| (ConditionType::DestinationReady, bucket);
-    let buckets = observed.buckets.values().filter_map(|bucket| bucket.region.failure().or(bucket.policy.failure())).map(destination);
-    let keys = observed.key_policies.values().filter_map(Facet::failure).map(|failure| (ConditionType::KeysReady, failure));
+    let buckets = observed
+        .buckets
+        .values()
+        .filter_map(|bucket| bucket.region.failure().or(bucket.policy.failure()))
+        .map(destination);
+    let keys = observed
+        .key_policies
+        .values()
+        .filter_map(Facet::failure)
+        .map(|failure| (ConditionType::KeysReady, failure));
     buckets.chain(keys).collect()
 }
 
@@ -412,8 +515,20 @@ pub enum Fit {
 
 /// Whether IAM takes the role's policies, on the way and in the end.
 #[must_use]
-pub fn permissions_fit(installation: &InstallationId, source: &OwnedBucket, desired: &Desired, observed: &Observed) -> Fit {
-    let planner = Planner { installation, source, desired, observed, users: &Users::default(), used: Places::default() };
+pub fn permissions_fit(
+    installation: &InstallationId,
+    source: &OwnedBucket,
+    desired: &Desired,
+    observed: &Observed,
+) -> Fit {
+    let planner = Planner {
+        installation,
+        source,
+        desired,
+        observed,
+        users: &Users::default(),
+        used: Places::default(),
+    };
     let Some(role) = &desired.role else {
         return Fit::Fits;
     };
@@ -434,10 +549,24 @@ pub fn changing(
     observed: &Observed,
     users: &Users,
 ) -> BTreeSet<ObjectKey> {
-    let planner = Planner { installation, source, desired, observed, users, used: Places::default() };
-    let permissions = desired.role.as_ref().map(|role| role.permissions.clone()).unwrap_or_default();
+    let planner = Planner {
+        installation,
+        source,
+        desired,
+        observed,
+        users,
+        used: Places::default(),
+    };
+    let permissions = desired
+        .role
+        .as_ref()
+        .map(|role| role.permissions.clone())
+        .unwrap_or_default();
     let mut changing = planner.owners(&Document::of(observed.permissions()), &permissions);
-    changing.extend(planner.changed_owners(observed.configuration.present(), desired.configuration.as_ref()));
+    changing.extend(planner.changed_owners(
+        observed.configuration.present(),
+        desired.configuration.as_ref(),
+    ));
     changing
 }
 
@@ -450,11 +579,21 @@ pub fn changing_rules(
     observed: &Observed,
     users: &Users,
 ) -> BTreeSet<ObjectKey> {
-    let planner = Planner { installation, source, desired, observed, users, used: Places::default() };
+    let planner = Planner {
+        installation,
+        source,
+        desired,
+        observed,
+        users,
+        used: Places::default(),
+    };
     if planner.configuration().is_none() {
         return BTreeSet::new();
     }
-    planner.changed_owners(observed.configuration.present(), desired.configuration.as_ref())
+    planner.changed_owners(
+        observed.configuration.present(),
+        desired.configuration.as_ref(),
+    )
 }
 
 /// The steps for a role, those that add permissions, and those that take some away.
@@ -484,10 +623,22 @@ struct Planner<'a> {
 type Places = (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>);
 
 /// What `objects` use by the role's policies as they stand, which name it before anything else does and until nothing else does.
-fn used_by(installation: &InstallationId, source: &OwnedBucket, observed: &Observed, objects: &BTreeSet<ObjectKey>) -> Places {
-    let owners: BTreeSet<_> = objects.iter().map(|object| Mark::owner(&object.to_string())).collect();
+fn used_by(
+    installation: &InstallationId,
+    source: &OwnedBucket,
+    observed: &Observed,
+    objects: &BTreeSet<ObjectKey>,
+) -> Places {
+    let owners: BTreeSet<_> = objects
+        .iter()
+        .map(|object| Mark::owner(&object.to_string()))
+        .collect();
     let mut permissions = observed.permissions();
-    permissions.retain(|statement| statement.mark_of(installation).is_some_and(|mark| owners.contains(&mark.owner)));
+    permissions.retain(|statement| {
+        statement
+            .mark_of(installation)
+            .is_some_and(|mark| owners.contains(&mark.owner))
+    });
     ledger(installation, source, None, &permissions)
 }
 
@@ -506,8 +657,19 @@ type Change = (Option<Document>, Option<Document>);
 impl Planner<'_> {
     fn versioning(&self) -> Vec<PlannedStep> {
         let enable = |(bucket, region): (&OwnedBucket, &Region)| {
-            let concerns = self.users.buckets.get(bucket).unwrap_or(&self.users.all).clone();
-            PlannedStep { step: Step::EnableVersioning { bucket: bucket.clone(), region: region.clone() }, concerns }
+            let concerns = self
+                .users
+                .buckets
+                .get(bucket)
+                .unwrap_or(&self.users.all)
+                .clone();
+            PlannedStep {
+                step: Step::EnableVersioning {
+                    bucket: bucket.clone(),
+                    region: region.clone(),
+                },
+                concerns,
+            }
         };
         self.desired.versioning.iter().map(enable).collect()
     }
@@ -520,11 +682,22 @@ impl Planner<'_> {
         if !standing.trust.means(&wanted.trust) {
             steps.push(Step::UpdateTrustPolicy(Box::new(wanted.clone())));
         }
-        if wanted.tags.iter().any(|(key, value)| standing.tags.get(key) != Some(value)) {
+        if wanted
+            .tags
+            .iter()
+            .any(|(key, value)| standing.tags.get(key) != Some(value))
+        {
             steps.push(Step::TagRole(Box::new(wanted.clone())));
         }
-        if let Some(boundary) = wanted.boundary.clone().filter(|boundary| standing.boundary.as_ref() != Some(boundary)) {
-            steps.push(Step::PutRolePermissionsBoundary { role: Box::new(wanted.clone()), boundary });
+        if let Some(boundary) = wanted
+            .boundary
+            .clone()
+            .filter(|boundary| standing.boundary.as_ref() != Some(boundary))
+        {
+            steps.push(Step::PutRolePermissionsBoundary {
+                role: Box::new(wanted.clone()),
+                boundary,
+            });
         }
         steps.into_iter().map(|step| self.for_all(step)).collect()
     }
@@ -534,14 +707,29 @@ impl Planner<'_> {
         let Some(wanted) = &self.desired.role else {
             return RoleChange::default();
         };
-        let (standing, name) = (self.standing_policies(wanted), RoleName::of(self.installation, self.source));
+        let (standing, name) = (
+            self.standing_policies(wanted),
+            RoleName::of(self.installation, self.source),
+        );
         let spreads = self.spreads(wanted, transition);
         let path = path_of_role(&wanted.arn);
-        let owner = PolicyOwner { role: &wanted.name, ..PolicyOwner::of(self.source, &path, &name) };
-        let stands = standing.managed.keys().next_back().copied().unwrap_or_default();
+        let owner = PolicyOwner {
+            role: &wanted.name,
+            ..PolicyOwner::of(self.source, &path, &name)
+        };
+        let stands = standing
+            .managed
+            .keys()
+            .next_back()
+            .copied()
+            .unwrap_or_default();
         let tagged = |last: u32| {
             let mut tagged = wanted.clone();
-            let counted = self.observed.role.present().is_some_and(|role| role.tags.contains_key(TAG_POLICIES));
+            let counted = self
+                .observed
+                .role
+                .present()
+                .is_some_and(|role| role.tags.contains_key(TAG_POLICIES));
             if last > 0 || counted {
                 tagged.tags.insert(TAG_POLICIES.into(), last.to_string());
             }
@@ -549,7 +737,14 @@ impl Planner<'_> {
         };
         let planned = |before: &RolePolicies, spread: &Spread| -> Vec<PlannedStep> {
             let concerns = self.concerned(&before.document(), &spread.all());
-            spread.steps(before, &owner).into_iter().map(|step| PlannedStep { step, concerns: concerns.clone() }).collect()
+            spread
+                .steps(before, &owner)
+                .into_iter()
+                .map(|step| PlannedStep {
+                    step,
+                    concerns: concerns.clone(),
+                })
+                .collect()
         };
         let (grown, last) = (&spreads.grown, &spreads.last);
         let most = stands.max(grown.last());
@@ -558,32 +753,63 @@ impl Planner<'_> {
         if last.last() < most {
             shrunk.push(self.for_all(Step::TagRole(Box::new(tagged(last.last())))));
         }
-        let role = if wanted.merged { vec![] } else { self.role(&tagged(most)) };
-        RoleChange { role, grown: planned(&standing, grown), shrunk }
+        let role = if wanted.merged {
+            vec![]
+        } else {
+            self.role(&tagged(most))
+        };
+        RoleChange {
+            role,
+            grown: planned(&standing, grown),
+            shrunk,
+        }
     }
 
     /// Our policies that stand on the wanted role.
     fn standing_policies(&self, wanted: &DesiredRole) -> RolePolicies {
         if wanted.merged {
-            let inline = self.observed.merged.get(&wanted.arn).and_then(Facet::present).cloned();
-            return RolePolicies { inline, ..RolePolicies::default() };
+            let inline = self
+                .observed
+                .merged
+                .get(&wanted.arn)
+                .and_then(Facet::present)
+                .cloned();
+            return RolePolicies {
+                inline,
+                ..RolePolicies::default()
+            };
         }
-        self.observed.role_policies.present().cloned().unwrap_or_default()
+        self.observed
+            .role_policies
+            .present()
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// What the role's policies hold before the configuration is written, and after.
     fn spreads(&self, wanted: &DesiredRole, transition: bool) -> Spreads {
         let standing = self.standing_policies(wanted);
-        let places = |statements: &[Statement]| ledger(self.installation, self.source, None, statements);
+        let places =
+            |statements: &[Statement]| ledger(self.installation, self.source, None, statements);
         let statements = wanted.permissions.statements();
-        let ((buckets, keys), (wanted_buckets, wanted_keys)) = (places(&self.observed.permissions()), places(&statements));
+        let ((buckets, keys), (wanted_buckets, wanted_keys)) =
+            (places(&self.observed.permissions()), places(&statements));
         // What it stops naming has to be cleaned up before, also where a former visit was stopped on the way.
         let forgets = !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys);
         let document = standing.document();
-        let last = document.merged(&statements, |statement| statement.mark_of(self.installation).is_some());
-        let grown = if transition || forgets { document.merged(&statements, |_| false) } else { last.clone() };
+        let last = document.merged(&statements, |statement| {
+            statement.mark_of(self.installation).is_some()
+        });
+        let grown = if transition || forgets {
+            document.merged(&statements, |_| false)
+        } else {
+            last.clone()
+        };
         if wanted.merged {
-            return Spreads { grown: Spread::inline(grown), last: Spread::inline(last) };
+            return Spreads {
+                grown: Spread::inline(grown),
+                last: Spread::inline(last),
+            };
         }
         let grown = Spread::of(&standing, &grown.statements());
         let last = Spread::of(&grown.stood(&standing), &last.statements());
@@ -601,16 +827,36 @@ impl Planner<'_> {
                 Facet::Absent => &nothing,
                 Facet::Unread | Facet::Failed(_) => continue,
             };
-            let wanted = self.desired.bucket_statements.get(bucket).map(Vec::as_slice).unwrap_or_default();
-            let timing = Timing { transition, used: self.used.0.contains(bucket) };
+            let wanted = self
+                .desired
+                .bucket_statements
+                .get(bucket)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let timing = Timing {
+                transition,
+                used: self.used.0.contains(bucket),
+            };
             let (growth, shrinkage) = self.change(standing, wanted, timing);
             let step = |document: Document| {
-                let concerns = self.users_of(self.users.buckets.get(bucket), &format!("{}/", bucket.arn()));
+                let concerns = self.users_of(
+                    self.users.buckets.get(bucket),
+                    &format!("{}/", bucket.arn()),
+                );
                 let (bucket, region, edit) = (bucket.clone(), region.clone(), self.edit(&document));
                 let step = if document.is_empty() {
-                    Step::DeleteBucketPolicy { bucket, region, edit }
+                    Step::DeleteBucketPolicy {
+                        bucket,
+                        region,
+                        edit,
+                    }
                 } else {
-                    Step::PutBucketPolicy { bucket, region, edit, document }
+                    Step::PutBucketPolicy {
+                        bucket,
+                        region,
+                        edit,
+                        document,
+                    }
                 };
                 PlannedStep { step, concerns }
             };
@@ -626,12 +872,27 @@ impl Planner<'_> {
             let Some(standing) = read.present() else {
                 continue;
             };
-            let wanted = self.desired.key_statements.get(key).map(Vec::as_slice).unwrap_or_default();
-            let timing = Timing { transition, used: self.used.1.contains(key) };
+            let wanted = self
+                .desired
+                .key_statements
+                .get(key)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            let timing = Timing {
+                transition,
+                used: self.used.1.contains(key),
+            };
             let (growth, shrinkage) = self.change(standing, wanted, timing);
             let step = |document| {
                 let concerns = self.users_of(self.users.keys.get(key), &key.to_string());
-                PlannedStep { step: Step::PutKeyPolicy { key: key.clone(), edit: self.edit(&document), document }, concerns }
+                PlannedStep {
+                    step: Step::PutKeyPolicy {
+                        key: key.clone(),
+                        edit: self.edit(&document),
+                        document,
+                    },
+                    concerns,
+                }
             };
             grown.extend(growth.map(step));
             shrunk.extend(shrinkage.map(step));
@@ -643,16 +904,29 @@ impl Planner<'_> {
     fn users_of(&self, now: Option<&BTreeSet<ObjectKey>>, resource: &str) -> BTreeSet<ObjectKey> {
         let mut standing = self.observed.permissions();
         standing.retain(|statement| statement.mark_of(self.installation).is_some());
-        let named = standing.iter().filter(|statement| statement.strings("Resource").iter().any(|named| named.starts_with(resource)));
-        let owners: BTreeSet<_> = named.filter_map(|statement| Some(statement.mark()?.owner)).collect();
-        let before = self.users.all.iter().filter(|object| owners.contains(&Mark::owner(&object.to_string())));
+        let named = standing.iter().filter(|statement| {
+            statement
+                .strings("Resource")
+                .iter()
+                .any(|named| named.starts_with(resource))
+        });
+        let owners: BTreeSet<_> = named
+            .filter_map(|statement| Some(statement.mark()?.owner))
+            .collect();
+        let before = self
+            .users
+            .all
+            .iter()
+            .filter(|object| owners.contains(&Mark::owner(&object.to_string())));
         now.into_iter().flatten().chain(before).cloned().collect()
     }
 
     /// With a new configuration to come, old statements stay until it stands; else the document goes to its end state at once. What is in use
     /// only grows.
     fn change(&self, standing: &Document, wanted: &[Statement], timing: Timing) -> Change {
-        let is_ours = |statement: &Statement| statement.mark_of(self.installation).is_some() && self.is_role_statement(statement);
+        let is_ours = |statement: &Statement| {
+            statement.mark_of(self.installation).is_some() && self.is_role_statement(statement)
+        };
         let last = standing.merged(wanted, is_ours);
         let differs = |document: &Document, from: &Document| !document.means(from);
         if !timing.transition && !timing.used {
@@ -660,11 +934,16 @@ impl Planner<'_> {
         }
         let grown = standing.merged(wanted, |_| false);
         let shrinks = !timing.used && differs(&last, &grown);
-        (differs(&grown, standing).then_some(grown), shrinks.then_some(last))
+        (
+            differs(&grown, standing).then_some(grown),
+            shrinks.then_some(last),
+        )
     }
 
     fn is_role_statement(&self, statement: &Statement) -> bool {
-        statement.mark().is_some_and(|mark| mark.owner == self.role_owner())
+        statement
+            .mark()
+            .is_some_and(|mark| mark.owner == self.role_owner())
     }
 
     /// Whom the statements of this source bucket serve in policies that it shares with others.
@@ -688,23 +967,49 @@ impl Planner<'_> {
         let step = match (standing, &self.desired.configuration) {
             (None, None) => return None,
             (Some(standing), Some(wanted)) if standing.means(wanted) => return None,
-            (standing, Some(wanted)) => Step::PutReplication { bucket, region, standing: standing.cloned(), configuration: wanted.clone() },
-            (Some(standing), None) => Step::DeleteReplication { bucket, region, standing: standing.clone() },
+            (standing, Some(wanted)) => Step::PutReplication {
+                bucket,
+                region,
+                standing: standing.cloned(),
+                configuration: wanted.clone(),
+            },
+            (Some(standing), None) => Step::DeleteReplication {
+                bucket,
+                region,
+                standing: standing.clone(),
+            },
         };
         let concerns = self.changed_owners(standing, self.desired.configuration.as_ref());
-        Some(PlannedStep { step, concerns: if concerns.is_empty() { self.users.all.clone() } else { concerns } })
+        Some(PlannedStep {
+            step,
+            concerns: if concerns.is_empty() {
+                self.users.all.clone()
+            } else {
+                concerns
+            },
+        })
     }
 
     /// What the roles lose that are not wanted: our own is deleted, those of others only lose our policy.
     fn role_removal(&self) -> Vec<PlannedStep> {
         let wanted = self.desired.role.as_ref();
-        let (account, policy) = (self.source.account.clone(), RoleName::of(self.installation, self.source));
+        let (account, policy) = (
+            self.source.account.clone(),
+            RoleName::of(self.installation, self.source),
+        );
         let stands = |(arn, read): (&String, &Facet<Document>)| {
-            read.present().and(role_name(arn)).filter(|_| wanted.is_none_or(|wanted| wanted.arn != *arn))
+            read.present()
+                .and(role_name(arn))
+                .filter(|_| wanted.is_none_or(|wanted| wanted.arn != *arn))
         };
         let theirs = self.observed.merged.iter().filter_map(stands);
-        let mut steps: Vec<_> =
-            theirs.map(|role| Step::DeleteRolePolicy { account: account.clone(), role, policy: policy.clone() }).collect();
+        let mut steps: Vec<_> = theirs
+            .map(|role| Step::DeleteRolePolicy {
+                account: account.clone(),
+                role,
+                policy: policy.clone(),
+            })
+            .collect();
         if wanted.is_none_or(|wanted| wanted.merged) {
             steps.extend(self.own_role_removal());
         }
@@ -712,39 +1017,76 @@ impl Planner<'_> {
     }
 
     fn own_role_removal(&self) -> Vec<Step> {
-        let Some(role) = self.observed.role.present().filter(|role| is_ours(role, self.installation, self.source)) else {
+        let Some(role) = self
+            .observed
+            .role
+            .present()
+            .filter(|role| is_ours(role, self.installation, self.source))
+        else {
             return vec![];
         };
-        let (account, name) = (self.source.account.clone(), RoleName::of(self.installation, self.source));
+        let (account, name) = (
+            self.source.account.clone(),
+            RoleName::of(self.installation, self.source),
+        );
         let mut steps = vec![];
         if let Some(policies) = self.observed.role_policies.present() {
             let path = path_of_role(&role.arn);
             let owner = PolicyOwner::of(self.source, &path, &name);
-            steps.extend(policies.managed.iter().flat_map(|(number, policy)| removal(policy, &name, owner.policy(*number))));
+            steps.extend(
+                policies
+                    .managed
+                    .iter()
+                    .flat_map(|(number, policy)| removal(policy, &name, owner.policy(*number))),
+            );
             if policies.inline.is_some() {
-                steps.push(Step::DeleteRolePolicy { account: account.clone(), role: name.clone(), policy: name.clone() });
+                steps.push(Step::DeleteRolePolicy {
+                    account: account.clone(),
+                    role: name.clone(),
+                    policy: name.clone(),
+                });
             }
         }
-        steps.push(Step::DeleteRole { account, role: name });
+        steps.push(Step::DeleteRole {
+            account,
+            role: name,
+        });
         steps
     }
 
     fn for_all(&self, step: Step) -> PlannedStep {
-        PlannedStep { step, concerns: self.users.all.clone() }
+        PlannedStep {
+            step,
+            concerns: self.users.all.clone(),
+        }
     }
 
     /// The objects whose rules differ between the two configurations.
-    fn changed_owners(&self, before: Option<&Configuration>, after: Option<&Configuration>) -> BTreeSet<ObjectKey> {
-        let rules = |configuration: Option<&Configuration>| configuration.map(|c| c.rules.clone()).unwrap_or_default();
+    fn changed_owners(
+        &self,
+        before: Option<&Configuration>,
+        after: Option<&Configuration>,
+    ) -> BTreeSet<ObjectKey> {
+        let rules = |configuration: Option<&Configuration>| {
+            configuration.map(|c| c.rules.clone()).unwrap_or_default()
+        };
         let (before, after) = (rules(before), rules(after));
-        let only_in = |some: &[_], others: &[super::configuration::ReplicationRule]| -> Vec<super::configuration::ReplicationRule> {
+        let only_in = |some: &[_],
+                       others: &[super::configuration::ReplicationRule]|
+         -> Vec<super::configuration::ReplicationRule> {
             some.iter()
-                .filter(|rule: &&super::configuration::ReplicationRule| !others.iter().any(|other| rule.means(other)))
+                .filter(|rule: &&super::configuration::ReplicationRule| {
+                    !others.iter().any(|other| rule.means(other))
+                })
                 .cloned()
                 .collect()
         };
-        let changed = only_in(&before, &after).into_iter().chain(only_in(&after, &before));
-        changed.filter_map(|rule| Some(rule.mark(self.installation)?.object)).collect()
+        let changed = only_in(&before, &after)
+            .into_iter()
+            .chain(only_in(&after, &before));
+        changed
+            .filter_map(|rule| Some(rule.mark(self.installation)?.object))
+            .collect()
     }
 
     /// The objects whose statements differ between the two documents. Statements that are for the bucket as a whole are everybody's; those that
@@ -767,13 +1109,21 @@ impl Planner<'_> {
                 .collect()
         };
         let for_all = of_bucket(before) != of_bucket(after) || foreign(before) != foreign(after);
-        if owners.is_empty() && for_all { self.users.all.clone() } else { owners }
+        if owners.is_empty() && for_all {
+            self.users.all.clone()
+        } else {
+            owners
+        }
     }
 
     /// The objects whose statements differ between the two documents.
     fn owners(&self, before: &Document, after: &Document) -> BTreeSet<ObjectKey> {
         let canonical = |document: &Document| {
-            document.ours(self.installation).iter().map(|s| (s.canonical().to_string(), s.mark())).collect::<Vec<_>>()
+            document
+                .ours(self.installation)
+                .iter()
+                .map(|s| (s.canonical().to_string(), s.mark()))
+                .collect::<Vec<_>>()
         };
         let (before, after) = (canonical(before), canonical(after));
         let changed: BTreeSet<_> = before
@@ -782,13 +1132,22 @@ impl Planner<'_> {
             .chain(after.iter().filter(|s| !before.contains(s)))
             .filter_map(|(_, mark)| Some(mark.as_ref()?.owner.clone()))
             .collect();
-        self.users.all.iter().filter(|object| changed.contains(&Mark::owner(&object.to_string()))).cloned().collect()
+        self.users
+            .all
+            .iter()
+            .filter(|object| changed.contains(&Mark::owner(&object.to_string())))
+            .cloned()
+            .collect()
     }
 }
 
 /// Whether a role that stands under our name is ours: a foreign one with the same name is left alone.
 #[must_use]
-pub fn is_ours(role: &super::observed::Role, installation: &InstallationId, source: &OwnedBucket) -> bool {
+pub fn is_ours(
+    role: &super::observed::Role,
+    installation: &InstallationId,
+    source: &OwnedBucket,
+) -> bool {
     role.tags.get(TAG_INSTALLATION).map(String::as_str) == Some(installation.as_str())
         && role.tags.get(TAG_SOURCE_BUCKET).map(String::as_str) == Some(source.name.as_str())
 }

@@ -14,7 +14,9 @@ use super::names::{InstallationId, fingerprint};
 const DIGITS: usize = 10;
 
 /// What a statement of ours is for; it stands in the Sid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::EnumString)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::EnumString,
+)]
 pub enum Purpose {
     /// The role may read the replication configuration and list the source bucket.
     SourceBucket,
@@ -53,7 +55,11 @@ impl Mark {
         if !hexadecimal || installation.is_empty() || !installation.bytes().all(lower) {
             return None;
         }
-        Some(Self { installation: installation.into(), purpose: purpose.parse().ok()?, owner: hashes[..DIGITS].into() })
+        Some(Self {
+            installation: installation.into(),
+            purpose: purpose.parse().ok()?,
+            owner: hashes[..DIGITS].into(),
+        })
     }
 
     /// The fingerprint under which statements that serve `owner` are marked.
@@ -101,7 +107,13 @@ impl Statement {
         let content = fingerprint(&[&Value::Object(body.clone()).to_string()], DIGITS);
         let purpose: &str = purpose.into();
         let mut statement = Map::new();
-        statement.insert("Sid".into(), json!(format!("Brepl{installation}{purpose}{}{content}", Mark::owner(owner))));
+        statement.insert(
+            "Sid".into(),
+            json!(format!(
+                "Brepl{installation}{purpose}{}{content}",
+                Mark::owner(owner)
+            )),
+        );
         statement.extend(body);
         Self(Value::Object(statement))
     }
@@ -121,7 +133,8 @@ impl Statement {
     /// The mark, where it is of `installation`.
     #[must_use]
     pub fn mark_of(&self, installation: &InstallationId) -> Option<Mark> {
-        self.mark().filter(|mark| mark.installation == installation.as_str())
+        self.mark()
+            .filter(|mark| mark.installation == installation.as_str())
     }
 
     /// The statement as JSON.
@@ -139,7 +152,12 @@ impl Statement {
     /// The values of the condition `operator` on `key`.
     #[must_use]
     pub fn condition(&self, operator: &str, key: &str) -> Vec<&str> {
-        self.0.get("Condition").and_then(|c| c.get(operator)).and_then(|c| c.get(key)).map(strings).unwrap_or_default()
+        self.0
+            .get("Condition")
+            .and_then(|c| c.get(operator))
+            .and_then(|c| c.get(key))
+            .map(strings)
+            .unwrap_or_default()
     }
 
     /// The statement in a form that is equal for equal meanings: lists sorted, single strings as lists, actions in lower case.
@@ -148,8 +166,10 @@ impl Statement {
         let Value::Object(statement) = &self.0 else {
             return self.0.clone();
         };
-        let sorted: BTreeMap<_, _> =
-            statement.iter().map(|(element, value)| (element.clone(), canonical_element(element, value))).collect();
+        let sorted: BTreeMap<_, _> = statement
+            .iter()
+            .map(|(element, value)| (element.clone(), canonical_element(element, value)))
+            .collect();
         json!(sorted)
     }
 }
@@ -175,7 +195,10 @@ fn canonical_element(element: &str, value: &Value) -> Value {
         "Resource" | "NotResource" => sorted_list(value, ToOwned::to_owned),
         "Principal" | "NotPrincipal" => match value {
             Value::Object(kinds) => {
-                let kinds: BTreeMap<_, _> = kinds.iter().map(|(kind, who)| (kind, sorted_list(who, ToOwned::to_owned))).collect();
+                let kinds: BTreeMap<_, _> = kinds
+                    .iter()
+                    .map(|(kind, who)| (kind, sorted_list(who, ToOwned::to_owned)))
+                    .collect();
                 json!(kinds)
             }
             other => other.clone(),
@@ -189,7 +212,12 @@ fn canonical_element(element: &str, value: &Value) -> Value {
                             .as_object()
                             .into_iter()
                             .flatten()
-                            .map(|(key, values)| (key.to_ascii_lowercase(), sorted_list(values, ToOwned::to_owned)))
+                            .map(|(key, values)| {
+                                (
+                                    key.to_ascii_lowercase(),
+                                    sorted_list(values, ToOwned::to_owned),
+                                )
+                            })
                             .collect();
                         (operator, keys)
                     })
@@ -207,7 +235,10 @@ fn sorted_list(value: &Value, normal: impl Fn(&str) -> String) -> Value {
         Value::Array(items) => items.clone(),
         one => vec![one.clone()],
     };
-    let texts: BTreeSet<_> = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), &normal)).collect();
+    let texts: BTreeSet<_> = items
+        .iter()
+        .map(|item| item.as_str().map_or_else(|| item.to_string(), &normal))
+        .collect();
     json!(texts)
 }
 
@@ -251,7 +282,10 @@ impl Document {
     #[must_use]
     pub fn of(statements: impl IntoIterator<Item = Statement>) -> Self {
         let mut document = Self::default();
-        document.0["Statement"] = statements.into_iter().map(|statement| statement.0).collect();
+        document.0["Statement"] = statements
+            .into_iter()
+            .map(|statement| statement.0)
+            .collect();
         document
     }
 
@@ -268,7 +302,10 @@ impl Document {
     /// The statements that `installation` marked.
     #[must_use]
     pub fn ours(&self, installation: &InstallationId) -> Vec<Statement> {
-        self.statements().into_iter().filter(|statement| statement.mark_of(installation).is_some()).collect()
+        self.statements()
+            .into_iter()
+            .filter(|statement| statement.mark_of(installation).is_some())
+            .collect()
     }
 
     /// This document with `wanted` in place of the statements for which `replaced` holds. Foreign statements keep order and form; a
@@ -278,16 +315,29 @@ impl Document {
         let mut missing: Vec<&Statement> = wanted.iter().collect();
         let mut statements = vec![];
         for statement in self.statements() {
-            if let Some(place) = missing.iter().position(|wanted| wanted.sid() == statement.sid() && statement.sid().is_some()) {
+            if let Some(place) = missing
+                .iter()
+                .position(|wanted| wanted.sid() == statement.sid() && statement.sid().is_some())
+            {
                 let wanted = missing.remove(place);
-                statements.push(if wanted.canonical() == statement.canonical() { statement } else { wanted.clone() });
+                statements.push(if wanted.canonical() == statement.canonical() {
+                    statement
+                } else {
+                    wanted.clone()
+                });
             } else if !replaced(&statement) {
                 statements.push(statement);
             }
         }
         statements.extend(missing.into_iter().cloned());
         let mut document = self.clone();
-        document.0.insert("Statement".into(), statements.into_iter().map(|statement| statement.0).collect());
+        document.0.insert(
+            "Statement".into(),
+            statements
+                .into_iter()
+                .map(|statement| statement.0)
+                .collect(),
+        );
         document
     }
 
@@ -301,7 +351,11 @@ impl Document {
     #[must_use]
     pub fn means(&self, other: &Self) -> bool {
         let canonical = |document: &Self| {
-            let mut statements: Vec<_> = document.statements().iter().map(|statement| statement.canonical().to_string()).collect();
+            let mut statements: Vec<_> = document
+                .statements()
+                .iter()
+                .map(|statement| statement.canonical().to_string())
+                .collect();
             statements.sort();
             statements
         };
@@ -336,11 +390,13 @@ impl Document {
                 !ignored(statement)
                     && statement.0.get("Effect") == Some(&json!("Allow"))
                     && names_principal(statement, &request.principals)
+                    && statement.strings("Action").iter().any(|pattern| {
+                        matches(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase())
+                    })
                     && statement
-                        .strings("Action")
+                        .strings("Resource")
                         .iter()
-                        .any(|pattern| matches(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase()))
-                    && statement.strings("Resource").iter().any(|pattern| matches(pattern, &request.resource))
+                        .any(|pattern| matches(pattern, &request.resource))
                     && holds(statement, &request.context)
             })
         })
@@ -381,18 +437,35 @@ impl Document {
     #[must_use]
     pub fn denies(&self, request: &Request<'_>, ignored: impl Fn(&Statement) -> bool) -> Denial {
         let mut perhaps = Denial::No;
-        let denies = |statement: &Statement| !ignored(statement) && statement.0.get("Effect") == Some(&json!("Deny"));
-        for (position, statement) in self.statements().iter().enumerate().filter(|(_, statement)| denies(statement)) {
+        let denies = |statement: &Statement| {
+            !ignored(statement) && statement.0.get("Effect") == Some(&json!("Deny"))
+        };
+        for (position, statement) in self
+            .statements()
+            .iter()
+            .enumerate()
+            .filter(|(_, statement)| denies(statement))
+        {
             let parts = [
                 Some(hits_principal(statement, &request.principals)),
                 hits(statement, "Action", &|pattern| {
-                    let matched = |action: &&str| matches(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase());
+                    let matched = |action: &&str| {
+                        matches(&pattern.to_ascii_lowercase(), &action.to_ascii_lowercase())
+                    };
                     Some(request.actions.iter().any(matched))
                 }),
-                hits(statement, "Resource", &|pattern| covers(pattern, &request.resource)),
+                hits(statement, "Resource", &|pattern| {
+                    covers(pattern, &request.resource)
+                }),
                 condition_holds(statement, &request.context),
             ];
-            let denying = DenyingStatement { sid: statement.sid().filter(|sid| !sid.is_empty()).map(ToOwned::to_owned), position };
+            let denying = DenyingStatement {
+                sid: statement
+                    .sid()
+                    .filter(|sid| !sid.is_empty())
+                    .map(ToOwned::to_owned),
+                position,
+            };
             if parts.iter().all(|part| *part == Some(true)) {
                 return Denial::Yes(denying);
             }
@@ -407,12 +480,15 @@ impl Document {
 fn hits_principal(statement: &Statement, principals: &[String]) -> bool {
     let named = |value: &Value| match value {
         Value::String(anyone) => anyone == "*",
-        Value::Object(kinds) => {
-            strings(kinds.get("AWS").unwrap_or(&Value::Null)).iter().any(|named| *named == "*" || principals.iter().any(|p| p == named))
-        }
+        Value::Object(kinds) => strings(kinds.get("AWS").unwrap_or(&Value::Null))
+            .iter()
+            .any(|named| *named == "*" || principals.iter().any(|p| p == named)),
         _ => false,
     };
-    match (statement.0.get("Principal"), statement.0.get("NotPrincipal")) {
+    match (
+        statement.0.get("Principal"),
+        statement.0.get("NotPrincipal"),
+    ) {
         (Some(principal), _) => named(principal),
         (None, Some(spared)) => !named(spared),
         (None, None) => true,
@@ -432,7 +508,11 @@ fn hits(statement: &Statement, element: &str, test: &dyn Fn(&str) -> Option<bool
         }
     };
     let not = format!("Not{element}");
-    if statement.0.get(&not).is_some() { any(statement.strings(&not)).map(|hit| !hit) } else { any(statement.strings(element)) }
+    if statement.0.get(&not).is_some() {
+        any(statement.strings(&not)).map(|hit| !hit)
+    } else {
+        any(statement.strings(element))
+    }
 }
 
 /// Whether `pattern` takes in all that `resource`, a pattern too, stands for; `None` where it takes in a part.
@@ -440,14 +520,30 @@ fn covers(pattern: &str, resource: &str) -> Option<bool> {
     if matches(pattern, resource) {
         return Some(true);
     }
-    let fixed = |text: &str| text.split(['*', '?', '$']).next().unwrap_or_default().to_owned();
+    let fixed = |text: &str| {
+        text.split(['*', '?', '$'])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (theirs, ours) = (fixed(pattern), fixed(resource));
-    let overlap = if theirs == pattern { matches(resource, pattern) } else { theirs.starts_with(&ours) || ours.starts_with(&theirs) };
-    if overlap && ours != resource { None } else { Some(false) }
+    let overlap = if theirs == pattern {
+        matches(resource, pattern)
+    } else {
+        theirs.starts_with(&ours) || ours.starts_with(&theirs)
+    };
+    if overlap && ours != resource {
+        None
+    } else {
+        Some(false)
+    }
 }
 
 /// Whether the statement's conditions hold; `None` where that can't be told.
-fn condition_holds(statement: &Statement, context: &BTreeMap<&'static str, String>) -> Option<bool> {
+fn condition_holds(
+    statement: &Statement,
+    context: &BTreeMap<&'static str, String>,
+) -> Option<bool> {
     let Some(block) = statement.0.get("Condition") else {
         return Some(true);
     };
@@ -456,17 +552,24 @@ fn condition_holds(statement: &Statement, context: &BTreeMap<&'static str, Strin
     for (operator, keys) in operators {
         for (key, values) in keys.as_object().into_iter().flatten() {
             let expected = strings(values);
-            let held = context.get(key.to_ascii_lowercase().as_str()).and_then(|actual| {
-                let equal = || expected.iter().any(|expected| expected == actual);
-                let like = || expected.iter().any(|expected| matches(expected, actual));
-                match operator.trim_end_matches("IfExists") {
-                    "StringEquals" | "Bool" => Some(equal() || values.as_bool().is_some_and(|value| value.to_string() == *actual)),
-                    "StringNotEquals" => Some(!equal()),
-                    "StringLike" | "ArnLike" | "ArnEquals" => Some(like()),
-                    "StringNotLike" | "ArnNotLike" | "ArnNotEquals" => Some(!like()),
-                    _ => None,
-                }
-            });
+            let held = context
+                .get(key.to_ascii_lowercase().as_str())
+                .and_then(|actual| {
+                    let equal = || expected.iter().any(|expected| expected == actual);
+                    let like = || expected.iter().any(|expected| matches(expected, actual));
+                    match operator.trim_end_matches("IfExists") {
+                        "StringEquals" | "Bool" => Some(
+                            equal()
+                                || values
+                                    .as_bool()
+                                    .is_some_and(|value| value.to_string() == *actual),
+                        ),
+                        "StringNotEquals" => Some(!equal()),
+                        "StringLike" | "ArnLike" | "ArnEquals" => Some(like()),
+                        "StringNotLike" | "ArnNotLike" | "ArnNotEquals" => Some(!like()),
+                        _ => None,
+                    }
+                });
             all = match (all, held) {
                 (Some(false), _) | (_, Some(false)) => Some(false),
                 (None, _) | (_, None) => None,
@@ -481,9 +584,9 @@ fn names_principal(statement: &Statement, principals: &[String]) -> bool {
     match statement.0.get("Principal") {
         None => principals.is_empty(),
         Some(Value::String(anyone)) => anyone == "*",
-        Some(Value::Object(kinds)) => {
-            strings(kinds.get("AWS").unwrap_or(&Value::Null)).iter().any(|named| *named == "*" || principals.iter().any(|p| p == named))
-        }
+        Some(Value::Object(kinds)) => strings(kinds.get("AWS").unwrap_or(&Value::Null))
+            .iter()
+            .any(|named| *named == "*" || principals.iter().any(|p| p == named)),
         _ => false,
     }
 }
@@ -501,11 +604,15 @@ fn holds(statement: &Statement, context: &BTreeMap<&'static str, String>) -> boo
                 let Some(actual) = context.get(key.to_ascii_lowercase().as_str()) else {
                     return false;
                 };
-                strings(values).iter().any(|expected| match operator.as_str() {
-                    "StringEquals" | "StringEqualsIfExists" => expected == actual,
-                    "StringLike" | "StringLikeIfExists" | "ArnLike" | "ArnEquals" => matches(expected, actual),
-                    _ => false,
-                })
+                strings(values)
+                    .iter()
+                    .any(|expected| match operator.as_str() {
+                        "StringEquals" | "StringEqualsIfExists" => expected == actual,
+                        "StringLike" | "StringLikeIfExists" | "ArnLike" | "ArnEquals" => {
+                            matches(expected, actual)
+                        }
+                        _ => false,
+                    })
             })
         })
     })
@@ -524,13 +631,24 @@ mod tests {
     }
 
     fn ours(owner: &str, resource: &str) -> Statement {
-        Statement::allow(&id(), Purpose::Replicas, owner, None, &["s3:ReplicateObject"], &[resource.to_owned()], &vec![])
+        Statement::allow(
+            &id(),
+            Purpose::Replicas,
+            owner,
+            None,
+            &["s3:ReplicateObject"],
+            &[resource.to_owned()],
+            &vec![],
+        )
     }
 
     #[test]
     fn a_mark_is_read_back_from_the_sid() {
         let mark = ours("a/b", "*").mark().expect("a mark");
-        assert_eq!((mark.installation.as_str(), mark.purpose, mark.owner), ("prod", Purpose::Replicas, Mark::owner("a/b")));
+        assert_eq!(
+            (mark.installation.as_str(), mark.purpose, mark.owner),
+            ("prod", Purpose::Replicas, Mark::owner("a/b"))
+        );
     }
 
     #[test]
@@ -568,7 +686,10 @@ mod tests {
     #[test]
     fn meaning_tells_resources_and_effects_apart() {
         let document = |effect: &str, resource: &str| {
-            Document::parse(&format!(r#"{{"Statement":[{{"Effect":"{effect}","Action":"a","Resource":"{resource}"}}]}}"#)).expect("json")
+            Document::parse(&format!(
+                r#"{{"Statement":[{{"Effect":"{effect}","Action":"a","Resource":"{resource}"}}]}}"#
+            ))
+            .expect("json")
         };
         assert!(!document("Allow", "x").means(&document("Allow", "X")));
         assert!(!document("Allow", "x").means(&document("Deny", "x")));
@@ -589,34 +710,54 @@ mod tests {
         let wanted = [ours("a/b", "y")];
         let standing = Document::default().merged(&wanted, |_| false);
         assert_eq!(standing.merged(&wanted, |_| true), standing);
-        let altered = Document::parse(&standing.compact().replace("s3:ReplicateObject", "s3:*")).expect("json");
+        let altered = Document::parse(&standing.compact().replace("s3:ReplicateObject", "s3:*"))
+            .expect("json");
         assert!(altered.merged(&wanted, |_| true).means(&standing));
     }
 
     fn key_policy(statement: &str) -> bool {
         let request = Request {
-            principals: vec!["arn:aws:iam::1:root".into(), "arn:aws:iam::1:role/r".into(), "1".into()],
+            principals: vec![
+                "arn:aws:iam::1:root".into(),
+                "arn:aws:iam::1:role/r".into(),
+                "1".into(),
+            ],
             actions: &["kms:Encrypt", "kms:Decrypt"],
             resource: "arn:aws:kms:us-east-1:2:key/k".into(),
             context: [("kms:viaservice", "s3.us-east-1.amazonaws.com".to_owned())].into(),
         };
-        Document::parse(&format!(r#"{{"Statement":[{statement}]}}"#)).expect("json").allows(&request, |_| false)
+        Document::parse(&format!(r#"{{"Statement":[{statement}]}}"#))
+            .expect("json")
+            .allows(&request, |_| false)
     }
 
     fn stop() -> DenyingStatement {
-        DenyingStatement { sid: Some("S".into()), position: 0 }
+        DenyingStatement {
+            sid: Some("S".into()),
+            position: 0,
+        }
     }
 
     fn denial(statement: &str) -> Denial {
         let request = Request {
-            principals: vec!["arn:aws:iam::1:role/r".into(), "arn:aws:iam::1:root".into(), "1".into()],
+            principals: vec![
+                "arn:aws:iam::1:role/r".into(),
+                "arn:aws:iam::1:root".into(),
+                "1".into(),
+            ],
             actions: &["s3:ReplicateObject", "s3:ReplicateTags"],
             resource: "arn:aws:s3:::dest/Tax*".into(),
-            context: [("aws:securetransport", "true".to_owned()), ("aws:principalaccount", "1".to_owned())].into(),
+            context: [
+                ("aws:securetransport", "true".to_owned()),
+                ("aws:principalaccount", "1".to_owned()),
+            ]
+            .into(),
         };
         let all = r#""Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::dest/*""#;
         let text = format!(r#"{{"Statement":[{{{}}}]}}"#, statement.replace("ALL", all));
-        Document::parse(&text).expect("json").denies(&request, |_| false)
+        Document::parse(&text)
+            .expect("json")
+            .denies(&request, |_| false)
     }
 
     #[test]
@@ -654,7 +795,9 @@ mod tests {
 
     #[test]
     fn a_key_policy_is_asked_what_it_allows_already() {
-        assert!(key_policy(r#"{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"kms:*","Resource":"*"}"#));
+        assert!(key_policy(
+            r#"{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::1:root"},"Action":"kms:*","Resource":"*"}"#
+        ));
         assert!(key_policy(
             r#"{"Effect":"Allow","Principal":{"AWS":["1"]},"Action":["kms:Enc*","kms:decrypt"],"Resource":"*","Condition":{"StringLike":{"kms:ViaService":"s3.*.amazonaws.com"}}}"#
         ));

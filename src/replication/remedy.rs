@@ -54,12 +54,19 @@ impl PolicyOf<'_> {
         let filter = format!(
             r#".Statement |= ([.] | flatten) | ({of}).Condition.ArnNotEquals["aws:PrincipalArn"] |= ([.] | flatten | map(values)) + [$it.ArnNotEquals["aws:PrincipalArn"]]"#
         );
-        self.action(&filter, &json!({"ArnNotEquals": {"aws:PrincipalArn": role}}))
+        self.action(
+            &filter,
+            &json!({"ArnNotEquals": {"aws:PrincipalArn": role}}),
+        )
     }
 
     /// What a jq `filter` makes of the policy and of `it` takes the policy's place.
     fn action(&self, filter: &str, it: &Value) -> RequiredAction {
-        let edit = format!("jq -c --argjson it {} {}", quoted(&it.to_string()), quoted(filter));
+        let edit = format!(
+            "jq -c --argjson it {} {}",
+            quoted(&it.to_string()),
+            quoted(filter)
+        );
         let command = match self {
             Self::Bucket(bucket) => {
                 let name = &bucket.name;
@@ -69,13 +76,21 @@ impl PolicyOf<'_> {
                 )
             }
             Self::Key(key) => {
-                let named = format!("--region {} --key-id {key} --policy-name default", key.region);
+                let named = format!(
+                    "--region {} --key-id {key} --policy-name default",
+                    key.region
+                );
                 format!(
                     r#"policy=$(aws kms get-key-policy {named} --query Policy --output text) && policy=$(printf %s "$policy" | {edit}) && aws kms put-key-policy {named} --policy "$policy""#
                 )
             }
         };
-        RequiredAction { document: self.to_string(), account_id: self.account().to_string(), statement: format!("{it:#}"), command }
+        RequiredAction {
+            document: self.to_string(),
+            account_id: self.account().to_string(),
+            statement: format!("{it:#}"),
+            command,
+        }
     }
 }
 

@@ -32,7 +32,11 @@ impl Periods {
     /// A grace period that does not fit into `drift` is cut, so that what was found can still be put right within it.
     #[must_use]
     pub fn new(drift: Duration, grace: Duration, longest_retry: Duration) -> Self {
-        Self { drift, grace: grace.min(drift / 4), longest_retry }
+        Self {
+            drift,
+            grace: grace.min(drift / 4),
+            longest_retry,
+        }
     }
 }
 
@@ -47,8 +51,12 @@ pub fn wait(ending: Ending, bucket: &str, attempt: u32, periods: &Periods) -> Du
         Ending::Done => spread(periods.drift.saturating_sub(periods.grace), bucket),
         Ending::Blocked => spread(periods.drift.min(periods.longest_retry), bucket),
         Ending::Retry => {
-            let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1).min(16)));
-            spread(doubled.min(periods.longest_retry), &format!("{bucket}/{attempt}"))
+            let doubled =
+                FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1).min(16)));
+            spread(
+                doubled.min(periods.longest_retry),
+                &format!("{bucket}/{attempt}"),
+            )
         }
         Ending::After(wait) => wait,
     }
@@ -64,12 +72,17 @@ fn spread(period: Duration, name: &str) -> Duration {
 mod tests {
     use super::*;
 
-    const PERIODS: Periods =
-        Periods { drift: Duration::from_mins(10), grace: Duration::from_secs(5), longest_retry: Duration::from_mins(5) };
+    const PERIODS: Periods = Periods {
+        drift: Duration::from_mins(10),
+        grace: Duration::from_secs(5),
+        longest_retry: Duration::from_mins(5),
+    };
 
     #[test]
     fn retries_come_later_and_later_up_to_a_bound() {
-        let waits: Vec<_> = (1..40).map(|attempt| wait(Ending::Retry, "b", attempt, &PERIODS)).collect();
+        let waits: Vec<_> = (1..40)
+            .map(|attempt| wait(Ending::Retry, "b", attempt, &PERIODS))
+            .collect();
         assert!(waits[0] <= Duration::from_secs(1) && waits[0] >= Duration::from_millis(800));
         assert!(waits[..8].windows(2).all(|pair| pair[0] < pair[1]));
         assert!(waits.iter().all(|wait| *wait <= Duration::from_mins(5)));
@@ -77,14 +90,25 @@ mod tests {
 
     #[test]
     fn drift_is_found_within_its_period_and_buckets_are_spread_over_it() {
-        let waits: Vec<_> = (0..100).map(|n| wait(Ending::Done, &format!("bucket-{n}"), 0, &PERIODS)).collect();
-        assert!(waits.iter().all(|wait| *wait + PERIODS.grace <= PERIODS.drift && *wait >= PERIODS.drift.mul_f64(0.75)));
+        let waits: Vec<_> = (0..100)
+            .map(|n| wait(Ending::Done, &format!("bucket-{n}"), 0, &PERIODS))
+            .collect();
+        assert!(
+            waits
+                .iter()
+                .all(|wait| *wait + PERIODS.grace <= PERIODS.drift
+                    && *wait >= PERIODS.drift.mul_f64(0.75))
+        );
         assert!(waits.iter().max() > waits.iter().min());
     }
 
     #[test]
     fn a_grace_period_fits_into_the_drift_period() {
-        let periods = Periods::new(Duration::from_secs(10), Duration::from_secs(5), Duration::from_mins(5));
+        let periods = Periods::new(
+            Duration::from_secs(10),
+            Duration::from_secs(5),
+            Duration::from_mins(5),
+        );
         assert_eq!(periods.grace, Duration::from_millis(2_500));
         assert!(wait(Ending::Done, "b", 0, &periods) + periods.grace <= periods.drift);
     }

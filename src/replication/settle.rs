@@ -25,14 +25,28 @@ pub struct Need {
 /// What the rules of each acting object need from `role`. Whether that was granted is only looked at for those whose rules are `changing`: what
 /// is in use already was.
 #[must_use]
-pub fn needs(claims: &Claims<'_>, role: &DesiredRole, changing: &BTreeSet<ObjectKey>) -> BTreeMap<ObjectKey, Need> {
+pub fn needs(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    changing: &BTreeSet<ObjectKey>,
+) -> BTreeMap<ObjectKey, Need> {
     let need = |resolved: &Resolved| {
         let key = resolved.valid.key.clone();
         let statements = compose::object_permissions(claims.installation, resolved);
-        let texts: Vec<_> = statements.iter().map(|statement| statement.json().to_string()).chain([role.arn.clone()]).collect();
+        let texts: Vec<_> = statements
+            .iter()
+            .map(|statement| statement.json().to_string())
+            .chain([role.arn.clone()])
+            .collect();
         let fingerprint = fingerprint(&texts.iter().map(String::as_str).collect::<Vec<_>>(), 32);
         let granted = !changing.contains(&key) || is_granted(claims, resolved);
-        (key, Need { fingerprint, granted })
+        (
+            key,
+            Need {
+                fingerprint,
+                granted,
+            },
+        )
     };
     claims.acting.iter().map(need).collect()
 }
@@ -40,7 +54,12 @@ pub fn needs(claims: &Claims<'_>, role: &DesiredRole, changing: &BTreeSet<Object
 /// Whether role, destination and keys were seen to let the object's rules work, as if it were alone on the bucket.
 fn is_granted(claims: &Claims<'_>, resolved: &Resolved) -> bool {
     let (nobody, nothing) = (BTreeSet::new(), BTreeMap::new());
-    let alone = Claims { acting: std::slice::from_ref(resolved), withheld: &nobody, carried: &nothing, ..*claims };
+    let alone = Claims {
+        acting: std::slice::from_ref(resolved),
+        withheld: &nobody,
+        carried: &nothing,
+        ..*claims
+    };
     let desired = compose::compose(&alone);
     let Some(role) = &desired.role else {
         return false;
@@ -48,27 +67,63 @@ fn is_granted(claims: &Claims<'_>, resolved: &Resolved) -> bool {
     let observed = claims.observed;
     let readable = |account| claims.accounts.managed(account).is_some();
     let holds = |policy: Option<&Document>, statements: &[Statement]| {
-        statements.iter().all(|statement| compose::allows_already(policy, statement, &role.arn))
+        statements
+            .iter()
+            .all(|statement| compose::allows_already(policy, statement, &role.arn))
     };
-    let buckets = desired.bucket_statements.iter().filter(|(bucket, _)| readable(&bucket.account));
-    let keys = desired.key_statements.iter().filter(|(key, _)| readable(&key.account));
+    let buckets = desired
+        .bucket_statements
+        .iter()
+        .filter(|(bucket, _)| readable(&bucket.account));
+    let keys = desired
+        .key_statements
+        .iter()
+        .filter(|(key, _)| readable(&key.account));
     is_role_ready(observed, role)
         && buckets
-            .map(|(bucket, statements)| (observed.buckets.get(bucket).and_then(|read| read.policy.present()), statements))
+            .map(|(bucket, statements)| {
+                (
+                    observed
+                        .buckets
+                        .get(bucket)
+                        .and_then(|read| read.policy.present()),
+                    statements,
+                )
+            })
             .all(|(policy, statements)| holds(policy, statements))
         && keys
-            .map(|(key, statements)| (observed.key_policies.get(key).and_then(Facet::present), statements))
+            .map(|(key, statements)| {
+                (
+                    observed.key_policies.get(key).and_then(Facet::present),
+                    statements,
+                )
+            })
             .all(|(policy, statements)| holds(policy, statements))
 }
 
 /// Whether the role was seen with all that it needs, and S3 may assume it.
 fn is_role_ready(observed: &Observed, role: &DesiredRole) -> bool {
     let standing = if role.merged {
-        observed.merged.get(&role.arn).and_then(Facet::present).map(Document::statements)
+        observed
+            .merged
+            .get(&role.arn)
+            .and_then(Facet::present)
+            .map(Document::statements)
     } else {
-        let own = observed.role.present().filter(|own| own.arn == role.arn && own.trust.means(&role.trust));
-        own.and(observed.role_policies.present()).map(super::permissions::RolePolicies::statements)
+        let own = observed
+            .role
+            .present()
+            .filter(|own| own.arn == role.arn && own.trust.means(&role.trust));
+        own.and(observed.role_policies.present())
+            .map(super::permissions::RolePolicies::statements)
     };
-    let standing: BTreeSet<_> = standing.iter().flatten().map(|statement| statement.canonical().to_string()).collect();
-    role.permissions.statements().iter().all(|statement| standing.contains(&statement.canonical().to_string()))
+    let standing: BTreeSet<_> = standing
+        .iter()
+        .flatten()
+        .map(|statement| statement.canonical().to_string())
+        .collect();
+    role.permissions
+        .statements()
+        .iter()
+        .all(|statement| standing.contains(&statement.canonical().to_string()))
 }

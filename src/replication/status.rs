@@ -15,7 +15,9 @@ use super::{
     plan::PlannedStep,
 };
 use crate::api::{
-    bucket_replication::{BucketReplicationStatus, DestinationStatus, Drift, RuleStatus, SourceStatus},
+    bucket_replication::{
+        BucketReplicationStatus, DestinationStatus, Drift, RuleStatus, SourceStatus,
+    },
     condition::{ConditionType, Finding, Reason},
 };
 
@@ -56,18 +58,32 @@ pub fn status(
     grounds: &Grounds<'_>,
 ) -> BucketReplicationStatus {
     let key = &object.key;
-    let Some(stand) = grounds.decision.stands.get(key).filter(|stand| **stand != Stand::Abandoned) else {
+    let Some(stand) = grounds
+        .decision
+        .stands
+        .get(key)
+        .filter(|stand| **stand != Stand::Abandoned)
+    else {
         return previous.clone();
     };
     let mut findings = findings(object, stand, grounds);
-    let pending = grounds.decision.pending.get(key).cloned().unwrap_or_default();
+    let pending = grounds
+        .decision
+        .pending
+        .get(key)
+        .cloned()
+        .unwrap_or_default();
     let ready = ready(key, stand, &findings, &pending);
     findings.insert(ConditionType::Ready, ready.clone());
     if let Some((kind, finding)) = kstatus(stand, &ready) {
         findings.insert(kind, finding);
     }
-    let conditions =
-        findings.iter().map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, grounds.now)).collect();
+    let conditions = findings
+        .iter()
+        .map(|(kind, finding)| {
+            finding.condition(*kind, generation, &previous.conditions, grounds.now)
+        })
+        .collect();
     let resolved = match stand {
         Stand::Acting { resolved, .. } | Stand::Observing(resolved) => Some(resolved),
         _ => None,
@@ -75,13 +91,17 @@ pub fn status(
     let kept = || (previous.source.clone(), previous.destination.clone());
     let (source, destination) = resolved.map_or_else(kept, |resolved| ends(resolved));
     let external = match stand {
-        Stand::Acting { external: Some(external), .. } => external.actions.clone(),
+        Stand::Acting {
+            external: Some(external),
+            ..
+        } => external.actions.clone(),
         _ => vec![],
     };
     let actions: Vec<_> = match stand {
-        Stand::Acting { problems, .. } | Stand::Refused { problems, .. } => {
-            problems.iter().filter_map(|problem| problem.action.as_deref().cloned()).collect()
-        }
+        Stand::Acting { problems, .. } | Stand::Refused { problems, .. } => problems
+            .iter()
+            .filter_map(|problem| problem.action.as_deref().cloned())
+            .collect(),
         // What was applied has to be taken back by its owner.
         Stand::Leaving => previous.required_actions.clone(),
         _ => vec![],
@@ -91,7 +111,10 @@ pub fn status(
         conditions,
         source,
         destination,
-        role_arn: resolved.and(grounds.decision.desired.role.as_ref()).map(|role| role.arn.clone()).or_else(|| previous.role_arn.clone()),
+        role_arn: resolved
+            .and(grounds.decision.desired.role.as_ref())
+            .map(|role| role.arn.clone())
+            .or_else(|| previous.role_arn.clone()),
         rules: if grounds.decision.rules_known {
             rules(key, &grounds.decision.desired, grounds.installation)
         } else {
@@ -111,22 +134,44 @@ pub fn refused(
     problems: &[Problem],
     now: Timestamp,
 ) -> BucketReplicationStatus {
-    let stand = Stand::Refused { problems: problems.to_vec(), resolved: None, planned: false };
+    let stand = Stand::Refused {
+        problems: problems.to_vec(),
+        resolved: None,
+        planned: false,
+    };
     let mut findings = refusal(problems, BTreeMap::new());
     let ready = ready_of(&findings);
     findings.insert(ConditionType::Ready, ready.clone());
     findings.extend(kstatus(&stand, &ready));
-    let conditions = findings.iter().map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now)).collect();
-    BucketReplicationStatus { observed_generation: generation, conditions, required_actions: vec![], plan: vec![], ..previous.clone() }
+    let conditions = findings
+        .iter()
+        .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
+        .collect();
+    BucketReplicationStatus {
+        observed_generation: generation,
+        conditions,
+        required_actions: vec![],
+        plan: vec![],
+        ..previous.clone()
+    }
 }
 
 /// What a deletion says that `problem` holds up. What more tries can mend is only told as blocked once it has failed for minutes.
 fn not_removed(problem: &Problem, deleted: Option<Timestamp>, now: Timestamp) -> Finding {
     let for_minutes = deleted.is_none_or(|since| now.duration_since(since) >= BLOCKED_AFTER);
     if problem.reason == Reason::AwsUnavailable && !for_minutes {
-        return Finding::unknown(Reason::Deleting, format!("what the object made in AWS is being removed; {}", problem.message));
+        return Finding::unknown(
+            Reason::Deleting,
+            format!(
+                "what the object made in AWS is being removed; {}",
+                problem.message
+            ),
+        );
     }
-    Finding::no(Reason::DeletionBlocked, format!("{}; {LET_GO}", problem.message))
+    Finding::no(
+        Reason::DeletionBlocked,
+        format!("{}; {LET_GO}", problem.message),
+    )
 }
 
 /// The status of an object whose visit did not come to an end in time.
@@ -143,10 +188,20 @@ pub fn unended(
     }
     let finding = not_removed(problem, object.deleted, now);
     let stand = Stand::Leaving;
-    let mut findings: BTreeMap<_, _> = ConditionType::STANDING.iter().map(|kind| (*kind, finding.clone())).collect();
+    let mut findings: BTreeMap<_, _> = ConditionType::STANDING
+        .iter()
+        .map(|kind| (*kind, finding.clone()))
+        .collect();
     findings.extend(kstatus(&stand, &finding));
-    let conditions = findings.iter().map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now)).collect();
-    BucketReplicationStatus { observed_generation: generation, conditions, ..previous.clone() }
+    let conditions = findings
+        .iter()
+        .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
+        .collect();
+    BucketReplicationStatus {
+        observed_generation: generation,
+        conditions,
+        ..previous.clone()
+    }
 }
 
 /// The status of an object that is being deleted and belongs to no visit, since its source account can't be used.
@@ -157,15 +212,27 @@ pub fn blocked(
     problems: &[Problem],
     now: Timestamp,
 ) -> BucketReplicationStatus {
-    let blocked = |problem: &Problem| Problem::new(problem.condition, Reason::DeletionBlocked, format!("{}; {LET_GO}", problem.message));
-    refused(generation, previous, &problems.iter().map(blocked).collect::<Vec<_>>(), now)
+    let blocked = |problem: &Problem| {
+        Problem::new(
+            problem.condition,
+            Reason::DeletionBlocked,
+            format!("{}; {LET_GO}", problem.message),
+        )
+    };
+    refused(
+        generation,
+        previous,
+        &problems.iter().map(blocked).collect::<Vec<_>>(),
+        now,
+    )
 }
 
 /// A deletion that fails for so long says so, whatever the failure, so that it can be abandoned.
 const BLOCKED_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
 /// What to do about a deletion that is blocked for good.
-const LET_GO: &str = "or let the object go and leave that in AWS, with the annotation bucketops.dev/abandon=true";
+const LET_GO: &str =
+    "or let the object go and leave that in AWS, with the annotation bucketops.dev/abandon=true";
 
 /// Whether all that a condition tells was looked at.
 fn is_known(kind: ConditionType, depth: Depth) -> bool {
@@ -178,13 +245,25 @@ fn is_known(kind: ConditionType, depth: Depth) -> bool {
 }
 
 /// The conditions of an object that can't have what it asks for, of which some are `known`.
-fn refusal(problems: &[Problem], known: BTreeMap<ConditionType, Finding>) -> BTreeMap<ConditionType, Finding> {
-    let waiting = Finding::unknown(Reason::Waiting, "something that comes first does not hold: see the other conditions");
+fn refusal(
+    problems: &[Problem],
+    known: BTreeMap<ConditionType, Finding>,
+) -> BTreeMap<ConditionType, Finding> {
+    let waiting = Finding::unknown(
+        Reason::Waiting,
+        "something that comes first does not hold: see the other conditions",
+    );
     let parts = &ConditionType::STANDING[..ConditionType::STANDING.len() - 1];
     let mut findings: BTreeMap<_, _> = parts.iter().map(|kind| (*kind, waiting.clone())).collect();
     findings.extend(known);
-    if problems.iter().all(|problem| problem.condition != ConditionType::Accepted) {
-        findings.insert(ConditionType::Accepted, Finding::yes(Reason::Accepted, "the object is valid and allowed"));
+    if problems
+        .iter()
+        .all(|problem| problem.condition != ConditionType::Accepted)
+    {
+        findings.insert(
+            ConditionType::Accepted,
+            Finding::yes(Reason::Accepted, "the object is valid and allowed"),
+        );
     }
     insert_problems(&mut findings, problems);
     findings
@@ -195,22 +274,37 @@ fn ends(resolved: &Resolved) -> (Option<SourceStatus>, Option<DestinationStatus>
     let source = SourceStatus {
         account_id: valid.source.account.to_string(),
         region: resolved.source_region.to_string(),
-        kms_keys: resolved.keys.iter().flat_map(|keys| &keys.source).map(ToString::to_string).collect(),
+        kms_keys: resolved
+            .keys
+            .iter()
+            .flat_map(|keys| &keys.source)
+            .map(ToString::to_string)
+            .collect(),
     };
     let destination = DestinationStatus {
         account_id: valid.destination.account.to_string(),
-        region: resolved.destination_region.as_ref().map(ToString::to_string),
+        region: resolved
+            .destination_region
+            .as_ref()
+            .map(ToString::to_string),
         kms_key: resolved.keys.as_ref().map(|keys| keys.replica.to_string()),
     };
     (Some(source), Some(destination))
 }
 
 fn rules(key: &ObjectKey, desired: &Desired, installation: &InstallationId) -> Vec<RuleStatus> {
-    let rules = desired.configuration.iter().flat_map(|configuration| &configuration.rules);
+    let rules = desired
+        .configuration
+        .iter()
+        .flat_map(|configuration| &configuration.rules);
     let mut rules: Vec<_> = rules
         .filter_map(|rule| {
             let mark = rule.mark(installation).filter(|mark| &mark.object == key)?;
-            Some(RuleStatus { name: mark.rule, id: rule.id.clone()?, priority: rule.priority? })
+            Some(RuleStatus {
+                name: mark.rule,
+                id: rule.id.clone()?,
+                priority: rule.priority?,
+            })
         })
         .collect();
     rules.sort_by(|a, b| a.name.cmp(&b.name));
@@ -218,15 +312,30 @@ fn rules(key: &ObjectKey, desired: &Desired, installation: &InstallationId) -> V
 }
 
 fn drift(key: &ObjectKey, grounds: &Grounds<'_>) -> Option<Drift> {
-    let mut mine = grounds.outcome.done.iter().filter(|planned| grounds.outcome.drift && planned.concerns.contains(key)).peekable();
+    let mut mine = grounds
+        .outcome
+        .done
+        .iter()
+        .filter(|planned| grounds.outcome.drift && planned.concerns.contains(key))
+        .peekable();
     mine.peek()?;
-    let correction = mine.map(|planned| planned.step.to_string()).collect::<Vec<_>>().join("; ");
+    let correction = mine
+        .map(|planned| planned.step.to_string())
+        .collect::<Vec<_>>()
+        .join("; ");
     let now = Timestamp::from_second(grounds.now.as_second()).unwrap_or(grounds.now);
-    Some(Drift { last_seen_time: Time(now), correction })
+    Some(Drift {
+        last_seen_time: Time(now),
+        correction,
+    })
 }
 
 fn attest(key: &ObjectKey, external: &External) -> String {
-    let accounts: BTreeSet<_> = external.actions.iter().map(|action| action.account_id.as_str()).collect();
+    let accounts: BTreeSet<_> = external
+        .actions
+        .iter()
+        .map(|action| action.account_id.as_str())
+        .collect();
     let accounts: Vec<_> = accounts.into_iter().collect();
     format!(
         "have the owner of account {} apply status.requiredActions, then attest it: kubectl annotate --overwrite bucketreplication {} -n {} {}={}",
@@ -239,43 +348,87 @@ fn attest(key: &ObjectKey, external: &External) -> String {
 }
 
 /// Each condition but the summary.
-fn findings(object: &Object, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
+fn findings(
+    object: &Object,
+    stand: &Stand,
+    grounds: &Grounds<'_>,
+) -> BTreeMap<ConditionType, Finding> {
     let key = &object.key;
     let parts = &ConditionType::STANDING[..ConditionType::STANDING.len() - 1];
-    let all = |finding: &Finding| parts.iter().map(|kind| (*kind, finding.clone())).collect::<BTreeMap<_, _>>();
+    let all = |finding: &Finding| {
+        parts
+            .iter()
+            .map(|kind| (*kind, finding.clone()))
+            .collect::<BTreeMap<_, _>>()
+    };
     let accepted = Finding::yes(Reason::Accepted, "the object is valid and allowed");
     match stand {
         Stand::Paused => {
-            let mut findings = all(&Finding::unknown(Reason::Paused, "spec.mode is Paused: nothing is read or written for this object"));
+            let mut findings = all(&Finding::unknown(
+                Reason::Paused,
+                "spec.mode is Paused: nothing is read or written for this object",
+            ));
             findings.insert(ConditionType::Accepted, accepted);
             findings
         }
         Stand::Leaving | Stand::Abandoned => {
             let in_the_way = grounds.decision.in_the_way.first().cloned();
-            let failed = || grounds.outcome.failure.as_ref().map(|failure| assess::failed(ConditionType::Ready, failure));
+            let failed = || {
+                grounds
+                    .outcome
+                    .failure
+                    .as_ref()
+                    .map(|failure| assess::failed(ConditionType::Ready, failure))
+            };
             let problem = in_the_way.or_else(failed);
             all(&problem.map_or_else(
-                || Finding::unknown(Reason::Deleting, "what the object made in AWS is being removed"),
+                || {
+                    Finding::unknown(
+                        Reason::Deleting,
+                        "what the object made in AWS is being removed",
+                    )
+                },
                 |problem| not_removed(&problem, object.deleted, grounds.now),
             ))
         }
-        Stand::Refused { problems, resolved, .. } => {
-            let seen = resolved.as_ref().map(|resolved| right(resolved, grounds)).unwrap_or_default();
-            refusal(problems, seen.into_iter().filter(|(kind, _)| is_known(*kind, grounds.decision.depth)).collect())
+        Stand::Refused {
+            problems, resolved, ..
+        } => {
+            let seen = resolved
+                .as_ref()
+                .map(|resolved| right(resolved, grounds))
+                .unwrap_or_default();
+            refusal(
+                problems,
+                seen.into_iter()
+                    .filter(|(kind, _)| is_known(*kind, grounds.decision.depth))
+                    .collect(),
+            )
         }
         Stand::Observing(resolved) => {
-            let mut findings = all(&Finding::unknown(Reason::PlanPending, "spec.mode is Observe: see status.plan"));
+            let mut findings = all(&Finding::unknown(
+                Reason::PlanPending,
+                "spec.mode is Observe: see status.plan",
+            ));
             findings.insert(ConditionType::Accepted, accepted);
             if grounds.decision.pending.get(key).is_none_or(Vec::is_empty) {
                 findings.extend(right(resolved, grounds));
             }
             findings
         }
-        Stand::Acting { resolved, problems, external } => {
+        Stand::Acting {
+            resolved,
+            problems,
+            external,
+        } => {
             let mut findings = right(resolved, grounds);
             findings.insert(ConditionType::Accepted, accepted);
             if let Some(external) = external {
-                if external.actions.iter().any(|action| action.document.starts_with("policy of key")) {
+                if external
+                    .actions
+                    .iter()
+                    .any(|action| action.document.starts_with("policy of key"))
+                {
                     let finding = Finding::unknown(
                         Reason::NotObservable,
                         "the key's account can't be read: its owner applies status.requiredActions",
@@ -287,18 +440,37 @@ fn findings(object: &Object, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
                     findings.insert(ConditionType::ReplicationConfigured, waits);
                 }
             }
-            for planned in grounds.outcome.undone.iter().filter(|planned| planned.concerns.contains(key)).rev() {
+            for planned in grounds
+                .outcome
+                .undone
+                .iter()
+                .filter(|planned| planned.concerns.contains(key))
+                .rev()
+            {
                 let text = format!("has to be done yet: {}", planned.step);
-                findings.insert(planned.step.condition(grounds.source), Finding::unknown(Reason::Progressing, text));
+                findings.insert(
+                    planned.step.condition(grounds.source),
+                    Finding::unknown(Reason::Progressing, text),
+                );
             }
-            if let (Some(failure), Some(planned)) = (&grounds.outcome.failure, grounds.outcome.undone.first())
+            if let (Some(failure), Some(planned)) =
+                (&grounds.outcome.failure, grounds.outcome.undone.first())
                 && planned.concerns.contains(key)
             {
-                insert_problems(&mut findings, &[assess::failed(planned.step.condition(grounds.source), failure)]);
+                insert_problems(
+                    &mut findings,
+                    &[assess::failed(
+                        planned.step.condition(grounds.source),
+                        failure,
+                    )],
+                );
             }
             if !problems.is_empty() {
                 let waits = "the rules wait for what the other conditions name";
-                findings.insert(ConditionType::ReplicationConfigured, Finding::unknown(Reason::Waiting, waits));
+                findings.insert(
+                    ConditionType::ReplicationConfigured,
+                    Finding::unknown(Reason::Waiting, waits),
+                );
             }
             insert_problems(&mut findings, problems);
             findings
@@ -308,9 +480,15 @@ fn findings(object: &Object, stand: &Stand, grounds: &Grounds<'_>) -> BTreeMap<C
 
 fn insert_problems(findings: &mut BTreeMap<ConditionType, Finding>, problems: &[Problem]) {
     for kind in ConditionType::STANDING {
-        let mine: Vec<_> = problems.iter().filter(|problem| problem.condition == kind).collect();
+        let mine: Vec<_> = problems
+            .iter()
+            .filter(|problem| problem.condition == kind)
+            .collect();
         if let Some(first) = mine.first() {
-            let mut messages: Vec<_> = mine.iter().map(|problem| problem.message.as_str()).collect();
+            let mut messages: Vec<_> = mine
+                .iter()
+                .map(|problem| problem.message.as_str())
+                .collect();
             messages.dedup();
             let message = messages.join("; ");
             findings.insert(kind, Finding::no(first.reason, shortened(message)));
@@ -322,7 +500,10 @@ fn insert_problems(findings: &mut BTreeMap<ConditionType, Finding>, problems: &[
 fn shortened(mut message: String) -> String {
     const MOST: usize = 1024;
     if message.len() > MOST {
-        let end = (0..=MOST).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
+        let end = (0..=MOST)
+            .rev()
+            .find(|end| message.is_char_boundary(*end))
+            .unwrap_or_default();
         message.truncate(end);
         message.push('…');
     }
@@ -333,24 +514,71 @@ fn shortened(mut message: String) -> String {
 fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
     let valid = &resolved.valid;
     let bucket = |bucket: &OwnedBucket, region: &Region| {
-        Finding::yes(Reason::BucketReady, format!("bucket {} is in {region} and has versioning", bucket.name))
+        Finding::yes(
+            Reason::BucketReady,
+            format!("bucket {} is in {region} and has versioning", bucket.name),
+        )
     };
-    let not_observable = || Finding::unknown(Reason::NotObservable, "the account can't be read: its owner applies status.requiredActions");
+    let not_observable = || {
+        Finding::unknown(
+            Reason::NotObservable,
+            "the account can't be read: its owner applies status.requiredActions",
+        )
+    };
     let keys = resolved.keys.as_ref().map_or_else(
-        || Finding::yes(Reason::NoKeysNeeded, "SSE-KMS objects are not replicated: no key is needed"),
-        |keys| Finding::yes(Reason::KeysReady, format!("replicas of SSE-KMS objects are encrypted with {}", keys.replica)),
+        || {
+            Finding::yes(
+                Reason::NoKeysNeeded,
+                "SSE-KMS objects are not replicated: no key is needed",
+            )
+        },
+        |keys| {
+            Finding::yes(
+                Reason::KeysReady,
+                format!(
+                    "replicas of SSE-KMS objects are encrypted with {}",
+                    keys.replica
+                ),
+            )
+        },
     );
-    let role = grounds.decision.desired.role.as_ref().map_or_else(String::new, |role| role.arn.clone());
+    let role = grounds
+        .decision
+        .desired
+        .role
+        .as_ref()
+        .map_or_else(String::new, |role| role.arn.clone());
     let mut findings: BTreeMap<_, _> = [
-        (ConditionType::Accepted, Finding::yes(Reason::Accepted, "the object is valid and allowed")),
-        (ConditionType::SourceReady, bucket(&valid.source, &resolved.source_region)),
+        (
+            ConditionType::Accepted,
+            Finding::yes(Reason::Accepted, "the object is valid and allowed"),
+        ),
+        (
+            ConditionType::SourceReady,
+            bucket(&valid.source, &resolved.source_region),
+        ),
         (
             ConditionType::DestinationReady,
-            resolved.destination_region.as_ref().map_or_else(not_observable, |region| bucket(&valid.destination, region)),
+            resolved
+                .destination_region
+                .as_ref()
+                .map_or_else(not_observable, |region| bucket(&valid.destination, region)),
         ),
         (ConditionType::KeysReady, keys),
-        (ConditionType::RoleReady, Finding::yes(Reason::RoleReady, format!("role {role} stands with its permissions"))),
-        (ConditionType::ReplicationConfigured, Finding::yes(Reason::RulesConfigured, "the rules stand in the replication configuration")),
+        (
+            ConditionType::RoleReady,
+            Finding::yes(
+                Reason::RoleReady,
+                format!("role {role} stands with its permissions"),
+            ),
+        ),
+        (
+            ConditionType::ReplicationConfigured,
+            Finding::yes(
+                Reason::RulesConfigured,
+                "the rules stand in the replication configuration",
+            ),
+        ),
     ]
     .into();
     for (kind, note) in &resolved.notes {
@@ -361,14 +589,28 @@ fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, 
     findings
 }
 
-fn ready(key: &ObjectKey, stand: &Stand, findings: &BTreeMap<ConditionType, Finding>, pending: &[String]) -> Finding {
+fn ready(
+    key: &ObjectKey,
+    stand: &Stand,
+    findings: &BTreeMap<ConditionType, Finding>,
+    pending: &[String],
+) -> Finding {
     if matches!(stand, Stand::Observing(_)) && !pending.is_empty() {
-        return Finding::no(Reason::PlanPending, "spec.mode is Observe, and status.plan holds steps: set it to Enforce to have them done");
+        return Finding::no(
+            Reason::PlanPending,
+            "spec.mode is Observe, and status.plan holds steps: set it to Enforce to have them done",
+        );
     }
-    let mut parts = ConditionType::STANDING.iter().filter_map(|kind| findings.get(kind));
-    let unseen = |finding: &Finding| matches!(finding.reason, Reason::NotObservable | Reason::NotAttested);
+    let mut parts = ConditionType::STANDING
+        .iter()
+        .filter_map(|kind| findings.get(kind));
+    let unseen =
+        |finding: &Finding| matches!(finding.reason, Reason::NotObservable | Reason::NotAttested);
     match stand {
-        Stand::Acting { external: Some(external), .. } if parts.all(|finding| finding.holds == Some(true) || unseen(finding)) => {
+        Stand::Acting {
+            external: Some(external),
+            ..
+        } if parts.all(|finding| finding.holds == Some(true) || unseen(finding)) => {
             let attested = "what can be read is right, and the rest is attested by the annotation bucketops.dev/applied";
             if external.attested {
                 Finding::yes(Reason::Attested, attested)
@@ -382,8 +624,14 @@ fn ready(key: &ObjectKey, stand: &Stand, findings: &BTreeMap<ConditionType, Find
 
 /// The summary: the first that does not hold, then the first that is not known.
 fn ready_of(findings: &BTreeMap<ConditionType, Finding>) -> Finding {
-    let parts = || ConditionType::STANDING.iter().filter_map(|kind| findings.get(kind));
-    let first = parts().find(|finding| finding.holds == Some(false)).or_else(|| parts().find(|finding| finding.holds.is_none()));
+    let parts = || {
+        ConditionType::STANDING
+            .iter()
+            .filter_map(|kind| findings.get(kind))
+    };
+    let first = parts()
+        .find(|finding| finding.holds == Some(false))
+        .or_else(|| parts().find(|finding| finding.holds.is_none()));
     first.cloned().unwrap_or_else(|| {
         Finding::yes(Reason::Ready, "S3 replicates what the object asks for, as far as buckets, keys, role and configuration tell")
     })

@@ -12,14 +12,17 @@ use super::{
 use crate::api::{
     aws_account::{Access, Permission},
     bucket_replication::{
-        BucketReplicationSpec, DeleteMarkers, DeletionPolicy, ExistingConfiguration, Mode, Owner, ReplicaModifications, SseKmsObjects,
-        StorageClass, Switch, Versioning,
+        BucketReplicationSpec, DeleteMarkers, DeletionPolicy, ExistingConfiguration, Mode, Owner,
+        ReplicaModifications, SseKmsObjects, StorageClass, Switch, Versioning,
     },
     condition::{ConditionType, Reason},
 };
 
 /// An object that AWS would take.
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the spec of its own")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the spec of its own"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Valid {
     /// Namespace and name.
@@ -93,12 +96,22 @@ pub struct ValidRule {
 ///
 /// # Errors
 /// When the source account can't be used or the bucket is none.
-pub fn source_of(spec: &BucketReplicationSpec, accounts: &Accounts) -> Result<OwnedBucket, Problem> {
+pub fn source_of(
+    spec: &BucketReplicationSpec,
+    accounts: &Accounts,
+) -> Result<OwnedBucket, Problem> {
     let account = accounts.by_name(&spec.source.account)?;
     if account.access == Access::External {
-        let message =
-            format!("AwsAccount {} says access: External, which is for destinations only: {}", account.name, account.whom_to_ask());
-        return Err(Problem::new(ConditionType::Accepted, Reason::AccountNotReady, message));
+        let message = format!(
+            "AwsAccount {} says access: External, which is for destinations only: {}",
+            account.name,
+            account.whom_to_ask()
+        );
+        return Err(Problem::new(
+            ConditionType::Accepted,
+            Reason::AccountNotReady,
+            message,
+        ));
     }
     owned(account, &spec.source.bucket, "spec.source.bucket")
 }
@@ -116,16 +129,28 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
     }
     let destination_account = keep(accounts.by_name(&spec.destination.account), &mut problems);
     let bucket = |name: &str, field| named(name.parse::<BucketName>(), field);
-    let source = keep(bucket(&spec.source.bucket, "spec.source.bucket"), &mut problems);
-    let destination = keep(bucket(&spec.destination.bucket, "spec.destination.bucket"), &mut problems);
+    let source = keep(
+        bucket(&spec.source.bucket, "spec.source.bucket"),
+        &mut problems,
+    );
+    let destination = keep(
+        bucket(&spec.destination.bucket, "spec.destination.bucket"),
+        &mut problems,
+    );
     if object.key.name.len() > 63 {
         problems.push(invalid("metadata.name", "it has more than 63 characters"));
     }
     if spec.source.bucket == spec.destination.bucket {
-        problems.push(invalid("spec.destination.bucket", "it is the source bucket: replicate to another bucket"));
+        problems.push(invalid(
+            "spec.destination.bucket",
+            "it is the source bucket: replicate to another bucket",
+        ));
     }
     if spec.replication_time_control == Switch::Enabled && spec.metrics == Switch::Disabled {
-        problems.push(invalid("spec.replicationTimeControl", "it needs spec.metrics: Enabled"));
+        problems.push(invalid(
+            "spec.replicationTimeControl",
+            "it needs spec.metrics: Enabled",
+        ));
     }
     let rules = rules(spec, &mut problems);
     let keys = keys(spec, &mut problems);
@@ -140,8 +165,16 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
             "it is in another partition than the source account: S3 does not replicate between partitions",
         ));
     }
-    let source = OwnedBucket { partition: source_account.partition, account: source_account.id.clone(), name: source };
-    let destination = OwnedBucket { partition: destination_account.partition, account: destination_account.id.clone(), name: destination };
+    let source = OwnedBucket {
+        partition: source_account.partition,
+        account: source_account.id.clone(),
+        name: source,
+    };
+    let destination = OwnedBucket {
+        partition: destination_account.partition,
+        account: destination_account.id.clone(),
+        name: destination,
+    };
     if let (Keys::Replicate(_, replica), true) = (&keys, source.account != destination.account)
         && replica.to_string().ends_with("alias/aws/s3")
     {
@@ -150,16 +183,27 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
             "it is alias/aws/s3, which can't be used across accounts: name a customer managed key",
         ));
     }
-    problems.extend(grants(object, source_account, destination_account, &source, &destination, &rules));
+    problems.extend(grants(
+        object,
+        source_account,
+        destination_account,
+        &source,
+        &destination,
+        &rules,
+    ));
     if !problems.is_empty() {
         return Err(problems);
     }
-    let query = |reference: KeyReference, beside: &OwnedBucket| KeyQuery { reference, beside: beside.clone() };
+    let query = |reference: KeyReference, beside: &OwnedBucket| KeyQuery {
+        reference,
+        beside: beside.clone(),
+    };
     let encryption = match keys {
         Keys::Skip => Encryption::Skip,
         Keys::NoKey => Encryption::NoKey,
         Keys::Replicate(source_keys, replica) => Encryption::Replicate {
-            source_keys: source_keys.map(|keys| keys.into_iter().map(|key| query(key, &source)).collect()),
+            source_keys: source_keys
+                .map(|keys| keys.into_iter().map(|key| query(key, &source)).collect()),
             replica_key: query(replica, &destination),
         },
     };
@@ -185,7 +229,10 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
 
 fn rules(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Vec<ValidRule> {
     if spec.rules.is_empty() {
-        problems.push(invalid("spec.rules", "it is empty: leave it out to replicate the whole bucket"));
+        problems.push(invalid(
+            "spec.rules",
+            "it is empty: leave it out to replicate the whole bucket",
+        ));
     }
     let mut rules: Vec<ValidRule> = vec![];
     for (index, rule) in spec.rules.iter().enumerate() {
@@ -195,18 +242,34 @@ fn rules(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Vec<Valid
         }
         if rule.name.is_empty()
             || rule.name.len() > 63
-            || !rule.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            || !rule
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         {
-            problems.push(invalid(&field("name"), "use 1 to 63 lower-case letters, digits and hyphens"));
+            problems.push(invalid(
+                &field("name"),
+                "use 1 to 63 lower-case letters, digits and hyphens",
+            ));
         }
         if !rule.tags.is_empty() && rule.delete_markers == DeleteMarkers::Replicate {
-            problems.push(invalid(&field("deleteMarkers"), "S3 replicates no delete markers of rules that select by tag"));
+            problems.push(invalid(
+                &field("deleteMarkers"),
+                "S3 replicates no delete markers of rules that select by tag",
+            ));
         }
         if let Some(prefix) = keep(named(rule.prefix.parse(), &field("prefix")), problems) {
             rules.push(ValidRule {
                 name: rule.name.clone(),
                 prefix,
-                tags: rule.tags.iter().map(|(key, value)| Tag { key: key.clone(), value: value.clone() }).collect(),
+                tags: rule
+                    .tags
+                    .iter()
+                    .map(|(key, value)| Tag {
+                        key: key.clone(),
+                        value: value.clone(),
+                    })
+                    .collect(),
                 delete_markers: rule.delete_markers == DeleteMarkers::Replicate,
                 priority: rule.priority,
                 enabled: rule.status == Switch::Enabled,
@@ -223,15 +286,29 @@ enum Keys {
 }
 
 fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
-    let replica =
-        spec.destination.kms_key.as_ref().map(|key| keep(named(key.parse::<KeyReference>(), "spec.destination.kmsKey"), problems));
+    let replica = spec.destination.kms_key.as_ref().map(|key| {
+        keep(
+            named(key.parse::<KeyReference>(), "spec.destination.kmsKey"),
+            problems,
+        )
+    });
     let source = spec.source.kms_keys.as_ref().map(|keys| {
         let parsed = keys.iter().enumerate();
-        parsed.filter_map(|(index, key)| keep(named(key.parse(), &format!("spec.source.kmsKeys[{index}]")), problems)).collect()
+        parsed
+            .filter_map(|(index, key)| {
+                keep(
+                    named(key.parse(), &format!("spec.source.kmsKeys[{index}]")),
+                    problems,
+                )
+            })
+            .collect()
     });
     match (spec.source.sse_kms_objects, replica) {
         (SseKmsObjects::Skip, Some(_)) => {
-            problems.push(invalid("spec.destination.kmsKey", "it has no use with spec.source.sseKmsObjects: Skip: remove one of them"));
+            problems.push(invalid(
+                "spec.destination.kmsKey",
+                "it has no use with spec.source.sseKmsObjects: Skip: remove one of them",
+            ));
             Keys::Skip
         }
         (SseKmsObjects::Skip, None) => Keys::Skip,
@@ -239,7 +316,10 @@ fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
         (SseKmsObjects::Replicate, Some(None)) => Keys::NoKey,
         (SseKmsObjects::Replicate, None) => {
             if source.is_some() {
-                problems.push(invalid("spec.source.kmsKeys", "it needs spec.destination.kmsKey, the key that encrypts the replicas"));
+                problems.push(invalid(
+                    "spec.source.kmsKeys",
+                    "it needs spec.destination.kmsKey, the key that encrypts the replicas",
+                ));
             }
             Keys::NoKey
         }
@@ -264,7 +344,9 @@ fn grants(
         answers.push(source_account.allow(labels, Permission::EnableVersioning));
         answers.push(destination_account.allow(labels, Permission::EnableVersioning));
     }
-    if object.spec.existing_configuration == ExistingConfiguration::Merge || !object.take_over.is_empty() {
+    if object.spec.existing_configuration == ExistingConfiguration::Merge
+        || !object.take_over.is_empty()
+    {
         answers.push(source_account.allow(labels, Permission::MergeConfiguration));
     }
     if object.spec.deletion_policy == DeletionPolicy::Retain {
@@ -274,11 +356,19 @@ fn grants(
 }
 
 fn owned(account: &Account, bucket: &str, field: &str) -> Result<OwnedBucket, Problem> {
-    Ok(OwnedBucket { partition: account.partition, account: account.id.clone(), name: named(bucket.parse(), field)? })
+    Ok(OwnedBucket {
+        partition: account.partition,
+        account: account.id.clone(),
+        name: named(bucket.parse(), field)?,
+    })
 }
 
 fn invalid(field: &str, what: &str) -> Problem {
-    Problem::new(ConditionType::Accepted, Reason::InvalidSpec, format!("{field}: {what}"))
+    Problem::new(
+        ConditionType::Accepted,
+        Reason::InvalidSpec,
+        format!("{field}: {what}"),
+    )
 }
 
 fn named<T>(parsed: Result<T, InvalidName>, field: &str) -> Result<T, Problem> {

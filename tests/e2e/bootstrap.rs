@@ -14,14 +14,39 @@ const ROLE: &str = "bucket-replication-operator";
 
 async fn deploy(stage: &Stage<'_>, owner: &Account, account: &Value) -> anyhow::Result<()> {
     let iam = owner.iam();
-    iam.delete_role_policy().role_name(ROLE).policy_name("operator").send().await?;
+    iam.delete_role_policy()
+        .role_name(ROLE)
+        .policy_name("operator")
+        .send()
+        .await?;
     iam.delete_role().role_name(ROLE).send().await?;
     let name = account["metadata"]["name"].as_str().context("no name")?;
-    let (accounts, template) =
-        (stage.environment.directory.join(format!("{name}-all.yaml")), stage.environment.directory.join(format!("{name}-template.yaml")));
-    std::fs::write(&accounts, format!("{}\n---\n{}\n", stage.source_account(), stage.destination_account()))?;
+    let (accounts, template) = (
+        stage.environment.directory.join(format!("{name}-all.yaml")),
+        stage
+            .environment
+            .directory
+            .join(format!("{name}-template.yaml")),
+    );
+    std::fs::write(
+        &accounts,
+        format!(
+            "{}\n---\n{}\n",
+            stage.source_account(),
+            stage.destination_account()
+        ),
+    )?;
     let mut print = std::process::Command::new(stage.binary());
-    print.args(["iam-policy", "--account", name, "--template", "cloudformation", "-f"]).arg(&accounts);
+    print
+        .args([
+            "iam-policy",
+            "--account",
+            name,
+            "--template",
+            "cloudformation",
+            "-f",
+        ])
+        .arg(&accounts);
     std::fs::write(&template, output(&mut print).await?)?;
     let operator = format!("arn:aws:iam::{OPERATOR_ACCOUNT}:root");
     let line = format!(
@@ -30,11 +55,18 @@ async fn deploy(stage: &Stage<'_>, owner: &Account, account: &Value) -> anyhow::
     );
     owner.run(&line).await?;
     let made = iam.get_role().role_name(ROLE).send().await?;
-    ensure!(made.role().is_some_and(|role| { role.arn() == account["spec"]["assumeRole"]["roleArn"].as_str().unwrap_or_default() }));
+    ensure!(made.role().is_some_and(|role| {
+        role.arn()
+            == account["spec"]["assumeRole"]["roleArn"]
+                .as_str()
+                .unwrap_or_default()
+    }));
     Ok(())
 }
 
-pub async fn a_template_makes_the_role_that_the_operator_works_under(ground: &Ground) -> anyhow::Result<()> {
+pub async fn a_template_makes_the_role_that_the_operator_works_under(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut stage = ground.stage("template").await?;
     deploy(&stage, &stage.source, &stage.source_account()).await?;
     deploy(&stage, &stage.destination, &stage.destination_account()).await?;

@@ -6,10 +6,25 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use testbed::stage::until;
 
-pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &Ground) -> anyhow::Result<()> {
-    let levels = ["enforce", "warn", "audit"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
-    ground.environment.kubectl(&["create", "namespace", "strict"]).await?;
-    ground.environment.kubectl(&[&["label", "namespace", "strict"], levels.each_ref().map(String::as_str).as_slice()].concat()).await?;
+pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let levels = ["enforce", "warn", "audit"]
+        .map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
+    ground
+        .environment
+        .kubectl(&["create", "namespace", "strict"])
+        .await?;
+    ground
+        .environment
+        .kubectl(
+            &[
+                &["label", "namespace", "strict"],
+                levels.each_ref().map(String::as_str).as_slice(),
+            ]
+            .concat(),
+        )
+        .await?;
     let everything = [
         "--set",
         "networkPolicy.enabled=true,watchNamespaces={strict},installationId=strict,serviceAccount.annotations.a=b,crds.install=false,fullnameOverride=strict",
@@ -17,22 +32,55 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &G
         "strict",
         "--no-hooks",
     ];
-    let rendered = ground.environment.helm(&[&["template", "strict", "CHART"], everything.as_slice()].concat()).await?;
-    ensure!(rendered.contains("kind: NetworkPolicy") && rendered.contains("kind: Deployment") && rendered.contains("kind: RoleBinding"));
+    let rendered = ground
+        .environment
+        .helm(&[&["template", "strict", "CHART"], everything.as_slice()].concat())
+        .await?;
+    ensure!(
+        rendered.contains("kind: NetworkPolicy")
+            && rendered.contains("kind: Deployment")
+            && rendered.contains("kind: RoleBinding")
+    );
     let file = ground.environment.directory.join("strict.yaml");
     std::fs::write(&file, rendered)?;
     let mut kubectl = ground.environment.as_admin("kubectl")?;
-    kubectl.args(["apply", "--dry-run=server", "--namespace", "strict", "-f"]).arg(&file);
+    kubectl
+        .args(["apply", "--dry-run=server", "--namespace", "strict", "-f"])
+        .arg(&file);
     let answer = tokio::process::Command::from(kubectl).output().await?;
-    let (out, said) = (String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr));
-    ensure!(answer.status.success() && out.contains("deployment.apps/strict created"), "{out}{said}");
+    let (out, said) = (
+        String::from_utf8_lossy(&answer.stdout),
+        String::from_utf8_lossy(&answer.stderr),
+    );
+    ensure!(
+        answer.status.success() && out.contains("deployment.apps/strict created"),
+        "{out}{said}"
+    );
     ensure!(said.trim().is_empty(), "{said}");
 
     // The pod of `helm test` can't be tried without its ServiceAccount.
-    let own = ["--show-only", "templates/test.yaml", "--set", "serviceAccount.create=false,serviceAccount.name=default"];
-    let pod = ground.environment.helm(&[["template", "strict", "CHART"].as_slice(), &own, &["--namespace", "strict"]].concat()).await?;
+    let own = [
+        "--show-only",
+        "templates/test.yaml",
+        "--set",
+        "serviceAccount.create=false,serviceAccount.name=default",
+    ];
+    let pod = ground
+        .environment
+        .helm(
+            &[
+                ["template", "strict", "CHART"].as_slice(),
+                &own,
+                &["--namespace", "strict"],
+            ]
+            .concat(),
+        )
+        .await?;
     std::fs::write(&file, [std::fs::read_to_string(&file)?, pod].concat())?;
-    let taken = until(Duration::from_secs(10), async || Ok(Some(rejected(ground, "", "", &file).await?).filter(String::is_empty))).await?;
+    let taken = until(Duration::from_secs(10), async || {
+        Ok(Some(rejected(ground, "", "", &file).await?).filter(String::is_empty))
+    })
+    .await?;
     taken.context("the pod of the test is warned of")?;
 
     // A pod that is not restricted is warned of there, so that silence says something.
@@ -42,17 +90,26 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(ground: &G
 }
 
 /// What the API server says of the rendered chart with `from` replaced.
-async fn rejected(ground: &Ground, from: &str, to: &str, file: &std::path::Path) -> anyhow::Result<String> {
+async fn rejected(
+    ground: &Ground,
+    from: &str,
+    to: &str,
+    file: &std::path::Path,
+) -> anyhow::Result<String> {
     let changed = std::fs::read_to_string(file)?.replace(from, to);
     let other = ground.environment.directory.join("loose.yaml");
     std::fs::write(&other, changed)?;
     let mut kubectl = ground.environment.as_admin("kubectl")?;
-    kubectl.args(["apply", "--dry-run=server", "--namespace", "strict", "-f"]).arg(other);
+    kubectl
+        .args(["apply", "--dry-run=server", "--namespace", "strict", "-f"])
+        .arg(other);
     let answer = tokio::process::Command::from(kubectl).output().await?;
     Ok(String::from_utf8_lossy(&answer.stderr).into_owned())
 }
 
-pub async fn an_install_for_some_namespaces_reads_nothing_of_the_others(ground: &Ground) -> anyhow::Result<()> {
+pub async fn an_install_for_some_namespaces_reads_nothing_of_the_others(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut stage = ground.stage("narrow").await?;
     let narrow = [
         "--set",
@@ -61,8 +118,16 @@ pub async fn an_install_for_some_namespaces_reads_nothing_of_the_others(ground: 
         "narrow-system",
         "--create-namespace",
     ];
-    ground.environment.helm(&[&["install", "narrow", "CHART"], narrow.as_slice()].concat()).await?;
-    stage.use_kubeconfig(ground.environment.service_account("narrow-system", "narrow").await?);
+    ground
+        .environment
+        .helm(&[&["install", "narrow", "CHART"], narrow.as_slice()].concat())
+        .await?;
+    stage.use_kubeconfig(
+        ground
+            .environment
+            .service_account("narrow-system", "narrow")
+            .await?,
+    );
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
@@ -70,10 +135,20 @@ pub async fn an_install_for_some_namespaces_reads_nothing_of_the_others(ground: 
     let identity = "--as=system:serviceaccount:narrow-system:narrow";
     let may = async |words: &[&str]| {
         // kubectl ends with a failure where the answer is no.
-        ground.environment.kubectl(&[&["auth", "can-i"], words, &[identity]].concat()).await.is_ok()
+        ground
+            .environment
+            .kubectl(&[&["auth", "can-i"], words, &[identity]].concat())
+            .await
+            .is_ok()
     };
-    ensure!(may(&["list", "bucketreplications", "-n", "narrow"]).await, "its own namespace");
-    ensure!(may(&["list", "namespaces"]).await && may(&["list", "awsaccounts"]).await, "our CRDs and namespaces");
+    ensure!(
+        may(&["list", "bucketreplications", "-n", "narrow"]).await,
+        "its own namespace"
+    );
+    ensure!(
+        may(&["list", "namespaces"]).await && may(&["list", "awsaccounts"]).await,
+        "our CRDs and namespaces"
+    );
     for words in [
         ["list", "bucketreplications", "-A"],
         ["list", "bucketreplications", "-nfinance"],
@@ -86,5 +161,6 @@ pub async fn an_install_for_some_namespaces_reads_nothing_of_the_others(ground: 
         ensure!(!may(&words).await, "{words:?}");
     }
     let left = stage.is_tidy().await?;
-    left.map_err(anyhow::Error::msg).context("something is left")
+    left.map_err(anyhow::Error::msg)
+        .context("something is left")
 }

@@ -14,55 +14,120 @@ pub async fn the_api_server_refuses_what_it_can_see(ground: &Ground) -> anyhow::
     for (name, pointer, value, expected) in bad_input::replications() {
         let mut object = stage.replication();
         bad_input::put(&mut object, pointer, value);
-        let refused = stage.apply(&object).await.err().with_context(|| format!("{name}: was taken"))?.to_string();
+        let refused = stage
+            .apply(&object)
+            .await
+            .err()
+            .with_context(|| format!("{name}: was taken"))?
+            .to_string();
         ensure!(refused.contains(expected), "{name}: {refused}");
     }
     for (name, pointer, value, expected) in bad_input::accounts() {
         let mut object = stage.source_account();
         object["metadata"]["name"] = "refused-other".into();
         bad_input::put(&mut object, pointer, value);
-        let refused = stage.apply(&object).await.err().with_context(|| format!("{name}: was taken"))?.to_string();
+        let refused = stage
+            .apply(&object)
+            .await
+            .err()
+            .with_context(|| format!("{name}: was taken"))?
+            .to_string();
         ensure!(refused.contains(expected), "{name}: {refused}");
     }
     let mut own = stage.source_account();
     own["spec"]["roles"] = json!({"mergeable": [own["spec"]["assumeRole"]["roleArn"]]});
-    let refused = stage.apply(&own).await.err().context("the operator's own role was taken as mergeable")?.to_string();
-    ensure!(refused.contains("could then change its own permissions"), "{refused}");
+    let refused = stage
+        .apply(&own)
+        .await
+        .err()
+        .context("the operator's own role was taken as mergeable")?
+        .to_string();
+    ensure!(
+        refused.contains("could then change its own permissions"),
+        "{refused}"
+    );
     stage.apply(&stage.replication()).await?;
-    for (pointer, value) in [("/spec/source/bucket", "another-bucket"), ("/spec/source/account", "another-account")] {
+    for (pointer, value) in [
+        ("/spec/source/bucket", "another-bucket"),
+        ("/spec/source/account", "another-account"),
+    ] {
         let mut changed = stage.replication();
         bad_input::put(&mut changed, pointer, json!(value));
-        let refused = stage.apply(&changed).await.err().with_context(|| format!("{pointer}: was taken"))?.to_string();
-        ensure!(refused.contains("can't be changed: create another object"), "{refused}");
+        let refused = stage
+            .apply(&changed)
+            .await
+            .err()
+            .with_context(|| format!("{pointer}: was taken"))?
+            .to_string();
+        ensure!(
+            refused.contains("can't be changed: create another object"),
+            "{refused}"
+        );
     }
-    ensure!(stage.get("tax").await?["status"]["conditions"][6]["reason"] == "Pending", "an object that nobody saw is not ready");
+    ensure!(
+        stage.get("tax").await?["status"]["conditions"][6]["reason"] == "Pending",
+        "an object that nobody saw is not ready"
+    );
     Ok(())
 }
 
 /// Applies an object that the API server takes, and expects this condition of it, with no write to AWS.
-async fn refuses(stage: &Stage<'_>, name: &str, change: impl Fn(&mut Value), kind: &str, reason: &str, told: &str) -> anyhow::Result<()> {
+async fn refuses(
+    stage: &Stage<'_>,
+    name: &str,
+    change: impl Fn(&mut Value),
+    kind: &str,
+    reason: &str,
+    told: &str,
+) -> anyhow::Result<()> {
     let mut object = stage.replication();
     object["metadata"]["name"] = name.into();
     change(&mut object);
-    stage.apply(&object).await.with_context(|| format!("{name}: the API server refused it"))?;
+    stage
+        .apply(&object)
+        .await
+        .with_context(|| format!("{name}: the API server refused it"))?;
     let message = stage.wait_for(name, kind, "False", reason).await?;
     stage.wait_for(name, "Ready", "False", reason).await?;
     ensure!(message.contains(told), "{name}: {message}");
     stage.delete(name).await
 }
 
-pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground) -> anyhow::Result<()> {
+pub async fn the_controller_refuses_the_rest_and_writes_nothing(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut stage = ground.stage("controller").await?;
-    ground.environment.kubectl(&["label", "namespace", &stage.name, "door-is-open=yes"]).await?;
+    ground
+        .environment
+        .kubectl(&["label", "namespace", &stage.name, "door-is-open=yes"])
+        .await?;
     let region_key = stage.destination.make_key("eu-west-1").await?;
-    stage.source.make_bucket(SOURCE_REGION, "controller-kms-default").await?;
+    stage
+        .source
+        .make_bucket(SOURCE_REGION, "controller-kms-default")
+        .await?;
     set_default_key(&stage, "controller-kms-default").await?;
-    stage.destination.make_bucket("us-west-2", "controller-unversioned").await?;
-    stage.destination.set_versioning("us-west-2", "controller-unversioned", false).await?;
-    stage.destination.make_bucket("us-west-2", "elsewhere-dest").await?;
+    stage
+        .destination
+        .make_bucket("us-west-2", "controller-unversioned")
+        .await?;
+    stage
+        .destination
+        .set_versioning("us-west-2", "controller-unversioned", false)
+        .await?;
+    stage
+        .destination
+        .make_bucket("us-west-2", "elsewhere-dest")
+        .await?;
     stage.start().await?;
-    let set = |pointer: &'static str, value: Value| move |object: &mut Value| bad_input::put(object, pointer, value.clone());
-    let key = |id: &str| json!(format!("arn:aws:kms:us-west-2:{id}:key/11111111-1111-1111-1111-111111111111"));
+    let set = |pointer: &'static str, value: Value| {
+        move |object: &mut Value| bad_input::put(object, pointer, value.clone())
+    };
+    let key = |id: &str| {
+        json!(format!(
+            "arn:aws:kms:us-west-2:{id}:key/11111111-1111-1111-1111-111111111111"
+        ))
+    };
     let unknown = key("444444444444");
     let absent = key(&stage.destination.id);
     refuses(
@@ -101,9 +166,24 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground)
         "lets this namespace replicate from bucket payroll",
     )
     .await?;
-    refuses(&stage, "prefix", set("/spec/rules/0/prefix", json!("Other")), "Accepted", "NotGranted", "prefix \"Other\"").await?;
-    refuses(&stage, "suffix", set("/spec/destination/bucket", json!("controller-x-s3alias")), "Accepted", "InvalidSpec", "access point")
-        .await?;
+    refuses(
+        &stage,
+        "prefix",
+        set("/spec/rules/0/prefix", json!("Other")),
+        "Accepted",
+        "NotGranted",
+        "prefix \"Other\"",
+    )
+    .await?;
+    refuses(
+        &stage,
+        "suffix",
+        set("/spec/destination/bucket", json!("controller-x-s3alias")),
+        "Accepted",
+        "InvalidSpec",
+        "access point",
+    )
+    .await?;
     refuses(
         &stage,
         "key-region",
@@ -113,8 +193,24 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground)
         "name a key of us-west-2",
     )
     .await?;
-    refuses(&stage, "key-unknown", set("/spec/destination/kmsKey", unknown), "KeysReady", "KeyAccountUnknown", "444444444444").await?;
-    refuses(&stage, "key-absent", set("/spec/destination/kmsKey", absent), "KeysReady", "KeyNotFound", "does not exist").await?;
+    refuses(
+        &stage,
+        "key-unknown",
+        set("/spec/destination/kmsKey", unknown),
+        "KeysReady",
+        "KeyAccountUnknown",
+        "444444444444",
+    )
+    .await?;
+    refuses(
+        &stage,
+        "key-absent",
+        set("/spec/destination/kmsKey", absent),
+        "KeysReady",
+        "KeyNotFound",
+        "does not exist",
+    )
+    .await?;
     refuses(
         &stage,
         "no-bucket",
@@ -134,16 +230,31 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(ground: &Ground)
     )
     .await?;
     let without_keys = |object: &mut Value| {
-        object["spec"]["source"] = json!({"account": "controller-prod", "bucket": "controller-kms-default"});
-        object["spec"]["destination"] = json!({"account": "controller-dr", "bucket": "controller-dest-bucket"});
+        object["spec"]["source"] =
+            json!({"account": "controller-prod", "bucket": "controller-kms-default"});
+        object["spec"]["destination"] =
+            json!({"account": "controller-dr", "bucket": "controller-dest-bucket"});
     };
-    refuses(&stage, "no-key", without_keys, "KeysReady", "ReplicaKeyMissing", "or spec.source.sseKmsObjects to Skip").await?;
+    refuses(
+        &stage,
+        "no-key",
+        without_keys,
+        "KeysReady",
+        "ReplicaKeyMissing",
+        "or spec.source.sseKmsObjects to Skip",
+    )
+    .await?;
     nothing_is_written(&stage)?;
     never_touched(&stage, &["payroll", "elsewhere-dest"])
 }
 
 pub fn nothing_is_written(stage: &Stage<'_>) -> anyhow::Result<()> {
-    let writes: Vec<_> = stage.proxy.calls().into_iter().filter(Call::writes).collect();
+    let writes: Vec<_> = stage
+        .proxy
+        .calls()
+        .into_iter()
+        .filter(Call::writes)
+        .collect();
     ensure!(writes.is_empty(), "{writes:?}");
     Ok(())
 }
@@ -151,12 +262,18 @@ pub fn nothing_is_written(stage: &Stage<'_>) -> anyhow::Result<()> {
 /// No call was on a thing with one of those names, not even one that reads.
 pub fn never_touched(stage: &Stage<'_>, names: &[&str]) -> anyhow::Result<()> {
     let calls = stage.proxy.calls();
-    let on: Vec<_> = calls.iter().filter(|call| names.iter().any(|name| call.resource.contains(name))).collect();
+    let on: Vec<_> = calls
+        .iter()
+        .filter(|call| names.iter().any(|name| call.resource.contains(name)))
+        .collect();
     ensure!(on.is_empty(), "{on:?}");
     ensure!(!calls.is_empty(), "nothing was called at all");
     Ok(())
 }
 
 pub async fn set_default_key(stage: &Stage<'_>, bucket: &str) -> anyhow::Result<()> {
-    stage.source.set_default_key(SOURCE_REGION, bucket, &stage.source_key).await
+    stage
+        .source
+        .set_default_key(SOURCE_REGION, bucket, &stage.source_key)
+        .await
 }

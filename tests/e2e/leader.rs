@@ -14,23 +14,47 @@ use crate::Ground;
 const RELEASE: &str = "bucket-replication-operator";
 
 async fn holder(stage: &Stage<'_>, release: &str) -> anyhow::Result<String> {
-    let words = ["get", "lease", release, "-n", "bucket-replication", "-o", "json", "--ignore-not-found"];
+    let words = [
+        "get",
+        "lease",
+        release,
+        "-n",
+        "bucket-replication",
+        "-o",
+        "json",
+        "--ignore-not-found",
+    ];
     let text = stage.environment.kubectl(&words).await?;
-    let lease: Value = serde_json::from_str(if text.trim().is_empty() { "null" } else { &text })?;
-    Ok(lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned())
+    let lease: Value = serde_json::from_str(if text.trim().is_empty() {
+        "null"
+    } else {
+        &text
+    })?;
+    Ok(lease["spec"]["holderIdentity"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
 }
 
 /// Waits until somebody else than `before` holds the lease.
 async fn another(stage: &Stage<'_>, release: &str, before: &str) -> anyhow::Result<String> {
-    let found =
-        until(Duration::from_secs(20), async || Ok(Some(holder(stage, release).await?).filter(|now| !now.is_empty() && now != before)));
+    let found = until(Duration::from_secs(20), async || {
+        Ok(Some(holder(stage, release).await?).filter(|now| !now.is_empty() && now != before))
+    });
     found.await?.context("nobody takes the lease")
 }
 
 async fn prefixes(stage: &Stage<'_>) -> anyhow::Result<Vec<String>> {
-    let standing = stage.source.replication(SOURCE_REGION, &stage.source_bucket).await?;
-    let rules = standing.iter().flat_map(aws_sdk_s3::types::ReplicationConfiguration::rules);
-    Ok(rules.filter_map(|rule| rule.filter()?.prefix().map(ToOwned::to_owned)).collect())
+    let standing = stage
+        .source
+        .replication(SOURCE_REGION, &stage.source_bucket)
+        .await?;
+    let rules = standing
+        .iter()
+        .flat_map(aws_sdk_s3::types::ReplicationConfiguration::rules);
+    Ok(rules
+        .filter_map(|rule| rule.filter()?.prefix().map(ToOwned::to_owned))
+        .collect())
 }
 
 async fn edit(stage: &Stage<'_>, prefix: &str) -> anyhow::Result<()> {
@@ -40,26 +64,43 @@ async fn edit(stage: &Stage<'_>, prefix: &str) -> anyhow::Result<()> {
 }
 
 async fn written(stage: &Stage<'_>, prefix: &str, most: Duration) -> anyhow::Result<Option<()>> {
-    until(most, async || Ok((prefixes(stage).await? == [prefix]).then_some(()))).await
+    until(most, async || {
+        Ok((prefixes(stage).await? == [prefix]).then_some(()))
+    })
+    .await
 }
 
 async fn change(stage: &Stage<'_>, prefix: &str) -> anyhow::Result<()> {
     edit(stage, prefix).await?;
-    written(stage, prefix, Duration::from_secs(30)).await?.context("the edit is not written")?;
+    written(stage, prefix, Duration::from_secs(30))
+        .await?
+        .context("the edit is not written")?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    ensure!(prefixes(stage).await? == [prefix], "{:?}", prefixes(stage).await?);
+    ensure!(
+        prefixes(stage).await? == [prefix],
+        "{:?}",
+        prefixes(stage).await?
+    );
     Ok(())
 }
 
 pub async fn one_of_two_writes_and_the_other_takes_over(ground: &Ground) -> anyhow::Result<()> {
-    let flags =
-        [("LEADER_ELECTION", "true"), ("LEASE_DURATION", "3s"), ("SETTLE_DELAY", "0s"), ("DRIFT_PERIOD", "3s"), ("DRIFT_GRACE", "500ms")];
+    let flags = [
+        ("LEADER_ELECTION", "true"),
+        ("LEASE_DURATION", "3s"),
+        ("SETTLE_DELAY", "0s"),
+        ("DRIFT_PERIOD", "3s"),
+        ("DRIFT_GRACE", "500ms"),
+    ];
     let mut stage = ground.stage_with("leader", &flags).await?;
     stage.start().await?;
     let first = another(&stage, RELEASE, "").await?;
     stage.start_another().await?;
     change(&stage, "Tax/1").await?;
-    ensure!(holder(&stage, RELEASE).await? == first, "the second took the lease of the first");
+    ensure!(
+        holder(&stage, RELEASE).await? == first,
+        "the second took the lease of the first"
+    );
 
     // The first sleeps for longer than its lease; when it wakes up, it writes nothing more, and waits for its turn.
     stage.signal(0, "STOP").await?;
@@ -68,11 +109,17 @@ pub async fn one_of_two_writes_and_the_other_takes_over(ground: &Ground) -> anyh
     stage.signal(0, "CONT").await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     ensure!(prefixes(&stage).await? == ["Tax/2"] && holder(&stage, RELEASE).await? == second);
-    ensure!(stage.has_ended(0)?.is_none(), "the first ended when it lost its lease");
+    ensure!(
+        stage.has_ended(0)?.is_none(),
+        "the first ended when it lost its lease"
+    );
 
     // One that is told to end gives its lease back, so that nobody waits for it.
     stage.signal(1, "TERM").await?;
-    ensure!(another(&stage, RELEASE, &second).await? == first, "the first does not get its turn");
+    ensure!(
+        another(&stage, RELEASE, &second).await? == first,
+        "the first does not get its turn"
+    );
     change(&stage, "Tax/3").await?;
 
     // One that is killed does not.
@@ -85,13 +132,25 @@ pub async fn one_of_two_writes_and_the_other_takes_over(ground: &Ground) -> anyh
 }
 
 /// An API server that takes connections and never answers: nobody ends, and once it answers again, both replicas are of use.
-pub async fn an_api_server_that_is_silent_for_a_minute_stops_nobody(ground: &Ground) -> anyhow::Result<()> {
+pub async fn an_api_server_that_is_silent_for_a_minute_stops_nobody(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     const SILENT: Duration = Duration::from_mins(1);
     let release = "silence";
-    let flags = [("LEADER_ELECTION", "true"), ("RELEASE_NAME", release), ("SETTLE_DELAY", "0s"), ("DRIFT_GRACE", "500ms")];
+    let flags = [
+        ("LEADER_ELECTION", "true"),
+        ("RELEASE_NAME", release),
+        ("SETTLE_DELAY", "0s"),
+        ("DRIFT_GRACE", "500ms"),
+    ];
     let mut stage = ground.stage_with("silence", &flags).await?;
     // Its own lease is none that the chart's Role names.
-    let relay = Relay::start(&ground.environment, &ground.environment.kubeconfig(), "silence").await?;
+    let relay = Relay::start(
+        &ground.environment,
+        &ground.environment.kubeconfig(),
+        "silence",
+    )
+    .await?;
     stage.use_kubeconfig(relay.kubeconfig.clone());
     stage.start().await?;
     stage.start_another().await?;
@@ -100,26 +159,46 @@ pub async fn an_api_server_that_is_silent_for_a_minute_stops_nobody(ground: &Gro
     relay.set_silent(true);
     edit(&stage, "Tax/2").await?;
     tokio::time::sleep(SILENT).await;
-    ensure!(prefixes(&stage).await? == ["Tax/1"], "the relay is not silent");
+    ensure!(
+        prefixes(&stage).await? == ["Tax/1"],
+        "the relay is not silent"
+    );
     relay.set_silent(false);
-    written(&stage, "Tax/2", SILENT).await?.context("the leader does not go on")?;
-    ensure!(stage.has_ended(0)?.is_none() && stage.has_ended(1)?.is_none(), "a replica ended");
+    written(&stage, "Tax/2", SILENT)
+        .await?
+        .context("the leader does not go on")?;
+    ensure!(
+        stage.has_ended(0)?.is_none() && stage.has_ended(1)?.is_none(),
+        "a replica ended"
+    );
 
     let leader = holder(&stage, release).await?;
-    let number = stage.process_ids().iter().position(|id| leader.contains(&format!("_{id}_"))).context("nobody leads")?;
+    let number = stage
+        .process_ids()
+        .iter()
+        .position(|id| leader.contains(&format!("_{id}_")))
+        .context("nobody leads")?;
     stage.signal(number, "KILL").await?;
     edit(&stage, "Tax/3").await?;
-    written(&stage, "Tax/3", SILENT).await?.context("the standby does not take over")?;
+    written(&stage, "Tax/3", SILENT)
+        .await?
+        .context("the standby does not take over")?;
     stage.delete("tax").await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
 /// What waits for permissions to become known holds up nobody who is told to end.
-pub async fn one_that_is_told_to_end_does_not_wait_for_permissions_to_settle(ground: &Ground) -> anyhow::Result<()> {
-    let mut stage = ground.stage_with("terminate", &[("SETTLE_DELAY", "5m")]).await?;
+pub async fn one_that_is_told_to_end_does_not_wait_for_permissions_to_settle(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let mut stage = ground
+        .stage_with("terminate", &[("SETTLE_DELAY", "5m")])
+        .await?;
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
-    stage.wait_for("tax", "ReplicationConfigured", "Unknown", "Progressing").await?;
+    stage
+        .wait_for("tax", "ReplicationConfigured", "Unknown", "Progressing")
+        .await?;
     stage.signal(0, "TERM").await?;
     let ended = until(Duration::from_secs(5), async || stage.has_ended(0)).await?;
     ended.context("it waits")?;

@@ -33,8 +33,13 @@ use testbed::{
 };
 
 /// Times that fit a test.
-const SHORT: [(&str, &str); 5] =
-    [("DRIFT_PERIOD", "3s"), ("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "0s"), ("LONGEST_RETRY", "3s"), ("PREFLIGHT_PERIOD", "3s")];
+const SHORT: [(&str, &str); 5] = [
+    ("DRIFT_PERIOD", "3s"),
+    ("DRIFT_GRACE", "500ms"),
+    ("SETTLE_DELAY", "0s"),
+    ("LONGEST_RETRY", "3s"),
+    ("PREFLIGHT_PERIOD", "3s"),
+];
 
 /// What all tests share.
 struct Ground {
@@ -47,17 +52,43 @@ struct Ground {
 impl Ground {
     async fn make() -> anyhow::Result<Self> {
         let directory = repository().join("target/e2e");
-        let environment = Environment::start(&directory, Shape { enforce: true, node: false }, &|_| {}).await?;
+        let environment = Environment::start(
+            &directory,
+            Shape {
+                enforce: true,
+                node: false,
+            },
+            &|_| {},
+        )
+        .await?;
         environment.apply_crds().await?;
         // Where the controller is to refuse by itself, the API server has to let pass.
         let outside = "admission.namespaceSelector.matchExpressions[0].key=door-is-open";
         let operator = "admission.namespaceSelector.matchExpressions[0].operator=DoesNotExist";
-        environment.install_chart("bucket-replication", false, &["crds.install=false", outside, operator]).await?;
+        environment
+            .install_chart(
+                "bucket-replication",
+                false,
+                &["crds.install=false", outside, operator],
+            )
+            .await?;
         wait_for_admission(&environment).await?;
-        let kubeconfig = environment.service_account("bucket-replication", "bucket-replication-operator").await?;
+        let kubeconfig = environment
+            .service_account("bucket-replication", "bucket-replication-operator")
+            .await?;
         let chart = environment.chart_environment("bucket-replication").await?;
-        let operator = Account::new(OPERATOR_ACCOUNT, &format!("http://{}", environment.emulator)).make_operator().await?;
-        Ok(Self { environment, operator, kubeconfig, chart })
+        let operator = Account::new(
+            OPERATOR_ACCOUNT,
+            &format!("http://{}", environment.emulator),
+        )
+        .make_operator()
+        .await?;
+        Ok(Self {
+            environment,
+            operator,
+            kubeconfig,
+            chart,
+        })
     }
 
     /// A stage whose operator looks for drift every three seconds.
@@ -70,11 +101,20 @@ impl Ground {
     }
 
     /// A stage whose operator watches all namespaces, so that it can't run beside others.
-    async fn stage_of_everything(&self, name: &str, flags: &[(&str, &str)]) -> anyhow::Result<Stage<'_>> {
+    async fn stage_of_everything(
+        &self,
+        name: &str,
+        flags: &[(&str, &str)],
+    ) -> anyhow::Result<Stage<'_>> {
         self.make_stage(name, flags, false).await
     }
 
-    async fn make_stage(&self, name: &str, flags: &[(&str, &str)], namespaced: bool) -> anyhow::Result<Stage<'_>> {
+    async fn make_stage(
+        &self,
+        name: &str,
+        flags: &[(&str, &str)],
+        namespaced: bool,
+    ) -> anyhow::Result<Stage<'_>> {
         Stage::set(&self.environment, name, self.setting(flags, namespaced)).await
     }
 
@@ -85,7 +125,10 @@ impl Ground {
 
     fn setting(&self, flags: &[(&str, &str)], namespaced: bool) -> Setting {
         // All stages share one release, and so one lease.
-        let alone = [("LEADER_ELECTION", "false"), ("RUST_LOG", "info,bucket_replication_operator=debug")];
+        let alone = [
+            ("LEADER_ELECTION", "false"),
+            ("RUST_LOG", "info,bucket_replication_operator=debug"),
+        ];
         let own = alone.iter().chain(flags);
         let own = own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Setting {
@@ -106,9 +149,13 @@ async fn wait_for_admission(environment: &Environment) -> anyhow::Result<()> {
     });
     let file = environment.directory.join("nobody.json");
     std::fs::write(&file, object.to_string())?;
-    let create = ["create", "--dry-run=server", "-f", &file.to_string_lossy()].map(ToOwned::to_owned);
+    let create =
+        ["create", "--dry-run=server", "-f", &file.to_string_lossy()].map(ToOwned::to_owned);
     let words: Vec<_> = create.iter().map(String::as_str).collect();
-    let refused = until(Duration::from_secs(30), async || Ok(environment.kubectl(&words).await.is_err().then_some(()))).await?;
+    let refused = until(Duration::from_secs(30), async || {
+        Ok(environment.kubectl(&words).await.is_err().then_some(()))
+    })
+    .await?;
     refused.context("the admission policies are not enforced")
 }
 
@@ -184,14 +231,29 @@ const LAST: &[(&str, Test)] = tests![
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let wanted = |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let wanted = |name: &str| {
+        arguments
+            .filter
+            .as_ref()
+            .is_none_or(|filter| name.contains(filter.as_str()))
+    };
     let all = || TESTS.iter().chain(LAST);
     if arguments.list || !all().any(|(name, _)| wanted(name)) {
-        let trials = all().map(|(name, _)| Trial::test(*name, || Ok(()))).collect();
+        let trials = all()
+            .map(|(name, _)| Trial::test(*name, || Ok(())))
+            .collect();
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
-    let made = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
-    let made = made.and_then(|tokio| Ok(Runtime { ground: tokio.block_on(Ground::make())?, tokio }));
+    let made = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from);
+    let made = made.and_then(|tokio| {
+        Ok(Runtime {
+            ground: tokio.block_on(Ground::make())?,
+            tokio,
+        })
+    });
     // A failure to make the ground fails every test, with the reason.
     let made: Arc<Result<&'static Runtime, String>> = Arc::new(match made {
         Ok(runtime) => Ok(Box::leak(Box::new(runtime))),
@@ -204,12 +266,22 @@ fn main() -> ExitCode {
             Err(error) => Err(error.into()),
         })
     };
-    let arguments = Arguments { test_threads: arguments.test_threads.or(Some(6)), ..arguments };
+    let arguments = Arguments {
+        test_threads: arguments.test_threads.or(Some(6)),
+        ..arguments
+    };
     let conclusion = libtest_mimic::run(&arguments, TESTS.iter().map(trial).collect());
-    let after = Arguments { test_threads: Some(1), ..arguments };
+    let after = Arguments {
+        test_threads: Some(1),
+        ..arguments
+    };
     let last = libtest_mimic::run(&after, LAST.iter().map(trial).collect());
     if let Ok(runtime) = made.as_ref() {
         runtime.ground.environment.end();
     }
-    if conclusion.has_failed() || last.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if conclusion.has_failed() || last.has_failed() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

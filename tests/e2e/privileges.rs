@@ -17,13 +17,28 @@ use crate::{Ground, door::set_default_key};
 type Permission = (String, String, String);
 
 fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(ToOwned::to_owned)).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|item| item.as_str().map(ToOwned::to_owned))
+        .collect()
 }
 
-pub async fn the_cluster_role_allows_what_the_suite_asked_for_and_no_more(ground: &Ground) -> anyhow::Result<()> {
+pub async fn the_cluster_role_allows_what_the_suite_asked_for_and_no_more(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut rules = vec![];
-    for role in [["clusterrole", "bucket-replication-operator"], ["role", "bucket-replication-operator-lease"]] {
-        let words = [&["get"], role.as_slice(), &["-n", "bucket-replication", "-o", "json"]].concat();
+    for role in [
+        ["clusterrole", "bucket-replication-operator"],
+        ["role", "bucket-replication-operator-lease"],
+    ] {
+        let words = [
+            &["get"],
+            role.as_slice(),
+            &["-n", "bucket-replication", "-o", "json"],
+        ]
+        .concat();
         let role: Value = serde_json::from_str(&ground.environment.kubectl(&words).await?)?;
         rules.extend(role["rules"].as_array().cloned().unwrap_or_default());
     }
@@ -39,28 +54,66 @@ pub async fn the_cluster_role_allows_what_the_suite_asked_for_and_no_more(ground
     let mut asked: BTreeSet<Permission> = BTreeSet::new();
     for line in fs::read_to_string(ground.environment.audit_log())?.lines() {
         let event: Value = serde_json::from_str(line)?;
-        let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            event
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let resource = [text("/objectRef/resource"), text("/objectRef/subresource")].join("/");
-        asked.insert((text("/objectRef/apiGroup"), resource.trim_end_matches('/').to_owned(), text("/verb")));
+        asked.insert((
+            text("/objectRef/apiGroup"),
+            resource.trim_end_matches('/').to_owned(),
+            text("/verb"),
+        ));
     }
     ensure!(asked.len() > 5, "the audit log is nearly empty: {asked:?}");
     let (unused, missing) = (&allowed - &asked, &asked - &allowed);
-    ensure!(allowed == asked, "allowed and never asked for: {unused:?}\nasked for and not allowed: {missing:?}");
+    ensure!(
+        allowed == asked,
+        "allowed and never asked for: {unused:?}\nasked for and not allowed: {missing:?}"
+    );
     Ok(())
 }
 
 pub async fn iam_policy_allows_what_the_suite_called_and_no_more(_: &Ground) -> anyhow::Result<()> {
     let calls = all_calls();
-    let called: BTreeSet<_> = calls.iter().filter(|call| call.service != "sts").map(|call| call.action.as_str()).collect();
+    let called: BTreeSet<_> = calls
+        .iter()
+        .filter(|call| call.service != "sts")
+        .map(|call| call.action.as_str())
+        .collect();
     let allowed = calls::actions();
     // No call of its own: PutBucketReplication needs it.
-    let expected: BTreeSet<_> = allowed.iter().copied().filter(|action| *action != calls::action::PASS_ROLE).collect();
+    let expected: BTreeSet<_> = allowed
+        .iter()
+        .copied()
+        .filter(|action| *action != calls::action::PASS_ROLE)
+        .collect();
     let (unused, missing) = (&expected - &called, &called - &expected);
-    ensure!(expected == called, "allowed and never called: {unused:?}\ncalled and not allowed: {missing:?}");
-    let bare: Vec<_> = calls.iter().filter(|call| call.service == "s3" && call.expected_owner.is_none()).collect();
-    ensure!(bare.is_empty(), "without the expected bucket owner: {bare:?}");
-    let field = |call: &testbed::proxy::Call, name: &str| call.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
-    let assumed: Vec<_> = calls.iter().filter(|call| call.action == "sts:AssumeRole").collect();
+    ensure!(
+        expected == called,
+        "allowed and never called: {unused:?}\ncalled and not allowed: {missing:?}"
+    );
+    let bare: Vec<_> = calls
+        .iter()
+        .filter(|call| call.service == "s3" && call.expected_owner.is_none())
+        .collect();
+    ensure!(
+        bare.is_empty(),
+        "without the expected bucket owner: {bare:?}"
+    );
+    let field = |call: &testbed::proxy::Call, name: &str| {
+        call.fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+    };
+    let assumed: Vec<_> = calls
+        .iter()
+        .filter(|call| call.action == "sts:AssumeRole")
+        .collect();
     let careless = assumed.iter().find(|call| {
         field(call, "ExternalId").as_deref() != Some(EXTERNAL_ID)
             || !field(call, "RoleSessionName").is_some_and(|name| name.starts_with("brepl-"))
@@ -77,7 +130,10 @@ fn without(policy: &str, action: &str) -> anyhow::Result<String> {
             actions.retain(|allowed| allowed != action);
         }
     }
-    policy["Statement"].as_array_mut().context("no statements")?.retain(|statement| statement["Action"] != json!([]));
+    policy["Statement"]
+        .as_array_mut()
+        .context("no statements")?
+        .retain(|statement| statement["Action"] != json!([]));
     Ok(policy.to_string())
 }
 
@@ -86,29 +142,58 @@ fn eager(stage: &Stage<'_>) -> Value {
     let mut object = stage.replication();
     object["spec"]["versioning"] = json!("Enable");
     object["spec"]["destination"]["owner"] = json!("Destination");
-    object["spec"]["source"] = json!({"account": stage.source_account_name(), "bucket": stage.source_bucket});
+    object["spec"]["source"] =
+        json!({"account": stage.source_account_name(), "bucket": stage.source_bucket});
     object
 }
 
 /// Lets an object come and go with `action` taken out of the operator's policies, and gives it back once the lack of it shows.
-async fn is_missed(stage: &Stage<'_>, policies: &[String; 2], action: &str) -> anyhow::Result<bool> {
+async fn is_missed(
+    stage: &Stage<'_>,
+    policies: &[String; 2],
+    action: &str,
+) -> anyhow::Result<bool> {
     let owners = [&stage.source, &stage.destination];
     for (owner, policy) in owners.iter().zip(policies) {
         owner.set_operator_policy(&without(policy, action)?).await?;
     }
     let _ = stage.proxy.take();
-    stage.source.set_versioning(SOURCE_REGION, &stage.source_bucket, false).await?;
+    stage
+        .source
+        .set_versioning(SOURCE_REGION, &stage.source_bucket, false)
+        .await?;
     stage.apply(&eager(stage)).await?;
-    let refused = || stage.proxy.calls().iter().any(|call| call.action == action && call.status == 403);
+    let refused = || {
+        stage
+            .proxy
+            .calls()
+            .iter()
+            .any(|call| call.action == action && call.status == 403)
+    };
     let settled = until(Duration::from_secs(20), async || {
         let ready = stage.get("tax").await?["status"]["conditions"][6]["status"] == "True";
         Ok((refused() || ready).then_some(()))
     });
-    settled.await?.with_context(|| format!("without {action}, nothing comes of the object"))?;
+    settled
+        .await?
+        .with_context(|| format!("without {action}, nothing comes of the object"))?;
     let mut missed = refused();
     if !missed {
-        stage.environment.kubectl(&["delete", "bucketreplication", "tax", "-n", &stage.name, "--wait=false"]).await?;
-        until(Duration::from_secs(20), async || Ok((refused() || stage.get("tax").await?.is_null()).then_some(()))).await?;
+        stage
+            .environment
+            .kubectl(&[
+                "delete",
+                "bucketreplication",
+                "tax",
+                "-n",
+                &stage.name,
+                "--wait=false",
+            ])
+            .await?;
+        until(Duration::from_secs(20), async || {
+            Ok((refused() || stage.get("tax").await?.is_null()).then_some(()))
+        })
+        .await?;
         missed = refused();
     }
     for (owner, policy) in owners.iter().zip(policies) {
@@ -144,18 +229,29 @@ async fn each_is_needed(ground: &Ground, name: &str, share: usize) -> anyhow::Re
     let mut stage = ground.stage(name).await?;
     let mut accounts = [stage.source_account(), stage.destination_account()];
     let mut policies = [String::new(), String::new()];
-    for ((account, policy), owner) in accounts.iter_mut().zip(&mut policies).zip([&stage.source, &stage.destination]) {
+    for ((account, policy), owner) in accounts
+        .iter_mut()
+        .zip(&mut policies)
+        .zip([&stage.source, &stage.destination])
+    {
         account["spec"]["grants"][0]["allow"] = json!(["EnableVersioning"]);
         stage.environment.apply(&account.to_string()).await?;
         *policy = stage.printed_policy(account).await?;
         owner.set_operator_policy(policy).await?;
     }
     stage.start().await?;
-    let actions: Vec<_> = calls::actions().into_iter().filter(|action| !NOT_IN_A_PLAIN_CYCLE.contains(action)).collect();
+    let actions: Vec<_> = calls::actions()
+        .into_iter()
+        .filter(|action| !NOT_IN_A_PLAIN_CYCLE.contains(action))
+        .collect();
     ensure!(actions.len() > 20, "{actions:?}");
     // The door follows the accounts' new grants with a short delay.
     set_default_key(&stage, &stage.source_bucket).await?;
-    until(Duration::from_secs(20), async || Ok(stage.apply(&eager(&stage)).await.ok())).await?.context("the object is refused")?;
+    until(Duration::from_secs(20), async || {
+        Ok(stage.apply(&eager(&stage)).await.ok())
+    })
+    .await?
+    .context("the object is refused")?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     stage.delete("tax").await?;
     let mut unneeded = vec![];
@@ -168,14 +264,20 @@ async fn each_is_needed(ground: &Ground, name: &str, share: usize) -> anyhow::Re
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
-pub async fn every_action_of_the_printed_policy_is_needed_first_third(ground: &Ground) -> anyhow::Result<()> {
+pub async fn every_action_of_the_printed_policy_is_needed_first_third(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     each_is_needed(ground, "needed0", 0).await
 }
 
-pub async fn every_action_of_the_printed_policy_is_needed_second_third(ground: &Ground) -> anyhow::Result<()> {
+pub async fn every_action_of_the_printed_policy_is_needed_second_third(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     each_is_needed(ground, "needed1", 1).await
 }
 
-pub async fn every_action_of_the_printed_policy_is_needed_last_third(ground: &Ground) -> anyhow::Result<()> {
+pub async fn every_action_of_the_printed_policy_is_needed_last_third(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     each_is_needed(ground, "needed2", 2).await
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use aws_sdk_s3::types::{
-    DeleteMarkerReplication, DeleteMarkerReplicationStatus, Destination, ReplicationConfiguration, ReplicationRule, ReplicationRuleFilter,
-    ReplicationRuleStatus,
+    DeleteMarkerReplication, DeleteMarkerReplicationStatus, Destination, ReplicationConfiguration,
+    ReplicationRule, ReplicationRuleFilter, ReplicationRuleStatus,
 };
 use serde_json::{Value, json};
 use testbed::{
@@ -16,26 +16,52 @@ use testbed::{
 use crate::Ground;
 
 fn foreign_rule(stage: &Stage<'_>) -> anyhow::Result<ReplicationRule> {
-    let destination = Destination::builder().bucket(format!("arn:aws:s3:::{}", stage.destination_bucket)).account(&stage.destination.id);
-    let markers = DeleteMarkerReplication::builder().status(DeleteMarkerReplicationStatus::Disabled).build();
-    let rule = ReplicationRule::builder().id("theirs").priority(7).status(ReplicationRuleStatus::Enabled);
-    let rule = rule.filter(ReplicationRuleFilter::builder().prefix("Theirs/").build()).delete_marker_replication(markers);
+    let destination = Destination::builder()
+        .bucket(format!("arn:aws:s3:::{}", stage.destination_bucket))
+        .account(&stage.destination.id);
+    let markers = DeleteMarkerReplication::builder()
+        .status(DeleteMarkerReplicationStatus::Disabled)
+        .build();
+    let rule = ReplicationRule::builder()
+        .id("theirs")
+        .priority(7)
+        .status(ReplicationRuleStatus::Enabled);
+    let rule = rule
+        .filter(ReplicationRuleFilter::builder().prefix("Theirs/").build())
+        .delete_marker_replication(markers);
     Ok(rule.destination(destination.build()?).build()?)
 }
 
 async fn standing(stage: &Stage<'_>) -> anyhow::Result<ReplicationConfiguration> {
-    stage.source.replication(SOURCE_REGION, &stage.source_bucket).await?.context("no configuration")
+    stage
+        .source
+        .replication(SOURCE_REGION, &stage.source_bucket)
+        .await?
+        .context("no configuration")
 }
 
 async fn put(stage: &Stage<'_>, configuration: ReplicationConfiguration) -> anyhow::Result<()> {
     let s3 = stage.source.s3(SOURCE_REGION);
-    s3.put_bucket_replication().bucket(&stage.source_bucket).replication_configuration(configuration).send().await?;
+    s3.put_bucket_replication()
+        .bucket(&stage.source_bucket)
+        .replication_configuration(configuration)
+        .send()
+        .await?;
     Ok(())
 }
 
 /// All objects of the test, by namespace and name, with the status of `Ready`.
 async fn readiness(stage: &Stage<'_>) -> anyhow::Result<Vec<(String, String)>> {
-    let text = stage.environment.kubectl(&["get", "bucketreplications", "--all-namespaces", "-o", "json"]).await?;
+    let text = stage
+        .environment
+        .kubectl(&[
+            "get",
+            "bucketreplications",
+            "--all-namespaces",
+            "-o",
+            "json",
+        ])
+        .await?;
     let list: Value = serde_json::from_str(&text)?;
     let here = |object: &&Value| object["spec"]["source"]["bucket"] == stage.source_bucket.as_str();
     let ready = |object: &Value| {
@@ -44,15 +70,42 @@ async fn readiness(stage: &Stage<'_>) -> anyhow::Result<Vec<(String, String)>> {
             object["metadata"]["namespace"].as_str().unwrap_or_default(),
             object["metadata"]["name"].as_str().unwrap_or_default()
         );
-        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready").cloned().unwrap_or_default();
-        (name, format!("{} {}", ready["status"].as_str().unwrap_or_default(), ready["reason"].as_str().unwrap_or_default()))
+        let conditions = object["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let ready = conditions
+            .iter()
+            .find(|condition| condition["type"] == "Ready")
+            .cloned()
+            .unwrap_or_default();
+        (
+            name,
+            format!(
+                "{} {}",
+                ready["status"].as_str().unwrap_or_default(),
+                ready["reason"].as_str().unwrap_or_default()
+            ),
+        )
     };
-    Ok(list["items"].as_array().into_iter().flatten().filter(here).map(ready).collect())
+    Ok(list["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(here)
+        .map(ready)
+        .collect())
 }
 
-pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(ground: &Ground) -> anyhow::Result<()> {
-    let flags = [("DRIFT_PERIOD", "20s"), ("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "2s"), ("LONGEST_RETRY", "3s")];
+pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let flags = [
+        ("DRIFT_PERIOD", "20s"),
+        ("DRIFT_GRACE", "500ms"),
+        ("SETTLE_DELAY", "2s"),
+        ("LONGEST_RETRY", "3s"),
+    ];
     let mut stage = ground.stage_with("crowd", &flags).await?;
     stage.namespaces = (0..10).map(|number| format!("crowd-{number}")).collect();
     let crowd = json!({"matchLabels": {"crowd": "yes"}});
@@ -65,7 +118,13 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(ground: &Grou
         account["spec"]["grants"][0]["namespaces"] = crowd.clone();
         documents.push(account);
     }
-    let all = |documents: &[Value]| documents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n---\n");
+    let all = |documents: &[Value]| {
+        documents
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n---\n")
+    };
     stage.environment.apply(&all(&documents)).await?;
     let objects: Vec<_> = (0..50)
         .map(|number| {
@@ -76,17 +135,43 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(ground: &Grou
         })
         .collect();
     // The emulator has no resource for CreatePolicy, and never matches iam:PolicyARN ("Actions defined by IAM" has both).
-    stage.source.allow_for_emulator(&["iam:CreatePolicy", "iam:AttachRolePolicy", "iam:DetachRolePolicy"], "*").await?;
+    stage
+        .source
+        .allow_for_emulator(
+            &[
+                "iam:CreatePolicy",
+                "iam:AttachRolePolicy",
+                "iam:DetachRolePolicy",
+            ],
+            "*",
+        )
+        .await?;
     stage.start().await?;
     stage.environment.apply(&all(&objects)).await?;
-    let ready = async || Ok(readiness(&stage).await?.iter().all(|(_, ready)| ready == "True Ready").then_some(()));
-    until(Duration::from_mins(1), ready).await?.with_context(|| "not all became ready")?;
+    let ready = async || {
+        Ok(readiness(&stage)
+            .await?
+            .iter()
+            .all(|(_, ready)| ready == "True Ready")
+            .then_some(()))
+    };
+    until(Duration::from_mins(1), ready)
+        .await?
+        .with_context(|| "not all became ready")?;
     ensure!(readiness(&stage).await?.len() == 50);
     ensure!(standing(&stage).await?.rules().len() == 50);
     let calls = stage.proxy.take();
-    let puts = calls.iter().filter(|call| call.action == "s3:PutReplicationConfiguration").count();
+    let puts = calls
+        .iter()
+        .filter(|call| call.action == "s3:PutReplicationConfiguration")
+        .count();
     ensure!(puts <= 3, "{puts} configurations were written");
-    ensure!(calls.iter().any(|call| call.action == "iam:AttachRolePolicy"), "50 objects fit into an inline policy");
+    ensure!(
+        calls
+            .iter()
+            .any(|call| call.action == "iam:AttachRolePolicy"),
+        "50 objects fit into an inline policy"
+    );
     ensure!(calls.iter().all(|call| call.status != 403), "{calls:?}");
 
     // An edit of the youngest rewrites the managed policy that holds their permissions.
@@ -96,149 +181,340 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(ground: &Grou
         .cloned()
         .map(|mut object| {
             object["spec"]["rules"][0]["name"] = json!("edited");
-            object["spec"]["rules"][0]["prefix"] =
-                json!(format!("Tax/{}/edited/", object["metadata"]["name"].as_str().unwrap_or_default()));
+            object["spec"]["rules"][0]["prefix"] = json!(format!(
+                "Tax/{}/edited/",
+                object["metadata"]["name"].as_str().unwrap_or_default()
+            ));
             object
         })
         .collect();
     stage.environment.apply(&all(&edited)).await?;
     let edited = async || {
-        Ok((standing(&stage).await?.rules().iter().filter(|rule| rule.id().is_some_and(|id| id.ends_with("/edited"))).count() == 10)
+        Ok((standing(&stage)
+            .await?
+            .rules()
+            .iter()
+            .filter(|rule| rule.id().is_some_and(|id| id.ends_with("/edited")))
+            .count()
+            == 10)
             .then_some(()))
     };
     // The role has no room for the former and new permissions of all ten at once, so that they are served in turns.
-    until(Duration::from_mins(1), edited).await?.context("the edit is not written")?;
-    until(Duration::from_secs(30), ready).await?.with_context(|| "not all are ready after the edit")?;
+    until(Duration::from_mins(1), edited)
+        .await?
+        .context("the edit is not written")?;
+    until(Duration::from_secs(30), ready)
+        .await?
+        .with_context(|| "not all are ready after the edit")?;
     let rewritten = stage.proxy.take();
-    ensure!(rewritten.iter().any(|call| call.action == "iam:CreatePolicyVersion"), "no managed policy was rewritten");
+    ensure!(
+        rewritten
+            .iter()
+            .any(|call| call.action == "iam:CreatePolicyVersion"),
+        "no managed policy was rewritten"
+    );
 
     let first = "crowd-0";
     let delete = async |namespace: &str, rest: &[&str]| {
-        let words = [&["delete", "bucketreplications", "-n", namespace, "--wait=false"], rest].concat();
+        let words = [
+            &[
+                "delete",
+                "bucketreplications",
+                "-n",
+                namespace,
+                "--wait=false",
+            ],
+            rest,
+        ]
+        .concat();
         stage.environment.kubectl(&words).await
     };
-    for namespace in stage.namespaces.iter().filter(|namespace| *namespace != first) {
+    for namespace in stage
+        .namespaces
+        .iter()
+        .filter(|namespace| *namespace != first)
+    {
         delete(namespace, &["--all"]).await?;
     }
     delete(first, &["tax-10", "tax-20", "tax-30", "tax-40"]).await?;
-    let written = async || Ok(stage.proxy.calls().iter().any(|call| call.action == "s3:PutReplicationConfiguration").then_some(()));
-    until(Duration::from_secs(30), written).await?.context("nothing was removed")?;
+    let written = async || {
+        Ok(stage
+            .proxy
+            .calls()
+            .iter()
+            .any(|call| call.action == "s3:PutReplicationConfiguration")
+            .then_some(()))
+    };
+    until(Duration::from_secs(30), written)
+        .await?
+        .context("nothing was removed")?;
     stage.crash();
     stage.start().await?;
-    let one_left = async || Ok((readiness(&stage).await? == [("crowd-0/tax-0".to_owned(), "True Ready".to_owned())]).then_some(()));
-    until(Duration::from_mins(1), one_left).await?.with_context(|| "49 do not go")?;
+    let one_left = async || {
+        Ok(
+            (readiness(&stage).await? == [("crowd-0/tax-0".to_owned(), "True Ready".to_owned())])
+                .then_some(()),
+        )
+    };
+    until(Duration::from_mins(1), one_left)
+        .await?
+        .with_context(|| "49 do not go")?;
     let rules = standing(&stage).await?.rules().to_vec();
-    ensure!(rules.len() == 1 && rules[0].filter().and_then(ReplicationRuleFilter::prefix) == Some("Tax/0/"), "{rules:?}");
-    let role = stage.source.replication_roles().await?.pop().context("no role")?;
-    let attached = stage.source.iam().list_attached_role_policies().role_name(&role).send().await?;
+    ensure!(
+        rules.len() == 1
+            && rules[0].filter().and_then(ReplicationRuleFilter::prefix) == Some("Tax/0/"),
+        "{rules:?}"
+    );
+    let role = stage
+        .source
+        .replication_roles()
+        .await?
+        .pop()
+        .context("no role")?;
+    let attached = stage
+        .source
+        .iam()
+        .list_attached_role_policies()
+        .role_name(&role)
+        .send()
+        .await?;
     ensure!(attached.attached_policies().is_empty(), "{attached:?}");
-    let policy = stage.source.iam().get_role_policy().role_name(&role).policy_name(&role).send().await?;
-    ensure!(policy.policy_document().matches("Sid").count() == 5, "{}", policy.policy_document());
-    stage.environment.kubectl(&["delete", "bucketreplication", "tax-0", "-n", first, "--timeout=30s"]).await?;
+    let policy = stage
+        .source
+        .iam()
+        .get_role_policy()
+        .role_name(&role)
+        .policy_name(&role)
+        .send()
+        .await?;
+    ensure!(
+        policy.policy_document().matches("Sid").count() == 5,
+        "{}",
+        policy.policy_document()
+    );
+    stage
+        .environment
+        .kubectl(&[
+            "delete",
+            "bucketreplication",
+            "tax-0",
+            "-n",
+            first,
+            "--timeout=30s",
+        ])
+        .await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)?;
-    let policies = stage.source.iam().list_policies().scope(aws_sdk_iam::types::PolicyScopeType::Local).send().await?;
+    let policies = stage
+        .source
+        .iam()
+        .list_policies()
+        .scope(aws_sdk_iam::types::PolicyScopeType::Local)
+        .send()
+        .await?;
     ensure!(policies.policies().is_empty(), "{policies:?}");
     Ok(())
 }
 
 /// A configuration that somebody made by hand, or with Terraform, under a role of their own.
-pub async fn a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was(ground: &Ground) -> anyhow::Result<()> {
+pub async fn a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut stage = ground.stage("merge").await?;
     let role = stage.source.make_role("s3-replication").await?;
-    let theirs = ReplicationConfiguration::builder().role(&role).rules(foreign_rule(&stage)?).build()?;
+    let theirs = ReplicationConfiguration::builder()
+        .role(&role)
+        .rules(foreign_rule(&stage)?)
+        .build()?;
     put(&stage, theirs.clone()).await?;
     stage.start().await?;
     let mut object = stage.replication();
     stage.apply(&object).await?;
-    let message = stage.wait_for("tax", "Ready", "False", "ForeignConfiguration").await?;
-    ensure!(message.contains(&role) && message.contains("existingConfiguration"), "{message}");
+    let message = stage
+        .wait_for("tax", "Ready", "False", "ForeignConfiguration")
+        .await?;
+    ensure!(
+        message.contains(&role) && message.contains("existingConfiguration"),
+        "{message}"
+    );
     let plan = stage.get("tax").await?["status"]["plan"].to_string();
-    ensure!(plan.contains("of role s3-replication") && plan.contains("2 rules"), "{plan}");
+    ensure!(
+        plan.contains("of role s3-replication") && plan.contains("2 rules"),
+        "{plan}"
+    );
 
     let mut account = stage.source_account();
     account["spec"]["roles"] = json!({"mergeable": [role]});
     account["spec"]["grants"][0]["allow"] = json!(["MergeConfiguration"]);
-    stage.source.set_operator_policy(&stage.printed_policy(&account).await?).await?;
+    stage
+        .source
+        .set_operator_policy(&stage.printed_policy(&account).await?)
+        .await?;
     stage.environment.apply(&account.to_string()).await?;
     object["spec"]["existingConfiguration"] = json!("Merge");
     stage.apply(&object).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     let both = standing(&stage).await?;
-    ensure!(both.role() == role && both.rules().len() == 2 && both.rules().contains(&foreign_rule(&stage)?), "{both:?}");
-    ensure!(stage.source.replication_roles().await?.is_empty(), "a role of our own was made");
-    let policies = stage.source.iam().list_role_policies().role_name("s3-replication").send().await?;
+    ensure!(
+        both.role() == role
+            && both.rules().len() == 2
+            && both.rules().contains(&foreign_rule(&stage)?),
+        "{both:?}"
+    );
+    ensure!(
+        stage.source.replication_roles().await?.is_empty(),
+        "a role of our own was made"
+    );
+    let policies = stage
+        .source
+        .iam()
+        .list_role_policies()
+        .role_name("s3-replication")
+        .send()
+        .await?;
     ensure!(policies.policy_names().len() == 2, "{policies:?}");
-    let replica = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?.context("no policy")?;
+    let replica = stage
+        .destination
+        .bucket_policy(DESTINATION_REGION, &stage.destination_bucket)
+        .await?
+        .context("no policy")?;
     ensure!(replica.to_string().contains(&role), "{replica}");
     let calls = stage.proxy.take();
     ensure!(calls.iter().all(|call| call.status != 403), "{calls:?}");
 
     stage.delete("tax").await?;
-    ensure!(standing(&stage).await? == theirs, "{:?}", standing(&stage).await?);
-    let policies = stage.source.iam().list_role_policies().role_name("s3-replication").send().await?;
+    ensure!(
+        standing(&stage).await? == theirs,
+        "{:?}",
+        standing(&stage).await?
+    );
+    let policies = stage
+        .source
+        .iam()
+        .list_role_policies()
+        .role_name("s3-replication")
+        .send()
+        .await?;
     ensure!(policies.policy_names() == ["own"], "{policies:?}");
     let s3 = stage.source.s3(SOURCE_REGION);
-    s3.delete_bucket_replication().bucket(&stage.source_bucket).send().await?;
+    s3.delete_bucket_replication()
+        .bucket(&stage.source_bucket)
+        .send()
+        .await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
-pub async fn a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write(ground: &Ground) -> anyhow::Result<()> {
+pub async fn a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut stage = ground.stage("foreign").await?;
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     let ours = standing(&stage).await?;
-    let both = ReplicationConfiguration::builder().role(ours.role()).set_rules(Some(ours.rules().to_vec())).rules(foreign_rule(&stage)?);
+    let both = ReplicationConfiguration::builder()
+        .role(ours.role())
+        .set_rules(Some(ours.rules().to_vec()))
+        .rules(foreign_rule(&stage)?);
     put(&stage, both.build()?).await?;
 
     stage.proxy.set_fault(
         "s3:GetReplicationConfiguration",
-        Some(Fault::Replace("<ID>theirs</ID>".into(), "<ID>theirs</ID><Pace>5</Pace>".into())),
+        Some(Fault::Replace(
+            "<ID>theirs</ID>".into(),
+            "<ID>theirs</ID><Pace>5</Pace>".into(),
+        )),
     );
     let _ = stage.proxy.take();
     let mut edited = stage.replication();
     edited["spec"]["rules"] = json!([{"name": "legal", "prefix": "Legal"}]);
     stage.apply(&edited).await?;
-    let message = stage.wait_for("tax", "Ready", "False", "ForeignRuleNotPreservable").await?;
-    ensure!(message.contains("rule theirs on bucket foreign-source-bucket holds Pace"), "{message}");
-    let writes: Vec<_> = stage.proxy.calls().into_iter().filter(Call::writes).collect();
+    let message = stage
+        .wait_for("tax", "Ready", "False", "ForeignRuleNotPreservable")
+        .await?;
+    ensure!(
+        message.contains("rule theirs on bucket foreign-source-bucket holds Pace"),
+        "{message}"
+    );
+    let writes: Vec<_> = stage
+        .proxy
+        .calls()
+        .into_iter()
+        .filter(Call::writes)
+        .collect();
     ensure!(writes.is_empty(), "{writes:?}");
 
-    stage.proxy.set_fault("s3:GetReplicationConfiguration", None);
+    stage
+        .proxy
+        .set_fault("s3:GetReplicationConfiguration", None);
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     let rules = standing(&stage).await?.rules().to_vec();
-    ensure!(rules.len() == 2 && rules.contains(&foreign_rule(&stage)?), "{rules:?}");
+    ensure!(
+        rules.len() == 2 && rules.contains(&foreign_rule(&stage)?),
+        "{rules:?}"
+    );
 
     stage.delete("tax").await?;
     let left = standing(&stage).await?;
-    ensure!(left.rules() == [foreign_rule(&stage)?] && left.role() == ours.role(), "{left:?}");
-    ensure!(stage.source.replication_roles().await?.len() == 1, "the foreign rule's role is gone");
+    ensure!(
+        left.rules() == [foreign_rule(&stage)?] && left.role() == ours.role(),
+        "{left:?}"
+    );
+    ensure!(
+        stage.source.replication_roles().await?.len() == 1,
+        "the foreign rule's role is gone"
+    );
     Ok(())
 }
 
 /// The statements of ours in a policy: whom each lets in, and to what.
 fn let_in(policy: &Value) -> Vec<(String, String)> {
     let statements = policy["Statement"].as_array().cloned().unwrap_or_default();
-    let ours = statements.iter().filter(|statement| statement["Sid"].as_str().is_some_and(|sid| sid.starts_with("Brepl")));
+    let ours = statements.iter().filter(|statement| {
+        statement["Sid"]
+            .as_str()
+            .is_some_and(|sid| sid.starts_with("Brepl"))
+    });
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    ours.map(|statement| (text(&statement["Principal"]["AWS"]), text(&statement["Resource"]))).collect()
+    ours.map(|statement| {
+        (
+            text(&statement["Principal"]["AWS"]),
+            text(&statement["Resource"]),
+        )
+    })
+    .collect()
 }
 
-pub async fn thirty_source_buckets_share_one_destination_and_one_key(ground: &Ground) -> anyhow::Result<()> {
+pub async fn thirty_source_buckets_share_one_destination_and_one_key(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     const SOURCES: usize = 30;
-    let flags = [("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "2s"), ("LONGEST_RETRY", "3s")];
+    let flags = [
+        ("DRIFT_GRACE", "500ms"),
+        ("SETTLE_DELAY", "2s"),
+        ("LONGEST_RETRY", "3s"),
+    ];
     let mut stage = ground.stage_with("hub", &flags).await?;
     let name = |number: usize| format!("hub-source-{number}");
     for number in 0..SOURCES {
-        stage.source.make_bucket(SOURCE_REGION, &name(number)).await?;
+        stage
+            .source
+            .make_bucket(SOURCE_REGION, &name(number))
+            .await?;
     }
     let arn = format!("arn:aws:s3:::{}", stage.destination_bucket);
     let theirs = json!({"Version": "2012-10-17", "Statement": [
         {"Sid": "Theirs", "Effect": "Deny", "Principal": "*", "Action": "s3:DeleteBucket", "Resource": arn},
     ]});
     let s3 = stage.destination.s3(DESTINATION_REGION);
-    s3.put_bucket_policy().bucket(&stage.destination_bucket).policy(theirs.to_string()).send().await?;
-    let key_before = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
+    s3.put_bucket_policy()
+        .bucket(&stage.destination_bucket)
+        .policy(theirs.to_string())
+        .send()
+        .await?;
+    let key_before = stage
+        .destination
+        .key_policy(DESTINATION_REGION, &stage.replica_key)
+        .await?;
     stage.start().await?;
 
     for prefix in ["Tax", "Legal"] {
@@ -249,47 +525,122 @@ pub async fn thirty_source_buckets_share_one_destination_and_one_key(ground: &Gr
             object["spec"]["rules"] = json!([{"name": "tax", "prefix": prefix}]);
             object.to_string()
         });
-        stage.environment.apply(&objects.collect::<Vec<_>>().join("\n---\n")).await?;
+        stage
+            .environment
+            .apply(&objects.collect::<Vec<_>>().join("\n---\n"))
+            .await?;
         let written = async || {
             let mut all = true;
             for number in 0..SOURCES {
-                let standing = stage.source.replication(SOURCE_REGION, &name(number)).await?;
-                let rules = standing.map(|standing| standing.rules().to_vec()).unwrap_or_default();
-                all &= rules.len() == 1 && rules[0].filter().and_then(ReplicationRuleFilter::prefix) == Some(prefix);
+                let standing = stage
+                    .source
+                    .replication(SOURCE_REGION, &name(number))
+                    .await?;
+                let rules = standing
+                    .map(|standing| standing.rules().to_vec())
+                    .unwrap_or_default();
+                all &= rules.len() == 1
+                    && rules[0].filter().and_then(ReplicationRuleFilter::prefix) == Some(prefix);
             }
-            let text = stage.environment.kubectl(&["get", "bucketreplications", "-n", &stage.name, "-o", "json"]).await?;
+            let text = stage
+                .environment
+                .kubectl(&["get", "bucketreplications", "-n", &stage.name, "-o", "json"])
+                .await?;
             let list: Value = serde_json::from_str(&text)?;
             let is_ready = |object: &Value| {
-                let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-                conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+                let conditions = object["status"]["conditions"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default();
+                conditions
+                    .iter()
+                    .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
             };
-            Ok((all && list["items"].as_array().is_some_and(|items| items.iter().all(is_ready))).then_some(()))
+            Ok((all
+                && list["items"]
+                    .as_array()
+                    .is_some_and(|items| items.iter().all(is_ready)))
+            .then_some(()))
         };
-        until(Duration::from_mins(1), written).await?.with_context(|| format!("not all are ready for {prefix}"))?;
-        let mut roles: Vec<_> =
-            stage.source.replication_roles().await?.iter().map(|role| format!("arn:aws:iam::{}:role/{role}", stage.source.id)).collect();
+        until(Duration::from_mins(1), written)
+            .await?
+            .with_context(|| format!("not all are ready for {prefix}"))?;
+        let mut roles: Vec<_> = stage
+            .source
+            .replication_roles()
+            .await?
+            .iter()
+            .map(|role| format!("arn:aws:iam::{}:role/{role}", stage.source.id))
+            .collect();
         roles.sort();
-        let of_bucket = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?.context("no policy")?;
-        let of_key = stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await?;
+        let of_bucket = stage
+            .destination
+            .bucket_policy(DESTINATION_REGION, &stage.destination_bucket)
+            .await?
+            .context("no policy")?;
+        let of_key = stage
+            .destination
+            .key_policy(DESTINATION_REGION, &stage.replica_key)
+            .await?;
         for policy in [&of_bucket, &of_key] {
-            let mut principals: Vec<_> = let_in(policy).into_iter().map(|(principal, _)| principal).collect();
+            let mut principals: Vec<_> = let_in(policy)
+                .into_iter()
+                .map(|(principal, _)| principal)
+                .collect();
             principals.sort();
             ensure!(principals == roles && roles.len() == SOURCES, "{policy:#}");
         }
-        ensure!(let_in(&of_bucket).iter().all(|(_, resource)| *resource == format!("{arn}/{prefix}*")), "{of_bucket:#}");
-        ensure!(of_bucket["Statement"][0] == theirs["Statement"][0], "{of_bucket:#}");
+        ensure!(
+            let_in(&of_bucket)
+                .iter()
+                .all(|(_, resource)| *resource == format!("{arn}/{prefix}*")),
+            "{of_bucket:#}"
+        );
+        ensure!(
+            of_bucket["Statement"][0] == theirs["Statement"][0],
+            "{of_bucket:#}"
+        );
     }
 
-    stage.environment.kubectl(&["delete", "bucketreplications", "--all", "-n", &stage.name, "--timeout=60s"]).await?;
-    let of_bucket = stage.destination.bucket_policy(DESTINATION_REGION, &stage.destination_bucket).await?.context("no policy")?;
-    ensure!(of_bucket["Statement"] == theirs["Statement"], "{of_bucket:#}");
-    ensure!(stage.destination.key_policy(DESTINATION_REGION, &stage.replica_key).await? == key_before);
+    stage
+        .environment
+        .kubectl(&[
+            "delete",
+            "bucketreplications",
+            "--all",
+            "-n",
+            &stage.name,
+            "--timeout=60s",
+        ])
+        .await?;
+    let of_bucket = stage
+        .destination
+        .bucket_policy(DESTINATION_REGION, &stage.destination_bucket)
+        .await?
+        .context("no policy")?;
+    ensure!(
+        of_bucket["Statement"] == theirs["Statement"],
+        "{of_bucket:#}"
+    );
+    ensure!(
+        stage
+            .destination
+            .key_policy(DESTINATION_REGION, &stage.replica_key)
+            .await?
+            == key_before
+    );
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
 /// What others write while new permissions become known is read before the rules are written.
-pub async fn a_foreign_rule_that_comes_while_permissions_settle_survives(ground: &Ground) -> anyhow::Result<()> {
-    let flags = [("DRIFT_GRACE", "500ms"), ("SETTLE_DELAY", "4s"), ("LONGEST_RETRY", "3s")];
+pub async fn a_foreign_rule_that_comes_while_permissions_settle_survives(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let flags = [
+        ("DRIFT_GRACE", "500ms"),
+        ("SETTLE_DELAY", "4s"),
+        ("LONGEST_RETRY", "3s"),
+    ];
     let mut stage = ground.stage_with("meanwhile", &flags).await?;
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
@@ -298,12 +649,20 @@ pub async fn a_foreign_rule_that_comes_while_permissions_settle_survives(ground:
     second["metadata"]["name"] = json!("legal");
     second["spec"]["rules"] = json!([{"name": "legal", "prefix": "Legal"}]);
     stage.apply(&second).await?;
-    stage.wait_for("legal", "ReplicationConfigured", "Unknown", "Progressing").await?;
+    stage
+        .wait_for("legal", "ReplicationConfigured", "Unknown", "Progressing")
+        .await?;
     let ours = standing(&stage).await?;
-    let both = ReplicationConfiguration::builder().role(ours.role()).set_rules(Some(ours.rules().to_vec())).rules(foreign_rule(&stage)?);
+    let both = ReplicationConfiguration::builder()
+        .role(ours.role())
+        .set_rules(Some(ours.rules().to_vec()))
+        .rules(foreign_rule(&stage)?);
     put(&stage, both.build()?).await?;
     stage.wait_for("legal", "Ready", "True", "Ready").await?;
     let rules = standing(&stage).await?.rules().to_vec();
-    ensure!(rules.len() == 3 && rules.contains(&foreign_rule(&stage)?), "{rules:?}");
+    ensure!(
+        rules.len() == 3 && rules.contains(&foreign_rule(&stage)?),
+        "{rules:?}"
+    );
     Ok(())
 }

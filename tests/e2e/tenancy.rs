@@ -28,9 +28,18 @@ use crate::{
 
 fn reduced(object: &Value, labels: &Value) -> anyhow::Result<Object> {
     let read: BucketReplication = serde_json::from_value(object.clone())?;
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     Ok(Object {
-        key: ObjectKey { namespace: text("/metadata/namespace"), name: text("/metadata/name") },
+        key: ObjectKey {
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+        },
         uid: String::new(),
         created: None,
         spec: read.spec,
@@ -47,16 +56,35 @@ fn reduced(object: &Value, labels: &Value) -> anyhow::Result<Object> {
 /// Which of the objects the API server would take, by name, and what it says of the others.
 async fn tried(ground: &Ground, objects: &[Value]) -> anyhow::Result<(BTreeSet<String>, String)> {
     let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(Kubeconfig::read_from(ground.environment.kubeconfig())?, &options).await?;
+    let config = kube::Config::from_custom_kubeconfig(
+        Kubeconfig::read_from(ground.environment.kubeconfig())?,
+        &options,
+    )
+    .await?;
     let client = kube::Client::try_from(config)?;
-    let parameters = PatchParams { dry_run: true, ..PatchParams::apply("tests") }.validation_strict();
+    let parameters = PatchParams {
+        dry_run: true,
+        ..PatchParams::apply("tests")
+    }
+    .validation_strict();
     let answers = futures::stream::iter(objects.iter().cloned().map(|object| {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let kind = ApiResource::erase::<BucketReplication>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind);
         let parameters = parameters.clone();
-        async move { (api.patch(&name, &parameters, &Patch::Apply(&object)).await, name) }
+        async move {
+            (
+                api.patch(&name, &parameters, &Patch::Apply(&object)).await,
+                name,
+            )
+        }
     }));
     let (mut taken, mut said) = (BTreeSet::new(), String::new());
     let mut answers = std::pin::pin!(answers.buffer_unordered(16));
@@ -76,8 +104,7 @@ async fn tried(ground: &Ground, objects: &[Value]) -> anyhow::Result<(BTreeSet<S
 
 /// Selectors of which some are for the namespace, with every operator.
 fn selectors(namespace: &str) -> Vec<Value> {
-    let expression =
-        |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+    let expression = |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
     vec![
         json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}}),
         json!({"matchLabels": {"team": "finance"}}),
@@ -93,28 +120,46 @@ fn selectors(namespace: &str) -> Vec<Value> {
     ]
 }
 
-fn some<T: Clone + std::fmt::Debug + 'static>(of: Vec<T>, most: usize) -> impl Strategy<Value = Vec<T>> {
+fn some<T: Clone + std::fmt::Debug + 'static>(
+    of: Vec<T>,
+    most: usize,
+) -> impl Strategy<Value = Vec<T>> {
     let most = most.min(of.len());
     proptest::sample::subsequence(of, 0..=most)
 }
 
 fn grants(namespace: &str, names: &[String], id: &str) -> impl Strategy<Value = Value> + use<> {
-    let buckets = || proptest::sample::select(vec!["tax-*", "tax-*", "*", "t?x-?", "ax-*", "tax.a"]);
-    let source = (buckets(), proptest::option::of(some(vec!["Tax", "Tax/2024", "Le"], 2)), proptest::option::of(some(names.to_vec(), 4)));
+    let buckets =
+        || proptest::sample::select(vec!["tax-*", "tax-*", "*", "t?x-?", "ax-*", "tax.a"]);
+    let source = (
+        buckets(),
+        proptest::option::of(some(vec!["Tax", "Tax/2024", "Le"], 2)),
+        proptest::option::of(some(names.to_vec(), 4)),
+    );
     let source = source.prop_map(|(bucket, prefixes, accounts)| {
         let mut source = json!({ "bucket": bucket });
-        for (field, listed) in [("prefixes", prefixes.map(|it| json!(it))), ("destinationAccounts", accounts.map(|it| json!(it)))] {
+        for (field, listed) in [
+            ("prefixes", prefixes.map(|it| json!(it))),
+            ("destinationAccounts", accounts.map(|it| json!(it))),
+        ] {
             if let Some(listed) = listed.filter(|listed| listed != &json!([])) {
                 source[field] = listed;
             }
         }
         source
     });
-    let keys = vec![format!("arn:aws:kms:*:{id}:key/*"), format!("arn:aws:kms:us-east-1:{id}:key/a?"), "*".to_owned()];
+    let keys = vec![
+        format!("arn:aws:kms:*:{id}:key/*"),
+        format!("arn:aws:kms:us-east-1:{id}:key/a?"),
+        "*".to_owned(),
+    ];
     let grant = (
         proptest::sample::select(selectors(namespace)),
         proptest::collection::vec(source, 1..4),
-        proptest::collection::vec(buckets().prop_map(|bucket| json!({ "bucket": bucket })), 1..4),
+        proptest::collection::vec(
+            buckets().prop_map(|bucket| json!({ "bucket": bucket })),
+            1..4,
+        ),
         some(keys, 2),
         some(vec!["EnableVersioning", "MergeConfiguration", "Retain"], 3),
     );
@@ -125,13 +170,21 @@ fn grants(namespace: &str, names: &[String], id: &str) -> impl Strategy<Value = 
 }
 
 fn object(names: &[String], ids: &[String]) -> impl Strategy<Value = Value> + use<> {
-    let bucket = || proptest::sample::select(vec!["tax-a", "tax-b", "tax-a", "tax-b", "taxxa", "tax.a"]);
+    let bucket =
+        || proptest::sample::select(vec!["tax-a", "tax-b", "tax-a", "tax-b", "taxxa", "tax.a"]);
     let key = proptest::option::of(proptest::sample::select(
-        ids.iter().flat_map(|id| ["a1", "bb"].map(|key| format!("arn:aws:kms:us-east-1:{id}:key/{key}"))).collect::<Vec<_>>(),
+        ids.iter()
+            .flat_map(|id| ["a1", "bb"].map(|key| format!("arn:aws:kms:us-east-1:{id}:key/{key}")))
+            .collect::<Vec<_>>(),
     ));
     let rare = |values: [&'static str; 2]| prop_oneof![12 => Just(values[0]), 1 => Just(values[1])];
-    let rules = some(vec!["Tax", "Tax/2024", "Legal", ""], 2).prop_filter("at least one", |prefixes| !prefixes.is_empty());
-    let options = (rare(["Require", "Enable"]), rare(["Refuse", "Merge"]), rare(["Delete", "Retain"]));
+    let rules = some(vec!["Tax", "Tax/2024", "Legal", ""], 2)
+        .prop_filter("at least one", |prefixes| !prefixes.is_empty());
+    let options = (
+        rare(["Require", "Enable"]),
+        rare(["Refuse", "Merge"]),
+        rare(["Delete", "Retain"]),
+    );
     let account = || proptest::sample::select(names.to_vec());
     (account(), bucket(), account(), bucket(), key, rules, options).prop_map(
         |(from, source, to, destination, key, prefixes, (versioning, existing, deletion))| {
@@ -150,21 +203,31 @@ fn object(names: &[String], ids: &[String]) -> impl Strategy<Value = Value> + us
 }
 
 /// What a grant forbids is refused at the door, and nothing else is: for random grants and objects, the answer is the controller's.
-pub async fn the_door_and_the_controller_agree_on_random_grants(ground: &Ground) -> anyhow::Result<()> {
+pub async fn the_door_and_the_controller_agree_on_random_grants(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let environment = &ground.environment;
-    let labels = json!({"kubernetes.io/metadata.name": "agree", "team": "finance", "stage": "test"});
+    let labels =
+        json!({"kubernetes.io/metadata.name": "agree", "team": "finance", "stage": "test"});
     environment
         .apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "agree", "labels": labels}}).to_string())
         .await?;
     let names: Vec<_> = (0..4).map(|number| format!("agree-{number}")).collect();
-    let ids: Vec<_> = (0..4).map(|number| format!("70000000000{number}")).collect();
+    let ids: Vec<_> = (0..4)
+        .map(|number| format!("70000000000{number}"))
+        .collect();
     let mut runner = TestRunner::new_with_rng(
         Config::default(),
-        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+        proptest::test_runner::TestRng::deterministic_rng(
+            proptest::test_runner::RngAlgorithm::ChaCha,
+        ),
     );
     let mut accounts = vec![];
     for (name, id) in names.iter().zip(&ids) {
-        let grants = grants("agree", &names, id).new_tree(&mut runner).map_err(anyhow::Error::msg)?.current();
+        let grants = grants("agree", &names, id)
+            .new_tree(&mut runner)
+            .map_err(anyhow::Error::msg)?
+            .current();
         let account = json!({
             "apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": id, "grants": grants},
         });
@@ -174,7 +237,10 @@ pub async fn the_door_and_the_controller_agree_on_random_grants(ground: &Ground)
     let accounts = Accounts::new(&accounts);
     let mut objects = vec![];
     for number in 0..400 {
-        let spec = object(&names, &ids).new_tree(&mut runner).map_err(anyhow::Error::msg)?.current();
+        let spec = object(&names, &ids)
+            .new_tree(&mut runner)
+            .map_err(anyhow::Error::msg)?
+            .current();
         if spec["source"]["bucket"] == spec["destination"]["bucket"] {
             continue;
         }
@@ -190,19 +256,29 @@ pub async fn the_door_and_the_controller_agree_on_random_grants(ground: &Ground)
         };
         let keys = bucket_replication_operator::replication::assess::keys_of(&valid);
         Ok(keys.iter().all(|query| match &query.reference {
-            bucket_replication_operator::replication::names::KeyReference::Key(arn) => {
-                accounts.by_id(&arn.account).is_some_and(|account| account.allow_key(&object.namespace_labels, arn).is_ok())
-            }
+            bucket_replication_operator::replication::names::KeyReference::Key(arn) => accounts
+                .by_id(&arn.account)
+                .is_some_and(|account| account.allow_key(&object.namespace_labels, arn).is_ok()),
             _ => true,
         }))
     };
     let mut expected = BTreeSet::new();
     for object in &objects {
         if allowed(object)? {
-            expected.insert(object["metadata"]["name"].as_str().unwrap_or_default().to_owned());
+            expected.insert(
+                object["metadata"]["name"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
         }
     }
-    ensure!(expected.len() > 10 && expected.len() + 100 < objects.len(), "{} of {} are allowed", expected.len(), objects.len());
+    ensure!(
+        expected.len() > 10 && expected.len() + 100 < objects.len(),
+        "{} of {} are allowed",
+        expected.len(),
+        objects.len()
+    );
     // The API server's admission follows the accounts with a short delay.
     let mut last = (BTreeSet::new(), String::new());
     let agreed = until(std::time::Duration::from_secs(30), async || {
@@ -210,15 +286,30 @@ pub async fn the_door_and_the_controller_agree_on_random_grants(ground: &Ground)
         Ok((last.0 == expected).then_some(()))
     })
     .await?;
-    let name = |object: &&Value| object["metadata"]["name"].as_str().is_some_and(|name| last.0.contains(name) != expected.contains(name));
-    ensure!(agreed.is_some(), "they differ on {:#?}\n{}", objects.iter().filter(name).take(3).collect::<Vec<_>>(), last.1);
-    let refused = last.1.lines().find(|line| line.contains("no grant of AwsAccount agree-")).context("no message of a grant")?;
+    let name = |object: &&Value| {
+        object["metadata"]["name"]
+            .as_str()
+            .is_some_and(|name| last.0.contains(name) != expected.contains(name))
+    };
+    ensure!(
+        agreed.is_some(),
+        "they differ on {:#?}\n{}",
+        objects.iter().filter(name).take(3).collect::<Vec<_>>(),
+        last.1
+    );
+    let refused = last
+        .1
+        .lines()
+        .find(|line| line.contains("no grant of AwsAccount agree-"))
+        .context("no message of a grant")?;
     ensure!(refused.contains("ask the platform team"), "{refused}");
     Ok(())
 }
 
 /// One bad attribute each: refused at the door, or by the controller, and nothing is written.
-pub async fn a_thousand_objects_with_one_bad_attribute_each_are_refused(ground: &Ground) -> anyhow::Result<()> {
+pub async fn a_thousand_objects_with_one_bad_attribute_each_are_refused(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut stage = ground.stage("thousand").await?;
     stage.start().await?;
     let good = stage.replication();
@@ -232,24 +323,47 @@ pub async fn a_thousand_objects_with_one_bad_attribute_each_are_refused(ground: 
         let (taken, _) = tried(ground, &both).await?;
         Ok((taken.len() == 1 && taken.contains("tax")).then_some(()))
     });
-    sharp.await?.context("the good object is refused, or a foreign one taken")?;
+    sharp
+        .await?
+        .context("the good object is refused, or a foreign one taken")?;
     let _ = stage.proxy.take();
     let (taken, said) = tried(ground, &objects).await?;
-    ensure!(objects.len() == 1000 && !taken.is_empty() && taken.len() < 300, "{} were taken at the door:\n{said}", taken.len());
-    let passed: Vec<_> =
-        objects.into_iter().filter(|object| object["metadata"]["name"].as_str().is_some_and(|name| taken.contains(name))).collect();
+    ensure!(
+        objects.len() == 1000 && !taken.is_empty() && taken.len() < 300,
+        "{} were taken at the door:\n{said}",
+        taken.len()
+    );
+    let passed: Vec<_> = objects
+        .into_iter()
+        .filter(|object| {
+            object["metadata"]["name"]
+                .as_str()
+                .is_some_and(|name| taken.contains(name))
+        })
+        .collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": passed});
     stage.apply(&list).await?;
     let refused = until(std::time::Duration::from_mins(2), async || {
-        let text = ground.environment.kubectl(&["get", "bucketreplications", "-n", &stage.name, "-o", "json"]).await?;
+        let text = ground
+            .environment
+            .kubectl(&["get", "bucketreplications", "-n", &stage.name, "-o", "json"])
+            .await?;
         let list: Value = serde_json::from_str(&text)?;
         let items = list["items"].as_array().cloned().unwrap_or_default();
         let ready = |object: &Value| object["status"]["conditions"][6].clone();
-        ensure!(!items.iter().any(|object| ready(object)["status"] == "True"), "{list:#}");
-        let refused = items.iter().filter(|object| ready(object)["status"] == "False").count();
+        ensure!(
+            !items.iter().any(|object| ready(object)["status"] == "True"),
+            "{list:#}"
+        );
+        let refused = items
+            .iter()
+            .filter(|object| ready(object)["status"] == "False")
+            .count();
         Ok((refused == passed.len()).then_some(refused))
     });
-    refused.await?.context("the controller did not refuse all that the door took")?;
+    refused
+        .await?
+        .context("the controller did not refuse all that the door took")?;
     nothing_is_written(&stage)?;
     never_touched(&stage, &["payroll", "attacker", "nobody"])?;
     // All of them fail on, and hold up nobody.
@@ -259,12 +373,21 @@ pub async fn a_thousand_objects_with_one_bad_attribute_each_are_refused(ground: 
 }
 
 async fn rule_statuses(stage: &Stage<'_>) -> anyhow::Result<Vec<String>> {
-    let configuration = stage.source.replication(SOURCE_REGION, &stage.source_bucket).await?;
-    let rules = configuration.iter().flat_map(aws_sdk_s3::types::ReplicationConfiguration::rules);
-    Ok(rules.map(|rule| rule.status().as_str().to_owned()).collect())
+    let configuration = stage
+        .source
+        .replication(SOURCE_REGION, &stage.source_bucket)
+        .await?;
+    let rules = configuration
+        .iter()
+        .flat_map(aws_sdk_s3::types::ReplicationConfiguration::rules);
+    Ok(rules
+        .map(|rule| rule.status().as_str().to_owned())
+        .collect())
 }
 
-pub async fn a_narrowed_grant_stops_its_object_and_everything_can_go(ground: &Ground) -> anyhow::Result<()> {
+pub async fn a_narrowed_grant_stops_its_object_and_everything_can_go(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut stage = ground.stage("narrowed").await?;
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
@@ -272,39 +395,77 @@ pub async fn a_narrowed_grant_stops_its_object_and_everything_can_go(ground: &Gr
     let mut account = stage.source_account();
     account["spec"]["grants"][0]["sources"][0]["prefixes"] = json!(["Legal"]);
     stage.environment.apply(&account.to_string()).await?;
-    let message = stage.wait_for("tax", "Ready", "False", "NotGranted").await?;
-    ensure!(message.contains("prefix \"Tax\"") && message.contains("#platform-storage"), "{message}");
+    let message = stage
+        .wait_for("tax", "Ready", "False", "NotGranted")
+        .await?;
+    ensure!(
+        message.contains("prefix \"Tax\"") && message.contains("#platform-storage"),
+        "{message}"
+    );
     let stopped = until(std::time::Duration::from_secs(20), async || {
         Ok(Some(rule_statuses(&stage).await?).filter(|statuses| statuses == &["Disabled"]))
     });
     stopped.await?.context("the rule still acts, or is gone")?;
     // What forbids the object does not keep it from going, nor its namespace.
     stage.delete("tax").await?;
-    ground.environment.kubectl(&["delete", "namespace", &stage.name, "--timeout=60s"]).await?;
+    ground
+        .environment
+        .kubectl(&["delete", "namespace", &stage.name, "--timeout=60s"])
+        .await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
-pub async fn a_relabelled_namespace_loses_what_its_labels_gave(ground: &Ground) -> anyhow::Result<()> {
+pub async fn a_relabelled_namespace_loses_what_its_labels_gave(
+    ground: &Ground,
+) -> anyhow::Result<()> {
     let mut stage = ground.stage("relabelled").await?;
-    ground.environment.kubectl(&["label", "namespace", &stage.name, "team=relabelled"]).await?;
+    ground
+        .environment
+        .kubectl(&["label", "namespace", &stage.name, "team=relabelled"])
+        .await?;
     for mut account in [stage.source_account(), stage.destination_account()] {
         account["spec"]["grants"][0]["namespaces"] = json!({"matchLabels": {"team": "relabelled"}});
         stage.environment.apply(&account.to_string()).await?;
     }
     stage.start().await?;
-    let taken = until(std::time::Duration::from_secs(20), async || Ok(stage.apply(&stage.replication()).await.ok())).await?;
+    let taken = until(std::time::Duration::from_secs(20), async || {
+        Ok(stage.apply(&stage.replication()).await.ok())
+    })
+    .await?;
     taken.context("the object is refused")?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    ground.environment.kubectl(&["label", "namespace", &stage.name, "team-"]).await?;
-    stage.wait_for("tax", "Ready", "False", "NotGranted").await?;
-    until(std::time::Duration::from_secs(20), async || Ok(Some(rule_statuses(&stage).await?).filter(|statuses| statuses == &["Disabled"])))
-        .await?
-        .context("the rule still acts")?;
+    ground
+        .environment
+        .kubectl(&["label", "namespace", &stage.name, "team-"])
+        .await?;
+    stage
+        .wait_for("tax", "Ready", "False", "NotGranted")
+        .await?;
+    until(std::time::Duration::from_secs(20), async || {
+        Ok(Some(rule_statuses(&stage).await?).filter(|statuses| statuses == &["Disabled"]))
+    })
+    .await?
+    .context("the rule still acts")?;
     // A change of its labels passes the door all the same, as does its deletion.
-    ground.environment.kubectl(&["label", "bucketreplication", "tax", "-n", &stage.name, "seen=yes"]).await?;
+    ground
+        .environment
+        .kubectl(&[
+            "label",
+            "bucketreplication",
+            "tax",
+            "-n",
+            &stage.name,
+            "seen=yes",
+        ])
+        .await?;
     let mut wider = stage.replication();
     wider["spec"]["rules"][0]["prefix"] = json!("Legal");
-    let refused = stage.apply(&wider).await.err().context("a change of the spec was taken")?.to_string();
+    let refused = stage
+        .apply(&wider)
+        .await
+        .err()
+        .context("a change of the spec was taken")?
+        .to_string();
     ensure!(refused.contains("no grant of AwsAccount"), "{refused}");
     stage.delete("tax").await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
@@ -318,11 +479,35 @@ pub async fn an_account_in_use_is_not_deleted(ground: &Ground) -> anyhow::Result
     let used = |replications: i64| json!({"status": {"replications": replications}}).to_string();
     let patch = async |replications: i64| {
         let patch = used(replications);
-        ground.environment.kubectl(&["patch", "awsaccount", "in-use", "--subresource=status", "--type=merge", "-p", &patch]).await
+        ground
+            .environment
+            .kubectl(&[
+                "patch",
+                "awsaccount",
+                "in-use",
+                "--subresource=status",
+                "--type=merge",
+                "-p",
+                &patch,
+            ])
+            .await
     };
     patch(2).await?;
-    let refused = ground.environment.kubectl(&["delete", "awsaccount", "in-use"]).await.err().context("it was deleted")?.to_string();
-    ensure!(refused.contains("in use by 2 BucketReplications: delete those first"), "{refused}");
+    let refused = ground
+        .environment
+        .kubectl(&["delete", "awsaccount", "in-use"])
+        .await
+        .err()
+        .context("it was deleted")?
+        .to_string();
+    ensure!(
+        refused.contains("in use by 2 BucketReplications: delete those first"),
+        "{refused}"
+    );
     patch(0).await?;
-    ground.environment.kubectl(&["delete", "awsaccount", "in-use"]).await.map(drop)
+    ground
+        .environment
+        .kubectl(&["delete", "awsaccount", "in-use"])
+        .await
+        .map(drop)
 }

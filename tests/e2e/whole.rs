@@ -9,7 +9,16 @@ use testbed::stage::{Stage, until};
 use crate::Ground;
 
 async fn account_status(stage: &Stage<'_>) -> anyhow::Result<Value> {
-    let text = stage.environment.kubectl(&["get", "awsaccount", &stage.source_account_name(), "-o", "json"]).await?;
+    let text = stage
+        .environment
+        .kubectl(&[
+            "get",
+            "awsaccount",
+            &stage.source_account_name(),
+            "-o",
+            "json",
+        ])
+        .await?;
     Ok(serde_json::from_str::<Value>(&text)?["status"].clone())
 }
 
@@ -23,31 +32,83 @@ async fn account_says(stage: &Stage<'_>, expected: impl Fn(&Value) -> bool) -> a
     found.await?.with_context(|| format!("{last:#}"))
 }
 
-pub async fn an_account_tells_who_uses_it_and_which_roles_nobody_does(ground: &Ground) -> anyhow::Result<()> {
-    let short = [("DRIFT_PERIOD", "3s"), ("SETTLE_DELAY", "0s"), ("SWEEP_PERIOD", "1s")];
+pub async fn an_account_tells_who_uses_it_and_which_roles_nobody_does(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let short = [
+        ("DRIFT_PERIOD", "3s"),
+        ("SETTLE_DELAY", "0s"),
+        ("SWEEP_PERIOD", "1s"),
+    ];
     let mut stage = ground.stage_of_everything("whole", &short).await?;
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     let user = json!([{"namespace": "whole", "name": "tax", "source": stage.source_bucket}]);
-    account_says(&stage, |status| status["replications"] == 1 && status["users"] == user && status["orphans"].is_null()).await?;
+    account_says(&stage, |status| {
+        status["replications"] == 1 && status["users"] == user && status["orphans"].is_null()
+    })
+    .await?;
     let account = stage.source_account_name();
-    let refused = stage.environment.kubectl(&["delete", "awsaccount", &account]).await.err().context("an account in use was deleted")?;
-    ensure!(refused.to_string().contains("in use by 1 BucketReplications"), "{refused}");
+    let refused = stage
+        .environment
+        .kubectl(&["delete", "awsaccount", &account])
+        .await
+        .err()
+        .context("an account in use was deleted")?;
+    ensure!(
+        refused
+            .to_string()
+            .contains("in use by 1 BucketReplications"),
+        "{refused}"
+    );
 
     // Somebody removes the finalizer while the operator is away.
     stage.crash();
     let bare = r#"{"metadata": {"finalizers": null}}"#;
-    stage.environment.kubectl(&["patch", "bucketreplication", "tax", "-n", &stage.name, "--type=merge", "-p", bare]).await?;
-    stage.environment.kubectl(&["delete", "bucketreplication", "tax", "-n", &stage.name]).await?;
+    stage
+        .environment
+        .kubectl(&[
+            "patch",
+            "bucketreplication",
+            "tax",
+            "-n",
+            &stage.name,
+            "--type=merge",
+            "-p",
+            bare,
+        ])
+        .await?;
+    stage
+        .environment
+        .kubectl(&["delete", "bucketreplication", "tax", "-n", &stage.name])
+        .await?;
     let _ = stage.proxy.take();
     stage.start().await?;
-    let role = stage.source.replication_roles().await?.first().cloned().context("the role is gone")?;
+    let role = stage
+        .source
+        .replication_roles()
+        .await?
+        .first()
+        .cloned()
+        .context("the role is gone")?;
     let is_told = |status: &Value| {
-        status["orphans"].as_array().is_some_and(|orphans| orphans.iter().any(|arn| arn.as_str().is_some_and(|arn| arn.ends_with(&role))))
+        status["orphans"].as_array().is_some_and(|orphans| {
+            orphans
+                .iter()
+                .any(|arn| arn.as_str().is_some_and(|arn| arn.ends_with(&role)))
+        })
     };
-    account_says(&stage, |status| status["replications"] == 0 && status["users"].is_null() && is_told(status)).await?;
-    let writes: Vec<_> = stage.proxy.calls().into_iter().filter(testbed::proxy::Call::writes).collect();
+    account_says(&stage, |status| {
+        status["replications"] == 0 && status["users"].is_null() && is_told(status)
+    })
+    .await?;
+    let writes: Vec<_> = stage
+        .proxy
+        .calls()
+        .into_iter()
+        .filter(testbed::proxy::Call::writes)
+        .collect();
     ensure!(writes.is_empty(), "an orphan is told and left: {writes:?}");
 
     // The same object takes up what it finds, and removes it.

@@ -44,11 +44,17 @@ pub fn installation() -> InstallationId {
 }
 
 pub fn bucket(account: &str, name: &str) -> OwnedBucket {
-    OwnedBucket { partition: Partition::Aws, account: account.parse().unwrap(), name: name.parse().unwrap() }
+    OwnedBucket {
+        partition: Partition::Aws,
+        account: account.parse().unwrap(),
+        name: name.parse().unwrap(),
+    }
 }
 
 pub fn key(account: &str, region: &str, id: &str) -> KeyArn {
-    format!("arn:aws:kms:{region}:{account}:key/{id}").parse().unwrap()
+    format!("arn:aws:kms:{region}:{account}:key/{id}")
+        .parse()
+        .unwrap()
 }
 
 /// An `AwsAccount` whose grants allow everything to the namespaces of the tests.
@@ -119,10 +125,21 @@ pub type Objects = BTreeMap<ObjectKey, (Object, i64, BucketReplicationStatus)>;
 
 /// Somebody makes `THEIR_ROLE`, with a policy of its own.
 pub fn make_their_role(state: &mut State) {
-    let role = Role { arn: THEIR_ROLE.into(), trust: Document::default(), tags: BTreeMap::new(), boundary: None };
+    let role = Role {
+        arn: THEIR_ROLE.into(),
+        trust: Document::default(),
+        tags: BTreeMap::new(),
+        boundary: None,
+    };
     let own = Document::parse(r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}]}"#).unwrap();
-    let made = WorldRole { role, policies: [("own".to_owned(), own)].into(), attached: BTreeSet::new() };
-    state.roles.insert((PROD.parse().unwrap(), "theirs".parse().unwrap()), made);
+    let made = WorldRole {
+        role,
+        policies: [("own".to_owned(), own)].into(),
+        attached: BTreeSet::new(),
+    };
+    state
+        .roles
+        .insert((PROD.parse().unwrap(), "theirs".parse().unwrap()), made);
 }
 
 /// The source bucket is replicated already, under a role of somebody else.
@@ -132,11 +149,21 @@ pub fn put_theirs(state: &mut State, held_by: &str, filter: Option<Filter>) {
         id: Some("theirs".into()),
         priority: Some(9),
         filter,
-        destination: RuleDestination { bucket: "arn:aws:s3:::backup".into(), ..RuleDestination::default() },
+        destination: RuleDestination {
+            bucket: "arn:aws:s3:::backup".into(),
+            ..RuleDestination::default()
+        },
         delete_marker_replication: Some(Setting::new(false)),
         ..ReplicationRule::default()
     };
-    state.buckets.get_mut(&bucket(PROD, "source")).unwrap().configuration = Some(Configuration { role: held_by.into(), rules: vec![rule] });
+    state
+        .buckets
+        .get_mut(&bucket(PROD, "source"))
+        .unwrap()
+        .configuration = Some(Configuration {
+        role: held_by.into(),
+        rules: vec![rule],
+    });
 }
 
 /// The objects of a cluster, and the memory of the operator.
@@ -201,7 +228,10 @@ impl Gate for StoreGate<'_> {
 }
 
 pub fn object_key(name: &str) -> ObjectKey {
-    ObjectKey { namespace: "finance".into(), name: name.into() }
+    ObjectKey {
+        namespace: "finance".into(),
+        name: name.into(),
+    }
 }
 
 impl Cluster {
@@ -210,22 +240,25 @@ impl Cluster {
         let spec: BucketReplicationSpec = serde_json::from_value(spec.clone()).unwrap();
         self.created += 1;
         let created = self.created;
-        let entry = self.objects.entry(object_key(name)).or_insert_with_key(|key| {
-            let object = Object {
-                key: key.clone(),
-                uid: format!("uid-{created}"),
-                created: Timestamp::from_second(created).ok(),
-                spec: spec.clone(),
-                take_over: BTreeSet::new(),
-                applied: None,
-                deleted: None,
-                abandoned: false,
-                held: false,
-                configured: false,
-                namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
-            };
-            (object, 0, BucketReplicationStatus::default())
-        });
+        let entry = self
+            .objects
+            .entry(object_key(name))
+            .or_insert_with_key(|key| {
+                let object = Object {
+                    key: key.clone(),
+                    uid: format!("uid-{created}"),
+                    created: Timestamp::from_second(created).ok(),
+                    spec: spec.clone(),
+                    take_over: BTreeSet::new(),
+                    applied: None,
+                    deleted: None,
+                    abandoned: false,
+                    held: false,
+                    configured: false,
+                    namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
+                };
+                (object, 0, BucketReplicationStatus::default())
+            });
         if entry.1 == 0 || entry.0.spec != spec {
             entry.0.spec = spec;
             entry.1 += 1;
@@ -254,7 +287,9 @@ impl Cluster {
 
     pub fn pass(&self, seconds: i64) {
         let mut clock = self.clock.lock().unwrap();
-        *clock = clock.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        *clock = clock
+            .checked_add(jiff::SignedDuration::from_secs(seconds))
+            .unwrap();
     }
 
     /// What a visit to the bucket is about.
@@ -264,7 +299,11 @@ impl Cluster {
             installation: installation(),
             accounts: Arc::new(Accounts::new(&self.accounts)),
             source: self.source.clone(),
-            objects: objects.map(|(object, generation, status)| (object.clone(), Some(*generation), status.clone())).collect(),
+            objects: objects
+                .map(|(object, generation, status)| {
+                    (object.clone(), Some(*generation), status.clone())
+                })
+                .collect(),
         }
     }
 
@@ -273,9 +312,23 @@ impl Cluster {
         let subject = self.subject();
         let opened = Mutex::default();
         let now = *self.clock.lock().unwrap();
-        let gate = StoreGate { up_to_date: self.stale.is_none(), opened: &opened };
-        let process = Process { world, editors: &self.editors };
-        let report = visit(&process, &gate, &subject, &mut self.memory, &self.times, || now).await;
+        let gate = StoreGate {
+            up_to_date: self.stale.is_none(),
+            opened: &opened,
+        };
+        let process = Process {
+            world,
+            editors: &self.editors,
+        };
+        let report = visit(
+            &process,
+            &gate,
+            &subject,
+            &mut self.memory,
+            &self.times,
+            || now,
+        )
+        .await;
         if self.stale.is_some() {
             // The API server takes no write that names an old resource version.
             return report;
@@ -294,10 +347,24 @@ impl Cluster {
 
     /// What a visit would decide now, as `plan` does: with permissions taken for known everywhere.
     pub async fn decide(&self, world: &World) -> (Decision, Observed) {
-        let (installation, accounts, source) = (installation(), Accounts::new(&self.accounts), self.source.clone());
-        let objects: Vec<_> = self.objects.values().map(|(object, ..)| object.clone()).collect();
+        let (installation, accounts, source) = (
+            installation(),
+            Accounts::new(&self.accounts),
+            self.source.clone(),
+        );
+        let objects: Vec<_> = self
+            .objects
+            .values()
+            .map(|(object, ..)| object.clone())
+            .collect();
         let refusals = Refusals::default();
-        let visit = Visit { installation: &installation, accounts: &accounts, source: &source, objects: &objects, refusals: &refusals };
+        let visit = Visit {
+            installation: &installation,
+            accounts: &accounts,
+            source: &source,
+            objects: &objects,
+            refusals: &refusals,
+        };
         let observed = world.observe(&scope(&visit), &Observed::default()).await;
         (decide(&visit, &observed, &|_, _| true), observed)
     }
@@ -311,9 +378,20 @@ impl Cluster {
             }
             let report = self.visit(world).await;
             self.pass(30);
-            last = format!("{:?}: {:?}", report.ending, report.done.iter().map(ToString::to_string).collect::<Vec<_>>());
+            last = format!(
+                "{:?}: {:?}",
+                report.ending,
+                report
+                    .done
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+            );
             let wrote = report.done.iter().any(|step| *step != Step::Settle);
-            if !wrote && matches!(report.ending, Ending::Done | Ending::Blocked) && report.released.is_empty() {
+            if !wrote
+                && matches!(report.ending, Ending::Done | Ending::Blocked)
+                && report.released.is_empty()
+            {
                 return round;
             }
         }
@@ -323,20 +401,29 @@ impl Cluster {
     /// Status and reason of a condition.
     pub fn condition(&self, name: &str, kind: &str) -> (String, String) {
         let status = &self.objects[&object_key(name)].2;
-        let found = status.conditions.iter().find(|condition| condition.type_ == kind);
-        found.map(|condition| (condition.status.clone(), condition.reason.clone())).unwrap_or_default()
+        let found = status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == kind);
+        found
+            .map(|condition| (condition.status.clone(), condition.reason.clone()))
+            .unwrap_or_default()
     }
 
     pub fn message(&self, name: &str, kind: &str) -> String {
         let status = &self.objects[&object_key(name)].2;
-        status.conditions.iter().find(|condition| condition.type_ == kind).map(|condition| condition.message.clone()).unwrap_or_default()
+        status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == kind)
+            .map(|condition| condition.message.clone())
+            .unwrap_or_default()
     }
 }
 
 /// A spec: from `source` to `destination`, with what `extra` says.
 pub fn spec(destination: (&str, &str), replica_key: Option<&KeyArn>, extra: &Value) -> Value {
-    let mut spec =
-        json!({"source": {"account": "prod", "bucket": "source"}, "destination": {"account": destination.0, "bucket": destination.1}});
+    let mut spec = json!({"source": {"account": "prod", "bucket": "source"}, "destination": {"account": destination.0, "bucket": destination.1}});
     if let Some(replica_key) = replica_key {
         spec["destination"]["kmsKey"] = json!(replica_key.to_string());
         spec["source"]["kmsKeys"] = json!([key(PROD, "us-east-1", "src").to_string()]);

@@ -11,5 +11,8 @@ pub fn compare(path: &str, text: &str) {
         return;
     }
     let kept = fs::read_to_string(&file).unwrap_or_default();
-    assert!(kept == text, "{path} is not what the code makes: look at it, and run make update\n--- kept\n{kept}\n--- made\n{text}");
+    assert!(
+        kept == text,
+        "{path} is not what the code makes: look at it, and run make update\n--- kept\n{kept}\n--- made\n{text}"
+    );
 }

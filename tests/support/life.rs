@@ -25,23 +25,39 @@ pub struct Wish {
 }
 
 pub fn wish() -> impl Strategy<Value = Wish> {
-    (0..3_usize, any::<bool>(), any::<bool>(), prop::collection::btree_set(0..4_usize, 1..3), any::<bool>(), any::<bool>()).prop_map(
-        |(destination, kms, source_key, prefixes, markers, owner)| Wish {
-            destination,
-            kms,
-            source_key,
-            prefixes: prefixes.into_iter().collect(),
-            markers,
-            owner,
-        },
+    (
+        0..3_usize,
+        any::<bool>(),
+        any::<bool>(),
+        prop::collection::btree_set(0..4_usize, 1..3),
+        any::<bool>(),
+        any::<bool>(),
     )
+        .prop_map(
+            |(destination, kms, source_key, prefixes, markers, owner)| Wish {
+                destination,
+                kms,
+                source_key,
+                prefixes: prefixes.into_iter().collect(),
+                markers,
+                owner,
+            },
+        )
 }
 
 /// Each object has prefixes of its own, so that none is refused for an overlap.
 pub fn write(name: usize, wish: &Wish) -> Value {
     let (account, bucket, replica) = [
         ("prod", "backup", key(PROD, "us-east-1", "bkp")),
-        ("dr", "dest", key(if name == 1 { KEYS } else { DR }, "us-west-2", if name == 1 { "central" } else { "dst" })),
+        (
+            "dr",
+            "dest",
+            key(
+                if name == 1 { KEYS } else { DR },
+                "us-west-2",
+                if name == 1 { "central" } else { "dst" },
+            ),
+        ),
         ("dr", "archive", key(DR, "eu-west-1", "arc")),
     ][wish.destination]
         .clone();
@@ -59,7 +75,11 @@ pub fn write(name: usize, wish: &Wish) -> Value {
             rule
         })
         .collect();
-    let mut made = spec((account, bucket), wish.kms.then_some(&replica), &json!({"rules": rules}));
+    let mut made = spec(
+        (account, bucket),
+        wish.kms.then_some(&replica),
+        &json!({"rules": rules}),
+    );
     if wish.kms && wish.source_key {
         made["source"]["kmsKeys"] = json!([key(PROD, "us-east-1", "src2").to_string()]);
     }
@@ -72,7 +92,11 @@ pub fn write(name: usize, wish: &Wish) -> Value {
 /// The state without what may differ: the values of priorities, and the order of things.
 pub fn comparable(state: &State) -> Value {
     let document = |document: &Document| {
-        let mut statements: Vec<_> = document.statements().iter().map(|s| s.canonical().to_string()).collect();
+        let mut statements: Vec<_> = document
+            .statements()
+            .iter()
+            .map(|s| s.canonical().to_string())
+            .collect();
         statements.sort();
         statements
     };
@@ -81,7 +105,15 @@ pub fn comparable(state: &State) -> Value {
         .iter()
         .map(|(name, bucket)| {
             let rules = bucket.configuration.iter().flat_map(|c| c.rules.clone());
-            let mut rules: Vec<_> = rules.map(|rule| json!(ReplicationRule { priority: None, ..rule }).to_string()).collect();
+            let mut rules: Vec<_> = rules
+                .map(|rule| {
+                    json!(ReplicationRule {
+                        priority: None,
+                        ..rule
+                    })
+                    .to_string()
+                })
+                .collect();
             rules.sort();
             let order = bucket.configuration.as_ref().map(effective_order);
             json!([
@@ -93,9 +125,21 @@ pub fn comparable(state: &State) -> Value {
             ])
         })
         .collect();
-    let keys: Vec<_> = state.keys.iter().map(|(name, key)| json!([name.to_string(), document(&key.policy)])).collect();
-    let roles: Vec<_> =
-        state.roles.iter().map(|(name, role)| json!([name.1.to_string(), document(&Document::of(state.permissions(role)))])).collect();
+    let keys: Vec<_> = state
+        .keys
+        .iter()
+        .map(|(name, key)| json!([name.to_string(), document(&key.policy)]))
+        .collect();
+    let roles: Vec<_> = state
+        .roles
+        .iter()
+        .map(|(name, role)| {
+            json!([
+                name.1.to_string(),
+                document(&Document::of(state.permissions(role)))
+            ])
+        })
+        .collect();
     json!([buckets, keys, roles])
 }
 
@@ -104,22 +148,40 @@ fn effective_order(configuration: &Configuration) -> Vec<(String, String)> {
     let id = |rule: &ReplicationRule| rule.id.clone().unwrap_or_default();
     let rules = || configuration.rules.iter();
     let pairs = rules().flat_map(|one| rules().map(move |two| (one, two)));
-    let mut order: Vec<_> =
-        pairs.filter(|(one, two)| one.rivals(two) && one.priority > two.priority).map(|(one, two)| (id(one), id(two))).collect();
+    let mut order: Vec<_> = pairs
+        .filter(|(one, two)| one.rivals(two) && one.priority > two.priority)
+        .map(|(one, two)| (id(one), id(two)))
+        .collect();
     order.sort();
     order
 }
 
 pub fn foreign(state: &State) -> Vec<String> {
     let id = installation();
-    let documents =
-        state.buckets.values().filter_map(|bucket| bucket.policy.clone()).chain(state.keys.values().map(|key| key.policy.clone()));
-    let statements =
-        documents.flat_map(|document| document.statements()).filter(|s| s.mark_of(&id).is_none()).map(|s| s.json().to_string());
-    let rules = state.buckets.values().filter_map(|bucket| bucket.configuration.clone()).flat_map(|configuration| configuration.rules);
-    let rules = rules.filter(|rule| rule.mark(&id).is_none()).map(|rule| json!(rule).to_string());
+    let documents = state
+        .buckets
+        .values()
+        .filter_map(|bucket| bucket.policy.clone())
+        .chain(state.keys.values().map(|key| key.policy.clone()));
+    let statements = documents
+        .flat_map(|document| document.statements())
+        .filter(|s| s.mark_of(&id).is_none())
+        .map(|s| s.json().to_string());
+    let rules = state
+        .buckets
+        .values()
+        .filter_map(|bucket| bucket.configuration.clone())
+        .flat_map(|configuration| configuration.rules);
+    let rules = rules
+        .filter(|rule| rule.mark(&id).is_none())
+        .map(|rule| json!(rule).to_string());
     let has_foreign = |c: &&Configuration| c.rules.iter().any(|rule| rule.mark(&id).is_none());
-    let held_by = state.buckets.values().filter_map(|bucket| bucket.configuration.as_ref()).filter(has_foreign).map(|c| c.role.clone());
+    let held_by = state
+        .buckets
+        .values()
+        .filter_map(|bucket| bucket.configuration.as_ref())
+        .filter(has_foreign)
+        .map(|c| c.role.clone());
     let mut all: Vec<_> = statements.chain(rules).chain(held_by).collect();
     all.sort();
     all
@@ -127,19 +189,40 @@ pub fn foreign(state: &State) -> Vec<String> {
 
 pub fn nothing_of_ours(state: &State) -> bool {
     let id = installation();
-    let documents =
-        state.buckets.values().filter_map(|bucket| bucket.policy.clone()).chain(state.keys.values().map(|key| key.policy.clone()));
-    let rules = state.buckets.values().filter_map(|bucket| bucket.configuration.clone()).flat_map(|configuration| configuration.rules);
-    documents.flat_map(|document| document.statements()).all(|s| s.mark_of(&id).is_none())
+    let documents = state
+        .buckets
+        .values()
+        .filter_map(|bucket| bucket.policy.clone())
+        .chain(state.keys.values().map(|key| key.policy.clone()));
+    let rules = state
+        .buckets
+        .values()
+        .filter_map(|bucket| bucket.configuration.clone())
+        .flat_map(|configuration| configuration.rules);
+    documents
+        .flat_map(|document| document.statements())
+        .all(|s| s.mark_of(&id).is_none())
         && rules.into_iter().all(|rule| rule.mark(&id).is_none())
-        && state.roles.keys().all(|(_, role)| !role.as_str().starts_with("brepl-"))
-        && state.roles.values().flat_map(|role| role.policies.keys()).all(|policy| !policy.starts_with("brepl-"))
+        && state
+            .roles
+            .keys()
+            .all(|(_, role)| !role.as_str().starts_with("brepl-"))
+        && state
+            .roles
+            .values()
+            .flat_map(|role| role.policies.keys())
+            .all(|policy| !policy.starts_with("brepl-"))
         && state.policies.is_empty()
 }
 
 pub fn ready(cluster: &Cluster) {
     for key in cluster.objects.keys() {
-        assert_eq!(cluster.condition(&key.name, "Ready").0, "True", "{key}: {}", cluster.message(&key.name, "Ready"));
+        assert_eq!(
+            cluster.condition(&key.name, "Ready").0,
+            "True",
+            "{key}: {}",
+            cluster.message(&key.name, "Ready")
+        );
     }
 }
 
@@ -154,7 +237,10 @@ pub async fn fresh(wishes: &[(usize, Wish)]) -> Value {
 
 /// A visit that reads what stood before the last write, and after which reads have caught up.
 pub async fn visit_that_lags(cluster: &mut Cluster, world: &World) {
-    world.set_faults(Faults { lag: true, ..Faults::default() });
+    world.set_faults(Faults {
+        lag: true,
+        ..Faults::default()
+    });
     if !cluster.objects.is_empty() {
         cluster.visit(world).await;
     }
@@ -180,14 +266,25 @@ pub async fn interrupted(cluster: &mut Cluster, world: &World, faults: &[Faults]
     if !cluster.objects.is_empty() {
         cluster.visit(world).await;
     }
-    assert_eq!(world.writes(), 0, "planning again is not empty: {:?}", world.written.lock().unwrap());
+    assert_eq!(
+        world.writes(),
+        0,
+        "planning again is not empty: {:?}",
+        world.written.lock().unwrap()
+    );
 }
 
 /// A process that stops after `stop` writes, or does not see the answer to the one after them.
 pub fn fault((stop, lose): (usize, bool)) -> Faults {
     if lose {
-        Faults { lose_answer_of: Some(stop + 1), ..Faults::default() }
+        Faults {
+            lose_answer_of: Some(stop + 1),
+            ..Faults::default()
+        }
     } else {
-        Faults { crash_after: Some(stop), ..Faults::default() }
+        Faults {
+            crash_after: Some(stop),
+            ..Faults::default()
+        }
     }
 }

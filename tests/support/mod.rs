@@ -1,6 +1,11 @@
 //! What tests share: an AWS in memory, and a cluster in memory around the real visit.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
 
 pub mod cluster;
 pub mod golden;

@@ -17,10 +17,13 @@ use bucket_replication_operator::{
         compose::{TAG_POLICIES, destination_of, ledger},
         configuration::{Configuration, Setting},
         merge::roles_to_read,
-        names::{AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName, path_of_role},
+        names::{
+            AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket,
+            Region, RoleName, path_of_role,
+        },
         observed::{
-            Bucket, DefaultEncryption, Depth, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed, Role, Scope, Traits,
-            UnknownElement,
+            Bucket, DefaultEncryption, Depth, Facet, Failure, FailureKind, KeyDescription,
+            KeyQuery, Observed, Role, Scope, Traits, UnknownElement,
         },
         permissions::{ManagedPolicy, PolicyOwner, RolePolicies},
         plan::Step,
@@ -112,10 +115,13 @@ pub struct World {
 fn account_of(step: &Step) -> Option<&AccountId> {
     match step {
         Step::Settle => None,
-        Step::CreateRole(role) | Step::UpdateTrustPolicy(role) | Step::TagRole(role) | Step::PutRolePermissionsBoundary { role, .. } => {
-            Some(&role.account)
-        }
-        Step::PutRolePolicy { account, .. } | Step::DeleteRolePolicy { account, .. } | Step::DeleteRole { account, .. } => Some(account),
+        Step::CreateRole(role)
+        | Step::UpdateTrustPolicy(role)
+        | Step::TagRole(role)
+        | Step::PutRolePermissionsBoundary { role, .. } => Some(&role.account),
+        Step::PutRolePolicy { account, .. }
+        | Step::DeleteRolePolicy { account, .. }
+        | Step::DeleteRole { account, .. } => Some(account),
         Step::PutKeyPolicy { key, .. } => Some(&key.account),
         Step::CreateManagedPolicy { policy, .. }
         | Step::AttachManagedPolicy { policy, .. }
@@ -132,12 +138,19 @@ fn account_of(step: &Step) -> Option<&AccountId> {
 }
 
 fn refuse<T>(kind: FailureKind, message: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure { kind, action: "test".into(), message: message.into() })
+    Err(Failure {
+        kind,
+        action: "test".into(),
+        message: message.into(),
+    })
 }
 
 impl World {
     pub fn new(installation: InstallationId) -> Self {
-        Self { installation: Some(installation), ..Self::default() }
+        Self {
+            installation: Some(installation),
+            ..Self::default()
+        }
     }
 
     pub fn set_faults(&self, faults: Faults) {
@@ -146,7 +159,12 @@ impl World {
     }
 
     pub fn writes(&self) -> usize {
-        self.written.lock().unwrap().iter().filter(|step| **step != Step::Settle).count()
+        self.written
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|step| **step != Step::Settle)
+            .count()
     }
 
     pub fn reads(&self) -> usize {
@@ -179,7 +197,11 @@ impl World {
 impl State {
     fn denied(&self, action: &str, account: &AccountId) -> Option<Failure> {
         let denied = self.denied.contains(&(action.to_owned(), account.clone()));
-        denied.then(|| Failure { kind: FailureKind::Denied, action: action.into(), message: format!("may not call {action}") })
+        denied.then(|| Failure {
+            kind: FailureKind::Denied,
+            action: action.into(),
+            message: format!("may not call {action}"),
+        })
     }
 
     fn bucket(&self, bucket: &OwnedBucket) -> Result<&WorldBucket, Failure> {
@@ -197,21 +219,36 @@ impl State {
             };
             let principals: Vec<String> = match named {
                 serde_json::Value::String(one) => vec![one.clone()],
-                many => many.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(ToOwned::to_owned)).collect(),
+                many => many
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|v| v.as_str().map(ToOwned::to_owned))
+                    .collect(),
             };
             if principals.iter().any(|name| name.starts_with("AROA")) {
-                return refuse(FailureKind::PrincipalNotVisible, "MalformedPolicy: invalid principal: the role is gone");
+                return refuse(
+                    FailureKind::PrincipalNotVisible,
+                    "MalformedPolicy: invalid principal: the role is gone",
+                );
             }
             for name in principals.iter().filter(|name| name.contains(":role/")) {
                 if !self.roles.values().any(|role| role.role.arn == *name) {
-                    return refuse(FailureKind::PrincipalNotVisible, format!("MalformedPolicy: invalid principal {name}"));
+                    return refuse(
+                        FailureKind::PrincipalNotVisible,
+                        format!("MalformedPolicy: invalid principal {name}"),
+                    );
                 }
             }
         }
         Ok(())
     }
 
-    fn put_replication(&mut self, bucket: &OwnedBucket, configuration: &Configuration) -> Result<(), Failure> {
+    fn put_replication(
+        &mut self,
+        bucket: &OwnedBucket,
+        configuration: &Configuration,
+    ) -> Result<(), Failure> {
         let invalid = |message: String| refuse(FailureKind::Invalid, message);
         // "Requirements and considerations for replication" in the S3 User Guide.
         if !self.bucket(bucket)?.versioning {
@@ -223,7 +260,8 @@ impl State {
         }
         let (mut ids, mut priorities) = (BTreeSet::new(), BTreeSet::new());
         for rule in &configuration.rules {
-            let (Some(id), Some(priority), Some(filter)) = (&rule.id, rule.priority, &rule.filter) else {
+            let (Some(id), Some(priority), Some(filter)) = (&rule.id, rule.priority, &rule.filter)
+            else {
                 return invalid("V2 rules need ID, Priority and Filter".into());
             };
             if !ids.insert(id.clone()) || id.len() > 255 || !id.is_ascii() {
@@ -235,20 +273,36 @@ impl State {
             if rule.delete_marker_replication.is_none() {
                 return invalid("DeleteMarkerReplication must be specified".into());
             }
-            if !filter.tags().is_empty() && rule.delete_marker_replication == Some(Setting::new(true)) {
-                return invalid("Delete marker replication is not supported if any Tag filter is specified".into());
+            if !filter.tags().is_empty()
+                && rule.delete_marker_replication == Some(Setting::new(true))
+            {
+                return invalid(
+                    "Delete marker replication is not supported if any Tag filter is specified"
+                        .into(),
+                );
             }
             let encrypted = rule.destination.encryption_configuration.is_some();
-            let selected = rule.source_selection_criteria.as_ref().is_some_and(|criteria| criteria.sse_kms_encrypted_objects.is_some());
+            let selected = rule
+                .source_selection_criteria
+                .as_ref()
+                .is_some_and(|criteria| criteria.sse_kms_encrypted_objects.is_some());
             if encrypted != selected {
-                return invalid("SseKmsEncryptedObjects and EncryptionConfiguration go together".into());
+                return invalid(
+                    "SseKmsEncryptedObjects and EncryptionConfiguration go together".into(),
+                );
             }
             let translated = rule.destination.access_control_translation.is_some();
             if translated && rule.destination.account.is_none() {
-                return invalid("Account must be specified when AccessControlTranslation has a value".into());
+                return invalid(
+                    "Account must be specified when AccessControlTranslation has a value".into(),
+                );
             }
-            match (&rule.destination.replication_time, &rule.destination.metrics) {
-                (Some(time), Some(metrics)) if time.status == metrics.status && metrics.event_threshold.is_some() => {}
+            match (
+                &rule.destination.replication_time,
+                &rule.destination.metrics,
+            ) {
+                (Some(time), Some(metrics))
+                    if time.status == metrics.status && metrics.event_threshold.is_some() => {}
                 (None, Some(metrics)) if metrics.event_threshold.is_none() => {}
                 (None, None) => {}
                 _ => return invalid("ReplicationTime and Metrics do not fit together".into()),
@@ -257,7 +311,9 @@ impl State {
                 return invalid("Invalid bucket ARN".into());
             };
             if destination.name == bucket.name {
-                return invalid("Destination bucket cannot be the same as the source bucket.".into());
+                return invalid(
+                    "Destination bucket cannot be the same as the source bucket.".into(),
+                );
             }
             match self.buckets.get(&destination) {
                 None => return invalid("Destination bucket must exist.".into()),
@@ -289,25 +345,49 @@ impl State {
                 if self.roles.contains_key(&key) {
                     return refuse(FailureKind::Conflict, "EntityAlreadyExists");
                 }
-                let made =
-                    Role { arn: role.arn.clone(), trust: role.trust.clone(), tags: role.tags.clone(), boundary: role.boundary.clone() };
-                self.roles.insert(key, WorldRole { role: made, policies: BTreeMap::new(), attached: BTreeSet::new() });
+                let made = Role {
+                    arn: role.arn.clone(),
+                    trust: role.trust.clone(),
+                    tags: role.tags.clone(),
+                    boundary: role.boundary.clone(),
+                };
+                self.roles.insert(
+                    key,
+                    WorldRole {
+                        role: made,
+                        policies: BTreeMap::new(),
+                        attached: BTreeSet::new(),
+                    },
+                );
             }
             Step::UpdateTrustPolicy(role) => {
                 self.role(&role.account, &role.name)?.role.trust = role.trust.clone();
             }
-            Step::TagRole(role) => self.role(&role.account, &role.name)?.role.tags.extend(role.tags.clone()),
+            Step::TagRole(role) => self
+                .role(&role.account, &role.name)?
+                .role
+                .tags
+                .extend(role.tags.clone()),
             Step::PutRolePermissionsBoundary { role, boundary } => {
                 self.role(&role.account, &role.name)?.role.boundary = Some(boundary.clone());
             }
-            Step::PutRolePolicy { account, role, policy, document } => {
+            Step::PutRolePolicy {
+                account,
+                role,
+                policy,
+                document,
+            } => {
                 // "IAM and AWS STS quotas" in the IAM User Guide.
                 if document.compact().len() > 10_240 {
                     return refuse(FailureKind::Invalid, "LimitExceeded");
                 }
-                self.role(account, role)?.policies.insert(policy.to_string(), document.clone());
+                self.role(account, role)?
+                    .policies
+                    .insert(policy.to_string(), document.clone());
             }
-            Step::PutBucketPolicy { bucket, document, .. } => {
+            Step::PutBucketPolicy {
+                bucket, document, ..
+            } => {
                 self.bucket(bucket)?;
                 self.check_principals(document)?;
                 // "Amazon S3 endpoints and quotas" in the AWS General Reference.
@@ -324,10 +404,17 @@ impl State {
                 self.check_principals(document)?;
                 // "PutKeyPolicy" in the KMS API Reference: the caller must still be able to manage the key.
                 let root = format!("arn:aws:iam::{}:root", key.account);
-                let caller =
-                    Request { principals: vec![root], actions: &["kms:PutKeyPolicy"], resource: key.to_string(), context: BTreeMap::new() };
+                let caller = Request {
+                    principals: vec![root],
+                    actions: &["kms:PutKeyPolicy"],
+                    resource: key.to_string(),
+                    context: BTreeMap::new(),
+                };
                 if !document.allows(&caller, |_| false) {
-                    return refuse(FailureKind::Invalid, "MalformedPolicyDocumentException: lock-out");
+                    return refuse(
+                        FailureKind::Invalid,
+                        "MalformedPolicyDocumentException: lock-out",
+                    );
                 }
                 match self.keys.get_mut(key) {
                     Some(found) => found.policy = document.clone(),
@@ -335,7 +422,11 @@ impl State {
                 }
             }
             Step::Settle => {}
-            Step::PutReplication { bucket, configuration, .. } => self.put_replication(bucket, configuration)?,
+            Step::PutReplication {
+                bucket,
+                configuration,
+                ..
+            } => self.put_replication(bucket, configuration)?,
             Step::DeleteReplication { bucket, .. } => {
                 self.bucket(bucket)?;
                 self.buckets.get_mut(bucket).unwrap().configuration = None;
@@ -348,7 +439,13 @@ impl State {
                 if self.policies.contains_key(policy) {
                     return refuse(FailureKind::Conflict, "EntityAlreadyExists");
                 }
-                self.policies.insert(policy.clone(), WorldPolicy { versions: [(1, document.clone())].into(), default: 1 });
+                self.policies.insert(
+                    policy.clone(),
+                    WorldPolicy {
+                        versions: [(1, document.clone())].into(),
+                        default: 1,
+                    },
+                );
             }
             Step::CreateManagedPolicyVersion { policy, document } => {
                 let found = self.policy(policy)?;
@@ -356,7 +453,13 @@ impl State {
                 if document.compact().len() > 6_144 || found.versions.len() >= 5 {
                     return refuse(FailureKind::Invalid, "LimitExceeded");
                 }
-                found.default = found.versions.keys().next_back().copied().unwrap_or_default() + 1;
+                found.default = found
+                    .versions
+                    .keys()
+                    .next_back()
+                    .copied()
+                    .unwrap_or_default()
+                    + 1;
                 found.versions.insert(found.default, document.clone());
             }
             Step::DeleteManagedPolicyVersion { policy, version } => {
@@ -364,7 +467,10 @@ impl State {
                 let number = version.trim_start_matches('v').parse().unwrap();
                 // "DeletePolicyVersion" in the IAM API Reference.
                 if number == found.default {
-                    return refuse(FailureKind::Conflict, "DeleteConflict: it is the default version");
+                    return refuse(
+                        FailureKind::Conflict,
+                        "DeleteConflict: it is the default version",
+                    );
                 }
                 if found.versions.remove(&number).is_none() {
                     return refuse(FailureKind::NotFound, "NoSuchEntity");
@@ -383,15 +489,27 @@ impl State {
                 self.role(&policy.account, role)?.attached.remove(policy);
             }
             Step::DeleteManagedPolicy { policy } => {
-                let attached = self.roles.values().any(|role| role.attached.contains(policy));
+                let attached = self
+                    .roles
+                    .values()
+                    .any(|role| role.attached.contains(policy));
                 // "DeletePolicy" in the IAM API Reference.
                 if self.policy(policy)?.versions.len() > 1 || attached {
                     return refuse(FailureKind::Conflict, "DeleteConflict");
                 }
                 self.policies.remove(policy);
             }
-            Step::DeleteRolePolicy { account, role, policy } => {
-                if self.role(account, role)?.policies.remove(policy.as_str()).is_none() {
+            Step::DeleteRolePolicy {
+                account,
+                role,
+                policy,
+            } => {
+                if self
+                    .role(account, role)?
+                    .policies
+                    .remove(policy.as_str())
+                    .is_none()
+                {
                     return refuse(FailureKind::NotFound, "NoSuchEntity");
                 }
             }
@@ -399,7 +517,10 @@ impl State {
                 // "DeleteRole" in the IAM API Reference.
                 let found = self.role(account, role)?;
                 if !found.policies.is_empty() || !found.attached.is_empty() {
-                    return refuse(FailureKind::Conflict, "DeleteConflict: policies have to be removed first");
+                    return refuse(
+                        FailureKind::Conflict,
+                        "DeleteConflict: policies have to be removed first",
+                    );
                 }
                 self.remove_role(account, role);
             }
@@ -417,8 +538,14 @@ impl State {
         let stale = |policy: &mut Document| {
             *policy = Document::parse(&policy.compact().replace(&arn, "\"AROAGONE\"")).unwrap();
         };
-        self.buckets.values_mut().filter_map(|bucket| bucket.policy.as_mut()).for_each(stale);
-        self.keys.values_mut().map(|key| &mut key.policy).for_each(stale);
+        self.buckets
+            .values_mut()
+            .filter_map(|bucket| bucket.policy.as_mut())
+            .for_each(stale);
+        self.keys
+            .values_mut()
+            .map(|key| &mut key.policy)
+            .for_each(stale);
     }
 
     fn policy(&mut self, policy: &ManagedPolicyName) -> Result<&mut WorldPolicy, Failure> {
@@ -429,14 +556,26 @@ impl State {
     }
 
     /// Our policies on a role, as far as its tag tells to look.
-    fn role_policies(&self, source: &OwnedBucket, name: &RoleName, role: &WorldRole) -> RolePolicies {
+    fn role_policies(
+        &self,
+        source: &OwnedBucket,
+        name: &RoleName,
+        role: &WorldRole,
+    ) -> RolePolicies {
         let path = path_of_role(&role.role.arn);
         let owner = PolicyOwner::of(source, &path, name);
-        let last = role.role.tags.get(TAG_POLICIES).map_or(0, |last| last.parse().unwrap());
+        let last = role
+            .role
+            .tags
+            .get(TAG_POLICIES)
+            .map_or(0, |last| last.parse().unwrap());
         let read = |number: u32| {
             let policy = owner.policy(number);
             let found = self.policies.get(&policy)?;
-            let stale = found.versions.keys().filter(|version| **version != found.default);
+            let stale = found
+                .versions
+                .keys()
+                .filter(|version| **version != found.default);
             let read = ManagedPolicy {
                 document: found.versions[&found.default].clone(),
                 version: format!("v{}", found.default),
@@ -445,13 +584,24 @@ impl State {
             };
             Some((number, read))
         };
-        RolePolicies { inline: role.policies.get(name.as_str()).cloned(), managed: (1..=last).filter_map(read).collect() }
+        RolePolicies {
+            inline: role.policies.get(name.as_str()).cloned(),
+            managed: (1..=last).filter_map(read).collect(),
+        }
     }
 
     /// All that a role may do.
     pub fn permissions(&self, role: &WorldRole) -> Vec<Statement> {
-        let attached = role.attached.iter().filter_map(|policy| self.policies.get(policy)).map(|policy| &policy.versions[&policy.default]);
-        role.policies.values().chain(attached).flat_map(Document::statements).collect()
+        let attached = role
+            .attached
+            .iter()
+            .filter_map(|policy| self.policies.get(policy))
+            .map(|policy| &policy.versions[&policy.default]);
+        role.policies
+            .values()
+            .chain(attached)
+            .flat_map(Document::statements)
+            .collect()
     }
 
     fn role(&mut self, account: &AccountId, role: &RoleName) -> Result<&mut WorldRole, Failure> {
@@ -468,9 +618,17 @@ impl State {
             let Some(configuration) = &bucket.configuration else {
                 continue;
             };
-            for rule in configuration.rules.iter().filter(|rule| rule.mark(installation).is_some()) {
+            for rule in configuration
+                .rules
+                .iter()
+                .filter(|rule| rule.mark(installation).is_some())
+            {
                 let id = rule.id.clone().unwrap_or_default();
-                let Some(role) = self.roles.values().find(|role| role.role.arn == configuration.role) else {
+                let Some(role) = self
+                    .roles
+                    .values()
+                    .find(|role| role.role.arn == configuration.role)
+                else {
                     missing.push(format!("{id}: no role"));
                     continue;
                 };
@@ -479,37 +637,62 @@ impl State {
                 let statements = self.permissions(role);
                 let covers = |statements: &[Statement], action: &str, resource: &str| {
                     let covered = |statement: &Statement| {
-                        let matches =
-                            |pattern: &str| pattern.strip_suffix('*').map_or(pattern == resource, |start| resource.starts_with(start));
-                        statement.strings("Action").contains(&action) && statement.strings("Resource").into_iter().any(matches)
+                        let matches = |pattern: &str| {
+                            pattern
+                                .strip_suffix('*')
+                                .map_or(pattern == resource, |start| resource.starts_with(start))
+                        };
+                        statement.strings("Action").contains(&action)
+                            && statement.strings("Resource").into_iter().any(matches)
                     };
                     statements.iter().any(covered)
                 };
                 let replica = format!("{}/{prefix}", destination.arn());
-                if !covers(&statements, "s3:GetObjectVersionForReplication", &format!("{}/{prefix}", source.arn())) {
+                if !covers(
+                    &statements,
+                    "s3:GetObjectVersionForReplication",
+                    &format!("{}/{prefix}", source.arn()),
+                ) {
                     missing.push(format!("{id}: may not read"));
                 }
                 if !covers(&statements, "s3:ReplicateObject", &replica) {
                     missing.push(format!("{id}: may not write"));
                 }
-                let policy = self.buckets.get(&destination).and_then(|found| found.policy.clone()).unwrap_or_default();
-                if destination.account != source.account && !covers(&policy.statements(), "s3:ReplicateObject", &replica) {
+                let policy = self
+                    .buckets
+                    .get(&destination)
+                    .and_then(|found| found.policy.clone())
+                    .unwrap_or_default();
+                if destination.account != source.account
+                    && !covers(&policy.statements(), "s3:ReplicateObject", &replica)
+                {
                     missing.push(format!("{id}: the destination does not let it write"));
                 }
-                let key =
-                    rule.destination.encryption_configuration.as_ref().and_then(|encryption| encryption.replica_kms_key_id.as_deref());
+                let key = rule
+                    .destination
+                    .encryption_configuration
+                    .as_ref()
+                    .and_then(|encryption| encryption.replica_kms_key_id.as_deref());
                 if let Some(key) = key {
                     if !covers(&statements, "kms:Encrypt", key) {
                         missing.push(format!("{id}: may not encrypt"));
                     }
                     let arn: KeyArn = key.parse().unwrap();
                     let request = Request {
-                        principals: vec![configuration.role.clone(), format!("arn:aws:iam::{}:root", source.account)],
+                        principals: vec![
+                            configuration.role.clone(),
+                            format!("arn:aws:iam::{}:root", source.account),
+                        ],
                         actions: &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"],
                         resource: key.to_owned(),
-                        context: [("kms:viaservice", format!("s3.{}.amazonaws.com", arn.region))].into(),
+                        context: [("kms:viaservice", format!("s3.{}.amazonaws.com", arn.region))]
+                            .into(),
                     };
-                    if !self.keys.get(&arn).is_some_and(|found| found.policy.allows(&request, |_| false)) {
+                    if !self
+                        .keys
+                        .get(&arn)
+                        .is_some_and(|found| found.policy.allows(&request, |_| false))
+                    {
                         missing.push(format!("{id}: the key does not let it encrypt"));
                     }
                 }
@@ -526,7 +709,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn at<T>(&mut self, depth: Depth, matters: bool, seen: Facet<T>, read: impl FnOnce() -> Result<Option<T>, Failure>) -> Facet<T> {
+    fn at<T>(
+        &mut self,
+        depth: Depth,
+        matters: bool,
+        seen: Facet<T>,
+        read: impl FnOnce() -> Result<Option<T>, Failure>,
+    ) -> Facet<T> {
         match seen {
             Facet::Unread if matters && self.depth >= depth => {
                 *self.calls += 1;
@@ -538,35 +727,74 @@ impl Reader<'_> {
 
     fn bucket(&mut self, state: &State, scope: &Scope, name: &OwnedBucket, seen: Bucket) -> Bucket {
         let found = state.buckets.get(name);
-        let region = self.at(Depth::Foundation, true, seen.region, || Ok(found.map(|found| found.region.clone())));
+        let region = self.at(Depth::Foundation, true, seen.region, || {
+            Ok(found.map(|found| found.region.clone()))
+        });
         let Some(found) = found else {
-            return Bucket { region, ..Bucket::default() };
+            return Bucket {
+                region,
+                ..Bucket::default()
+            };
         };
         let source = *name == scope.source;
         let across = name.account != scope.source.account;
         let matters = !scope.removing && (source || scope.destinations.contains(name));
-        let syncs = found.configuration.as_ref().is_some_and(|found| found.syncs_to(&scope.source.arn()));
-        let policy = || match state.denied("s3:GetBucketPolicy", &name.account).filter(|_| across) {
+        let syncs = found
+            .configuration
+            .as_ref()
+            .is_some_and(|found| found.syncs_to(&scope.source.arn()));
+        let policy = || match state
+            .denied("s3:GetBucketPolicy", &name.account)
+            .filter(|_| across)
+        {
             Some(failure) => Err(failure),
             None => Ok(found.policy.clone()),
         };
         let pays = || Ok(found.traits.requester_pays.present().copied());
-        let pays = self.at(Depth::Everything, matters && across, seen.traits.requester_pays, pays);
+        let pays = self.at(
+            Depth::Everything,
+            matters && across,
+            seen.traits.requester_pays,
+            pays,
+        );
         let mut switch = |matters: bool, seen: Facet<bool>, standing: &Facet<bool>| {
-            self.at(Depth::Traits, matters, seen, || Ok(standing.present().copied()))
+            self.at(Depth::Traits, matters, seen, || {
+                Ok(standing.present().copied())
+            })
         };
         let traits = Traits {
             requester_pays: pays,
-            owner_enforced: switch(matters && scope.ownership.contains(name), seen.traits.owner_enforced, &found.traits.owner_enforced),
-            object_lock: switch(matters && source, seen.traits.object_lock, &found.traits.object_lock),
-            syncs_back: switch(matters && scope.synced.contains(name), seen.traits.syncs_back, &Facet::Present(syncs)),
-            policy: self.at(Depth::Traits, matters && !across, seen.traits.policy, policy),
+            owner_enforced: switch(
+                matters && scope.ownership.contains(name),
+                seen.traits.owner_enforced,
+                &found.traits.owner_enforced,
+            ),
+            object_lock: switch(
+                matters && source,
+                seen.traits.object_lock,
+                &found.traits.object_lock,
+            ),
+            syncs_back: switch(
+                matters && scope.synced.contains(name),
+                seen.traits.syncs_back,
+                &Facet::Present(syncs),
+            ),
+            policy: self.at(
+                Depth::Traits,
+                matters && !across,
+                seen.traits.policy,
+                policy,
+            ),
         };
         Bucket {
             region,
-            versioning: self.at(Depth::Foundation, !scope.removing, seen.versioning, || Ok(Some(found.versioning))),
+            versioning: self.at(Depth::Foundation, !scope.removing, seen.versioning, || {
+                Ok(Some(found.versioning))
+            }),
             policy: self.at(Depth::Policies, across, seen.policy, policy),
-            tags: self.at(Depth::Everything, scope.tags, Facet::Unread, || Ok(Some(found.tags.clone()))),
+            tags: self.at(Depth::Everything, scope.tags, Facet::Unread, || {
+                Ok(Some(found.tags.clone()))
+            }),
             traits,
         }
     }
@@ -586,19 +814,35 @@ impl Cloud for Process<'_> {
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
         let write = async |document| self.world.apply(&step.with_policy(document)).await;
         match step {
-            Step::PutBucketPolicy { bucket, edit, .. } | Step::DeleteBucketPolicy { bucket, edit, .. } => {
-                let read = self.world.read(|state| state.buckets.get(bucket).and_then(|found| found.policy.clone()));
-                self.editors.edit(&SharedPolicy::OfBucket(bucket.clone()), edit, read, write).await
+            Step::PutBucketPolicy { bucket, edit, .. }
+            | Step::DeleteBucketPolicy { bucket, edit, .. } => {
+                let read = self.world.read(|state| {
+                    state
+                        .buckets
+                        .get(bucket)
+                        .and_then(|found| found.policy.clone())
+                });
+                self.editors
+                    .edit(&SharedPolicy::OfBucket(bucket.clone()), edit, read, write)
+                    .await
             }
             Step::PutKeyPolicy { key, edit, .. } => {
-                let read = self.world.read(|state| state.keys.get(key).map(|found| found.policy.clone()));
-                self.editors.edit(&SharedPolicy::OfKey(key.clone()), edit, read, write).await
+                let read = self
+                    .world
+                    .read(|state| state.keys.get(key).map(|found| found.policy.clone()));
+                self.editors
+                    .edit(&SharedPolicy::OfKey(key.clone()), edit, read, write)
+                    .await
             }
-            Step::PutReplication { bucket, standing, .. } => {
+            Step::PutReplication {
+                bucket, standing, ..
+            } => {
                 self.world.is_unchanged(bucket, standing.as_ref()).await?;
                 self.world.apply(step).await
             }
-            Step::DeleteReplication { bucket, standing, .. } => {
+            Step::DeleteReplication {
+                bucket, standing, ..
+            } => {
                 self.world.is_unchanged(bucket, Some(standing)).await?;
                 self.world.apply(step).await
             }
@@ -610,7 +854,12 @@ impl Cloud for Process<'_> {
 impl World {
     /// What reads show now.
     fn readable(&self) -> State {
-        let former = self.former.lock().unwrap().clone().filter(|_| self.faults.lock().unwrap().lag);
+        let former = self
+            .former
+            .lock()
+            .unwrap()
+            .clone()
+            .filter(|_| self.faults.lock().unwrap().lag);
         former.unwrap_or_else(|| self.snapshot())
     }
 
@@ -619,9 +868,24 @@ impl World {
         Ok(of(&self.readable()))
     }
 
-    async fn is_unchanged(&self, bucket: &OwnedBucket, planned_on: Option<&Configuration>) -> Result<(), Failure> {
-        let read = self.read(|state| state.buckets.get(bucket).and_then(|found| found.configuration.clone())).await?;
-        if read.as_ref() == planned_on { Ok(()) } else { refuse(FailureKind::Outdated, "the configuration was changed") }
+    async fn is_unchanged(
+        &self,
+        bucket: &OwnedBucket,
+        planned_on: Option<&Configuration>,
+    ) -> Result<(), Failure> {
+        let read = self
+            .read(|state| {
+                state
+                    .buckets
+                    .get(bucket)
+                    .and_then(|found| found.configuration.clone())
+            })
+            .await?;
+        if read.as_ref() == planned_on {
+            Ok(())
+        } else {
+            refuse(FailureKind::Outdated, "the configuration was changed")
+        }
     }
 
     pub async fn observe(&self, scope: &Scope, seen: &Observed) -> Observed {
@@ -629,85 +893,161 @@ impl World {
         *self.observed.lock().unwrap() += 1;
         let state = self.readable();
         let mut calls = self.calls.lock().unwrap();
-        let mut reader = Reader { depth: scope.depth, calls: &mut calls };
-        let asked =
-            scope.destinations.iter().map(|bucket| &bucket.account).chain(scope.keys.iter().filter_map(|query| query.reference.account()));
-        assert!(!asked.into_iter().any(|account| state.external.contains(account)), "a read in an external account");
-        let mut observed = Observed { depth: scope.depth, unknown_elements: state.unknown.clone(), ..Observed::default() };
+        let mut reader = Reader {
+            depth: scope.depth,
+            calls: &mut calls,
+        };
+        let asked = scope
+            .destinations
+            .iter()
+            .map(|bucket| &bucket.account)
+            .chain(
+                scope
+                    .keys
+                    .iter()
+                    .filter_map(|query| query.reference.account()),
+            );
+        assert!(
+            !asked
+                .into_iter()
+                .any(|account| state.external.contains(account)),
+            "a read in an external account"
+        );
+        let mut observed = Observed {
+            depth: scope.depth,
+            unknown_elements: state.unknown.clone(),
+            ..Observed::default()
+        };
         let source = state.buckets.get(&scope.source);
         if let Some(source) = source {
             let configuration = source.configuration.clone();
-            observed.configuration = reader.at(Depth::Everything, true, Facet::Unread, || Ok(configuration));
+            observed.configuration =
+                reader.at(Depth::Everything, true, Facet::Unread, || Ok(configuration));
             let seen = seen.default_encryption.clone();
             observed.default_encryption =
-                reader.at(Depth::Foundation, scope.default_encryption, seen, || Ok(Some(source.encryption.clone())));
+                reader.at(Depth::Foundation, scope.default_encryption, seen, || {
+                    Ok(Some(source.encryption.clone()))
+                });
         }
-        let role = state.roles.get(&(scope.source.account.clone(), scope.role.clone()));
-        observed.role = reader.at(Depth::Everything, true, Facet::Unread, || Ok(role.map(|role| role.role.clone())));
-        let policies =
-            role.map(|role| state.role_policies(&scope.source, &scope.role, role)).filter(|policies| *policies != RolePolicies::default());
-        observed.role_policies = reader.at(Depth::Everything, role.is_some(), Facet::Unread, || Ok(policies));
+        let role = state
+            .roles
+            .get(&(scope.source.account.clone(), scope.role.clone()));
+        observed.role = reader.at(Depth::Everything, true, Facet::Unread, || {
+            Ok(role.map(|role| role.role.clone()))
+        });
+        let policies = role
+            .map(|role| state.role_policies(&scope.source, &scope.role, role))
+            .filter(|policies| *policies != RolePolicies::default());
+        observed.role_policies =
+            reader.at(Depth::Everything, role.is_some(), Facet::Unread, || {
+                Ok(policies)
+            });
         if role.is_none() && scope.depth == Depth::Everything {
             observed.role_policies = Facet::Absent;
         }
         for arn in roles_to_read(scope, observed.configuration.present()) {
-            let found = state.roles.values().find(|role| role.role.arn == arn).and_then(|role| role.policies.get(scope.role.as_str()));
-            observed.merged.insert(arn, reader.at(Depth::Everything, true, Facet::Unread, || Ok(found.cloned())));
+            let found = state
+                .roles
+                .values()
+                .find(|role| role.role.arn == arn)
+                .and_then(|role| role.policies.get(scope.role.as_str()));
+            observed.merged.insert(
+                arn,
+                reader.at(
+                    Depth::Everything,
+                    true,
+                    Facet::Unread,
+                    || Ok(found.cloned()),
+                ),
+            );
         }
         if let Some(arn) = scope.boundary.as_ref().filter(|_| !scope.removing) {
             let found = state.boundaries.get(arn).cloned();
             // GetPolicy comes before GetPolicyVersion.
-            *reader.calls += usize::from(found.is_some() && scope.depth >= Depth::Traits && seen.boundary == Facet::Unread);
+            *reader.calls += usize::from(
+                found.is_some() && scope.depth >= Depth::Traits && seen.boundary == Facet::Unread,
+            );
             observed.boundary = reader.at(Depth::Traits, true, seen.boundary.clone(), || Ok(found));
         }
-        let (mut ledger_buckets, mut ledger_keys) =
-            ledger(&scope.installation, &scope.source, observed.configuration.present(), &observed.permissions());
+        let (mut ledger_buckets, mut ledger_keys) = ledger(
+            &scope.installation,
+            &scope.source,
+            observed.configuration.present(),
+            &observed.permissions(),
+        );
         ledger_buckets.retain(|bucket| !state.external.contains(&bucket.account));
         ledger_keys.retain(|key| !state.external.contains(&key.account));
-        let buckets: BTreeSet<_> = scope.destinations.iter().chain(&ledger_buckets).chain([&scope.source]).collect();
+        let buckets: BTreeSet<_> = scope
+            .destinations
+            .iter()
+            .chain(&ledger_buckets)
+            .chain([&scope.source])
+            .collect();
         for name in buckets {
             let seen = seen.buckets.get(name).cloned().unwrap_or_default();
-            observed.buckets.insert(name.clone(), reader.bucket(&state, scope, name, seen));
+            observed
+                .buckets
+                .insert(name.clone(), reader.bucket(&state, scope, name, seen));
         }
         let locked = observed.buckets[&scope.source].traits.object_lock == Facet::Present(true);
         for name in &scope.destinations {
-            let (Some(bucket), Some(found)) = (observed.buckets.get_mut(name), state.buckets.get(name)) else {
+            let (Some(bucket), Some(found)) =
+                (observed.buckets.get_mut(name), state.buckets.get(name))
+            else {
                 continue;
             };
             let seen = bucket.traits.object_lock.clone();
-            bucket.traits.object_lock = reader.at(Depth::Traits, locked, seen, || Ok(found.traits.object_lock.present().copied()));
+            bucket.traits.object_lock = reader.at(Depth::Traits, locked, seen, || {
+                Ok(found.traits.object_lock.present().copied())
+            });
         }
         let default = match &observed.default_encryption {
-            Facet::Present(DefaultEncryption::Kms(reference)) => {
-                Some(KeyQuery { reference: reference.clone(), beside: scope.source.clone() })
-            }
+            Facet::Present(DefaultEncryption::Kms(reference)) => Some(KeyQuery {
+                reference: reference.clone(),
+                beside: scope.source.clone(),
+            }),
             _ => None,
         };
         for query in scope.keys.iter().cloned().chain(default) {
             let Some(region) = observed.region(&query.beside) else {
                 continue;
             };
-            let reference = query.reference.clone().beside(query.beside.partition, &query.beside.account, region);
+            let reference = query.reference.clone().beside(
+                query.beside.partition,
+                &query.beside.account,
+                region,
+            );
             let arn = match &reference {
                 KeyReference::Key(arn) => Some(arn),
                 alias => state.aliases.get(alias),
             };
-            let described = arn.and_then(|arn| Some((arn, state.keys.get(arn)?))).map(|(arn, key)| KeyDescription {
-                arn: arn.clone(),
-                state: key.state.clone(),
-                symmetric: true,
-                managed_by_aws: key.managed_by_aws,
-            });
+            let described =
+                arn.and_then(|arn| Some((arn, state.keys.get(arn)?)))
+                    .map(|(arn, key)| KeyDescription {
+                        arn: arn.clone(),
+                        state: key.state.clone(),
+                        symmetric: true,
+                        managed_by_aws: key.managed_by_aws,
+                    });
             let seen = seen.keys.get(&query).cloned().unwrap_or_default();
-            observed.keys.insert(query, reader.at(Depth::Foundation, true, seen, || Ok(described)));
+            observed.keys.insert(
+                query,
+                reader.at(Depth::Foundation, true, seen, || Ok(described)),
+            );
         }
-        let named = observed.keys.values().filter_map(Facet::present).map(|key| key.arn.clone());
+        let named = observed
+            .keys
+            .values()
+            .filter_map(Facet::present)
+            .map(|key| key.arn.clone());
         let arns: BTreeSet<_> = named.chain(ledger_keys).collect();
         for arn in arns {
             let seen = seen.key_policies.get(&arn).cloned().unwrap_or_default();
-            let policy = reader.at(Depth::Policies, true, seen, || match state.denied("kms:GetKeyPolicy", &arn.account) {
-                Some(failure) => Err(failure),
-                None => Ok(state.keys.get(&arn).map(|key| key.policy.clone())),
+            let policy = reader.at(Depth::Policies, true, seen, || {
+                match state.denied("kms:GetKeyPolicy", &arn.account) {
+                    Some(failure) => Err(failure),
+                    None => Ok(state.keys.get(&arn).map(|key| key.policy.clone())),
+                }
             });
             observed.key_policies.insert(arn, policy);
         }
@@ -722,15 +1062,25 @@ impl World {
             return refuse(FailureKind::Transient, "the process is gone");
         }
         let mut state = self.state.lock().unwrap();
-        assert!(!account_of(step).is_some_and(|account| state.external.contains(account)), "{step} is in an external account");
+        assert!(
+            !account_of(step).is_some_and(|account| state.external.contains(account)),
+            "{step} is in an external account"
+        );
         let name: &str = step.into();
         if let Some(kind) = state.failing.get(name) {
             return refuse(*kind, format!("{name} was answered so"));
         }
-        if let Some(failure) = account_of(step).and_then(|account| state.denied(step.into(), account)) {
+        if let Some(failure) =
+            account_of(step).and_then(|account| state.denied(step.into(), account))
+        {
             return Err(failure);
         }
-        let uncovered = |state: &State| self.installation.as_ref().map(|installation| state.uncovered(installation)).unwrap_or_default();
+        let uncovered = |state: &State| {
+            self.installation
+                .as_ref()
+                .map(|installation| state.uncovered(installation))
+                .unwrap_or_default()
+        };
         let before = uncovered(&state);
         let former = state.clone();
         state.write(step)?;
@@ -738,7 +1088,10 @@ impl World {
         written.push(step.clone());
         let rule = |missing: &String| missing.split(':').next().unwrap_or_default().to_owned();
         let before: BTreeSet<_> = before.iter().map(rule).collect();
-        let worse: Vec<_> = uncovered(&state).into_iter().filter(|missing| !before.contains(&rule(missing))).collect();
+        let worse: Vec<_> = uncovered(&state)
+            .into_iter()
+            .filter(|missing| !before.contains(&rule(missing)))
+            .collect();
         assert!(worse.is_empty(), "after \"{step}\": {worse:?}");
         if faults.lose_answer_of == Some(written.len()) {
             return refuse(FailureKind::Transient, "the answer was lost");

@@ -6,8 +6,9 @@ use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_s3::{
     primitives::ByteStream,
     types::{
-        BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, ReplicationConfiguration, ServerSideEncryption,
-        ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, VersioningConfiguration,
+        BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration,
+        ReplicationConfiguration, ServerSideEncryption, ServerSideEncryptionByDefault,
+        ServerSideEncryptionConfiguration, ServerSideEncryptionRule, VersioningConfiguration,
     },
 };
 
@@ -48,17 +49,27 @@ impl Account {
             .region(Region::new("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .build();
-        Self { id: id.to_owned(), config }
+        Self {
+            id: id.to_owned(),
+            config,
+        }
     }
 
     fn at(&self, region: &str) -> SdkConfig {
-        self.config.to_builder().region(Region::new(region.to_owned())).build()
+        self.config
+            .to_builder()
+            .region(Region::new(region.to_owned()))
+            .build()
     }
 
     /// S3 in a Region.
     #[must_use]
     pub fn s3(&self, region: &str) -> aws_sdk_s3::Client {
-        aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&self.at(region)).force_path_style(true).build())
+        aws_sdk_s3::Client::from_conf(
+            aws_sdk_s3::config::Builder::from(&self.at(region))
+                .force_path_style(true)
+                .build(),
+        )
     }
 
     /// KMS in a Region.
@@ -81,10 +92,24 @@ impl Account {
         let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}"#;
         let name = "bucket-replication-operator";
         self.iam().create_user().user_name(name).send().await?;
-        self.iam().put_user_policy().user_name(name).policy_name("assume-roles").policy_document(policy).send().await?;
-        let made = self.iam().create_access_key().user_name(name).send().await?;
+        self.iam()
+            .put_user_policy()
+            .user_name(name)
+            .policy_name("assume-roles")
+            .policy_document(policy)
+            .send()
+            .await?;
+        let made = self
+            .iam()
+            .create_access_key()
+            .user_name(name)
+            .send()
+            .await?;
         let key = made.access_key().context("no access key")?;
-        Ok(Operator { access_key_id: key.access_key_id().to_owned(), secret_access_key: key.secret_access_key().to_owned() })
+        Ok(Operator {
+            access_key_id: key.access_key_id().to_owned(),
+            secret_access_key: key.secret_access_key().to_owned(),
+        })
     }
 
     /// The role that the operator works under in this account: `policy` is all that it may do. Gives the role's ARN.
@@ -102,7 +127,13 @@ impl Account {
             }],
         });
         let name = "bucket-replication-operator";
-        let made = self.iam().create_role().role_name(name).assume_role_policy_document(trust.to_string()).send().await?;
+        let made = self
+            .iam()
+            .create_role()
+            .role_name(name)
+            .assume_role_policy_document(trust.to_string())
+            .send()
+            .await?;
         self.set_operator_policy(policy).await?;
         Ok(made.role().context("no role")?.arn().to_owned())
     }
@@ -112,14 +143,33 @@ impl Account {
     /// # Errors
     /// When it fails; with its standard error.
     pub async fn run(&self, line: &str) -> anyhow::Result<String> {
-        let mut path = program("jq")?.parent().context("no folder")?.as_os_str().to_owned();
+        let mut path = program("jq")?
+            .parent()
+            .context("no folder")?
+            .as_os_str()
+            .to_owned();
         path.push(":");
         path.push(program("aws")?.parent().context("no folder")?);
         path.push(":/usr/bin:/bin");
         let mut command = std::process::Command::new("sh");
-        command.args(["-euc", line]).env_clear().env("PATH", path).env("HOME", "/nonexistent").env("AWS_PAGER", "");
-        command.env("AWS_ENDPOINT_URL", self.config.endpoint_url().unwrap_or_default()).env("AWS_DEFAULT_REGION", "us-east-1");
-        output(command.env("AWS_ACCESS_KEY_ID", &self.id).env("AWS_SECRET_ACCESS_KEY", "test")).await
+        command
+            .args(["-euc", line])
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", "/nonexistent")
+            .env("AWS_PAGER", "");
+        command
+            .env(
+                "AWS_ENDPOINT_URL",
+                self.config.endpoint_url().unwrap_or_default(),
+            )
+            .env("AWS_DEFAULT_REGION", "us-east-1");
+        output(
+            command
+                .env("AWS_ACCESS_KEY_ID", &self.id)
+                .env("AWS_SECRET_ACCESS_KEY", "test"),
+        )
+        .await
     }
 
     /// A replication role of somebody else, with an inline policy `own`.
@@ -128,10 +178,21 @@ impl Account {
     /// When the emulator refuses.
     pub async fn make_role(&self, name: &str) -> anyhow::Result<String> {
         let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#;
-        let made = self.iam().create_role().role_name(name).assume_role_policy_document(trust).send().await?;
-        let policy =
-            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetReplicationConfiguration","Resource":"*"}]}"#;
-        self.iam().put_role_policy().role_name(name).policy_name("own").policy_document(policy).send().await?;
+        let made = self
+            .iam()
+            .create_role()
+            .role_name(name)
+            .assume_role_policy_document(trust)
+            .send()
+            .await?;
+        let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetReplicationConfiguration","Resource":"*"}]}"#;
+        self.iam()
+            .put_role_policy()
+            .role_name(name)
+            .policy_name("own")
+            .policy_document(policy)
+            .send()
+            .await?;
         Ok(made.role().context("no role")?.arn().to_owned())
     }
 
@@ -155,9 +216,15 @@ impl Account {
     /// # Errors
     /// When the emulator refuses.
     pub async fn allow_for_emulator(&self, actions: &[&str], resource: &str) -> anyhow::Result<()> {
-        let statement = serde_json::json!({"Effect": "Allow", "Action": actions, "Resource": resource});
-        let document = serde_json::json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
-        let request = self.iam().put_role_policy().role_name("bucket-replication-operator").policy_name("emulator");
+        let statement =
+            serde_json::json!({"Effect": "Allow", "Action": actions, "Resource": resource});
+        let document =
+            serde_json::json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+        let request = self
+            .iam()
+            .put_role_policy()
+            .role_name("bucket-replication-operator")
+            .policy_name("emulator");
         request.policy_document(document).send().await?;
         Ok(())
     }
@@ -168,9 +235,16 @@ impl Account {
     /// When the emulator refuses.
     pub async fn make_bucket(&self, region: &str, name: &str) -> anyhow::Result<()> {
         let s3 = self.s3(region);
-        let elsewhere = (region != "us-east-1")
-            .then(|| CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build());
-        s3.create_bucket().bucket(name).set_create_bucket_configuration(elsewhere).send().await?;
+        let elsewhere = (region != "us-east-1").then(|| {
+            CreateBucketConfiguration::builder()
+                .location_constraint(BucketLocationConstraint::from(region))
+                .build()
+        });
+        s3.create_bucket()
+            .bucket(name)
+            .set_create_bucket_configuration(elsewhere)
+            .send()
+            .await?;
         self.set_versioning(region, name, true).await
     }
 
@@ -179,9 +253,18 @@ impl Account {
     /// # Errors
     /// When the emulator refuses.
     pub async fn set_versioning(&self, region: &str, name: &str, on: bool) -> anyhow::Result<()> {
-        let status = if on { BucketVersioningStatus::Enabled } else { BucketVersioningStatus::Suspended };
+        let status = if on {
+            BucketVersioningStatus::Enabled
+        } else {
+            BucketVersioningStatus::Suspended
+        };
         let versioning = VersioningConfiguration::builder().status(status).build();
-        self.s3(region).put_bucket_versioning().bucket(name).versioning_configuration(versioning).send().await?;
+        self.s3(region)
+            .put_bucket_versioning()
+            .bucket(name)
+            .versioning_configuration(versioning)
+            .send()
+            .await?;
         Ok(())
     }
 
@@ -198,20 +281,46 @@ impl Account {
                 {"Sid": "Auditors may look", "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{}:root", self.id)}, "Action": ["kms:DescribeKey", "kms:GetKeyPolicy"], "Resource": "*"},
             ],
         });
-        let made = self.kms(region).create_key().policy(policy.to_string()).description("made by the testbed").send().await?;
-        Ok(made.key_metadata().and_then(|key| key.arn()).context("no key")?.to_owned())
+        let made = self
+            .kms(region)
+            .create_key()
+            .policy(policy.to_string())
+            .description("made by the testbed")
+            .send()
+            .await?;
+        Ok(made
+            .key_metadata()
+            .and_then(|key| key.arn())
+            .context("no key")?
+            .to_owned())
     }
 
     /// Encrypts what is written to a bucket with a key, where nothing else is asked for.
     ///
     /// # Errors
     /// When the emulator refuses.
-    pub async fn set_default_key(&self, region: &str, bucket: &str, key: &str) -> anyhow::Result<()> {
-        let default =
-            ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::AwsKms).kms_master_key_id(key).build()?;
-        let rule = ServerSideEncryptionRule::builder().apply_server_side_encryption_by_default(default).build();
-        let configuration = ServerSideEncryptionConfiguration::builder().rules(rule).build()?;
-        self.s3(region).put_bucket_encryption().bucket(bucket).server_side_encryption_configuration(configuration).send().await?;
+    pub async fn set_default_key(
+        &self,
+        region: &str,
+        bucket: &str,
+        key: &str,
+    ) -> anyhow::Result<()> {
+        let default = ServerSideEncryptionByDefault::builder()
+            .sse_algorithm(ServerSideEncryption::AwsKms)
+            .kms_master_key_id(key)
+            .build()?;
+        let rule = ServerSideEncryptionRule::builder()
+            .apply_server_side_encryption_by_default(default)
+            .build();
+        let configuration = ServerSideEncryptionConfiguration::builder()
+            .rules(rule)
+            .build()?;
+        self.s3(region)
+            .put_bucket_encryption()
+            .bucket(bucket)
+            .server_side_encryption_configuration(configuration)
+            .send()
+            .await?;
         Ok(())
     }
 
@@ -219,10 +328,26 @@ impl Account {
     ///
     /// # Errors
     /// When the emulator refuses, but for there being none.
-    pub async fn replication(&self, region: &str, bucket: &str) -> anyhow::Result<Option<ReplicationConfiguration>> {
-        match self.s3(region).get_bucket_replication().bucket(bucket).send().await {
+    pub async fn replication(
+        &self,
+        region: &str,
+        bucket: &str,
+    ) -> anyhow::Result<Option<ReplicationConfiguration>> {
+        match self
+            .s3(region)
+            .get_bucket_replication()
+            .bucket(bucket)
+            .send()
+            .await
+        {
             Ok(answer) => Ok(answer.replication_configuration),
-            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) => Ok(None),
+            Err(error)
+                if error
+                    .raw_response()
+                    .is_some_and(|response| response.status().as_u16() == 404) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -231,10 +356,29 @@ impl Account {
     ///
     /// # Errors
     /// When the emulator refuses, but for there being none.
-    pub async fn bucket_policy(&self, region: &str, bucket: &str) -> anyhow::Result<Option<serde_json::Value>> {
-        match self.s3(region).get_bucket_policy().bucket(bucket).send().await {
-            Ok(answer) => Ok(answer.policy.map(|text| serde_json::from_str(&text)).transpose()?),
-            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) => Ok(None),
+    pub async fn bucket_policy(
+        &self,
+        region: &str,
+        bucket: &str,
+    ) -> anyhow::Result<Option<serde_json::Value>> {
+        match self
+            .s3(region)
+            .get_bucket_policy()
+            .bucket(bucket)
+            .send()
+            .await
+        {
+            Ok(answer) => Ok(answer
+                .policy
+                .map(|text| serde_json::from_str(&text))
+                .transpose()?),
+            Err(error)
+                if error
+                    .raw_response()
+                    .is_some_and(|response| response.status().as_u16() == 404) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -244,7 +388,13 @@ impl Account {
     /// # Errors
     /// When the emulator refuses.
     pub async fn key_policy(&self, region: &str, key: &str) -> anyhow::Result<serde_json::Value> {
-        let answer = self.kms(region).get_key_policy().key_id(key).policy_name("default").send().await?;
+        let answer = self
+            .kms(region)
+            .get_key_policy()
+            .key_id(key)
+            .policy_name("default")
+            .send()
+            .await?;
         Ok(serde_json::from_str(answer.policy().unwrap_or("{}"))?)
     }
 
@@ -254,20 +404,38 @@ impl Account {
     /// When the emulator refuses.
     pub async fn replication_roles(&self) -> anyhow::Result<Vec<String>> {
         let answer = self.iam().list_roles().send().await?;
-        Ok(answer.roles().iter().map(|role| role.role_name().to_owned()).filter(|name| name.starts_with("brepl-")).collect())
+        Ok(answer
+            .roles()
+            .iter()
+            .map(|role| role.role_name().to_owned())
+            .filter(|name| name.starts_with("brepl-"))
+            .collect())
     }
 
     /// Writes an SSE-KMS object, and gives what S3 says of its replication.
     ///
     /// # Errors
     /// When the emulator refuses.
-    pub async fn upload(&self, region: &str, bucket: &str, object: &str, key: &str) -> anyhow::Result<Option<String>> {
+    pub async fn upload(
+        &self,
+        region: &str,
+        bucket: &str,
+        object: &str,
+        key: &str,
+    ) -> anyhow::Result<Option<String>> {
         let body = ByteStream::from_static(b"1040\n");
         let s3 = self.s3(region);
-        let put = s3.put_object().bucket(bucket).key(object).body(body).server_side_encryption(ServerSideEncryption::AwsKms);
+        let put = s3
+            .put_object()
+            .bucket(bucket)
+            .key(object)
+            .body(body)
+            .server_side_encryption(ServerSideEncryption::AwsKms);
         put.ssekms_key_id(key).send().await?;
         let head = s3.head_object().bucket(bucket).key(object).send().await?;
-        Ok(head.replication_status().map(|status| status.as_str().to_owned()))
+        Ok(head
+            .replication_status()
+            .map(|status| status.as_str().to_owned()))
     }
 
     /// Whether an object is there.
@@ -275,9 +443,22 @@ impl Account {
     /// # Errors
     /// When the emulator refuses, but for the object being absent.
     pub async fn has(&self, region: &str, bucket: &str, object: &str) -> anyhow::Result<bool> {
-        match self.s3(region).head_object().bucket(bucket).key(object).send().await {
+        match self
+            .s3(region)
+            .head_object()
+            .bucket(bucket)
+            .key(object)
+            .send()
+            .await
+        {
             Ok(_) => Ok(true),
-            Err(error) if error.raw_response().is_some_and(|response| response.status().as_u16() == 404) => Ok(false),
+            Err(error)
+                if error
+                    .raw_response()
+                    .is_some_and(|response| response.status().as_u16() == 404) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }

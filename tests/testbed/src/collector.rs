@@ -63,7 +63,10 @@ impl Collector {
         let service = TraceServiceServer::new(kept.clone());
         let task = tokio::spawn(async move {
             // It ends with the task.
-            let _ = Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)).await;
+            let _ = Server::builder()
+                .add_service(service)
+                .serve_with_incoming(TcpIncoming::from(listener))
+                .await;
         });
         Ok(Self { url, kept, task })
     }
@@ -71,13 +74,20 @@ impl Collector {
     /// All spans so far.
     #[must_use]
     pub fn spans(&self) -> Vec<Span> {
-        self.kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 #[tonic::async_trait]
 impl TraceService for Kept {
-    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for sent in request.into_inner().resource_spans {
             let resource = texts(&sent.resource.unwrap_or_default().attributes);
@@ -96,11 +106,18 @@ impl TraceService for Kept {
 }
 
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
-    let text = |attribute: &KeyValue| match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+    let text = |attribute: &KeyValue| match attribute
+        .value
+        .as_ref()
+        .and_then(|value| value.value.as_ref())
+    {
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::IntValue(number)) => number.to_string(),
         Some(Value::BoolValue(flag)) => flag.to_string(),
         _ => String::new(),
     };
-    attributes.iter().map(|attribute| (attribute.key.clone(), text(attribute))).collect()
+    attributes
+        .iter()
+        .map(|attribute| (attribute.key.clone(), text(attribute)))
+        .collect()
 }

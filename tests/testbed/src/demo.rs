@@ -40,15 +40,29 @@ struct Demo<'a> {
 pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
     let start = Instant::now();
     let heading = |number: u32, text: &str| {
-        tell(&format!("\n== {number}. {text}  [{:.1} s]", start.elapsed().as_secs_f64()));
+        tell(&format!(
+            "\n== {number}. {text}  [{:.1} s]",
+            start.elapsed().as_secs_f64()
+        ));
     };
     let pods = node::is_inside();
 
-    heading(1, "A Kubernetes cluster and AWS (the emulator ministack, which enforces IAM policies), on this machine alone");
+    heading(
+        1,
+        "A Kubernetes cluster and AWS (the emulator ministack, which enforces IAM policies), on this machine alone",
+    );
     if pods {
         node::prepare().await?;
     }
-    let environment = Environment::start(directory, Shape { enforce: true, node: pods }, tell).await?;
+    let environment = Environment::start(
+        directory,
+        Shape {
+            enforce: true,
+            node: pods,
+        },
+        tell,
+    )
+    .await?;
     let endpoint = format!("http://{}", environment.emulator);
 
     heading(2, "Two AWS accounts, as the walkthrough has them");
@@ -60,7 +74,9 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
     };
     let operator_account = Account::new(OPERATOR_ACCOUNT, &endpoint);
     let setting = Setting {
-        binary: operator.canonicalize().with_context(|| format!("{} is not built: run make build", operator.display()))?,
+        binary: operator
+            .canonicalize()
+            .with_context(|| format!("{} is not built: run make build", operator.display()))?,
         kubeconfig: environment.kubeconfig(),
         identity: operator_account.make_operator().await?,
         namespaced: false,
@@ -69,14 +85,22 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
     let stage = Stage::make(&environment, "finance", place, setting).await?;
     let files = environment.directory.join("files");
     fs::create_dir_all(&files)?;
-    let mut demo = Demo { stage, files, pods, tell };
+    let mut demo = Demo {
+        stage,
+        files,
+        pods,
+        tell,
+    };
     demo.profiles(&endpoint)?;
     demo.accounts().await?;
 
     heading(3, "helm install");
     demo.install().await?;
 
-    heading(4, "The platform team lists both accounts, and what namespace finance may do in them");
+    heading(
+        4,
+        "The platform team lists both accounts, and what namespace finance may do in them",
+    );
     demo.list_accounts().await?;
 
     heading(5, "The app team applies one BucketReplication");
@@ -86,16 +110,25 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
     heading(6, "What stands in AWS now");
     let before = demo.show_documents().await?;
 
-    heading(7, "Test the setup: one SSE-KMS object under Tax/, and one outside it");
+    heading(
+        7,
+        "Test the setup: one SSE-KMS object under Tax/, and one outside it",
+    );
     demo.upload().await?;
 
     heading(8, "Looking for drift: reads only");
     let checked = demo.drift_check().await?;
 
-    heading(9, "The object is deleted: nothing of ours is left, and everything foreign is");
+    heading(
+        9,
+        "The object is deleted: nothing of ours is left, and everything foreign is",
+    );
     let deleted = demo.delete(&before).await?;
 
-    heading(10, "AWS calls, as the proxy between operator and AWS counted them");
+    heading(
+        10,
+        "AWS calls, as the proxy between operator and AWS counted them",
+    );
     demo.count("create     ", 12, &created);
     demo.count("drift check", 8, &checked);
     demo.count("delete     ", 8, &deleted);
@@ -114,7 +147,8 @@ impl Demo<'_> {
                 "[profile {name}]\nregion = {region}\nendpoint_url = {endpoint}\naws_access_key_id = {account}\naws_secret_access_key = test\n"
             )
         };
-        let text = profile("accountA", SOURCE_ACCOUNT, SOURCE_REGION) + &profile("accountB", DESTINATION_ACCOUNT, DESTINATION_REGION);
+        let text = profile("accountA", SOURCE_ACCOUNT, SOURCE_REGION)
+            + &profile("accountB", DESTINATION_ACCOUNT, DESTINATION_REGION);
         Ok(fs::write(self.files.join("aws-config"), text)?)
     }
 
@@ -130,7 +164,12 @@ impl Demo<'_> {
 
     async fn aws_silently(&self, words: &str) -> anyhow::Result<String> {
         let mut command = Command::new(program("aws")?);
-        command.args(words.split(' ')).current_dir(&self.files).env_clear().env("HOME", &self.files).env("AWS_PAGER", "");
+        command
+            .args(words.split(' '))
+            .current_dir(&self.files)
+            .env_clear()
+            .env("HOME", &self.files)
+            .env("AWS_PAGER", "");
         command.env("AWS_CONFIG_FILE", self.files.join("aws-config"));
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
@@ -140,7 +179,11 @@ impl Demo<'_> {
 
     async fn kubectl(&self, words: &str) -> anyhow::Result<()> {
         self.tell(&format!("$ kubectl {words}"));
-        let text = self.stage.environment.kubectl(&words.split(' ').collect::<Vec<_>>()).await?;
+        let text = self
+            .stage
+            .environment
+            .kubectl(&words.split(' ').collect::<Vec<_>>())
+            .await?;
         self.tell(text.trim_end());
         Ok(())
     }
@@ -171,7 +214,11 @@ impl Demo<'_> {
     async fn install(&mut self) -> anyhow::Result<()> {
         let environment = self.stage.environment;
         let period = format!("controller.driftPeriod={}s", DRIFT_PERIOD.as_secs());
-        let mut set = vec![period, "controller.settleDelay=2s".into(), "controller.logFormat=text".into()];
+        let mut set = vec![
+            period,
+            "controller.settleDelay=2s".into(),
+            "controller.logFormat=text".into(),
+        ];
         if self.pods {
             node::import(&node::operator_image()).await?;
             set.extend(self.stage.values_of_pods());
@@ -183,11 +230,15 @@ impl Demo<'_> {
             if self.pods { " --wait" } else { "" },
             set.join(" --set ")
         ));
-        environment.install_chart(OPERATOR_NAMESPACE, self.pods, &set).await?;
+        environment
+            .install_chart(OPERATOR_NAMESPACE, self.pods, &set)
+            .await?;
         environment.wait_for_crds().await?;
         if self.pods {
             self.tell("The operator runs as two pods of the chart, from the image that make image built, on this cluster's node.");
-            return self.kubectl(&format!("get pods -n {OPERATOR_NAMESPACE} -o wide")).await;
+            return self
+                .kubectl(&format!("get pods -n {OPERATOR_NAMESPACE} -o wide"))
+                .await;
         }
         self.stage.use_chart(OPERATOR_NAMESPACE).await?;
         self.tell(
@@ -199,13 +250,23 @@ impl Demo<'_> {
 
     async fn list_accounts(&mut self) -> anyhow::Result<()> {
         let accounts = "deploy/samples/accounts.yaml";
-        for (name, account) in [("finance-prod", &self.stage.source), ("finance-dr", &self.stage.destination)] {
+        for (name, account) in [
+            ("finance-prod", &self.stage.source),
+            ("finance-dr", &self.stage.destination),
+        ] {
             self.tell(&format!(
                 "$ bucket-replication-operator iam-policy -f deploy/samples/accounts.yaml --account {name} > operator-policy.json"
             ));
             let mut print = Command::new(self.stage.binary());
-            let policy =
-                output(print.arg("iam-policy").current_dir(repository()).arg("-f").arg(accounts).args(["--account", name])).await?;
+            let policy = output(
+                print
+                    .arg("iam-policy")
+                    .current_dir(repository())
+                    .arg("-f")
+                    .arg(accounts)
+                    .args(["--account", name]),
+            )
+            .await?;
             account.make_operator_role(&policy).await?;
             self.tell(&format!(
                 "role bucket-replication-operator of account {} has exactly that policy ({} actions), and trusts the operator with the ExternalId",
@@ -213,7 +274,10 @@ impl Demo<'_> {
                 actions(&policy)?
             ));
         }
-        self.stage.environment.kubectl(&["create", "namespace", "finance"]).await?;
+        self.stage
+            .environment
+            .kubectl(&["create", "namespace", "finance"])
+            .await?;
         self.kubectl(&format!("apply -f {accounts}")).await?;
         if !self.pods {
             self.stage.start().await?;
@@ -222,7 +286,12 @@ impl Demo<'_> {
         self.kubectl("wait --for=condition=Ready --timeout=60s awsaccount/finance-prod awsaccount/finance-dr").await?;
         let identified = self.stage.proxy.take();
         // Who the operator is there, and whether roles of ours are left that nobody uses.
-        ensure!(identified.iter().all(|call| call.service == "sts" || call.action == "iam:ListRoles"), "{identified:?}");
+        ensure!(
+            identified
+                .iter()
+                .all(|call| call.service == "sts" || call.action == "iam:ListRoles"),
+            "{identified:?}"
+        );
         Ok(())
     }
 
@@ -230,28 +299,50 @@ impl Demo<'_> {
         let sample = fs::read_to_string(repository().join("deploy/samples/walkthrough.yaml"))?;
         let source = "arn:aws:kms:us-east-1:111111111111:key/11111111-1111-1111-1111-111111111111";
         let replica = "arn:aws:kms:us-west-2:222222222222:key/22222222-2222-2222-2222-222222222222";
-        ensure!(sample.contains(source) && sample.contains(replica), "the sample names other keys");
-        let text = sample.replace(source, &self.stage.source_key).replace(replica, &self.stage.replica_key);
+        ensure!(
+            sample.contains(source) && sample.contains(replica),
+            "the sample names other keys"
+        );
+        let text = sample
+            .replace(source, &self.stage.source_key)
+            .replace(replica, &self.stage.replica_key);
         let file = self.files.join("walkthrough.yaml");
         fs::write(&file, &text)?;
         let shown: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         self.tell(&shown.join("\n"));
         let start = Instant::now();
         let shown = file.strip_prefix(repository()).unwrap_or(&file);
-        self.kubectl(&format!("apply -f {}", shown.display())).await?;
-        self.kubectl("wait --for=condition=Ready --timeout=60s bucketreplication/tax -n finance").await?;
-        self.tell(&format!("ready after {:.1} s, 2 s of them to let the new permissions become known", start.elapsed().as_secs_f64()));
+        self.kubectl(&format!("apply -f {}", shown.display()))
+            .await?;
+        self.kubectl("wait --for=condition=Ready --timeout=60s bucketreplication/tax -n finance")
+            .await?;
+        self.tell(&format!(
+            "ready after {:.1} s, 2 s of them to let the new permissions become known",
+            start.elapsed().as_secs_f64()
+        ));
         self.kubectl("get bucketreplication -n finance").await
     }
 
     /// Shows every document that the object made or changed; gives the policy of the destination's key.
     async fn show_documents(&self) -> anyhow::Result<serde_json::Value> {
-        self.aws("s3api get-bucket-replication --bucket source-bucket --profile accountA").await?;
-        let role = self.stage.source.replication_roles().await?.pop().context("no replication role")?;
+        self.aws("s3api get-bucket-replication --bucket source-bucket --profile accountA")
+            .await?;
+        let role = self
+            .stage
+            .source
+            .replication_roles()
+            .await?
+            .pop()
+            .context("no replication role")?;
         self.aws(&format!("iam get-role --role-name {role} --query Role.AssumeRolePolicyDocument --profile accountA")).await?;
         self.aws(&format!("iam get-role-policy --role-name {role} --policy-name {role} --query PolicyDocument --profile accountA")).await?;
-        self.policy("s3api get-bucket-policy --bucket dest-bucket").await?;
-        self.policy(&format!("kms get-key-policy --key-id {} --policy-name default", self.stage.replica_key)).await
+        self.policy("s3api get-bucket-policy --bucket dest-bucket")
+            .await?;
+        self.policy(&format!(
+            "kms get-key-policy --key-id {} --policy-name default",
+            self.stage.replica_key
+        ))
+        .await
     }
 
     /// Shows a policy of account B, which the AWS CLI prints as a string, as JSON of several lines.
@@ -278,10 +369,24 @@ impl Demo<'_> {
                 "s3api head-object --bucket source-bucket --key {object} --query ReplicationStatus --output text --profile accountA"
             );
             let status = self.aws_silently(&query).await?.trim().to_owned();
-            let there = self.stage.destination.has(DESTINATION_REGION, "dest-bucket", object).await?;
-            ensure!(there == object.starts_with("Tax/"), "{object} is replicated: {there}, with status {status}");
-            let status = if status == "None" { "no ReplicationStatus".to_owned() } else { format!("ReplicationStatus {status}") };
-            self.tell(&format!("{object}: {status}; it is {}in dest-bucket", if there { "" } else { "not " }));
+            let there = self
+                .stage
+                .destination
+                .has(DESTINATION_REGION, "dest-bucket", object)
+                .await?;
+            ensure!(
+                there == object.starts_with("Tax/"),
+                "{object} is replicated: {there}, with status {status}"
+            );
+            let status = if status == "None" {
+                "no ReplicationStatus".to_owned()
+            } else {
+                format!("ReplicationStatus {status}")
+            };
+            self.tell(&format!(
+                "{object}: {status}; it is {}in dest-bucket",
+                if there { "" } else { "not " }
+            ));
         }
         Ok(())
     }
@@ -289,11 +394,24 @@ impl Demo<'_> {
     /// Waits for the next look for drift, and gives its calls.
     async fn drift_check(&self) -> anyhow::Result<Vec<Call>> {
         let _ = self.stage.proxy.take();
-        let looked = async || Ok(self.stage.proxy.calls().iter().any(|call| call.action == "s3:GetReplicationConfiguration").then_some(()));
-        until(DRIFT_PERIOD * 2, looked).await?.context("nothing was looked at")?;
+        let looked = async || {
+            Ok(self
+                .stage
+                .proxy
+                .calls()
+                .iter()
+                .any(|call| call.action == "s3:GetReplicationConfiguration")
+                .then_some(()))
+        };
+        until(DRIFT_PERIOD * 2, looked)
+            .await?
+            .context("nothing was looked at")?;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let calls = self.stage.proxy.take();
-        ensure!(calls.iter().all(|call| !call.writes()), "a look for drift wrote: {calls:?}");
+        ensure!(
+            calls.iter().all(|call| !call.writes()),
+            "a look for drift wrote: {calls:?}"
+        );
         for call in &calls {
             self.tell(&format!("{} {}", call.action, call.resource));
         }
@@ -302,18 +420,42 @@ impl Demo<'_> {
 
     async fn delete(&self, before: &serde_json::Value) -> anyhow::Result<Vec<Call>> {
         let _ = self.stage.proxy.take();
-        self.kubectl("delete bucketreplication tax -n finance").await?;
+        self.kubectl("delete bucketreplication tax -n finance")
+            .await?;
         let calls = self.stage.proxy.take();
         self.stage.is_tidy().await?.map_err(anyhow::Error::msg)?;
         self.tell("source-bucket has no replication configuration, account A no role brepl-*, and no policy a statement of ours.");
-        let bucket = self.policy("s3api get-bucket-policy --bucket dest-bucket").await?;
-        let own: serde_json::Value = serde_json::from_str(&fs::read_to_string(self.files.join("own-policy.json"))?)?;
-        ensure!(bucket == own, "the policy of dest-bucket is not what it was: {bucket:#}");
-        let key = self.stage.destination.key_policy(DESTINATION_REGION, &self.stage.replica_key).await?;
-        let foreign =
-            |policy: &serde_json::Value| policy["Statement"].as_array().map(|all| all.iter().take(2).cloned().collect::<Vec<_>>());
-        ensure!(foreign(&key) == foreign(before) && key["Statement"].as_array().map(Vec::len) == Some(2), "{key:#}");
-        ensure!(self.stage.destination.has(DESTINATION_REGION, "dest-bucket", "Tax/1040.txt").await?, "the replica is gone");
+        let bucket = self
+            .policy("s3api get-bucket-policy --bucket dest-bucket")
+            .await?;
+        let own: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(self.files.join("own-policy.json"))?)?;
+        ensure!(
+            bucket == own,
+            "the policy of dest-bucket is not what it was: {bucket:#}"
+        );
+        let key = self
+            .stage
+            .destination
+            .key_policy(DESTINATION_REGION, &self.stage.replica_key)
+            .await?;
+        let foreign = |policy: &serde_json::Value| {
+            policy["Statement"]
+                .as_array()
+                .map(|all| all.iter().take(2).cloned().collect::<Vec<_>>())
+        };
+        ensure!(
+            foreign(&key) == foreign(before)
+                && key["Statement"].as_array().map(Vec::len) == Some(2),
+            "{key:#}"
+        );
+        ensure!(
+            self.stage
+                .destination
+                .has(DESTINATION_REGION, "dest-bucket", "Tax/1040.txt")
+                .await?,
+            "the replica is gone"
+        );
         self.tell(
             "The statements of account B's own stand as they stood, in dest-bucket's policy and in its key's, and the replica is there.",
         );
@@ -321,10 +463,15 @@ impl Demo<'_> {
     }
 
     fn count(&self, what: &str, aim: usize, calls: &[Call]) {
-        let (sessions, calls): (Vec<_>, Vec<_>) = calls.iter().partition(|call| call.service == "sts");
+        let (sessions, calls): (Vec<_>, Vec<_>) =
+            calls.iter().partition(|call| call.service == "sts");
         let writes = calls.iter().filter(|call| call.writes()).count();
         let refused = calls.iter().filter(|call| call.status == 403).count();
-        let sessions = if sessions.is_empty() { String::new() } else { format!(", and {} to sts", sessions.len()) };
+        let sessions = if sessions.is_empty() {
+            String::new()
+        } else {
+            format!(", and {} to sts", sessions.len())
+        };
         self.tell(&format!(
             "{what}: {:2} calls (aim {aim}): {:2} reads, {writes} writes{sessions}; {refused} refused",
             calls.len(),
@@ -336,5 +483,8 @@ impl Demo<'_> {
 fn actions(policy: &str) -> anyhow::Result<usize> {
     let policy: serde_json::Value = serde_json::from_str(policy)?;
     let statements = policy["Statement"].as_array().context("no statements")?;
-    Ok(statements.iter().map(|statement| statement["Action"].as_array().map_or(1, Vec::len)).sum())
+    Ok(statements
+        .iter()
+        .map(|statement| statement["Action"].as_array().map_or(1, Vec::len))
+        .sum())
 }

@@ -41,7 +41,11 @@ pub struct Shape {
 impl Shape {
     /// Where everything listens: pods don't reach the loopback of their node.
     fn address(self) -> IpAddr {
-        if self.node { node::ADDRESS } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }
+        if self.node {
+            node::ADDRESS
+        } else {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        }
     }
 }
 
@@ -66,7 +70,11 @@ impl Environment {
     ///
     /// # Errors
     /// When a part does not come up.
-    pub async fn start(directory: &Path, shape: Shape, tell: &dyn Fn(&str)) -> anyhow::Result<Self> {
+    pub async fn start(
+        directory: &Path,
+        shape: Shape,
+        tell: &dyn Fn(&str),
+    ) -> anyhow::Result<Self> {
         if directory.exists() {
             fs::remove_dir_all(directory)?;
         }
@@ -74,11 +82,16 @@ impl Environment {
         let directory = directory.canonicalize()?;
         let start = Instant::now();
         let emulator = SocketAddr::new(shape.address(), free_port()?);
-        let (cloud, cluster) =
-            tokio::try_join!(start_emulator(&directory, emulator, shape.enforce), start_control_plane(&directory, shape))?;
+        let (cloud, cluster) = tokio::try_join!(
+            start_emulator(&directory, emulator, shape.enforce),
+            start_control_plane(&directory, shape)
+        )?;
         let mut processes = cluster;
         processes.push(cloud);
-        tell(&format!("etcd, kube-apiserver, kube-controller-manager and ministack run ({:.1} s)", start.elapsed().as_secs_f64()));
+        tell(&format!(
+            "etcd, kube-apiserver, kube-controller-manager and ministack run ({:.1} s)",
+            start.elapsed().as_secs_f64()
+        ));
         if shape.node {
             processes.extend(node::start(&directory).await?);
             tell(&format!(
@@ -86,7 +99,11 @@ impl Environment {
                 start.elapsed().as_secs_f64()
             ));
         }
-        Ok(Self { directory, emulator, processes: Mutex::new(processes) })
+        Ok(Self {
+            directory,
+            emulator,
+            processes: Mutex::new(processes),
+        })
     }
 
     /// The admin's kubeconfig.
@@ -107,7 +124,9 @@ impl Environment {
     /// When the program is not there.
     pub fn as_admin(&self, name: &str) -> anyhow::Result<Command> {
         let mut command = Command::new(program(name)?);
-        command.env("KUBECONFIG", self.kubeconfig()).current_dir(repository());
+        command
+            .env("KUBECONFIG", self.kubeconfig())
+            .current_dir(repository());
         Ok(command)
     }
 
@@ -125,14 +144,25 @@ impl Environment {
     /// When the API server refuses it; with its words.
     pub async fn apply(&self, yaml: &str) -> anyhow::Result<String> {
         let file = self.written(yaml)?;
-        let applied = self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &file.to_string_lossy()]).await;
+        let applied = self
+            .kubectl(&[
+                "apply",
+                "--server-side",
+                "--force-conflicts",
+                "-f",
+                &file.to_string_lossy(),
+            ])
+            .await;
         fs::remove_file(file)?;
         applied
     }
 
     fn written(&self, text: &str) -> anyhow::Result<PathBuf> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let file = self.directory.join(format!("apply-{}.yaml", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let file = self.directory.join(format!(
+            "apply-{}.yaml",
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        ));
         fs::write(&file, text)?;
         Ok(file)
     }
@@ -142,7 +172,13 @@ impl Environment {
     /// # Errors
     /// When it does not.
     pub async fn apply_crds(&self) -> anyhow::Result<()> {
-        self.kubectl(&["apply", "--server-side", "-f", &repository().join("crds").to_string_lossy()]).await?;
+        self.kubectl(&[
+            "apply",
+            "--server-side",
+            "-f",
+            &repository().join("crds").to_string_lossy(),
+        ])
+        .await?;
         self.wait_for_crds().await
     }
 
@@ -151,8 +187,19 @@ impl Environment {
     /// # Errors
     /// When it does not.
     pub async fn wait_for_crds(&self) -> anyhow::Result<()> {
-        let crds = ["crd/awsaccounts.bucketops.dev", "crd/bucketreplications.bucketops.dev"];
-        self.kubectl(&["wait", "--for=condition=Established", crds[0], crds[1], "--timeout=30s"]).await.map(drop)
+        let crds = [
+            "crd/awsaccounts.bucketops.dev",
+            "crd/bucketreplications.bucketops.dev",
+        ];
+        self.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            crds[0],
+            crds[1],
+            "--timeout=30s",
+        ])
+        .await
+        .map(drop)
     }
 
     /// Helm as admin, with files of its own; `CHART` among the words stands for our chart.
@@ -168,7 +215,11 @@ impl Environment {
                 helm.arg(word)
             };
         }
-        for (variable, part) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")] {
+        for (variable, part) in [
+            ("HELM_CACHE_HOME", "cache"),
+            ("HELM_CONFIG_HOME", "config"),
+            ("HELM_DATA_HOME", "data"),
+        ] {
             helm.env(variable, self.directory.join("helm").join(part));
         }
         Ok(helm)
@@ -186,23 +237,64 @@ impl Environment {
     ///
     /// # Errors
     /// When Helm fails.
-    pub async fn install_chart(&self, namespace: &str, pods: bool, set: &[&str]) -> anyhow::Result<String> {
-        let install = ["install", "bucket-replication-operator", "CHART", "--namespace", namespace, "--create-namespace"];
-        let wait = if pods { ["--wait", "--timeout", "90s"].as_slice() } else { &[] };
+    pub async fn install_chart(
+        &self,
+        namespace: &str,
+        pods: bool,
+        set: &[&str],
+    ) -> anyhow::Result<String> {
+        let install = [
+            "install",
+            "bucket-replication-operator",
+            "CHART",
+            "--namespace",
+            namespace,
+            "--create-namespace",
+        ];
+        let wait = if pods {
+            ["--wait", "--timeout", "90s"].as_slice()
+        } else {
+            &[]
+        };
         let set = set.iter().flat_map(|value| ["--set", value]);
-        self.helm(&install.into_iter().chain(wait.iter().copied()).chain(set).collect::<Vec<_>>()).await
+        self.helm(
+            &install
+                .into_iter()
+                .chain(wait.iter().copied())
+                .chain(set)
+                .collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// The environment that the chart's Deployment gives its pods.
     ///
     /// # Errors
     /// When the chart is not installed.
-    pub async fn chart_environment(&self, namespace: &str) -> anyhow::Result<Vec<(String, String)>> {
-        let text = self.kubectl(&["get", "deployment", "bucket-replication-operator", "-n", namespace, "-o", "json"]).await?;
+    pub async fn chart_environment(
+        &self,
+        namespace: &str,
+    ) -> anyhow::Result<Vec<(String, String)>> {
+        let text = self
+            .kubectl(&[
+                "get",
+                "deployment",
+                "bucket-replication-operator",
+                "-n",
+                namespace,
+                "-o",
+                "json",
+            ])
+            .await?;
         let deployment: serde_json::Value = serde_json::from_str(&text)?;
-        let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().context("the container has no env")?;
+        let variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+            .as_array()
+            .context("the container has no env")?;
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(variables.iter().map(|variable| (text(&variable["name"]), text(&variable["value"]))).collect())
+        Ok(variables
+            .iter()
+            .map(|variable| (text(&variable["name"]), text(&variable["value"])))
+            .collect())
     }
 
     /// A kubeconfig of a `ServiceAccount`, with a token as a pod would have it.
@@ -210,17 +302,34 @@ impl Environment {
     /// # Errors
     /// When the API server gives no token.
     pub async fn service_account(&self, namespace: &str, name: &str) -> anyhow::Result<PathBuf> {
-        let token = self.kubectl(&["create", "token", name, "--namespace", namespace, "--duration", "4h"]).await?;
+        let token = self
+            .kubectl(&[
+                "create",
+                "token",
+                name,
+                "--namespace",
+                namespace,
+                "--duration",
+                "4h",
+            ])
+            .await?;
         let admin = fs::read_to_string(self.kubeconfig())?;
         let mut config: serde_json::Value = serde_json::from_str(&admin)?;
         config["users"][0]["user"]["token"] = token.trim().into();
-        let file = self.directory.join(format!("kubeconfig-{namespace}-{name}"));
+        let file = self
+            .directory
+            .join(format!("kubeconfig-{namespace}-{name}"));
         fs::write(&file, format!("{config:#}"))?;
         Ok(file)
     }
 
     fn take_processes(&self) -> Vec<Process> {
-        std::mem::take(&mut *self.processes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .processes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Ends all processes, for those who can't drop it.
@@ -233,16 +342,30 @@ impl Environment {
     /// # Errors
     /// When the note can't be written.
     pub fn detach(self) -> anyhow::Result<()> {
-        let processes = self.take_processes().into_iter().map(|process| (process.name().to_owned(), process.detach())).collect();
-        let note = Running { emulator: self.emulator, processes };
-        fs::write(self.directory.join("running.json"), serde_json::to_string_pretty(&note)?)?;
+        let processes = self
+            .take_processes()
+            .into_iter()
+            .map(|process| (process.name().to_owned(), process.detach()))
+            .collect();
+        let note = Running {
+            emulator: self.emulator,
+            processes,
+        };
+        fs::write(
+            self.directory.join("running.json"),
+            serde_json::to_string_pretty(&note)?,
+        )?;
         Ok(())
     }
 
     /// Whether what was detached in `directory` still runs.
     #[must_use]
     pub fn is_running(directory: &Path) -> bool {
-        running(directory).is_some_and(|note| note.processes.iter().all(|(name, id)| is_process(name, *id)))
+        running(directory).is_some_and(|note| {
+            note.processes
+                .iter()
+                .all(|(name, id)| is_process(name, *id))
+        })
     }
 
     /// Ends what was detached in `directory`: only processes that still are what was started. Gives the names of those that it ended.
@@ -253,7 +376,11 @@ impl Environment {
         let Some(note) = running(directory) else {
             return Ok(vec![]);
         };
-        let alive: Vec<_> = note.processes.into_iter().filter(|(name, id)| is_process(name, *id)).collect();
+        let alive: Vec<_> = note
+            .processes
+            .into_iter()
+            .filter(|(name, id)| is_process(name, *id))
+            .collect();
         for (_, id) in alive.iter().rev() {
             // Nothing of it is kept, and the API server would take up to a minute to end by itself.
             output(Command::new("kill").args(["-KILL", &id.to_string()])).await?;
@@ -280,12 +407,27 @@ fn is_process(name: &str, id: u32) -> bool {
     String::from_utf8_lossy(&line).contains(name)
 }
 
-async fn start_emulator(directory: &Path, address: SocketAddr, enforce: bool) -> anyhow::Result<Process> {
+async fn start_emulator(
+    directory: &Path,
+    address: SocketAddr,
+    enforce: bool,
+) -> anyhow::Result<Process> {
     let mut command = Command::new(program("ministack")?);
-    command.env("BIND_HOST", address.ip().to_string()).env("GATEWAY_PORT", address.port().to_string()).env("AUTH", enforce.to_string());
+    command
+        .env("BIND_HOST", address.ip().to_string())
+        .env("GATEWAY_PORT", address.port().to_string())
+        .env("AUTH", enforce.to_string());
     command.env("TMPDIR", directory).current_dir(directory);
-    let mut process = Process::start("ministack", &directory.join("logs/ministack.log"), &mut command)?;
-    process.wait_until(Duration::from_secs(30), async || tokio::net::TcpStream::connect(address).await.is_ok()).await?;
+    let mut process = Process::start(
+        "ministack",
+        &directory.join("logs/ministack.log"),
+        &mut command,
+    )?;
+    process
+        .wait_until(Duration::from_secs(30), async || {
+            tokio::net::TcpStream::connect(address).await.is_ok()
+        })
+        .await?;
     Ok(process)
 }
 
@@ -293,13 +435,30 @@ async fn start_control_plane(directory: &Path, shape: Shape) -> anyhow::Result<V
     let log = |name: &str| directory.join("logs").join(format!("{name}.log"));
     let address = shape.address().to_string();
     let pki = directory.join("pki");
-    let (client_port, peer_port, secure_port, manager_port) = (free_port()?, free_port()?, free_port()?, free_port()?);
+    let (client_port, peer_port, secure_port, manager_port) =
+        (free_port()?, free_port()?, free_port()?, free_port()?);
     let etcd_url = format!("http://127.0.0.1:{client_port}");
     let peer_url = format!("http://127.0.0.1:{peer_port}");
     let mut command = Command::new(program("etcd")?);
-    command.arg("--data-dir").arg(directory.join("etcd")).args(["--unsafe-no-fsync", "--log-level", "warn"]);
-    command.args(["--listen-client-urls", &etcd_url, "--advertise-client-urls", &etcd_url, "--listen-peer-urls", &peer_url]);
-    command.args(["--initial-advertise-peer-urls", &peer_url, "--initial-cluster", &format!("default={peer_url}")]);
+    command.arg("--data-dir").arg(directory.join("etcd")).args([
+        "--unsafe-no-fsync",
+        "--log-level",
+        "warn",
+    ]);
+    command.args([
+        "--listen-client-urls",
+        &etcd_url,
+        "--advertise-client-urls",
+        &etcd_url,
+        "--listen-peer-urls",
+        &peer_url,
+    ]);
+    command.args([
+        "--initial-advertise-peer-urls",
+        &peer_url,
+        "--initial-cluster",
+        &format!("default={peer_url}"),
+    ]);
     let etcd = Process::start("etcd", &log("etcd"), &mut command)?;
     let key = pki.join("service-account.key");
     let public_key = pki.join("service-account.pub");
@@ -311,23 +470,69 @@ async fn start_control_plane(directory: &Path, shape: Shape) -> anyhow::Result<V
     fs::write(&tokens, format!("{token},admin,admin,system:masters\n"))?;
     let server = format!("https://{address}:{secure_port}");
     let mut command = Command::new(program("kube-apiserver")?);
-    command.args(["--etcd-servers", &etcd_url, "--bind-address", &address, "--secure-port", &secure_port.to_string()]);
-    command.arg("--cert-dir").arg(&pki).arg("--token-auth-file").arg(&tokens);
-    command.args(["--service-account-issuer", "https://kubernetes.default.svc", "--authorization-mode", "Node,RBAC"]);
-    command.arg("--service-account-key-file").arg(&public_key).arg("--service-account-signing-key-file").arg(&key);
-    command.args(["--service-cluster-ip-range", "10.0.0.0/24", "--advertise-address", &address]);
+    command.args([
+        "--etcd-servers",
+        &etcd_url,
+        "--bind-address",
+        &address,
+        "--secure-port",
+        &secure_port.to_string(),
+    ]);
+    command
+        .arg("--cert-dir")
+        .arg(&pki)
+        .arg("--token-auth-file")
+        .arg(&tokens);
+    command.args([
+        "--service-account-issuer",
+        "https://kubernetes.default.svc",
+        "--authorization-mode",
+        "Node,RBAC",
+    ]);
+    command
+        .arg("--service-account-key-file")
+        .arg(&public_key)
+        .arg("--service-account-signing-key-file")
+        .arg(&key);
+    command.args([
+        "--service-cluster-ip-range",
+        "10.0.0.0/24",
+        "--advertise-address",
+        &address,
+    ]);
     // An endpoint of the Service kubernetes can't be on loopback.
-    command.args(if shape.node { ["--kubelet-preferred-address-types", "InternalIP"] } else { ["--endpoint-reconciler-type", "none"] });
+    command.args(if shape.node {
+        ["--kubelet-preferred-address-types", "InternalIP"]
+    } else {
+        ["--endpoint-reconciler-type", "none"]
+    });
     let audit_policy = directory.join("audit-policy.yaml");
     fs::write(&audit_policy, AUDIT_POLICY)?;
-    command.arg("--audit-policy-file").arg(&audit_policy).arg("--audit-log-path").arg(directory.join("audit.log"));
+    command
+        .arg("--audit-policy-file")
+        .arg(&audit_policy)
+        .arg("--audit-log-path")
+        .arg(directory.join("audit.log"));
     let mut apiserver = Process::start("kube-apiserver", &log("kube-apiserver"), &mut command)?;
     let kubeconfig = directory.join("kubeconfig");
     let certificate = pki.join("apiserver.crt");
-    apiserver.wait_until(Duration::from_mins(1), async || certificate.is_file()).await?;
-    fs::write(&kubeconfig, kubeconfig_text(&server, &fs::read(&certificate)?, &token))?;
+    apiserver
+        .wait_until(Duration::from_mins(1), async || certificate.is_file())
+        .await?;
+    fs::write(
+        &kubeconfig,
+        kubeconfig_text(&server, &fs::read(&certificate)?, &token),
+    )?;
     let kubectl = program("kubectl")?;
-    let ready = async || output(Command::new(&kubectl).env("KUBECONFIG", &kubeconfig).args(["get", "--raw", "/readyz"])).await.is_ok();
+    let ready = async || {
+        output(
+            Command::new(&kubectl)
+                .env("KUBECONFIG", &kubeconfig)
+                .args(["get", "--raw", "/readyz"]),
+        )
+        .await
+        .is_ok()
+    };
     apiserver.wait_until(Duration::from_secs(90), ready).await?;
     let mut command = Command::new(program("kube-controller-manager")?);
     command
@@ -337,9 +542,22 @@ async fn start_control_plane(directory: &Path, shape: Shape) -> anyhow::Result<V
         .arg(&key)
         .arg("--root-ca-file")
         .arg(&certificate);
-    command.args(["--leader-elect=false", "--bind-address", "127.0.0.1", "--secure-port", &manager_port.to_string()]);
-    command.arg("--cert-dir").arg(directory.join("manager")).args(["--concurrent-namespace-syncs", "10"]);
-    let manager = Process::start("kube-controller-manager", &log("kube-controller-manager"), &mut command)?;
+    command.args([
+        "--leader-elect=false",
+        "--bind-address",
+        "127.0.0.1",
+        "--secure-port",
+        &manager_port.to_string(),
+    ]);
+    command
+        .arg("--cert-dir")
+        .arg(directory.join("manager"))
+        .args(["--concurrent-namespace-syncs", "10"]);
+    let manager = Process::start(
+        "kube-controller-manager",
+        &log("kube-controller-manager"),
+        &mut command,
+    )?;
     Ok(vec![etcd, apiserver, manager])
 }
 
@@ -367,23 +585,36 @@ fn kubeconfig_text(server: &str, certificate: &[u8], token: &str) -> String {
 
 /// What comes before the point of a P-256 key in a `SubjectPublicKeyInfo` (RFC 5480).
 const P256_HEADER: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
-    0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// A key that signs the tokens of `ServiceAccount`s: the private and the public part as PEM.
 fn signing_key() -> anyhow::Result<(String, String)> {
     let random = SystemRandom::new();
-    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).ok().context("no key can be made")?;
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).ok().context("no key can be read")?;
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+        .ok()
+        .context("no key can be made")?;
+    let pair =
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random)
+            .ok()
+            .context("no key can be read")?;
     let public = [P256_HEADER.as_slice(), pair.public_key().as_ref()].concat();
-    let pem = |kind: &str, bytes: &[u8]| format!("-----BEGIN {kind} KEY-----\n{}\n-----END {kind} KEY-----\n", STANDARD.encode(bytes));
+    let pem = |kind: &str, bytes: &[u8]| {
+        format!(
+            "-----BEGIN {kind} KEY-----\n{}\n-----END {kind} KEY-----\n",
+            STANDARD.encode(bytes)
+        )
+    };
     Ok((pem("PRIVATE", document.as_ref()), pem("PUBLIC", &public)))
 }
 
 fn random_token() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 16];
-    SystemRandom::new().fill(&mut bytes).ok().context("no random numbers")?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .ok()
+        .context("no random numbers")?;
     Ok(STANDARD.encode(bytes))
 }
 
@@ -392,47 +623,104 @@ fn random_token() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// When a part does not come up.
-pub async fn up(directory: &Path, enforce: bool, operator: &Path, tell: &dyn Fn(&str)) -> anyhow::Result<()> {
+pub async fn up(
+    directory: &Path,
+    enforce: bool,
+    operator: &Path,
+    tell: &dyn Fn(&str),
+) -> anyhow::Result<()> {
     if Environment::is_running(directory) {
-        tell(&format!("it runs already; kubeconfig and aws.env are in {}", directory.display()));
+        tell(&format!(
+            "it runs already; kubeconfig and aws.env are in {}",
+            directory.display()
+        ));
         return Ok(());
     }
     Environment::stop(directory).await?;
-    let environment = Environment::start(directory, Shape { enforce, node: false }, tell).await?;
+    let environment = Environment::start(
+        directory,
+        Shape {
+            enforce,
+            node: false,
+        },
+        tell,
+    )
+    .await?;
     let endpoint = format!("http://{}", environment.emulator);
-    let identity: Operator = Account::new(OPERATOR_ACCOUNT, &endpoint).make_operator().await?;
+    let identity: Operator = Account::new(OPERATOR_ACCOUNT, &endpoint)
+        .make_operator()
+        .await?;
     let lines = [
-        "# The operator's own identity in the emulator: it may assume any role, and nothing else.".to_owned(),
+        "# The operator's own identity in the emulator: it may assume any role, and nothing else."
+            .to_owned(),
         format!("export AWS_ENDPOINT_URL={endpoint}"),
         "export AWS_REGION=us-east-1".into(),
         format!("export AWS_ACCESS_KEY_ID={}", identity.access_key_id),
-        format!("export AWS_SECRET_ACCESS_KEY={}", identity.secret_access_key),
+        format!(
+            "export AWS_SECRET_ACCESS_KEY={}",
+            identity.secret_access_key
+        ),
     ];
-    fs::write(environment.directory.join("aws.env"), lines.join("\n") + "\n")?;
+    fs::write(
+        environment.directory.join("aws.env"),
+        lines.join("\n") + "\n",
+    )?;
     make_accounts(&endpoint, operator).await?;
-    tell(&format!("kubeconfig: {}", environment.kubeconfig().display()));
-    tell(&format!("aws.env:    {}", environment.directory.join("aws.env").display()));
-    tell("In AWS stand the accounts of deploy/samples/platform.yaml, and the buckets and the key of deploy/samples/same-account.yaml.");
+    tell(&format!(
+        "kubeconfig: {}",
+        environment.kubeconfig().display()
+    ));
+    tell(&format!(
+        "aws.env:    {}",
+        environment.directory.join("aws.env").display()
+    ));
+    tell(
+        "In AWS stand the accounts of deploy/samples/platform.yaml, and the buckets and the key of deploy/samples/same-account.yaml.",
+    );
     environment.detach()
 }
 
 /// The accounts of `deploy/samples/platform.yaml` with the operator's roles, and what the sample for one account names.
 async fn make_accounts(endpoint: &str, operator: &Path) -> anyhow::Result<()> {
-    for (name, id) in [("finance-prod", "111111111111"), ("finance-dr", "222222222222")] {
+    for (name, id) in [
+        ("finance-prod", "111111111111"),
+        ("finance-dr", "222222222222"),
+    ] {
         let account = Account::new(id, endpoint);
-        let mut print =
-            Command::new(operator.canonicalize().with_context(|| format!("{} is not built: run make build", operator.display()))?);
-        print.args(["iam-policy", "-f", "deploy/samples/platform.yaml", "--account", name]).current_dir(repository());
-        account.make_operator_role(&output(&mut print).await?).await?;
+        let mut print = Command::new(
+            operator
+                .canonicalize()
+                .with_context(|| format!("{} is not built: run make build", operator.display()))?,
+        );
+        print
+            .args([
+                "iam-policy",
+                "-f",
+                "deploy/samples/platform.yaml",
+                "--account",
+                name,
+            ])
+            .current_dir(repository());
+        account
+            .make_operator_role(&output(&mut print).await?)
+            .await?;
         // The emulator authorizes DescribeKey on the alias.
-        account.allow_for_emulator(&["kms:DescribeKey"], "*").await?;
+        account
+            .allow_for_emulator(&["kms:DescribeKey"], "*")
+            .await?;
     }
     let prod = Account::new("111111111111", endpoint);
     for bucket in ["finance-logs", "finance-logs-archive"] {
         prod.make_bucket(SOURCE_REGION, bucket).await?;
     }
     let key = prod.make_key(SOURCE_REGION).await?;
-    prod.set_default_key(SOURCE_REGION, "finance-logs", &key).await?;
-    prod.kms(SOURCE_REGION).create_alias().alias_name("alias/archive").target_key_id(key).send().await?;
+    prod.set_default_key(SOURCE_REGION, "finance-logs", &key)
+        .await?;
+    prod.kms(SOURCE_REGION)
+        .create_alias()
+        .alias_name("alias/archive")
+        .target_key_id(key)
+        .send()
+        .await?;
     Ok(())
 }

@@ -66,7 +66,10 @@ async fn main() -> ExitCode {
                 };
             }
             Err(reason) => {
-                let _ = writeln!(stdout(), "The operator runs as a process here, not as pods: {reason}.");
+                let _ = writeln!(
+                    stdout(),
+                    "The operator runs as a process here, not as pods: {reason}."
+                );
             }
         }
     }
@@ -86,12 +89,23 @@ async fn run(command: Command) -> anyhow::Result<()> {
         let _ = writeln!(stdout(), "{line}");
     };
     match command {
-        Command::Up { directory, emulator_auth, operator } => environment::up(&directory, emulator_auth, &operator, &tell).await,
+        Command::Up {
+            directory,
+            emulator_auth,
+            operator,
+        } => environment::up(&directory, emulator_auth, &operator, &tell).await,
         Command::Down { directory } => {
             let ended = Environment::stop(&directory).await?;
-            tell(&if ended.is_empty() { "nothing was running".into() } else { format!("ended {}", ended.join(", ")) });
+            tell(&if ended.is_empty() {
+                "nothing was running".into()
+            } else {
+                format!("ended {}", ended.join(", "))
+            });
             Ok(())
         }
-        Command::Demo { directory, operator } => demo::run(&directory, &operator, &tell).await,
+        Command::Demo {
+            directory,
+            operator,
+        } => demo::run(&directory, &operator, &tell).await,
     }
 }

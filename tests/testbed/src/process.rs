@@ -12,7 +12,10 @@ use anyhow::{Context, bail};
 /// The root of the repository.
 #[must_use]
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap_or_else(|_| PathBuf::from("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap_or_else(|_| PathBuf::from("."))
 }
 
 /// A program of `make tools`.
@@ -22,7 +25,10 @@ pub fn repository() -> PathBuf {
 pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let tools = repository().join("target/tools");
     let places = [tools.join("bin"), tools.join("python/bin")];
-    let found = places.into_iter().map(|place| place.join(name)).find(|path| path.is_file());
+    let found = places
+        .into_iter()
+        .map(|place| place.join(name))
+        .find(|path| path.is_file());
     found.with_context(|| format!("{name} is not in target/tools: run make tools"))
 }
 
@@ -31,7 +37,9 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When there is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
+        .local_addr()?
+        .port())
 }
 
 /// A program that runs; it is ended when this is dropped.
@@ -52,9 +60,17 @@ impl Process {
             fs::create_dir_all(directory)?;
         }
         let output = File::options().create(true).append(true).open(log)?;
-        let child = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn();
         let child = child.with_context(|| format!("{name} can't be started"))?;
-        Ok(Self { name: name.to_owned(), log: log.to_owned(), child })
+        Ok(Self {
+            name: name.to_owned(),
+            log: log.to_owned(),
+            child,
+        })
     }
 
     /// What it was started as.
@@ -73,7 +89,11 @@ impl Process {
     ///
     /// # Errors
     /// When the program ends before, or it takes longer than `most`; with the end of its log.
-    pub async fn wait_until(&mut self, most: Duration, ready: impl AsyncFn() -> bool) -> anyhow::Result<()> {
+    pub async fn wait_until(
+        &mut self,
+        most: Duration,
+        ready: impl AsyncFn() -> bool,
+    ) -> anyhow::Result<()> {
         let start = Instant::now();
         loop {
             if ready().await {
@@ -83,7 +103,11 @@ impl Process {
                 bail!("{} ended with {status}:\n{}", self.name, self.log_end());
             }
             if start.elapsed() > most {
-                bail!("{} was not ready after {most:?}:\n{}", self.name, self.log_end());
+                bail!(
+                    "{} was not ready after {most:?}:\n{}",
+                    self.name,
+                    self.log_end()
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -131,7 +155,10 @@ impl Drop for Process {
 /// When it can't be started or ends with a failure; with its standard error.
 pub async fn output(command: &mut Command) -> anyhow::Result<String> {
     let shown = format!("{command:?}");
-    let output = tokio::process::Command::from(std::mem::replace(command, Command::new("true"))).stdin(Stdio::null()).output().await;
+    let output = tokio::process::Command::from(std::mem::replace(command, Command::new("true")))
+        .stdin(Stdio::null())
+        .output()
+        .await;
     let output = output.with_context(|| format!("{shown} can't be started"))?;
     if !output.status.success() {
         bail!(

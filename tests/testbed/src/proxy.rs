@@ -44,7 +44,11 @@ impl Call {
     #[must_use]
     pub fn writes(&self) -> bool {
         let name = self.action.split(':').nth(1).unwrap_or_default();
-        ["Put", "Delete", "Create", "Update", "Tag", "Untag", "Attach", "Detach"].iter().any(|verb| name.starts_with(verb))
+        [
+            "Put", "Delete", "Create", "Update", "Tag", "Untag", "Attach", "Detach",
+        ]
+        .iter()
+        .any(|verb| name.starts_with(verb))
     }
 }
 
@@ -106,10 +110,14 @@ impl Proxy {
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
                         let (client, shared) = (client.clone(), Arc::clone(&shared));
-                        async move { Ok::<_, Infallible>(hand_on(request, upstream, &client, &shared).await) }
+                        async move {
+                            Ok::<_, Infallible>(hand_on(request, upstream, &client, &shared).await)
+                        }
                     });
                     // A client that goes away ends its connection, and nothing else.
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let _ = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
                 });
             }
         });
@@ -118,7 +126,11 @@ impl Proxy {
 
     /// From now on, calls of `action` (such as `s3:PutBucketPolicy`) get this fault; `None` ends it.
     pub fn set_fault(&self, action: &str, fault: Option<Fault>) {
-        let mut faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = self
+            .shared
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match fault {
             Some(fault) => faults.insert(action.to_owned(), fault),
             None => faults.remove(action),
@@ -128,13 +140,23 @@ impl Proxy {
     /// All calls so far.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// All calls so far, which are then forgotten.
     #[must_use]
     pub fn take(&self) -> Vec<Call> {
-        std::mem::take(&mut *self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .shared
+                .calls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
 
@@ -146,8 +168,14 @@ async fn hand_on(
 ) -> Response<Full<Bytes>> {
     match try_hand_on(request, upstream, client, shared).await {
         Ok((call, response)) => {
-            ALL.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
-            shared.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+            ALL.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(call.clone());
+            shared
+                .calls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(call);
             response
         }
         Err(error) => {
@@ -167,7 +195,12 @@ async fn try_hand_on(
     let (mut head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let mut call = describe(&head.method, &head.uri, &head.headers, &body);
-    let fault = shared.faults.lock().unwrap_or_else(PoisonError::into_inner).get(&call.action).cloned();
+    let fault = shared
+        .faults
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&call.action)
+        .cloned();
     let refused = match fault {
         Some(Fault::Refuse) if call.service == "kms" => Some(("AccessDeniedException", 400)),
         Some(Fault::Refuse) => Some(("AccessDenied", 403)),
@@ -183,7 +216,10 @@ async fn try_hand_on(
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     // The signature covers the Host header, which stays as it came.
     head.uri = format!("http://{upstream}{path}").parse()?;
-    let answer = client.request(Request::from_parts(head, Full::from(body))).await.context("the emulator does not answer")?;
+    let answer = client
+        .request(Request::from_parts(head, Full::from(body)))
+        .await
+        .context("the emulator does not answer")?;
     let (mut head, body) = answer.into_parts();
     call.status = head.status.as_u16();
     let mut body = body.collect().await?.to_bytes();
@@ -200,7 +236,9 @@ fn refusal(call: &Call, code: &str) -> Response<Full<Bytes>> {
     let body = match call.service.as_str() {
         "kms" => format!(r#"{{"__type":"{code}","message":"{words}"}}"#),
         "s3" => format!("<Error><Code>{code}</Code><Message>{words}</Message></Error>"),
-        _ => format!("<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"),
+        _ => format!(
+            "<ErrorResponse><Error><Code>{code}</Code><Message>{words}</Message></Error></ErrorResponse>"
+        ),
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = hyper::StatusCode::from_u16(call.status).unwrap_or_default();
@@ -209,36 +247,76 @@ fn refusal(call: &Call, code: &str) -> Response<Full<Bytes>> {
 
 fn describe(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Call {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scope = header("authorization").and_then(|value| value.split("Credential=").nth(1)).unwrap_or_default();
+    let scope = header("authorization")
+        .and_then(|value| value.split("Credential=").nth(1))
+        .unwrap_or_default();
     let service = scope.split('/').nth(3).unwrap_or("s3").to_owned();
     let fields = form(body);
-    let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+    };
     let (action, resource) = match service.as_str() {
         "s3" => s3(method, uri),
         "kms" => {
-            let target = header("x-amz-target").and_then(|target| target.split('.').nth(1)).unwrap_or_default();
+            let target = header("x-amz-target")
+                .and_then(|target| target.split('.').nth(1))
+                .unwrap_or_default();
             let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-            (format!("kms:{target}"), json["KeyId"].as_str().unwrap_or_default().to_owned())
+            (
+                format!("kms:{target}"),
+                json["KeyId"].as_str().unwrap_or_default().to_owned(),
+            )
         }
         _ => {
-            let resource = field("RoleName").or_else(|| field("RoleArn")).unwrap_or_default();
-            (format!("{service}:{}", field("Action").unwrap_or_default()), resource)
+            let resource = field("RoleName")
+                .or_else(|| field("RoleArn"))
+                .unwrap_or_default();
+            (
+                format!("{service}:{}", field("Action").unwrap_or_default()),
+                resource,
+            )
         }
     };
-    let fields = if matches!(service.as_str(), "iam" | "sts") { fields } else { vec![] };
-    Call { service, action, resource, status: 0, expected_owner: header("x-amz-expected-bucket-owner").map(ToOwned::to_owned), fields }
+    let fields = if matches!(service.as_str(), "iam" | "sts") {
+        fields
+    } else {
+        vec![]
+    };
+    Call {
+        service,
+        action,
+        resource,
+        status: 0,
+        expected_owner: header("x-amz-expected-bucket-owner").map(ToOwned::to_owned),
+        fields,
+    }
 }
 
 fn form(body: &Bytes) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(body);
-    let decode = |part: &str| percent_decode_str(&part.replace('+', " ")).decode_utf8_lossy().into_owned();
-    text.split('&').filter_map(|pair| pair.split_once('=')).map(|(key, value)| (decode(key), decode(value))).collect()
+    let decode = |part: &str| {
+        percent_decode_str(&part.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    text.split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (decode(key), decode(value)))
+        .collect()
 }
 
 /// The action of an S3 call, as IAM names it, and its bucket (and object).
 fn s3(method: &Method, uri: &Uri) -> (String, String) {
     let path = uri.path().trim_start_matches('/').trim_end_matches('/');
-    let query: Vec<_> = uri.query().unwrap_or_default().split('&').map(|part| part.split('=').next().unwrap_or_default()).collect();
+    let query: Vec<_> = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .map(|part| part.split('=').next().unwrap_or_default())
+        .collect();
     let object = path.split_once('/').map(|(_, object)| object);
     let known = [
         ("replication", "ReplicationConfiguration", true),
@@ -251,7 +329,10 @@ fn s3(method: &Method, uri: &Uri) -> (String, String) {
         ("ownershipControls", "BucketOwnershipControls", false),
         ("tagging", "BucketTagging", false),
     ];
-    let found = known.iter().find(|(part, ..)| query.contains(part)).filter(|_| object.is_none());
+    let found = known
+        .iter()
+        .find(|(part, ..)| query.contains(part))
+        .filter(|_| object.is_none());
     let name = match (found, object, method) {
         // IAM has one action for writing and deleting these.
         (Some((_, noun, true)), _, &Method::DELETE) => format!("Put{noun}"),
@@ -273,16 +354,31 @@ mod tests {
     fn check(method: &str, uri: &str, expected: (&str, &str)) {
         let method = method.parse().unwrap_or_default();
         let uri = uri.parse().unwrap_or_default();
-        assert_eq!(s3(&method, &uri), (expected.0.to_owned(), expected.1.to_owned()));
+        assert_eq!(
+            s3(&method, &uri),
+            (expected.0.to_owned(), expected.1.to_owned())
+        );
     }
 
     #[test]
     fn calls_of_s3_are_named_as_iam_names_them() {
-        check("PUT", "/b?replication", ("s3:PutReplicationConfiguration", "b"));
-        check("DELETE", "/b?replication=", ("s3:PutReplicationConfiguration", "b"));
+        check(
+            "PUT",
+            "/b?replication",
+            ("s3:PutReplicationConfiguration", "b"),
+        );
+        check(
+            "DELETE",
+            "/b?replication=",
+            ("s3:PutReplicationConfiguration", "b"),
+        );
         check("GET", "/b/?policy", ("s3:GetBucketPolicy", "b"));
         check("DELETE", "/b?policy", ("s3:DeleteBucketPolicy", "b"));
         check("GET", "/b?location", ("s3:GetBucketLocation", "b"));
-        check("PUT", "/b/Tax/doc?x-id=PutObject", ("s3:PutObject", "b/Tax/doc"));
+        check(
+            "PUT",
+            "/b/Tax/doc?x-id=PutObject",
+            ("s3:PutObject", "b/Tax/doc"),
+        );
     }
 }

@@ -38,13 +38,23 @@ impl Relay {
     ///
     /// # Errors
     /// When there is no free port, or the kubeconfig names no server.
-    pub async fn start(environment: &Environment, through: &Path, name: &str) -> anyhow::Result<Self> {
+    pub async fn start(
+        environment: &Environment,
+        through: &Path,
+        name: &str,
+    ) -> anyhow::Result<Self> {
         let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(through)?)?;
-        let server = config["clusters"][0]["cluster"]["server"].as_str().context("no server")?.to_owned();
+        let server = config["clusters"][0]["cluster"]["server"]
+            .as_str()
+            .context("no server")?
+            .to_owned();
         let upstream: SocketAddr = server.trim_start_matches("https://").parse()?;
         let listener = TcpListener::bind((upstream.ip(), 0)).await?;
-        config["clusters"][0]["cluster"]["server"] = format!("https://{}", listener.local_addr()?).into();
-        let kubeconfig = environment.directory.join(format!("kubeconfig-{name}-relayed"));
+        config["clusters"][0]["cluster"]["server"] =
+            format!("https://{}", listener.local_addr()?).into();
+        let kubeconfig = environment
+            .directory
+            .join(format!("kubeconfig-{name}-relayed"));
         fs::write(&kubeconfig, format!("{config:#}"))?;
         let (silent, hears) = watch::channel(false);
         let task = tokio::spawn(async move {
@@ -52,7 +62,11 @@ impl Relay {
                 tokio::spawn(connect(client, upstream, hears.clone()));
             }
         });
-        Ok(Self { kubeconfig, silent, task })
+        Ok(Self {
+            kubeconfig,
+            silent,
+            task,
+        })
     }
 
     /// Falls silent, or speaks again: what came meanwhile is handed on then.
@@ -66,14 +80,25 @@ async fn connect(client: TcpStream, upstream: SocketAddr, silent: watch::Receive
     let Ok(server) = TcpStream::connect(upstream).await else {
         return;
     };
-    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    tokio::join!(hand_on(from_client, to_server, silent.clone()), hand_on(from_server, to_client, silent));
+    let ((from_client, to_client), (from_server, to_server)) =
+        (client.into_split(), server.into_split());
+    tokio::join!(
+        hand_on(from_client, to_server, silent.clone()),
+        hand_on(from_server, to_client, silent)
+    );
 }
 
-async fn hand_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut silent: watch::Receiver<bool>) {
+async fn hand_on(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut silent: watch::Receiver<bool>,
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
-        if silent.wait_for(|silent| !silent).await.is_err() || read == 0 || to.write_all(&buffer[..read]).await.is_err() {
+        if silent.wait_for(|silent| !silent).await.is_err()
+            || read == 0
+            || to.write_all(&buffer[..read]).await.is_err()
+        {
             return;
         }
     }

@@ -83,7 +83,10 @@ pub struct Setting {
 static ACCOUNTS: AtomicU64 = AtomicU64::new(0);
 
 fn next_account() -> String {
-    format!("1{:011}", ACCOUNTS.fetch_add(1, Ordering::Relaxed) * 7_919 + 10_000)
+    format!(
+        "1{:011}",
+        ACCOUNTS.fetch_add(1, Ordering::Relaxed) * 7_919 + 10_000
+    )
 }
 
 impl<'a> Stage<'a> {
@@ -91,7 +94,11 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// When a part can't be made.
-    pub async fn set(environment: &'a Environment, name: &str, setting: Setting) -> anyhow::Result<Self> {
+    pub async fn set(
+        environment: &'a Environment,
+        name: &str,
+        setting: Setting,
+    ) -> anyhow::Result<Self> {
         let place = Place {
             source_account: next_account(),
             destination_account: next_account(),
@@ -108,9 +115,16 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When a part can't be made.
     pub async fn list_accounts(&self) -> anyhow::Result<()> {
-        self.environment.kubectl(&["create", "namespace", &self.name]).await?;
-        for (account, document) in [(&self.source, self.source_account()), (&self.destination, self.destination_account())] {
-            account.make_operator_role(&self.printed_policy(&document).await?).await?;
+        self.environment
+            .kubectl(&["create", "namespace", &self.name])
+            .await?;
+        for (account, document) in [
+            (&self.source, self.source_account()),
+            (&self.destination, self.destination_account()),
+        ] {
+            account
+                .make_operator_role(&self.printed_policy(&document).await?)
+                .await?;
             self.environment.apply(&document.to_string()).await?;
         }
         Ok(())
@@ -120,13 +134,30 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// When a part can't be made.
-    pub async fn make(environment: &'a Environment, name: &str, place: Place, setting: Setting) -> anyhow::Result<Self> {
+    pub async fn make(
+        environment: &'a Environment,
+        name: &str,
+        place: Place,
+        setting: Setting,
+    ) -> anyhow::Result<Self> {
         let endpoint = format!("http://{}", environment.emulator);
-        let (source, destination) = (Account::new(&place.source_account, &endpoint), Account::new(&place.destination_account, &endpoint));
-        let Place { source_bucket, destination_bucket, .. } = place;
+        let (source, destination) = (
+            Account::new(&place.source_account, &endpoint),
+            Account::new(&place.destination_account, &endpoint),
+        );
+        let Place {
+            source_bucket,
+            destination_bucket,
+            ..
+        } = place;
         source.make_bucket(SOURCE_REGION, &source_bucket).await?;
-        destination.make_bucket(DESTINATION_REGION, &destination_bucket).await?;
-        let (source_key, replica_key) = (source.make_key(SOURCE_REGION).await?, destination.make_key(DESTINATION_REGION).await?);
+        destination
+            .make_bucket(DESTINATION_REGION, &destination_bucket)
+            .await?;
+        let (source_key, replica_key) = (
+            source.make_key(SOURCE_REGION).await?,
+            destination.make_key(DESTINATION_REGION).await?,
+        );
         let proxy = Proxy::start(environment.emulator).await?;
         Ok(Self {
             environment,
@@ -177,7 +208,11 @@ impl<'a> Stage<'a> {
             "destinations": [{"bucket": format!("{}-*", self.name)}],
             "kmsKeys": [format!("arn:aws:kms:*:{}:key/*", self.destination.id)],
         });
-        account(&self.destination_account_name(), &self.destination.id, &grant)
+        account(
+            &self.destination_account_name(),
+            &self.destination.id,
+            &grant,
+        )
     }
 
     /// One more account, whose keys the namespace may use, with its `AwsAccount` and the operator's role.
@@ -185,13 +220,17 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When a part can't be made.
     pub async fn key_account(&self) -> anyhow::Result<Account> {
-        let made = Account::new(&next_account(), &format!("http://{}", self.environment.emulator));
+        let made = Account::new(
+            &next_account(),
+            &format!("http://{}", self.environment.emulator),
+        );
         let grant = json!({
             "namespaces": {"matchLabels": {"kubernetes.io/metadata.name": self.name}},
             "kmsKeys": [format!("arn:aws:kms:*:{}:key/*", made.id)],
         });
         let document = account(&format!("{}-keys", self.name), &made.id, &grant);
-        made.make_operator_role(&self.printed_policy(&document).await?).await?;
+        made.make_operator_role(&self.printed_policy(&document).await?)
+            .await?;
         self.environment.apply(&document.to_string()).await?;
         Ok(made)
     }
@@ -219,7 +258,14 @@ impl<'a> Stage<'a> {
         let name = account["metadata"]["name"].as_str().context("no name")?;
         let file = self.environment.directory.join(format!("{name}.yaml"));
         fs::write(&file, account.to_string())?;
-        output(Command::new(&self.setting.binary).arg("iam-policy").arg("--filename").arg(&file).args(["--account", name])).await
+        output(
+            Command::new(&self.setting.binary)
+                .arg("iam-policy")
+                .arg("--filename")
+                .arg(&file)
+                .args(["--account", name]),
+        )
+        .await
     }
 
     /// The operator's identity in AWS.
@@ -231,7 +277,9 @@ impl<'a> Stage<'a> {
     /// From its next start on, the operator calls AWS there, and has this variable of its environment beside.
     pub fn use_endpoint(&mut self, url: &str, variable: Option<(&str, String)>) {
         url.clone_into(&mut self.endpoint);
-        self.setting.environment.extend(variable.map(|(name, value)| (name.to_owned(), value)));
+        self.setting
+            .environment
+            .extend(variable.map(|(name, value)| (name.to_owned(), value)));
     }
 
     /// The operator's binary.
@@ -250,7 +298,10 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When the chart is not installed there.
     pub async fn use_chart(&mut self, namespace: &str) -> anyhow::Result<()> {
-        self.setting.kubeconfig = self.environment.service_account(namespace, "bucket-replication-operator").await?;
+        self.setting.kubeconfig = self
+            .environment
+            .service_account(namespace, "bucket-replication-operator")
+            .await?;
         self.setting.environment = self.environment.chart_environment(namespace).await?;
         Ok(())
     }
@@ -258,14 +309,31 @@ impl<'a> Stage<'a> {
     /// What the chart has to be given so that its pods work on this stage.
     #[must_use]
     pub fn values_of_pods(&self) -> Vec<String> {
-        let Operator { access_key_id, secret_access_key } = &self.setting.identity;
-        let variables = [("AWS_ACCESS_KEY_ID", access_key_id.as_str()), ("AWS_SECRET_ACCESS_KEY", secret_access_key)];
+        let Operator {
+            access_key_id,
+            secret_access_key,
+        } = &self.setting.identity;
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", access_key_id.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", secret_access_key),
+        ];
         let variables = variables
             .iter()
             .enumerate()
-            .flat_map(|(index, (name, value))| [format!("extraEnv[{index}].name={name}"), format!("extraEnv[{index}].value={value}")]);
-        let image = ["image.repository=localhost/bucket-replication-operator".into(), "image.pullPolicy=Never".into()];
-        let aws = [format!("aws.endpointUrl={}", self.proxy.url), format!("aws.region={SOURCE_REGION}")];
+            .flat_map(|(index, (name, value))| {
+                [
+                    format!("extraEnv[{index}].name={name}"),
+                    format!("extraEnv[{index}].value={value}"),
+                ]
+            });
+        let image = [
+            "image.repository=localhost/bucket-replication-operator".into(),
+            "image.pullPolicy=Never".into(),
+        ];
+        let aws = [
+            format!("aws.endpointUrl={}", self.proxy.url),
+            format!("aws.region={SOURCE_REGION}"),
+        ];
         image.into_iter().chain(aws).chain(variables).collect()
     }
 
@@ -291,13 +359,20 @@ impl<'a> Stage<'a> {
             .envs(self.setting.environment.iter().cloned())
             .env("KUBECONFIG", &self.setting.kubeconfig)
             .env("LISTEN_ADDRESS", &address);
-        command.env("AWS_ENDPOINT_URL", &self.endpoint).env("AWS_REGION", SOURCE_REGION);
+        command
+            .env("AWS_ENDPOINT_URL", &self.endpoint)
+            .env("AWS_REGION", SOURCE_REGION);
         command
             .env("AWS_ACCESS_KEY_ID", &self.setting.identity.access_key_id)
-            .env("AWS_SECRET_ACCESS_KEY", &self.setting.identity.secret_access_key);
+            .env(
+                "AWS_SECRET_ACCESS_KEY",
+                &self.setting.identity.secret_access_key,
+            );
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         if self.setting.namespaced {
-            command.env("WATCH_NAMESPACES", self.namespaces.join(",")).env("INSTALLATION_ID", &self.name);
+            command
+                .env("WATCH_NAMESPACES", self.namespaces.join(","))
+                .env("INSTALLATION_ID", &self.name);
         }
         let log = self.log();
         let mut process = Process::start("bucket-replication-operator", &log, &mut command)?;
@@ -310,7 +385,10 @@ impl<'a> Stage<'a> {
     /// The operator's log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
-        self.environment.directory.join("logs").join(format!("operator-{}.log", self.name))
+        self.environment
+            .directory
+            .join("logs")
+            .join(format!("operator-{}.log", self.name))
     }
 
     /// Kills the operator, as a crash would.
@@ -324,7 +402,9 @@ impl<'a> Stage<'a> {
     /// When there is none.
     pub async fn signal(&self, number: usize, signal: &str) -> anyhow::Result<()> {
         let process = self.operators.get(number).context("no such replica")?;
-        output(Command::new("kill").args(["-s", signal, &process.id().to_string()])).await.map(drop)
+        output(Command::new("kill").args(["-s", signal, &process.id().to_string()]))
+            .await
+            .map(drop)
     }
 
     /// The process ids of the replicas, in the order in which they were started.
@@ -338,7 +418,12 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When there is none.
     pub fn has_ended(&mut self, number: usize) -> anyhow::Result<Option<()>> {
-        Ok(self.operators.get_mut(number).context("no such replica")?.has_ended()?.then_some(()))
+        Ok(self
+            .operators
+            .get_mut(number)
+            .context("no such replica")?
+            .has_ended()?
+            .then_some(()))
     }
 
     /// Applies an object.
@@ -354,28 +439,57 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When it can't be read.
     pub async fn get(&self, name: &str) -> anyhow::Result<Value> {
-        let text =
-            self.environment.kubectl(&["get", "bucketreplication", name, "-n", &self.name, "-o", "json", "--ignore-not-found"]).await?;
-        Ok(if text.trim().is_empty() { Value::Null } else { serde_json::from_str(&text)? })
+        let text = self
+            .environment
+            .kubectl(&[
+                "get",
+                "bucketreplication",
+                name,
+                "-n",
+                &self.name,
+                "-o",
+                "json",
+                "--ignore-not-found",
+            ])
+            .await?;
+        Ok(if text.trim().is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text)?
+        })
     }
 
     /// Waits until a condition of the object, seen for its present generation, has this status and reason; gives its message.
     ///
     /// # Errors
     /// When it takes too long; with the whole status.
-    pub async fn wait_for(&self, name: &str, kind: &str, status: &str, reason: &str) -> anyhow::Result<String> {
+    pub async fn wait_for(
+        &self,
+        name: &str,
+        kind: &str,
+        status: &str,
+        reason: &str,
+    ) -> anyhow::Result<String> {
         let mut last = Value::Null;
         let found = until(Duration::from_mins(1), async || {
             last = self.get(name).await?;
             let fresh = last["status"]["observedGeneration"] == last["metadata"]["generation"];
-            let conditions = last["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let condition = conditions.into_iter().find(|c| c["type"] == kind && c["status"] == status && c["reason"] == reason);
+            let conditions = last["status"]["conditions"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let condition = conditions
+                .into_iter()
+                .find(|c| c["type"] == kind && c["status"] == status && c["reason"] == reason);
             Ok(condition.filter(|_| fresh))
         })
         .await?;
         match found {
             Some(condition) => Ok(condition["message"].as_str().unwrap_or_default().to_owned()),
-            None => bail!("{name} did not come to {kind}={status}/{reason}: {:#}", last["status"]),
+            None => bail!(
+                "{name} did not come to {kind}={status}/{reason}: {:#}",
+                last["status"]
+            ),
         }
     }
 
@@ -384,10 +498,16 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When it can't be asked.
     pub async fn kstatus(&self, name: &str) -> anyhow::Result<String> {
-        let file = self.environment.directory.join(format!("{}-{name}.json", self.name));
+        let file = self
+            .environment
+            .directory
+            .join(format!("{}-{name}.json", self.name));
         std::fs::write(&file, self.get(name).await?.to_string())?;
         let mut command = Command::new("sh");
-        command.args(["-euc", "\"$0\" < \"$1\""]).arg(program("kstatus")?).arg(file);
+        command
+            .args(["-euc", "\"$0\" < \"$1\""])
+            .arg(program("kstatus")?)
+            .arg(file);
         Ok(output(&mut command).await?.trim().to_owned())
     }
 
@@ -396,7 +516,10 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When it takes too long.
     pub async fn wait_gone(&self, name: &str) -> anyhow::Result<()> {
-        let gone = until(Duration::from_mins(1), async || Ok(self.get(name).await?.is_null().then_some(()))).await?;
+        let gone = until(Duration::from_mins(1), async || {
+            Ok(self.get(name).await?.is_null().then_some(()))
+        })
+        .await?;
         gone.with_context(|| format!("{name} does not go"))
     }
 
@@ -405,7 +528,16 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When it takes too long.
     pub async fn delete(&self, name: &str) -> anyhow::Result<()> {
-        self.environment.kubectl(&["delete", "bucketreplication", name, "-n", &self.name, "--wait=false"]).await?;
+        self.environment
+            .kubectl(&[
+                "delete",
+                "bucketreplication",
+                name,
+                "-n",
+                &self.name,
+                "--wait=false",
+            ])
+            .await?;
         self.wait_gone(name).await
     }
 
@@ -414,10 +546,25 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When they can't be read.
     pub async fn events(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let text = self.environment.kubectl(&["get", "events.events.k8s.io", "-n", &self.name, "-o", "json"]).await?;
+        let text = self
+            .environment
+            .kubectl(&[
+                "get",
+                "events.events.k8s.io",
+                "-n",
+                &self.name,
+                "-o",
+                "json",
+            ])
+            .await?;
         let list: Value = serde_json::from_str(&text)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(list["items"].as_array().into_iter().flatten().map(|event| (text(&event["reason"]), text(&event["note"]))).collect())
+        Ok(list["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|event| (text(&event["reason"]), text(&event["note"])))
+            .collect())
     }
 
     /// Whether nothing of ours is left in either account.
@@ -425,20 +572,37 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// When AWS can't be read.
     pub async fn is_tidy(&self) -> anyhow::Result<Result<(), String>> {
-        if let Some(configuration) = self.source.replication(SOURCE_REGION, &self.source_bucket).await? {
-            return Ok(Err(format!("a replication configuration is left: {configuration:?}")));
+        if let Some(configuration) = self
+            .source
+            .replication(SOURCE_REGION, &self.source_bucket)
+            .await?
+        {
+            return Ok(Err(format!(
+                "a replication configuration is left: {configuration:?}"
+            )));
         }
         let roles = self.source.replication_roles().await?;
         if !roles.is_empty() {
             return Ok(Err(format!("roles are left: {roles:?}")));
         }
         let policies = [
-            self.destination.bucket_policy(DESTINATION_REGION, &self.destination_bucket).await?.unwrap_or_default(),
-            self.destination.key_policy(DESTINATION_REGION, &self.replica_key).await?,
-            self.source.key_policy(SOURCE_REGION, &self.source_key).await?,
+            self.destination
+                .bucket_policy(DESTINATION_REGION, &self.destination_bucket)
+                .await?
+                .unwrap_or_default(),
+            self.destination
+                .key_policy(DESTINATION_REGION, &self.replica_key)
+                .await?,
+            self.source
+                .key_policy(SOURCE_REGION, &self.source_key)
+                .await?,
         ];
-        let left = policies.iter().find(|policy| policy.to_string().contains("\"Brepl"));
-        Ok(left.map_or(Ok(()), |policy| Err(format!("a statement is left: {policy:#}"))))
+        let left = policies
+            .iter()
+            .find(|policy| policy.to_string().contains("\"Brepl"));
+        Ok(left.map_or(Ok(()), |policy| {
+            Err(format!("a statement is left: {policy:#}"))
+        }))
     }
 }
 
@@ -460,7 +624,10 @@ fn account(name: &str, id: &str, grant: &Value) -> Value {
 ///
 /// # Errors
 /// When a try fails for good.
-pub async fn until<T>(most: Duration, mut attempt: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<Option<T>> {
+pub async fn until<T>(
+    most: Duration,
+    mut attempt: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<Option<T>> {
     let start = Instant::now();
     loop {
         if let Some(found) = attempt().await? {
@@ -477,7 +644,12 @@ async fn http_ok(address: &str, path: &str) -> bool {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect(address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        stream
+            .write_all(
+                format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+                    .as_bytes(),
+            )
+            .await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))

@@ -35,14 +35,20 @@ impl Front {
     /// # Errors
     /// When the certificates can't be made, or there is no free port.
     pub async fn start(upstream: &str) -> anyhow::Result<Self> {
-        let upstream: SocketAddr = upstream.trim_start_matches("http://").parse().context("no address")?;
+        let upstream: SocketAddr = upstream
+            .trim_start_matches("http://")
+            .parse()
+            .context("no address")?;
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
-        let certificate = CertificateParams::new(vec![upstream.ip().to_string()])?.signed_by(&key, &authority)?;
+        let certificate =
+            CertificateParams::new(vec![upstream.ip().to_string()])?.signed_by(&key, &authority)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key)?;
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)?;
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind((upstream.ip(), 0)).await?;
         let url = format!("https://{}", listener.local_addr()?);
@@ -61,6 +67,10 @@ impl Front {
                 });
             }
         });
-        Ok(Self { url, authority: authority.pem(), task })
+        Ok(Self {
+            url,
+            authority: authority.pem(),
+            task,
+        })
     }
 }
