@@ -29,7 +29,7 @@ pub enum Command {
     Plan(Plan),
     /// Print the custom resource definitions as YAML.
     Crd,
-    /// Print the IAM policies that the operator itself needs, from AwsAccount objects.
+    /// Print the IAM policies that the operator itself needs, from AWSAccount objects.
     IamPolicy(IamPolicy),
     /// Tell whether an installation is well: the CRDs are served, a replica works, the accounts can be used. Exit code 1: not all of it is.
     Check(Check),
@@ -109,7 +109,7 @@ pub struct Release {
         default_value = "bucket-replication-operator"
     )]
     pub name: String,
-    /// Namespaces to watch, separated by commas; by default all. With it, the status of AwsAccounts is not written.
+    /// Namespaces to watch, separated by commas; by default all. With it, the status of AWSAccounts is not written.
     #[arg(long, env, value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 }
@@ -129,7 +129,7 @@ pub struct Plan {
     /// Print what stands in status.plan of this BucketReplication, for who has no AWS credentials.
     #[arg(conflicts_with_all = ["filename", "offline", "directory", "verbose"])]
     pub name: Option<String>,
-    /// YAML files with one BucketReplication and, without a cluster, the AwsAccounts that it names; - reads standard input.
+    /// YAML files with one BucketReplication and, without a cluster, the AWSAccounts that it names; - reads standard input.
     #[arg(short, long, required_unless_present = "name")]
     pub filename: Vec<PathBuf>,
     /// Show how each document changes.
@@ -172,16 +172,16 @@ pub enum Output {
 /// Flags of `iam-policy`.
 #[derive(Debug, Args)]
 pub struct IamPolicy {
-    /// YAML files with AwsAccounts; - reads standard input. By default those in the cluster.
+    /// YAML files with AWSAccounts; - reads standard input. By default those in the cluster.
     #[arg(short, long)]
     pub filename: Vec<PathBuf>,
-    /// Print only the policy of this AwsAccount's role.
+    /// Print only the policy of this AWSAccount's role.
     #[arg(long, conflicts_with = "identity")]
     pub account: Option<String>,
     /// Print only the policy of the operator's own identity.
     #[arg(long)]
     pub identity: bool,
-    /// Print what makes that AwsAccount's role, with its policy, trust and the permissions boundary, as a template instead.
+    /// Print what makes that AWSAccount's role, with its policy, trust and the permissions boundary, as a template instead.
     #[arg(long, value_enum, requires = "account")]
     pub template: Option<Template>,
 }

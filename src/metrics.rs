@@ -63,9 +63,9 @@ pub const TABLE: [Described; 8] = [
         "BucketReplications, by whether they are ready and why",
     ),
     (
-        "orphans",
+        "orphaned_roles",
         "gauge",
-        "account: the AwsAccount",
+        "account_name: the AWSAccount",
         "Roles that the operator made and no object has any more",
     ),
     (
@@ -88,7 +88,7 @@ pub struct Metrics {
     objects: Family<ReadyLabel, Gauge>,
     /// Where each object is counted, by its source bucket.
     counted: Arc<Mutex<HashMap<String, HashMap<ObjectKey, ReadyLabel>>>>,
-    orphans: Family<AccountLabel, Gauge>,
+    orphaned_roles: Family<AccountLabel, Gauge>,
     leader: Gauge,
 }
 
@@ -130,7 +130,7 @@ struct ReadyLabel {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AccountLabel {
-    account: String,
+    account_name: String,
 }
 
 fn register(registry: &mut Registry, name: &str, metric: impl Metric) {
@@ -157,7 +157,7 @@ impl Default for Metrics {
             calls: Family::default(),
             objects: Family::default(),
             counted: Arc::default(),
-            orphans: Family::default(),
+            orphaned_roles: Family::default(),
             leader: Gauge::default(),
         };
         register(&mut registry, "visits", this.visits.clone());
@@ -166,7 +166,7 @@ impl Default for Metrics {
         register(&mut registry, "drift_corrections", this.drift.clone());
         register(&mut registry, "aws_calls", this.calls.clone());
         register(&mut registry, "objects", this.objects.clone());
-        register(&mut registry, "orphans", this.orphans.clone());
+        register(&mut registry, "orphaned_roles", this.orphaned_roles.clone());
         register(&mut registry, "leader", this.leader.clone());
         Self {
             registry: Arc::new(Mutex::new(registry)),
@@ -246,18 +246,18 @@ impl Metrics {
     }
 
     /// Tells how many roles nobody uses any more.
-    pub fn orphans(&self, account: &str, count: usize) {
-        self.orphans
+    pub fn orphaned_roles(&self, account: &str, count: usize) {
+        self.orphaned_roles
             .get_or_create(&AccountLabel {
-                account: account.to_owned(),
+                account_name: account.to_owned(),
             })
             .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Forgets an account that is gone.
     pub fn without_account(&self, account: &str) {
-        self.orphans.remove(&AccountLabel {
-            account: account.to_owned(),
+        self.orphaned_roles.remove(&AccountLabel {
+            account_name: account.to_owned(),
         });
     }
 
@@ -288,7 +288,7 @@ impl Drop for Writing {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         self.0.objects.clear();
-        self.0.orphans.clear();
+        self.0.orphaned_roles.clear();
     }
 }
 
@@ -345,7 +345,7 @@ mod tests {
             "True",
             "Ready",
         );
-        metrics.orphans("prod", 0);
+        metrics.orphaned_roles("prod", 0);
         metrics
             .visits
             .get_or_create(&EndingLabel { ending: "done" })

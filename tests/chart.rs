@@ -428,14 +428,14 @@ fn values_that_make_no_sense_are_refused() {
     for (values, told) in [
         (json!({"replica": 2}), "replica"),
         (json!({"replicas": -1}), "replicas"),
-        (json!({"installationId": "Prod"}), "installationId"),
-        (json!({"installationId": "a-b"}), "installationId"),
+        (json!({"installationID": "Prod"}), "installationID"),
+        (json!({"installationID": "a-b"}), "installationID"),
         (json!({"watchNamespaces": ["a,b"]}), "watchNamespaces"),
         (json!({"watchNamespaces": "finance"}), "watchNamespaces"),
         (json!({"aws": {"region": "Frankfurt"}}), "region"),
         (
-            json!({"aws": {"endpointUrl": "ministack:4566"}}),
-            "endpointUrl",
+            json!({"aws": {"endpointURL": "ministack:4566"}}),
+            "endpointURL",
         ),
         (
             json!({"controller": {"driftPeriod": "ten minutes"}}),

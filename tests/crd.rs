@@ -22,8 +22,8 @@ fn replication() -> Value {
     json!({
         "apiVersion": "bucketops.dev/v1alpha1", "kind": "BucketReplication", "metadata": {"name": "tax", "namespace": "finance"},
         "spec": {
-            "source": {"account": "prod", "bucket": "source-bucket", "kmsKeys": ["alias/tax"]},
-            "destination": {"account": "dr", "bucket": "dest-bucket", "kmsKey": "alias/tax"},
+            "source": {"accountName": "prod", "bucket": "source-bucket", "kmsKeys": ["alias/tax"]},
+            "destination": {"accountName": "dr", "bucket": "dest-bucket", "kmsKey": "alias/tax"},
             "rules": [{"name": "tax", "prefix": "Tax", "deleteMarkers": "Replicate"}],
         },
     })
@@ -31,10 +31,10 @@ fn replication() -> Value {
 
 fn account() -> Value {
     json!({
-        "apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "prod"},
+        "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "prod"},
         "spec": {
-            "accountId": "111111111111",
-            "assumeRole": {"roleArn": "arn:aws:iam::111111111111:role/operator", "externalId": "xx"},
+            "accountID": "111111111111",
+            "assumeRole": {"roleARN": "arn:aws:iam::111111111111:role/operator", "externalID": "xx"},
             "grants": [{"namespaces": {"matchLabels": {"a": "b"}}, "sources": [{"bucket": "*"}]}],
         },
     })
@@ -96,7 +96,7 @@ fn cel_refuses_what_the_table_says() {
 #[test]
 fn source_and_identity_can_t_be_changed() {
     let old = with_defaults::<BucketReplicationSpec>(&replication()["spec"]).unwrap();
-    for pointer in ["/source/bucket", "/source/account"] {
+    for pointer in ["/source/bucket", "/source/accountName"] {
         let mut new = old.clone();
         bad_input::put(&mut new, pointer, json!("another"));
         assert!(
@@ -108,7 +108,7 @@ fn source_and_identity_can_t_be_changed() {
     }
     let old = with_defaults::<AwsAccountSpec>(&account()["spec"]).unwrap();
     for (pointer, value) in [
-        ("/accountId", "222222222222"),
+        ("/accountID", "222222222222"),
         ("/partition", "aws-cn"),
         ("/roles/path", "/other/"),
     ] {
@@ -168,7 +168,7 @@ fn no_field_of_a_replication_names_a_namespace_or_a_role() {
     let spec = json!(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
         ["spec"]["properties"]
         .to_string();
-    for word in ["\"namespace\"", "\"role\"", "\"roleArn\"", "\"externalId\""] {
+    for word in ["\"namespace\"", "\"role\"", "\"roleARN\"", "\"externalID\""] {
         assert!(!spec.contains(word), "{word}");
     }
 }
@@ -180,7 +180,7 @@ fn the_samples_are_taken() {
         include_str!("../deploy/samples/accounts.yaml"),
     ] {
         for document in serde_saphyr::from_multiple::<Value>(text).unwrap() {
-            if document["kind"] == "AwsAccount" {
+            if document["kind"] == "AWSAccount" {
                 let account: AwsAccount = serde_json::from_value(document).unwrap();
                 assert_eq!(refused::<AwsAccountSpec>(&json!(account.spec), None), None);
             } else {

@@ -235,7 +235,7 @@ fn the_base_is_the_rendered_chart() {
 #[test]
 fn base_and_overlays_are_what_the_chart_makes_of_their_values() {
     let production = json!({
-        "installationId": "prod",
+        "installationID": "prod",
         "replicas": 3,
         "aws": {"region": "eu-central-1"},
         "image": {"digest": format!("sha256:{:064}", 0)},
@@ -523,7 +523,7 @@ fn argo_cd_sees_how_accounts_stand() {
         let condition =
             finding.condition(ConditionType::Ready, Some(1), &[], Timestamp::UNIX_EPOCH);
         object(
-            "AwsAccount",
+            "AWSAccount",
             generation,
             deleting,
             &json!({"observedGeneration": 1, "conditions": [condition]}),
@@ -532,7 +532,7 @@ fn argo_cd_sees_how_accounts_stand() {
     let ready = Finding::yes(Reason::Ready, "account 111111111111 is reached");
     let cases = [
         (
-            json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "prod", "generation": 1}}),
+            json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "prod", "generation": 1}}),
             "Progressing",
             "not looked",
         ),
@@ -552,7 +552,7 @@ fn argo_cd_sees_how_accounts_stand() {
             account(
                 1,
                 false,
-                &Finding::no(Reason::WrongAccount, "correct spec.accountId"),
+                &Finding::no(Reason::WrongAccount, "correct spec.accountID"),
             ),
             "Degraded",
             "correct",
@@ -577,7 +577,7 @@ fn argo_cd_sees_how_accounts_stand() {
         ),
     ];
     let all: Vec<_> = cases.iter().map(|(object, ..)| object.clone()).collect();
-    for ((object, expected, why), (health, message)) in cases.iter().zip(health("AwsAccount", &all))
+    for ((object, expected, why), (health, message)) in cases.iter().zip(health("AWSAccount", &all))
     {
         assert_eq!(&health, expected, "{object}");
         assert!(message.contains(why), "{message:?} does not say {why:?}");

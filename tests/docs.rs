@@ -237,7 +237,7 @@ fn refusals(document: &Value) -> Vec<String> {
         return vec![format!("there is no kind {kind}")];
     };
     let read = match kind {
-        "AwsAccount" => serde_json::from_value::<AwsAccount>(document.clone()).map(|_| ()),
+        "AWSAccount" => serde_json::from_value::<AwsAccount>(document.clone()).map(|_| ()),
         _ => serde_json::from_value::<BucketReplication>(document.clone()).map(|_| ()),
     };
     let mut found: Vec<_> = read
@@ -304,7 +304,7 @@ fn objects_of_ours_are_taken() {
 fn a_wrong_object_is_not_taken() {
     let good = json!({
         "apiVersion": "bucketops.dev/v1alpha1", "kind": "BucketReplication", "metadata": {"name": "tax", "namespace": "finance"},
-        "spec": {"source": {"account": "prod", "bucket": "source-bucket"}, "destination": {"account": "dr", "bucket": "dest-bucket"}, "rules": [{"name": "a"}]},
+        "spec": {"source": {"accountName": "prod", "bucket": "source-bucket"}, "destination": {"accountName": "dr", "bucket": "dest-bucket"}, "rules": [{"name": "a"}]},
     });
     assert_eq!(refusals(&good), Vec::<String>::new());
     for (pointer, value, expected) in [
@@ -324,7 +324,7 @@ fn a_wrong_object_is_not_taken() {
         ),
         (
             "/spec/source",
-            json!({"account": "prod"}),
+            json!({"accountName": "prod"}),
             ".spec.source.bucket: is missing",
         ),
         ("/spec/rules", json!([]), "minItems"),
@@ -345,7 +345,7 @@ fn a_wrong_object_is_not_taken() {
         ),
         (
             "/spec/rules/0",
-            json!({"name": "a", "status": "On"}),
+            json!({"name": "a", "state": "On"}),
             "is none of",
         ),
         (

@@ -54,7 +54,7 @@ fn destination(number: usize) -> (String, KeyArn) {
 /// A source bucket of its own for each number, thirty of them toward one destination bucket and one key of another account.
 fn wish(number: usize, prefix: &str) -> Value {
     let (bucket, replica) = destination(number);
-    let source = json!({"source": {"account": "prod", "bucket": format!("source-{number}"), "kmsKeys": [key(PROD, "us-east-1", "src").to_string()]}});
+    let source = json!({"source": {"accountName": "prod", "bucket": format!("source-{number}"), "kmsKeys": [key(PROD, "us-east-1", "src").to_string()]}});
     let mut wish = spec(("dr", &bucket), Some(&replica), &source);
     wish["rules"] = json!([{"name": "tax", "prefix": prefix}]);
     wish

@@ -41,7 +41,7 @@ fn definitions_in_crds_and_in_the_chart() {
 fn conditions_and_reasons() {
     let mut text = format!("{HEAD}# Conditions and reasons\n\n");
     text.push_str("A `BucketReplication` always has the conditions `Accepted` to `Ready`; `Reconciling` and `Stalled` are there only while they hold.\n");
-    text.push_str("`Ready` has the reason and the message of the first condition that does not hold. An `AwsAccount` has the condition `Ready` alone.\n\n");
+    text.push_str("`Ready` has the reason and the message of the first condition that does not hold. An `AWSAccount` has the condition `Ready` alone.\n\n");
     text.push_str("## Conditions\n\n| Condition | True when |\n|---|---|\n");
     for condition in ConditionType::iter() {
         writeln!(
@@ -124,7 +124,7 @@ fn example(goldens: &str, reason: &str) -> Option<String> {
 /// By reason: when it occurs, what to do, and what such an object said in a test. A reason that no test makes an object say fails here.
 #[test]
 fn troubleshooting() {
-    // Those of an AwsAccount, which unit tests of the reconciler make, and that of the CRD's default, which the API server sets.
+    // Those of an AWSAccount, which unit tests of the reconciler make, and that of the CRD's default, which the API server sets.
     let elsewhere = ["DuplicateAccount", "WrongAccount", "Pending"];
     let goldens = goldens();
     let mut text = format!("{HEAD}# Troubleshooting, by reason\n\n");

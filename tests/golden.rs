@@ -311,7 +311,7 @@ fn apply_required(state: &mut State, actions: &[RequiredAction]) {
 #[tokio::test]
 async fn policies_that_their_owner_writes() {
     let mut story = Story::new(
-        "Where an AwsAccount says Check, its owner is told what to apply, and the rules wait for it.",
+        "Where an AWSAccount says Check, its owner is told what to apply, and the rules wait for it.",
     );
     story.cluster.accounts[1] = account(
         "dr",
@@ -334,7 +334,7 @@ async fn policies_that_their_owner_writes() {
 #[tokio::test]
 async fn an_account_that_can_t_be_read() {
     let mut story = Story::new(
-        "Where an AwsAccount says External nothing is called there; its owner applies what is told, and somebody attests it.",
+        "Where an AWSAccount says External nothing is called there; its owner applies what is told, and somebody attests it.",
     );
     story.cluster.accounts[1] = account("dr", DR, &json!({"access": "External"}));
     story
@@ -505,8 +505,11 @@ async fn merging_into_a_configuration_of_theirs() {
     story
         .then("tax is applied, and their role is not listed")
         .await;
-    story.cluster.accounts[0] =
-        account("prod", PROD, &json!({"roles": {"mergeable": [THEIR_ROLE]}}));
+    story.cluster.accounts[0] = account(
+        "prod",
+        PROD,
+        &json!({"roles": {"mergeableRoleARNs": [THEIR_ROLE]}}),
+    );
     story.cluster.pass(600);
     story.then("it is listed").await;
     story.cluster.delete("tax");
@@ -661,7 +664,7 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
         (
             "skip-kms",
             |story| story.world.edit(encrypt_by_default),
-            with(same(), "/source/sseKmsObjects", json!("Skip")),
+            with(same(), "/source/sseKMSObjects", json!("Skip")),
         ),
         (
             "several-keys",
@@ -709,7 +712,7 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
         (
             "disabled",
             nothing,
-            rules(&json!([{"name": "tax", "prefix": "Tax", "status": "Disabled"}])),
+            rules(&json!([{"name": "tax", "prefix": "Tax", "state": "Disabled"}])),
         ),
         (
             "storage-class",
@@ -770,7 +773,7 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
         (
             "path-tags-and-boundary",
             |story| {
-                let roles = json!({"path": "/replication/", "tags": {"team": "storage"}, "permissionsBoundary": "arn:aws:iam::111111111111:policy/wide"});
+                let roles = json!({"path": "/replication/", "tags": {"team": "storage"}, "permissionsBoundaryARN": "arn:aws:iam::111111111111:policy/wide"});
                 story.cluster.accounts[0] = account("prod", PROD, &json!({ "roles": roles }));
                 let wide = Document::parse(
                     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","kms:*"],"Resource":"*"}]}"#,

@@ -388,9 +388,9 @@ fn values(stage: &Stage<'_>, front: &Front) -> Value {
     .map(|(name, value)| json!({"name": name, "value": value}))
     .collect();
     json!({
-        "installationId": "walk",
+        "installationID": "walk",
         "image": {"repository": IMAGE, "pullPolicy": "Never"},
-        "aws": {"endpointUrl": front.url, "region": SOURCE_REGION},
+        "aws": {"endpointURL": front.url, "region": SOURCE_REGION},
         "controller": {"driftPeriod": "5s", "settleDelay": "1s", "driftGrace": "500ms", "sweepPeriod": "2s", "leaseDuration": "15s", "longestRetry": "3s",
             "logFilter": "info,bucket_replication_operator=debug"},
         "extraEnv": environment,
@@ -503,8 +503,8 @@ async fn helm_test_finds_the_installation_well(story: &Story) -> anyhow::Result<
     ensure!(said.contains("Succeeded"), "{said}");
     // With an account that can't be used, it says so.
     let account = json!({
-        "apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "unreachable"},
-        "spec": {"accountId": "333333333333", "assumeRole": {"roleArn": "arn:aws:iam::333333333333:role/none", "externalId": "xx"}},
+        "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "unreachable"},
+        "spec": {"accountID": "333333333333", "assumeRole": {"roleARN": "arn:aws:iam::333333333333:role/none", "externalID": "xx"}},
     });
     story.stage.environment.apply(&account.to_string()).await?;
     story
@@ -527,7 +527,7 @@ async fn helm_test_finds_the_installation_well(story: &Story) -> anyhow::Result<
         .kubectl(&["logs", "-n", NAMESPACE, &format!("{RELEASE}-test")])
         .await?;
     ensure!(
-        pod.contains("FAIL AwsAccount unreachable:")
+        pod.contains("FAIL AWSAccount unreachable:")
             && pod.contains("ok   leader: bucket-replication-operator-"),
         "{pod}"
     );

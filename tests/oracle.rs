@@ -384,12 +384,16 @@ async fn standing(case: &Case) -> State {
         object["destination"]["owner"] = owner;
     }
     if case.replica_key.is_none() {
-        object["source"]["sseKmsObjects"] = json!("Skip");
+        object["source"]["sseKMSObjects"] = json!("Skip");
     }
     let mut cluster = Cluster::default();
     if case.merged {
         world.edit(|state| put_theirs(state, THEIR_ROLE, Some(Filter::new("theirs/", vec![]))));
-        cluster.accounts[0] = account("prod", PROD, &json!({"roles": {"mergeable": [THEIR_ROLE]}}));
+        cluster.accounts[0] = account(
+            "prod",
+            PROD,
+            &json!({"roles": {"mergeableRoleARNs": [THEIR_ROLE]}}),
+        );
         object["existingConfiguration"] = json!("Merge");
     }
     // The eldest is in the inline policy: what spills are the youngest's permissions.
@@ -564,7 +568,7 @@ async fn the_boundary_of_the_templates_passes_preflight() {
     cluster.accounts[0] = account(
         "prod",
         PROD,
-        &json!({"roles": {"permissionsBoundary": arn}}),
+        &json!({"roles": {"permissionsBoundaryARN": arn}}),
     );
     let accounts = Accounts::new(&cluster.accounts);
     let world = ground();
@@ -618,7 +622,7 @@ async fn a_linter_finds_nothing() {
         "namespaces": {"matchLabels": {"team": "finance"}}, "sources": [{"bucket": "finance-*"}], "destinations": [{"bucket": "finance-*"}],
         "kmsKeys": [format!("arn:aws:kms:*:{PROD}:key/*")], "allow": ["EnableVersioning", "MergeConfiguration"],
     }]);
-    let roles = json!({"permissionsBoundary": format!("arn:aws:iam::{PROD}:policy/boundary"), "mergeable": [format!("arn:aws:iam::{PROD}:role/theirs")]});
+    let roles = json!({"permissionsBoundaryARN": format!("arn:aws:iam::{PROD}:policy/boundary"), "mergeableRoleARNs": [format!("arn:aws:iam::{PROD}:role/theirs")]});
     let object = account("prod", PROD, &json!({"grants": grants, "roles": roles}));
     let accounts = Accounts::new([&object]);
     let prod = accounts.by_name("prod").unwrap();
@@ -858,7 +862,7 @@ fn the_operator_may_do_nothing_outside_of_the_grants() {
     let object = account(
         "prod",
         PROD,
-        &json!({"grants": grants, "roles": {"permissionsBoundary": boundary}}),
+        &json!({"grants": grants, "roles": {"permissionsBoundaryARN": boundary}}),
     );
     let accounts = Accounts::new([&object]);
     let identity = calls::policy(accounts.by_name("prod").unwrap())

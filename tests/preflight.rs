@@ -268,7 +268,7 @@ fn cases() -> Vec<Case> {
         case(
             "AWS manages the replica key",
             "KeysReady",
-            "KeyManagedByAws",
+            "KeyManagedByAWS",
             ACROSS,
             World(|s, at| s.keys.get_mut(&at.replica_key()).unwrap().managed_by_aws = true),
         ),
@@ -340,7 +340,7 @@ fn cases() -> Vec<Case> {
             BOTH,
             Account(|_| {
                 [
-                    json!({"roles": {"permissionsBoundary": "arn:aws:iam::111111111111:policy/narrow"}}),
+                    json!({"roles": {"permissionsBoundaryARN": "arn:aws:iam::111111111111:policy/narrow"}}),
                     json!({}),
                 ]
             }),
@@ -352,7 +352,7 @@ fn cases() -> Vec<Case> {
             BOTH,
             Account(|_| {
                 [
-                    json!({"roles": {"permissionsBoundary": "arn:aws:iam::111111111111:policy/none"}}),
+                    json!({"roles": {"permissionsBoundaryARN": "arn:aws:iam::111111111111:policy/none"}}),
                     json!({}),
                 ]
             }),
@@ -555,7 +555,7 @@ async fn what_was_never_allowed_takes_nothing_from_others() {
     let (world, mut cluster, object) = stage(at);
     let grants = json!([{
         "namespaces": {"matchLabels": {"team": "finance"}}, "kmsKeys": ["arn:aws:kms:*"],
-        "sources": [{"bucket": "*", "prefixes": ["Tax"], "destinationAccounts": ["dr"]}],
+        "sources": [{"bucket": "*", "prefixes": ["Tax"], "destinationAccountNames": ["dr"]}],
     }]);
     cluster.accounts[0] = account("prod", PROD, &json!({ "grants": grants }));
     cluster.apply("tax", &object);
@@ -601,19 +601,19 @@ async fn every_other_answer_is_told() {
             "AWS asks to slow down",
             "PutReplication",
             FailureKind::Throttled,
-            "AwsUnavailable",
+            "AWSUnavailable",
         ),
         (
             "AWS gives no answer",
             "CreateRole",
             FailureKind::Transient,
-            "AwsUnavailable",
+            "AWSUnavailable",
         ),
         (
             "AWS does not take a document",
             "PutBucketPolicy",
             FailureKind::Invalid,
-            "RefusedByAws",
+            "RefusedByAWS",
         ),
         (
             "a policy of the organization denies",
@@ -637,7 +637,7 @@ async fn every_other_answer_is_told() {
         cluster.visit(&world).await;
         text.push_str(&says(&cluster, what, "Ready"));
         assert_eq!(cluster.condition("tax", "Ready").1, reason, "{what}");
-        if step == "CreateRole" && reason == "AwsUnavailable" {
+        if step == "CreateRole" && reason == "AWSUnavailable" {
             text.push_str(&says(
                 &cluster,
                 "and what comes after it",
@@ -668,12 +668,12 @@ async fn every_other_answer_is_told() {
             "InvalidSpec",
         ),
         (
-            "an AwsAccount that does not exist",
+            "an AWSAccount that does not exist",
             json!("nobody"),
             "AccountNotFound",
         ),
         (
-            "an AwsAccount that came second for its account",
+            "an AWSAccount that came second for its account",
             json!("second"),
             "AccountNotReady",
         ),
@@ -684,7 +684,7 @@ async fn every_other_answer_is_told() {
         if value.is_array() {
             object["rules"] = value;
         } else {
-            object["destination"]["account"] = value;
+            object["destination"]["accountName"] = value;
         }
         cluster.apply("tax", &object);
         cluster.settle(&world).await;

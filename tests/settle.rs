@@ -280,11 +280,11 @@ async fn a_visit_that_is_given_up_is_told() {
         }
         ["one", "paused", "going"].map(|name| cluster.condition(name, "Ready").1)
     };
-    assert_eq!(told(&mut cluster), ["AwsUnavailable", "Ready", "Deleting"]);
+    assert_eq!(told(&mut cluster), ["AWSUnavailable", "Ready", "Deleting"]);
     cluster.pass(100);
     assert_eq!(
         told(&mut cluster),
-        ["AwsUnavailable", "Ready", "DeletionBlocked"]
+        ["AWSUnavailable", "Ready", "DeletionBlocked"]
     );
     world.set_faults(Faults::default());
 }

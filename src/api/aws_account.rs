@@ -1,4 +1,4 @@
-//! `AwsAccount`: how an account is reached, and which namespaces may replicate what in it. It is the platform team's object.
+//! `AWSAccount`: how an account is reached, and which namespaces may replicate what in it. It is the platform team's object.
 #![allow(
     clippy::doc_markdown,
     clippy::doc_link_with_quotes,
@@ -18,14 +18,15 @@ use serde::{Deserialize, Serialize};
 #[kube(
     group = "bucketops.dev",
     version = "v1alpha1",
-    kind = "AwsAccount",
+    kind = "AWSAccount",
+    root = "AwsAccount",
     plural = "awsaccounts",
     singular = "awsaccount",
     category = "aws",
     status = "AwsAccountStatus",
     derive = "PartialEq",
     doc = "An AWS account: how the operator reaches it, and which namespaces may replicate what in it. Nothing is allowed that is not listed.",
-    printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountId"),
+    printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountID"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -39,12 +40,12 @@ use serde::{Deserialize, Serialize};
     printcolumn(
         name = "Replications",
         type_ = "integer",
-        json_path = ".status.replications"
+        json_path = ".status.replicationCount"
     ),
     printcolumn(
-        name = "Orphans",
-        type_ = "string",
-        json_path = ".status.orphans[*]",
+        name = "Orphaned-Roles",
+        type_ = "integer",
+        json_path = ".status.orphanedRoleCount",
         priority = 1
     ),
     printcolumn(
@@ -55,25 +56,26 @@ use serde::{Deserialize, Serialize};
     printcolumn(
         name = "Identity",
         type_ = "string",
-        json_path = ".status.identity",
+        json_path = ".status.identityARN",
         priority = 1
     )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("!has(self.assumeRole) || self.assumeRole.roleArn.contains(':' + self.accountId + ':')", "assumeRole.roleArn is in another account than accountId"),
+    validation = ("!has(self.assumeRole) || self.assumeRole.roleARN.contains(':' + self.accountID + ':')", "assumeRole.roleARN is in another account than accountID"),
     validation = ("!has(self.access) || self.access != 'External' || !has(self.assumeRole)", "assumeRole has no use with access: External: remove one of them"),
-    validation = ("!has(self.roles) || !has(self.roles.mergeable) || self.roles.mergeable.all(role, role.contains(':' + self.accountId + ':'))", "roles.mergeable names a role in another account than accountId"),
-    validation = ("!has(self.roles) || !has(self.roles.mergeable) || !has(self.assumeRole) || !(self.assumeRole.roleArn in self.roles.mergeable)", "roles.mergeable names the operator's own role, which could then change its own permissions")
+    validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || self.roles.mergeableRoleARNs.all(role, role.contains(':' + self.accountID + ':'))", "roles.mergeableRoleARNs names a role in another account than accountID"),
+    validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || !has(self.assumeRole) || !(self.assumeRole.roleARN in self.roles.mergeableRoleARNs)", "roles.mergeableRoleARNs names the operator's own role, which could then change its own permissions")
 )]
 pub struct AwsAccountSpec {
     /// The 12 digits of the account, in quotes. It can't be changed. Example: "111111111111"
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
-    #[x_kube(validation = ("self == oldSelf", "accountId can't be changed: create another AwsAccount"))]
+    #[x_kube(validation = ("self == oldSelf", "accountID can't be changed: create another AWSAccount"))]
+    #[serde(rename = "accountID")]
     pub account_id: String,
     /// The partition of the account. It can't be changed.
     #[serde(default)]
-    #[x_kube(validation = ("self == oldSelf", "partition can't be changed: create another AwsAccount"))]
+    #[x_kube(validation = ("self == oldSelf", "partition can't be changed: create another AWSAccount"))]
     pub partition: AwsPartition,
     /// The role to work under in the account; absent: the operator's own identity, which then has to be in that account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,9 +108,11 @@ pub struct AssumeRole {
         length(max = 640),
         regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$")
     )]
+    #[serde(rename = "roleARN")]
     pub role_arn: String,
     /// Sent as sts:ExternalId with every AssumeRole; the role's trust policy requires it. It is no secret. Example: bucketops-finance-prod
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]
+    #[serde(rename = "externalID")]
     pub external_id: String,
 }
 
@@ -126,10 +130,10 @@ pub enum Access {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Policies {
-    /// Policies of destination buckets. Manage: our statements are put into them and removed from them. Check: they are only read, and what is missing is told in status.requiredActions.
+    /// Policies of destination buckets. Manage: the operator adds its statements and removes them again. Check: it only reads them, and reports what is missing in status.requiredActions.
     #[serde(default)]
     pub bucket_policy: PolicyMode,
-    /// Policies of KMS keys, likewise. A key policy is never written where it allows already what is needed.
+    /// Policies of KMS keys. Manage: the operator adds its statements, unless the policy already allows what is needed, and removes them again. Check: it only reads them, and reports what is missing in status.requiredActions.
     #[serde(default)]
     pub key_policy: PolicyMode,
 }
@@ -154,7 +158,11 @@ pub struct Roles {
     #[x_kube(validation = ("self == oldSelf", "roles.path can't be changed: roles keep their path"))]
     pub path: String,
     /// ARN of a managed policy that is set as permissions boundary on every role. Example: arn:aws:iam::111111111111:policy/replication-boundary
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "permissionsBoundaryARN",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(regex(
         pattern = r"^arn:aws(-cn|-us-gov)?:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$"
     ))]
@@ -165,7 +173,11 @@ pub struct Roles {
     #[x_kube(validation = ("self.all(key, !key.startsWith('bucketops.dev/'))", "tags beginning with bucketops.dev/ are the operator's own"))]
     pub tags: BTreeMap<String, String>,
     /// ARNs of roles of others in the account that may get an inline policy of ours: for objects with existingConfiguration: Merge, where a replication configuration under such a role stands. Example: ["arn:aws:iam::111111111111:role/s3-replication"]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "mergeableRoleARNs",
+        default,
+        skip_serializing_if = "Vec::is_empty"
+    )]
     #[schemars(
         length(max = 20),
         inner(
@@ -174,7 +186,7 @@ pub struct Roles {
         )
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub mergeable: Vec<String>,
+    pub mergeable_role_arns: Vec<String>,
 }
 
 impl Default for Roles {
@@ -183,7 +195,7 @@ impl Default for Roles {
             path: root_path(),
             permissions_boundary: None,
             tags: BTreeMap::new(),
-            mergeable: vec![],
+            mergeable_role_arns: vec![],
         }
     }
 }
@@ -226,7 +238,7 @@ pub struct Grant {
         inner(length(max = 256), regex(pattern = r"^[A-Za-z0-9:/_*?-]+$"))
     )]
     pub kms_keys: Vec<String>,
-    /// What else the namespaces may ask for. Example: ["EnableVersioning"]
+    /// What else the namespaces may ask for. EnableVersioning: spec.versioning: Enable. MergeConfiguration: spec.existingConfiguration: Merge. Retain: spec.deletionPolicy: Retain. Example: ["EnableVersioning"]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub allow: Vec<Permission>,
@@ -243,10 +255,10 @@ pub struct SourceGrant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub prefixes: Option<Vec<String>>,
-    /// Names of the AwsAccounts that the data may go to; absent: only the account itself. Example: ["finance-dr"]
+    /// Names of the AWSAccounts that the data may go to; absent: only the account itself. Example: ["finance-dr"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
-    pub destination_accounts: Option<Vec<String>>,
+    pub destination_account_names: Option<Vec<String>>,
 }
 
 /// Buckets that may be replicated into.
@@ -285,31 +297,42 @@ pub struct AwsAccountStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// ARN of the identity that the operator has in the account.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
+    #[serde(
+        rename = "identityARN",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub identity_arn: Option<String>,
     /// How many BucketReplications name the account as source or destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replications: Option<i64>,
+    pub replication_count: Option<i64>,
     /// Those BucketReplications, the first 100 by namespace and name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub users: Vec<User>,
-    /// ARNs of roles that the operator made in the account for buckets which no BucketReplication names any more, the first 100. They are never deleted by the operator.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub orphans: Vec<String>,
+    pub replications: Vec<Replication>,
+    /// How many roles the operator created in the account for buckets that no BucketReplication names any longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphaned_role_count: Option<i64>,
+    /// ARNs of those roles, the first 100. The operator never deletes them.
+    #[serde(
+        rename = "orphanedRoleARNs",
+        default,
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub orphaned_role_arns: Vec<String>,
 }
 
 /// A BucketReplication that names the account.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct User {
+pub struct Replication {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
     /// The bucket of the account that it replicates from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub source_bucket: Option<String>,
     /// The bucket of the account that it replicates to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination: Option<String>,
+    pub destination_bucket: Option<String>,
 }

@@ -30,21 +30,21 @@ use serde::{Deserialize, Serialize};
     validation = ("size(self.metadata.name) <= 63", "metadata.name has at most 63 characters"),
     printcolumn(name = "Source", type_ = "string", json_path = ".spec.source.bucket"),
     printcolumn(name = "Destination", type_ = "string", json_path = ".spec.destination.bucket"),
-    printcolumn(name = "Rules", type_ = "string", json_path = ".spec.rules[*].name"),
+    printcolumn(name = "Rules", type_ = "integer", json_path = ".status.ruleCount"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Role", type_ = "string", json_path = ".status.roleArn", priority = 1),
-    printcolumn(name = "Key", type_ = "string", json_path = ".status.destination.kmsKey", priority = 1),
+    printcolumn(name = "Role", type_ = "string", json_path = ".status.roleARN", priority = 1),
+    printcolumn(name = "Key", type_ = "string", json_path = ".status.destination.kmsKeyARN", priority = 1),
     printcolumn(name = "Last-Drift", type_ = "date", json_path = ".status.drift.lastSeenTime", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("self.source.bucket != self.destination.bucket", "destination.bucket is the source bucket: replicate to another bucket"),
     validation = ("!has(self.replicationTimeControl) || self.replicationTimeControl != 'Enabled' || !has(self.metrics) || self.metrics == 'Enabled'", "replicationTimeControl needs metrics: Enabled"),
-    validation = ("!has(self.destination.kmsKey) || !has(self.source.sseKmsObjects) || self.source.sseKmsObjects != 'Skip'", "destination.kmsKey has no use with source.sseKmsObjects: Skip: remove one of them"),
+    validation = ("!has(self.destination.kmsKey) || !has(self.source.sseKMSObjects) || self.source.sseKMSObjects != 'Skip'", "destination.kmsKey has no use with source.sseKMSObjects: Skip: remove one of them"),
     validation = ("!has(self.source.kmsKeys) || has(self.destination.kmsKey)", "source.kmsKeys need destination.kmsKey, the key that encrypts the replicas"),
-    validation = ("self.source.account == self.destination.account || !has(self.destination.kmsKey) || !self.destination.kmsKey.endsWith('alias/aws/s3')", "destination.kmsKey is alias/aws/s3, which can't be used across accounts: name a customer managed key")
+    validation = ("self.source.accountName == self.destination.accountName || !has(self.destination.kmsKey) || !self.destination.kmsKey.endsWith('alias/aws/s3')", "destination.kmsKey is alias/aws/s3, which can't be used across accounts: name a customer managed key")
 )]
 pub struct BucketReplicationSpec {
     /// The bucket to replicate from.
@@ -56,19 +56,19 @@ pub struct BucketReplicationSpec {
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<RuleSpec>,
-    /// Whether changes of tags, ACL and Object Lock settings made on replicas are replicated back. For two-way replication, set Sync on both sides.
+    /// Sync: changes to tags, ACLs and Object Lock settings that are made on replicas are replicated back. Ignore: they are not. For two-way replication, set Sync on both sides.
     #[serde(default)]
     pub replica_modifications: ReplicaModifications,
-    /// Enabled adds S3 Replication Time Control: replication within 15 minutes with an SLA of AWS, at a price. It needs metrics.
+    /// Enabled: adds S3 Replication Time Control, which replicates within 15 minutes under an SLA of AWS, at a price. It needs metrics: Enabled. Disabled: replicates without it.
     #[serde(default = "disabled")]
     pub replication_time_control: Switch,
-    /// Whether S3 publishes replication metrics and failure events of the rules, billed as CloudWatch custom metrics.
+    /// Enabled: S3 publishes replication metrics and failure events of the rules, which are billed as CloudWatch custom metrics. Disabled: it does not.
     #[serde(default)]
     pub metrics: Switch,
     /// Require: both buckets have versioning already. Enable: the operator switches it on, where the accounts' grants allow EnableVersioning. Versioning can't be switched off again, only suspended.
     #[serde(default)]
     pub versioning: Versioning,
-    /// What to do where a replication configuration under a role of somebody else stands on the source bucket. Refuse: nothing, and tell. Merge: keep that role and its rules, add ours to them and our permissions to the role, where the source account's AwsAccount lists the role in roles.mergeable and a grant allows MergeConfiguration.
+    /// What to do where a replication configuration under a role of somebody else stands on the source bucket. Refuse: nothing, and tell. Merge: keep that role and its rules, add ours to them and our permissions to the role, where the source account's AWSAccount lists the role in roles.mergeableRoleARNs and a grant allows MergeConfiguration.
     #[serde(default)]
     pub existing_configuration: ExistingConfiguration,
     /// Enforce: make it so. Observe: write nothing and tell in status.plan what would be done. Paused: leave everything as it stands. Deletion works in every mode.
@@ -100,10 +100,10 @@ impl BucketReplication {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// Name of the AwsAccount that owns the bucket. It can't be changed. Example: finance-prod
-    #[x_kube(validation = ("self == oldSelf", "source.account can't be changed: create another object"))]
+    /// Name of the AWSAccount that owns the bucket. It can't be changed. Example: finance-prod
+    #[x_kube(validation = ("self == oldSelf", "source.accountName can't be changed: create another object"))]
     #[schemars(length(min = 1, max = 253))]
-    pub account: String,
+    pub account_name: String,
     /// Name of a general purpose bucket. It can't be changed. Example: finance-records
     #[x_kube(validation = ("self == oldSelf", "source.bucket can't be changed: create another object"))]
     #[schemars(
@@ -122,7 +122,7 @@ pub struct Source {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub kms_keys: Option<Vec<String>>,
     /// Replicate: SSE-KMS objects are replicated, for which destination.kmsKey is needed. Skip: they are meant to stay behind.
-    #[serde(default)]
+    #[serde(rename = "sseKMSObjects", default)]
     pub sse_kms_objects: SseKmsObjects,
 }
 
@@ -130,9 +130,9 @@ pub struct Source {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Destination {
-    /// Name of the AwsAccount that owns the bucket; may be the source's. Example: finance-dr
+    /// Name of the AWSAccount that owns the bucket; may be the source's. Example: finance-dr
     #[schemars(length(min = 1, max = 253))]
-    pub account: String,
+    pub account_name: String,
     /// Name of a general purpose bucket in any Region. Example: finance-records-dr
     #[schemars(
         length(min = 3, max = 63),
@@ -173,16 +173,16 @@ pub struct RuleSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 10))]
     pub tags: BTreeMap<String, String>,
-    /// Whether a delete marker that a user makes is replicated. Deletions of single versions and by lifecycle rules never are.
+    /// Replicate: delete markers that users create are replicated. Ignore: they are not. Deletions of single versions and by lifecycle rules never are.
     #[serde(default)]
     pub delete_markers: DeleteMarkers,
     /// A hint where rules overlap: of rules toward one bucket, the one with the higher number wins. Absent: the lowest free one. Of overlapping rules of one object, the one with the higher hint wins, and without hints the one with the longer prefix. Example: 10
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub priority: Option<i32>,
-    /// Disabled keeps the rule without effect.
+    /// Enabled: the rule is in effect. Disabled: the rule is kept in the configuration without effect.
     #[serde(default)]
-    pub status: Switch,
+    pub state: Switch,
 }
 
 fn whole_bucket() -> Vec<RuleSpec> {
@@ -192,7 +192,7 @@ fn whole_bucket() -> Vec<RuleSpec> {
         tags: BTreeMap::new(),
         delete_markers: DeleteMarkers::Ignore,
         priority: None,
-        status: Switch::Enabled,
+        state: Switch::Enabled,
     }]
 }
 
@@ -328,8 +328,11 @@ pub struct BucketReplicationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationStatus>,
     /// The role that S3 assumes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "roleARN", default, skip_serializing_if = "Option::is_none")]
     pub role_arn: Option<String>,
+    /// How many rules of the object are in the replication configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_count: Option<i64>,
     /// The object's rules in the replication configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -350,12 +353,13 @@ pub struct BucketReplicationStatus {
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
     /// The account id.
+    #[serde(rename = "accountID")]
     pub account_id: String,
     /// The bucket's Region.
     pub region: String,
     /// ARNs of the keys whose objects the role can read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kms_keys: Vec<String>,
+    #[serde(rename = "kmsKeyARNs", default, skip_serializing_if = "Vec::is_empty")]
+    pub kms_key_arns: Vec<String>,
 }
 
 /// The destination bucket as it was read.
@@ -363,13 +367,14 @@ pub struct SourceStatus {
 #[serde(rename_all = "camelCase")]
 pub struct DestinationStatus {
     /// The account id.
+    #[serde(rename = "accountID")]
     pub account_id: String,
     /// The bucket's Region, where it can be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// ARN of the key that encrypts the replicas.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kms_key: Option<String>,
+    #[serde(rename = "kmsKeyARN", default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_arn: Option<String>,
 }
 
 /// A rule as it stands in the replication configuration.
@@ -391,6 +396,7 @@ pub struct RequiredAction {
     /// The document, such as "policy of bucket finance-records-dr".
     pub document: String,
     /// The account whose owner has to act.
+    #[serde(rename = "accountID")]
     pub account_id: String,
     /// The statement, as JSON.
     pub statement: String,

@@ -133,7 +133,7 @@ pub enum Reason {
     )]
     Deleting,
     #[strum(
-        message = "the destination's AwsAccount says access: External, so that nothing there can be read",
+        message = "the destination's AWSAccount says access: External, so that nothing there can be read",
         detailed_message = "have its owner apply status.requiredActions; then attest it with the annotation bucketops.dev/applied"
     )]
     NotObservable,
@@ -154,18 +154,18 @@ pub enum Reason {
     )]
     InvalidSpec,
     #[strum(
-        message = "no AwsAccount of that name exists",
-        detailed_message = "correct the name, or ask the platform team for the AwsAccount"
+        message = "no AWSAccount of that name exists",
+        detailed_message = "correct the name, or ask the platform team for the AWSAccount"
     )]
     AccountNotFound,
     #[strum(
-        message = "the AwsAccount can't be used",
-        detailed_message = "ask the platform team to look at the AwsAccount's status"
+        message = "the AWSAccount can't be used",
+        detailed_message = "ask the platform team to look at the AWSAccount's status"
     )]
     AccountNotReady,
     #[strum(
-        message = "no grant of the AwsAccount lets this namespace do that",
-        detailed_message = "ask the AwsAccount's contact for a grant"
+        message = "no grant of the AWSAccount lets this namespace do that",
+        detailed_message = "ask the AWSAccount's contact for a grant"
     )]
     NotGranted,
     // Buckets.
@@ -180,7 +180,7 @@ pub enum Reason {
     )]
     VersioningNotEnabled,
     #[strum(
-        message = "the bucket policy lacks a statement and the AwsAccount says policies.bucketPolicy: Check",
+        message = "the bucket policy lacks a statement and the AWSAccount says policies.bucketPolicy: Check",
         detailed_message = "have the bucket's owner apply the entry of status.requiredActions"
     )]
     BucketPolicyNeeded,
@@ -207,7 +207,7 @@ pub enum Reason {
     // Keys.
     #[strum(
         message = "SSE-KMS objects can't be replicated since destination.kmsKey is missing",
-        detailed_message = "set spec.destination.kmsKey, or spec.source.sseKmsObjects to Skip"
+        detailed_message = "set spec.destination.kmsKey, or spec.source.sseKMSObjects to Skip"
     )]
     ReplicaKeyMissing,
     #[strum(
@@ -231,17 +231,18 @@ pub enum Reason {
     )]
     KeyInOtherRegion,
     #[strum(
+        serialize = "KeyManagedByAWS",
         message = "the replica key is managed by AWS, which can't be used across accounts",
         detailed_message = "name a customer managed key of the destination account"
     )]
     KeyManagedByAws,
     #[strum(
-        message = "the key belongs to an account that has no AwsAccount",
-        detailed_message = "ask the platform team for an AwsAccount of the key's account"
+        message = "the key belongs to an account that has no AWSAccount",
+        detailed_message = "ask the platform team for an AWSAccount of the key's account"
     )]
     KeyAccountUnknown,
     #[strum(
-        message = "the key policy lacks a statement and the AwsAccount says policies.keyPolicy: Check",
+        message = "the key policy lacks a statement and the AWSAccount says policies.keyPolicy: Check",
         detailed_message = "have the key's owner apply the entry of status.requiredActions"
     )]
     KeyPolicyNeeded,
@@ -252,7 +253,7 @@ pub enum Reason {
     DeniedByKeyPolicy,
     // Role and configuration.
     #[strum(
-        message = "the AwsAccount's permissions boundary does not allow what the role needs",
+        message = "the AWSAccount's permissions boundary does not allow what the role needs",
         detailed_message = "have the platform team add to the boundary what the message names"
     )]
     BoundaryTooNarrow,
@@ -267,8 +268,8 @@ pub enum Reason {
     )]
     ForeignConfiguration,
     #[strum(
-        message = "spec.existingConfiguration is Merge, but the AwsAccount does not list the standing configuration's role in roles.mergeable",
-        detailed_message = "ask the AwsAccount's contact to list the role that the message names"
+        message = "spec.existingConfiguration is Merge, but the AWSAccount does not list the standing configuration's role in roles.mergeableRoleARNs",
+        detailed_message = "ask the AWSAccount's contact to list the role that the message names"
     )]
     RoleNotMergeable,
     #[strum(
@@ -318,11 +319,13 @@ pub enum Reason {
     )]
     DeniedByOrganization,
     #[strum(
+        serialize = "RefusedByAWS",
         message = "AWS did not take what was sent",
         detailed_message = "read AWS's words in the message"
     )]
     RefusedByAws,
     #[strum(
+        serialize = "AWSUnavailable",
         message = "AWS could not be reached, or asked to slow down",
         detailed_message = "wait; the operator tries again"
     )]
@@ -332,15 +335,15 @@ pub enum Reason {
         detailed_message = "do what the message says"
     )]
     DeletionBlocked,
-    // AwsAccount.
+    // AWSAccount.
     #[strum(
-        message = "another AwsAccount names the same account and came first",
-        detailed_message = "keep one AwsAccount for each account"
+        message = "another AWSAccount names the same account and came first",
+        detailed_message = "keep one AWSAccount for each account"
     )]
     DuplicateAccount,
     #[strum(
-        message = "the credentials lead to another account than spec.accountId",
-        detailed_message = "correct spec.accountId or spec.assumeRole.roleArn"
+        message = "the credentials lead to another account than spec.accountID",
+        detailed_message = "correct spec.accountID or spec.assumeRole.roleARN"
     )]
     WrongAccount,
 }

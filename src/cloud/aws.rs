@@ -353,7 +353,7 @@ impl AwsCloud {
     /// The session of the account with that id.
     ///
     /// # Errors
-    /// When no `AwsAccount` names it, or its role can't be assumed.
+    /// When no `AWSAccount` names it, or its role can't be assumed.
     pub(super) async fn session(&self, account: &AccountId) -> Result<Arc<Session>, Failure> {
         match self.accounts.managed(account) {
             Some(account) => self.aws.session(account).await,
@@ -361,7 +361,7 @@ impl AwsCloud {
                 kind: FailureKind::Invalid,
                 action: action::ASSUME_ROLE.into(),
                 message: format!(
-                    "account {account} has no AwsAccount with access: Managed: ask the platform team for it"
+                    "account {account} has no AWSAccount with access: Managed: ask the platform team for it"
                 ),
             }),
         }

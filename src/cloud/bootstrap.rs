@@ -27,7 +27,7 @@ struct Parts<'a> {
 fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, String> {
     let role = account.assume_role.as_ref().filter(|_| account.access == Access::Managed).ok_or_else(|| {
         format!(
-            "AwsAccount {} names no role to assume (assumeRole), so that there is nothing to make in account {}",
+            "AWSAccount {} names no role to assume (assumeRole), so that there is nothing to make in account {}",
             account.name, account.id
         )
     })?;
@@ -35,7 +35,7 @@ fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, Str
     let length = document.compact().len();
     if length > MOST_INLINE {
         return Err(format!(
-            "the operator's policy in AwsAccount {} has {length} characters, of which an inline policy takes {MOST_INLINE}: use fewer or wider globs in its grants",
+            "the operator's policy in AWSAccount {} has {length} characters, of which an inline policy takes {MOST_INLINE}: use fewer or wider globs in its grants",
             account.name
         ));
     }
@@ -114,10 +114,10 @@ pub fn cloudformation(account: &Account, accounts: &Accounts) -> Result<Value, S
     }
     Ok(json!({
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": format!("What bucket-replication-operator needs in account {}, AwsAccount {}", account.id, account.name),
+        "Description": format!("What bucket-replication-operator needs in account {}, AWSAccount {}", account.id, account.name),
         "Parameters": {"OperatorArn": {"Type": "String", "Description": OPERATOR}},
         "Resources": resources,
-        "Outputs": {"RoleArn": {"Description": "spec.assumeRole.roleArn of the AwsAccount", "Value": {"Fn::GetAtt": ["OperatorRole", "Arn"]}}},
+        "Outputs": {"RoleArn": {"Description": "spec.assumeRole.roleARN of the AWSAccount", "Value": {"Fn::GetAtt": ["OperatorRole", "Arn"]}}},
     }))
 }
 
@@ -144,7 +144,7 @@ pub fn terraform(account: &Account, accounts: &Accounts) -> Result<Value, String
         "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws"}}},
         "variable": {"operator_arn": {"type": "string", "description": OPERATOR}},
         "resource": resources,
-        "output": {"role_arn": {"description": "spec.assumeRole.roleArn of the AwsAccount", "value": "${aws_iam_role.operator.arn}"}},
+        "output": {"role_arn": {"description": "spec.assumeRole.roleARN of the AWSAccount", "value": "${aws_iam_role.operator.arn}"}},
     }))
 }
 

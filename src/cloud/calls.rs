@@ -102,7 +102,7 @@ enum When {
     BucketPolicies,
     /// Where `policies.keyPolicy` is Manage.
     KeyPolicies,
-    /// Where `roles.permissionsBoundary` is set.
+    /// Where `roles.permissionsBoundaryARN` is set.
     Boundary,
 }
 
@@ -200,12 +200,12 @@ pub fn policy(account: &Account) -> Result<Document, String> {
     if let Some(own) = account.assume_role.as_ref().map(|own| &own.role_arn) {
         let listed = account
             .roles
-            .mergeable
+            .mergeable_role_arns
             .contains(own)
-            .then_some("roles.mergeable");
+            .then_some("roles.mergeableRoleARNs");
         if let Some(place) = within(&roles, own).then_some(roles.as_str()).or(listed) {
             return Err(format!(
-                "AwsAccount {}: the operator's own role {own} is among {place}, so that it could change its own permissions: give it another name or path",
+                "AWSAccount {}: the operator's own role {own} is among {place}, so that it could change its own permissions: give it another name or path",
                 account.name
             ));
         }
@@ -217,7 +217,7 @@ pub fn policy(account: &Account) -> Result<Document, String> {
         .filter(|boundary| within(&policies, boundary))
     {
         return Err(format!(
-            "AwsAccount {}: the permissions boundary {boundary} is among {policies}, so that the operator could change it: give it another name or path",
+            "AWSAccount {}: the permissions boundary {boundary} is among {policies}, so that the operator could change it: give it another name or path",
             account.name
         ));
     }
@@ -305,7 +305,7 @@ pub fn policy(account: &Account) -> Result<Document, String> {
             None,
         ));
         let mergeable = if account.grants_to_anyone(Permission::MergeConfiguration) {
-            account.roles.mergeable.clone()
+            account.roles.mergeable_role_arns.clone()
         } else {
             vec![]
         };
@@ -392,9 +392,9 @@ mod tests {
 
     fn accounts(spec: Value) -> Accounts {
         let object: AwsAccount = serde_json::from_value(
-            json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "prod"}, "spec": spec}),
+            json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "prod"}, "spec": spec}),
         )
-        .expect("an AwsAccount");
+        .expect("an AWSAccount");
         Accounts::new([&object])
     }
 
@@ -418,7 +418,7 @@ mod tests {
         r#"{"namespaces": {"matchLabels": {"a": "b"}}, "sources": [{"bucket": "finance-*"}]}"#;
 
     fn spec(extra: &[(&str, Value)]) -> Value {
-        let mut spec = json!({"accountId": "111111111111", "grants": [serde_json::from_str::<Value>(GRANT).expect("a grant")]});
+        let mut spec = json!({"accountID": "111111111111", "grants": [serde_json::from_str::<Value>(GRANT).expect("a grant")]});
         for (key, value) in extra {
             spec[*key] = value.clone();
         }
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn without_grants_nothing_is_needed() {
-        assert_eq!(printed(json!({"accountId": "111111111111"})), Ok(vec![]));
+        assert_eq!(printed(json!({"accountID": "111111111111"})), Ok(vec![]));
     }
 
     #[test]
@@ -475,7 +475,7 @@ mod tests {
             let mut grant: Value = serde_json::from_str(GRANT).expect("a grant");
             grant["allow"] = allow;
             let accounts = accounts(spec(&[
-                ("roles", json!({"mergeable": [role]})),
+                ("roles", json!({"mergeableRoleARNs": [role]})),
                 ("grants", json!([grant])),
             ]));
             let statements = policy(accounts.by_name("prod").expect("prod"))
@@ -510,7 +510,7 @@ mod tests {
     fn only_policies_of_ours_can_be_attached() {
         let accounts = accounts(spec(&[(
             "roles",
-            json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/b"}),
+            json!({"permissionsBoundaryARN": "arn:aws:iam::111111111111:policy/b"}),
         )]));
         let document = policy(accounts.by_name("prod").expect("prod")).expect("a policy");
         let attach: Vec<_> = document
@@ -533,7 +533,7 @@ mod tests {
     fn with_a_boundary_roles_are_made_only_with_it() {
         let statements = printed(spec(&[(
             "roles",
-            json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/b"}),
+            json!({"permissionsBoundaryARN": "arn:aws:iam::111111111111:policy/b"}),
         )]))
         .expect("a policy");
         let bound = statements
@@ -555,22 +555,25 @@ mod tests {
     #[test]
     fn a_pattern_that_covers_the_operators_own_role_is_refused() {
         let own =
-            json!({"roleArn": "arn:aws:iam::111111111111:role/brepl-operator", "externalId": "xx"});
+            json!({"roleARN": "arn:aws:iam::111111111111:role/brepl-operator", "externalID": "xx"});
         let error = printed(spec(&[("assumeRole", own)])).expect_err("refused");
         assert!(
             error.contains("brepl-operator") && error.contains("another name or path"),
             "{error}"
         );
-        let own = json!({"roleArn": "arn:aws:iam::111111111111:role/operator", "externalId": "xx"});
-        let listed = json!({"mergeable": ["arn:aws:iam::111111111111:role/operator"]});
+        let own = json!({"roleARN": "arn:aws:iam::111111111111:role/operator", "externalID": "xx"});
+        let listed = json!({"mergeableRoleARNs": ["arn:aws:iam::111111111111:role/operator"]});
         let error = printed(spec(&[("assumeRole", own), ("roles", listed)])).expect_err("refused");
-        assert!(error.contains("is among roles.mergeable"), "{error}");
+        assert!(
+            error.contains("is among roles.mergeableRoleARNs"),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_boundary_that_the_operator_could_change_is_refused() {
         let boundary =
-            json!({"permissionsBoundary": "arn:aws:iam::111111111111:policy/brepl-boundary"});
+            json!({"permissionsBoundaryARN": "arn:aws:iam::111111111111:policy/brepl-boundary"});
         let error = printed(spec(&[("roles", boundary)])).expect_err("refused");
         assert!(error.contains("the operator could change it"), "{error}");
     }

@@ -50,7 +50,7 @@ impl Call<'_> {
                 )
             }
             FailureKind::Denied if *action == super::calls::action::ASSUME_ROLE => format!(
-                "{caller} may not call {action} on {on} ({said}): make the role, let its trust policy name the operator with the AwsAccount's externalId, and let the operator assume it, as iam-policy prints"
+                "{caller} may not call {action} on {on} ({said}): make the role, let its trust policy name the operator with the AWSAccount's externalID, and let the operator assume it, as iam-policy prints"
             ),
             FailureKind::Denied => {
                 format!("{caller} may not call {action} on {on} ({said}): grant it")

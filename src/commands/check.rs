@@ -52,7 +52,7 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
     let accounts = Api::<AwsAccount>::all(client.clone())
         .list(&ListParams::default())
         .await;
-    let accounts = accounts.with_context(|| format!("kind AwsAccount {missing}"))?;
+    let accounts = accounts.with_context(|| format!("kind AWSAccount {missing}"))?;
     let everything = arguments.release.watch_namespaces.is_empty();
     for api in object_apis(client, &arguments.release.watch_namespaces) {
         api.list(&ListParams::default().limit(1))
@@ -81,19 +81,19 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
         let mut conditions = account.status.iter().flat_map(|status| &status.conditions);
         match conditions.find(|condition| condition.type_ == ConditionType::Ready.as_str()) {
             Some(ready) if ready.status == "True" => {
-                found.tell(true, &format!("AwsAccount {name}: ready"));
+                found.tell(true, &format!("AWSAccount {name}: ready"));
             }
             Some(ready) => {
                 // Nothing is known of an account without credentials, and nothing has to be.
                 let well = ready.reason == Reason::NotObservable.as_str();
                 found.tell(
                     well,
-                    &format!("AwsAccount {name}: {}: {}", ready.reason, ready.message),
+                    &format!("AWSAccount {name}: {}: {}", ready.reason, ready.message),
                 );
             }
             None => found.tell(
                 false,
-                &format!("AwsAccount {name}: nobody has looked at it yet"),
+                &format!("AWSAccount {name}: nobody has looked at it yet"),
             ),
         }
     }

@@ -18,16 +18,43 @@ pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
         ),
     ];
     all.map(|(file, mut definition)| {
-        let schemas = definition
-            .spec
-            .versions
-            .iter_mut()
-            .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
-        schemas
-            .filter_map(|schema| schema.properties.as_mut()?.get_mut("spec"))
-            .for_each(explain);
+        let kind = definition.spec.names.kind.clone();
+        let versions = definition.spec.versions.iter_mut();
+        for schema in
+            versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut())
+        {
+            schema.title = Some(kind.clone());
+            without_null(schema);
+            for (_, part) in schema
+                .properties
+                .iter_mut()
+                .flatten()
+                .filter(|(name, _)| *name == "spec")
+            {
+                explain(part);
+            }
+        }
         (file, definition)
     })
+}
+
+/// Optional fields are left out, never null: the API server would list `null` among the supported values of an enum.
+fn without_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|value| !value.0.is_null());
+    }
+    schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+        .for_each(without_null);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        without_null(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        without_null(values);
+    }
 }
 
 /// Adds defaults and bounds to the descriptions of the fields, since `kubectl explain` does not print them.

@@ -23,7 +23,7 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
         let api: Api<AwsAccount> = Api::all(api_server::client().await?);
         api.list(&ListParams::default()).await?.items
     } else {
-        objects(&documents(&arguments.filename)?, "AwsAccount")?
+        objects(&documents(&arguments.filename)?, "AWSAccount")?
     };
     let accounts = Accounts::new(&list);
     let policy = |account| {
@@ -41,7 +41,7 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
         };
         if account.access == Access::External {
             bail!(
-                "AwsAccount {name} says access: External: the operator holds no credentials there, and needs no policy"
+                "AWSAccount {name} says access: External: the operator holds no credentials there, and needs no policy"
             );
         }
         return match arguments.template {
@@ -69,7 +69,7 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
             .map_or("the operator's own identity", |role| role.role_arn.as_str());
         write!(
             text,
-            "\n==> AwsAccount {}: {role} <==\n{}\n",
+            "\n==> AWSAccount {}: {role} <==\n{}\n",
             account.name,
             policy(account)?
         )?;

@@ -63,7 +63,7 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     }
     let documents = documents(&arguments.filename)?;
     let mut replications: Vec<BucketReplication> = objects(&documents, "BucketReplication")?;
-    let accounts: Vec<AwsAccount> = objects(&documents, "AwsAccount")?;
+    let accounts: Vec<AwsAccount> = objects(&documents, "AWSAccount")?;
     let (Some(replication), None) = (replications.pop(), replications.first()) else {
         bail!("the files hold no BucketReplication, or more than one: plan one at a time");
     };
@@ -286,9 +286,9 @@ fn offline(
     };
     let source_key = spec.source.kms_keys.iter().flatten().next();
     for (name, of_key) in [
-        (&spec.source.account, keys(source_key)),
+        (&spec.source.account_name, keys(source_key)),
         (
-            &spec.destination.account,
+            &spec.destination.account_name,
             keys(spec.destination.kms_key.as_ref()),
         ),
     ] {
@@ -301,12 +301,15 @@ fn offline(
             None => (format!("{:012}", list.len()), ""),
         };
         warnings.push(format!(
-            "AwsAccount {name} is not in the files: {id}{from} stands for its account id"
+            "AWSAccount {name} is not in the files: {id}{from} stands for its account id"
         ));
         list.push(stand_in(name, &id)?);
     }
     for account in &mut list {
-        account.spec.grants = vec![everything(&spec.source.account, &spec.destination.account)?];
+        account.spec.grants = vec![everything(
+            &spec.source.account_name,
+            &spec.destination.account_name,
+        )?];
     }
     let accounts = Accounts::new(&list);
     let labels = Labels::from([(
@@ -317,7 +320,7 @@ fn offline(
     let valid = validate(&object, &accounts).map_err(|problems| refused(&problems))?;
     let source = source_of(spec, &accounts).map_err(|problem| refused(&[problem]))?;
     let account = accounts
-        .by_name(&spec.source.account)
+        .by_name(&spec.source.account_name)
         .map_err(|problem| refused(&[problem]))?;
     let resolved = resolve_offline(arguments, &valid, &mut warnings)?;
     let observed = Observed::default();
@@ -364,14 +367,14 @@ fn named_installation(objects: &[BucketReplication]) -> Option<InstallationId> {
 }
 
 fn stand_in(name: &str, id: &str) -> anyhow::Result<AwsAccount> {
-    let account = json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": id}});
+    let account = json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name}, "spec": {"accountID": id}});
     Ok(serde_json::from_value(account)?)
 }
 
 fn everything(source: &str, destination: &str) -> anyhow::Result<crate::api::aws_account::Grant> {
     Ok(serde_json::from_value(json!({
         "namespaces": {"matchLabels": {"kubernetes.io/metadata.name": "offline"}},
-        "sources": [{"bucket": "*", "destinationAccounts": [source, destination]}],
+        "sources": [{"bucket": "*", "destinationAccountNames": [source, destination]}],
         "destinations": [{"bucket": "*"}],
         "kmsKeys": ["*"],
         "allow": ["EnableVersioning", "MergeConfiguration", "Retain"],

@@ -1,4 +1,4 @@
-//! An `AwsAccount` comes up: who we are in it, who uses it, and which roles of ours nobody uses any more.
+//! An `AWSAccount` comes up: who we are in it, who uses it, and which roles of ours nobody uses any more.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use super::reconcile::Context;
 use crate::{
     api::{
         AwsAccount, BucketReplication,
-        aws_account::{Access, AwsAccountStatus, User},
+        aws_account::{Access, AwsAccountStatus, Replication},
         condition::{ConditionType, Finding, Reason},
     },
     replication::{
@@ -30,7 +30,7 @@ use crate::{
 /// A status lists so many users and orphans at most; `replications` and the metric count all.
 const MOST_LISTED: usize = 100;
 
-/// What is remembered of an `AwsAccount`.
+/// What is remembered of an `AWSAccount`.
 #[derive(Clone, Default)]
 pub struct Looked {
     identity: Option<Identified>,
@@ -48,7 +48,7 @@ struct Identified {
 }
 
 impl Context {
-    /// Visits an `AwsAccount`, and says when to come back to it.
+    /// Visits an `AWSAccount`, and says when to come back to it.
     pub(super) async fn account(&self, name: &str) -> Option<std::time::Duration> {
         let Some(object) = self.accounts.find(|account| account.name_any() == name) else {
             self.metrics.without_account(name);
@@ -59,9 +59,10 @@ impl Context {
         }
         let accounts = self.current_accounts();
         let (finding, identity) = self.identify(&object, &accounts).await;
-        let users = users(name, &self.all_objects());
+        let replications = replications(name, &self.all_objects());
         let previous = object.status.clone().unwrap_or_default();
         let generation = object.metadata.generation;
+        let orphaned = self.orphaned_roles(name, &accounts, &finding).await;
         let status = AwsAccountStatus {
             observed_generation: generation,
             conditions: vec![finding.condition(
@@ -70,18 +71,23 @@ impl Context {
                 &previous.conditions,
                 Timestamp::now(),
             )],
-            identity: (!identity.is_empty()).then_some(identity),
-            replications: i64::try_from(users.len()).ok(),
-            users: users.into_iter().take(MOST_LISTED).collect(),
-            orphans: self
-                .orphans(name, &accounts, &finding)
-                .await
-                .unwrap_or_else(|| previous.orphans.clone()),
+            identity_arn: (!identity.is_empty()).then_some(identity),
+            replication_count: i64::try_from(replications.len()).ok(),
+            replications: replications.into_iter().take(MOST_LISTED).collect(),
+            orphaned_role_count: orphaned
+                .as_ref()
+                .map_or(previous.orphaned_role_count, |found| {
+                    i64::try_from(found.len()).ok()
+                }),
+            orphaned_role_arns: orphaned.map_or_else(
+                || previous.orphaned_role_arns.clone(),
+                |found| found.into_iter().take(MOST_LISTED).collect(),
+            ),
         };
         if status != previous
             && let Err(error) = self.kubernetes.write_account_status(&object, &status).await
         {
-            tracing::warn!(%error, account = name, "the status of an AwsAccount was not written");
+            tracing::warn!(%error, account = name, "the status of an AWSAccount was not written");
             return Some(wait(Ending::Retry, name, 1, &self.periods));
         }
         Some(wait(
@@ -152,7 +158,7 @@ impl Context {
 
     /// ARNs of roles of this installation in the account that no object has any more: a finalizer was removed, or a cluster restored. They are
     /// told and never deleted. `None` where it is not time to look, or AWS does not say.
-    async fn orphans(
+    async fn orphaned_roles(
         &self,
         name: &str,
         accounts: &Accounts,
@@ -195,28 +201,31 @@ impl Context {
             .entry(name.to_owned())
             .or_default()
             .swept = Some(Instant::now());
-        self.metrics.orphans(name, orphans.len());
-        Some(orphans.into_iter().take(MOST_LISTED).collect())
+        self.metrics.orphaned_roles(name, orphans.len());
+        Some(orphans.into_iter().collect())
     }
 }
 
-/// Who uses the account, and for which bucket, in order.
-fn users(account: &str, objects: &[Arc<BucketReplication>]) -> Vec<User> {
-    let mut users: Vec<_> = objects
+/// The `BucketReplication`s that name the account, and for which bucket, in order.
+fn replications(account: &str, objects: &[Arc<BucketReplication>]) -> Vec<Replication> {
+    let mut found: Vec<_> = objects
         .iter()
         .filter_map(|object| {
             let (source, destination) = (&object.spec.source, &object.spec.destination);
-            let user = User {
+            let bucket_of = |name: &str, bucket: &str| (name == account).then(|| bucket.to_owned());
+            let replication = Replication {
                 namespace: object.namespace().unwrap_or_default(),
                 name: object.name_any(),
-                source: (source.account == account).then(|| source.bucket.clone()),
-                destination: (destination.account == account).then(|| destination.bucket.clone()),
+                source_bucket: bucket_of(&source.account_name, &source.bucket),
+                destination_bucket: bucket_of(&destination.account_name, &destination.bucket),
             };
-            (user.source.is_some() || user.destination.is_some()).then_some(user)
+            let names_it =
+                replication.source_bucket.is_some() || replication.destination_bucket.is_some();
+            names_it.then_some(replication)
         })
         .collect();
-    users.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    users
+    found.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    found
 }
 
 /// What the answer to "who am I" says of the account.
@@ -231,7 +240,7 @@ fn identified(account: &Account, answer: Result<(String, String), Failure>) -> (
         }
         Ok((arn, id)) => {
             let message = format!(
-                "{arn} is in account {id}, not in {}: correct spec.accountId or spec.assumeRole",
+                "{arn} is in account {id}, not in {}: correct spec.accountID or spec.assumeRole",
                 account.id
             );
             (Finding::no(Reason::WrongAccount, message), arn)
@@ -261,8 +270,8 @@ mod tests {
 
     fn accounts(names: &[&str]) -> Accounts {
         let make = |name: &&str| -> AwsAccount {
-            let account = serde_json::json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": "111111111111"}});
-            serde_json::from_value(account).expect("an AwsAccount")
+            let account = serde_json::json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name}, "spec": {"accountID": "111111111111"}});
+            serde_json::from_value(account).expect("an AWSAccount")
         };
         Accounts::new(&names.iter().map(make).collect::<Vec<_>>())
     }

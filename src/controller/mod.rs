@@ -207,7 +207,8 @@ fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
                     .flatten()
                     .chain(&spec.destination.kms_key);
                 // A key may be of a third account, and the default key of any.
-                let named = spec.source.account == *name || spec.destination.account == *name;
+                let named =
+                    spec.source.account_name == *name || spec.destination.account_name == *name;
                 named
                     || id
                         .as_ref()

@@ -53,7 +53,7 @@ const RECONCILE: &str = "Reconcile";
 pub enum Key {
     /// A source bucket, by name.
     Bucket(String),
-    /// An `AwsAccount`, by name.
+    /// An `AWSAccount`, by name.
     Account(String),
 }
 
@@ -69,7 +69,7 @@ pub struct Context {
     pub editors: Editors,
     /// The objects of each watch, one for each watched namespace.
     pub objects: Vec<Store<BucketReplication>>,
-    /// All `AwsAccount`s.
+    /// All `AWSAccount`s.
     pub accounts: Store<AwsAccount>,
     /// All namespaces, for their labels.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
@@ -85,7 +85,7 @@ pub struct Context {
     pub metrics: Metrics,
     /// What is remembered of each bucket.
     pub memory: Mutex<HashMap<OwnedBucket, Memory>>,
-    /// What is remembered of each `AwsAccount`.
+    /// What is remembered of each `AWSAccount`.
     pub looked: Mutex<HashMap<String, Looked>>,
 }
 
@@ -405,7 +405,7 @@ impl Context {
             .any(|problem| problem.reason == Reason::AccountNotFound);
         let deleting = object.metadata.deletion_timestamp.is_some();
         if deleting && (gone || is_abandoned(object)) {
-            let note = "the source AwsAccount can't be used: what this object made in AWS is left as it stands";
+            let note = "the source AWSAccount can't be used: what this object made in AWS is left as it stands";
             self.kubernetes
                 .record(
                     object,

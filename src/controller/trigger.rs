@@ -16,16 +16,16 @@ use crate::api::{ABANDON, APPLIED, AwsAccount, BucketReplication, TAKE_OVER};
 /// What a watch saw change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Touched {
-    /// An object on that source bucket, between those two `AwsAccount`s.
+    /// An object on that source bucket, between those two `AWSAccount`s.
     Object {
         /// The source bucket.
         bucket: String,
-        /// The `AwsAccount` of the source.
+        /// The `AWSAccount` of the source.
         source: String,
-        /// The `AwsAccount` of the destination.
+        /// The `AWSAccount` of the destination.
         destination: String,
     },
-    /// An `AwsAccount`.
+    /// An `AWSAccount`.
     Account(String),
     /// The labels of a namespace.
     Namespace(String),
@@ -37,8 +37,8 @@ pub fn object(object: &BucketReplication) -> (Touched, String) {
     let spec = &object.spec;
     let touched = Touched::Object {
         bucket: spec.source.bucket.clone(),
-        source: spec.source.account.clone(),
-        destination: spec.destination.account.clone(),
+        source: spec.source.account_name.clone(),
+        destination: spec.destination.account_name.clone(),
     };
     let annotations = [ABANDON, TAKE_OVER, APPLIED].map(|name| object.annotations().get(name));
     let deleting = object.metadata.deletion_timestamp.is_some();
@@ -51,7 +51,7 @@ pub fn object(object: &BucketReplication) -> (Touched, String) {
     )
 }
 
-/// What in an `AwsAccount` matters.
+/// What in an `AWSAccount` matters.
 #[must_use]
 pub fn account(account: &AwsAccount) -> (Touched, String) {
     (
@@ -139,7 +139,7 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "apiVersion": "bucketops.dev/v1alpha1", "kind": "BucketReplication",
             "metadata": {"name": name, "namespace": "n", "generation": generation},
-            "spec": {"source": {"account": "a", "bucket": bucket}, "destination": {"account": "b", "bucket": "d"}},
+            "spec": {"source": {"accountName": "a", "bucket": bucket}, "destination": {"accountName": "b", "bucket": "d"}},
         }))
         .expect("an object")
     }

@@ -350,8 +350,8 @@ fn looked_at(subject: &Subject) -> String {
     });
     let named = subject.objects.iter().flat_map(|(object, ..)| {
         [
-            &object.spec.source.account,
-            &object.spec.destination.account,
+            &object.spec.source.account_name,
+            &object.spec.destination.account_name,
         ]
     });
     let accounts = subject

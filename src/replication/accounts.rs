@@ -15,10 +15,10 @@ use crate::api::{
     condition::{ConditionType, Reason},
 };
 
-/// An account, as an `AwsAccount` describes it.
+/// An account, as an `AWSAccount` describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Account {
-    /// The name of the `AwsAccount`.
+    /// The name of the `AWSAccount`.
     pub name: String,
     /// The account's id.
     pub id: AccountId,
@@ -44,7 +44,7 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Accounts(BTreeMap<String, Result<Account, Problem>>);
 
 impl Accounts {
-    /// Reads the `AwsAccount`s. Of several that name one account the oldest counts, so that nobody can put another one in its place.
+    /// Reads the `AWSAccount`s. Of several that name one account the oldest counts, so that nobody can put another one in its place.
     #[must_use]
     pub fn new<'a>(objects: impl IntoIterator<Item = &'a AwsAccount>) -> Self {
         let mut objects: Vec<_> = objects.into_iter().collect();
@@ -68,7 +68,7 @@ impl Accounts {
                     ConditionType::Accepted,
                     Reason::DuplicateAccount,
                     format!(
-                        "AwsAccount {name} names account {}, which AwsAccount {holder} named first: use that one",
+                        "AWSAccount {name} names account {}, which AWSAccount {holder} named first: use that one",
                         object.spec.account_id
                     ),
                 ))
@@ -91,7 +91,7 @@ impl Accounts {
     /// The account of that name.
     ///
     /// # Errors
-    /// When no `AwsAccount` of that name stands, or it can't be used.
+    /// When no `AWSAccount` of that name stands, or it can't be used.
     pub fn by_name(&self, name: &str) -> Result<&Account, Problem> {
         match self.0.get(name) {
             Some(Ok(account)) => Ok(account),
@@ -104,7 +104,7 @@ impl Accounts {
                 ConditionType::Accepted,
                 Reason::AccountNotFound,
                 format!(
-                    "AwsAccount {name} does not exist: correct the name, or ask the platform team for it"
+                    "AWSAccount {name} does not exist: correct the name, or ask the platform team for it"
                 ),
             )),
         }
@@ -147,7 +147,7 @@ impl Account {
             Problem::new(
                 ConditionType::Accepted,
                 Reason::InvalidSpec,
-                format!("AwsAccount {name}: accountId {error}"),
+                format!("AWSAccount {name}: accountID {error}"),
             )
         })?;
         Ok(Self {
@@ -209,7 +209,7 @@ impl Account {
             condition,
             Reason::NotGranted,
             format!(
-                "no grant of AwsAccount {} lets this namespace {what}: {ask}",
+                "no grant of AWSAccount {} lets this namespace {what}: {ask}",
                 self.name
             ),
         )
@@ -248,7 +248,7 @@ impl Account {
         }
         let to_destination: Vec<_> = sources
             .into_iter()
-            .filter(|source| match &source.destination_accounts {
+            .filter(|source| match &source.destination_account_names {
                 Some(names) => names.contains(&destination.name),
                 None => self.id == destination.id,
             })
@@ -257,7 +257,7 @@ impl Account {
             return Err(self.refusal(
                 ConditionType::Accepted,
                 &format!(
-                    "replicate from bucket {bucket} to AwsAccount {} (destinationAccounts)",
+                    "replicate from bucket {bucket} to AWSAccount {} (destinationAccountNames)",
                     destination.name
                 ),
             ));
@@ -378,10 +378,10 @@ mod tests {
 
     fn account(name: &str, id: &str, grants: serde_json::Value) -> AwsAccount {
         serde_json::from_value(serde_json::json!({
-            "apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name},
-            "spec": {"accountId": id, "contact": "#storage", "grants": grants},
+            "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name},
+            "spec": {"accountID": id, "contact": "#storage", "grants": grants},
         }))
-        .expect("an AwsAccount")
+        .expect("an AWSAccount")
     }
 
     fn labels() -> Labels {
@@ -424,14 +424,15 @@ mod tests {
         let error = check(serde_json::json!([]), "finance-a", "Tax", "dr").expect_err("refused");
         assert_eq!(
             error,
-            "no grant of AwsAccount prod lets this namespace replicate from bucket finance-a: ask #storage"
+            "no grant of AWSAccount prod lets this namespace replicate from bucket finance-a: ask #storage"
         );
     }
 
     #[test]
     fn globs_match_whole_names() {
-        let grants =
-            finance(&serde_json::json!([{"bucket": "finance-*", "destinationAccounts": ["dr"]}]));
+        let grants = finance(
+            &serde_json::json!([{"bucket": "finance-*", "destinationAccountNames": ["dr"]}]),
+        );
         assert_eq!(check(grants.clone(), "finance-a", "", "dr"), Ok(()));
         check(grants, "my-finance-a", "", "dr").expect_err("the glob begins at the beginning");
     }
@@ -439,7 +440,7 @@ mod tests {
     #[test]
     fn data_goes_only_to_listed_accounts_and_by_default_stays() {
         let listed =
-            finance(&serde_json::json!([{"bucket": "*", "destinationAccounts": ["other"]}]));
+            finance(&serde_json::json!([{"bucket": "*", "destinationAccountNames": ["other"]}]));
         check(listed, "finance-a", "", "dr").expect_err("not listed");
         let unlisted = finance(&serde_json::json!([{"bucket": "*"}]));
         assert_eq!(check(unlisted.clone(), "finance-a", "", "prod"), Ok(()));

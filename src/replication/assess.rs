@@ -205,7 +205,7 @@ fn keys(
                 problems.push(missing(
                     Reason::ReplicaKeyMissing,
                     format!(
-                        "source bucket {} encrypts with {key} by default, and such objects are not replicated without a key for the replicas: set spec.destination.kmsKey, or spec.source.sseKmsObjects to Skip",
+                        "source bucket {} encrypts with {key} by default, and such objects are not replicated without a key for the replicas: set spec.destination.kmsKey, or spec.source.sseKMSObjects to Skip",
                         valid.source.name
                     ),
                 ));
@@ -286,7 +286,7 @@ fn key(
         return Err(missing(
             Reason::KeyAccountUnknown,
             format!(
-                "key {query} belongs to account {owner}, which has no AwsAccount: ask the platform team for it"
+                "key {query} belongs to account {owner}, which has no AWSAccount: ask the platform team for it"
             ),
         ));
     };

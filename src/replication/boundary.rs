@@ -12,7 +12,7 @@ use super::{
 };
 
 /// What the roles of `account` may do at most: with its source buckets, and with the destinations and keys that grants of any account name. It
-/// suits `roles.permissionsBoundary` ("Permissions boundaries for IAM entities" in the IAM User Guide).
+/// suits `roles.permissionsBoundaryARN` ("Permissions boundaries for IAM entities" in the IAM User Guide).
 #[must_use]
 pub fn boundary(account: &Account, accounts: &Accounts) -> Document {
     let sorted = |mut names: Vec<String>| {

@@ -268,7 +268,7 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
         mergeable: visit
             .accounts
             .by_id(&visit.source.account)
-            .map(|account| account.roles.mergeable.iter().cloned().collect())
+            .map(|account| account.roles.mergeable_role_arns.iter().cloned().collect())
             .unwrap_or_default(),
         merges: visit
             .objects

@@ -186,11 +186,16 @@ pub fn obstacle(
                 ),
             );
         }
-        if !account.roles.mergeable.iter().any(|listed| listed == role) {
+        if !account
+            .roles
+            .mergeable_role_arns
+            .iter()
+            .any(|listed| listed == role)
+        {
             return problem(
                 Reason::RoleNotMergeable,
                 format!(
-                    "bucket {} has a replication configuration under role {role}, which AwsAccount {} does not list in roles.mergeable: {}",
+                    "bucket {} has a replication configuration under role {role}, which AWSAccount {} does not list in roles.mergeableRoleARNs: {}",
                     source.name,
                     account.name,
                     account.whom_to_ask()

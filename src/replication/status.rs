@@ -106,6 +106,11 @@ pub fn status(
         Stand::Leaving => previous.required_actions.clone(),
         _ => vec![],
     };
+    let rules = if grounds.decision.rules_known {
+        rules(key, &grounds.decision.desired, grounds.installation)
+    } else {
+        previous.rules.clone()
+    };
     BucketReplicationStatus {
         observed_generation: generation,
         conditions,
@@ -115,11 +120,8 @@ pub fn status(
             .and(grounds.decision.desired.role.as_ref())
             .map(|role| role.arn.clone())
             .or_else(|| previous.role_arn.clone()),
-        rules: if grounds.decision.rules_known {
-            rules(key, &grounds.decision.desired, grounds.installation)
-        } else {
-            previous.rules.clone()
-        },
+        rule_count: i64::try_from(rules.len()).ok(),
+        rules,
         plan: pending,
         required_actions: actions.into_iter().chain(external).collect(),
         drift: drift(key, grounds).or_else(|| previous.drift.clone()),
@@ -274,7 +276,7 @@ fn ends(resolved: &Resolved) -> (Option<SourceStatus>, Option<DestinationStatus>
     let source = SourceStatus {
         account_id: valid.source.account.to_string(),
         region: resolved.source_region.to_string(),
-        kms_keys: resolved
+        kms_key_arns: resolved
             .keys
             .iter()
             .flat_map(|keys| &keys.source)
@@ -287,7 +289,7 @@ fn ends(resolved: &Resolved) -> (Option<SourceStatus>, Option<DestinationStatus>
             .destination_region
             .as_ref()
             .map(ToString::to_string),
-        kms_key: resolved.keys.as_ref().map(|keys| keys.replica.to_string()),
+        kms_key_arn: resolved.keys.as_ref().map(|keys| keys.replica.to_string()),
     };
     (Some(source), Some(destination))
 }

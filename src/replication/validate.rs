@@ -100,10 +100,10 @@ pub fn source_of(
     spec: &BucketReplicationSpec,
     accounts: &Accounts,
 ) -> Result<OwnedBucket, Problem> {
-    let account = accounts.by_name(&spec.source.account)?;
+    let account = accounts.by_name(&spec.source.account_name)?;
     if account.access == Access::External {
         let message = format!(
-            "AwsAccount {} says access: External, which is for destinations only: {}",
+            "AWSAccount {} says access: External, which is for destinations only: {}",
             account.name,
             account.whom_to_ask()
         );
@@ -123,11 +123,14 @@ pub fn source_of(
 pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Problem>> {
     let spec = &object.spec;
     let mut problems = vec![];
-    let source_account = keep(accounts.by_name(&spec.source.account), &mut problems);
+    let source_account = keep(accounts.by_name(&spec.source.account_name), &mut problems);
     if source_account.is_some_and(|account| account.access == Access::External) {
         problems.extend(source_of(spec, accounts).err());
     }
-    let destination_account = keep(accounts.by_name(&spec.destination.account), &mut problems);
+    let destination_account = keep(
+        accounts.by_name(&spec.destination.account_name),
+        &mut problems,
+    );
     let bucket = |name: &str, field| named(name.parse::<BucketName>(), field);
     let source = keep(
         bucket(&spec.source.bucket, "spec.source.bucket"),
@@ -161,7 +164,7 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
     };
     if source_account.partition != destination_account.partition {
         problems.push(invalid(
-            "spec.destination.account",
+            "spec.destination.accountName",
             "it is in another partition than the source account: S3 does not replicate between partitions",
         ));
     }
@@ -272,7 +275,7 @@ fn rules(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Vec<Valid
                     .collect(),
                 delete_markers: rule.delete_markers == DeleteMarkers::Replicate,
                 priority: rule.priority,
-                enabled: rule.status == Switch::Enabled,
+                enabled: rule.state == Switch::Enabled,
             });
         }
     }
@@ -307,7 +310,7 @@ fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
         (SseKmsObjects::Skip, Some(_)) => {
             problems.push(invalid(
                 "spec.destination.kmsKey",
-                "it has no use with spec.source.sseKmsObjects: Skip: remove one of them",
+                "it has no use with spec.source.sseKMSObjects: Skip: remove one of them",
             ));
             Keys::Skip
         }

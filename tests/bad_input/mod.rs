@@ -39,7 +39,7 @@ pub fn put(object: &mut Value, pointer: &str, value: Value) {
 /// Bad `BucketReplication`s.
 pub fn replications() -> Vec<Case> {
     let two = json!([{"name": "same", "prefix": "Tax/a"}, {"name": "same", "prefix": "Tax/b"}]);
-    let same_bucket = json!({"source": {"account": "prod", "bucket": "records"}, "destination": {"account": "dr", "bucket": "records"}});
+    let same_bucket = json!({"source": {"accountName": "prod", "bucket": "records"}, "destination": {"accountName": "dr", "bucket": "records"}});
     vec![
         (
             "a name that is too long",
@@ -147,9 +147,9 @@ pub fn replications() -> Vec<Case> {
         ),
         (
             "a replica key and Skip",
-            "/spec/source/sseKmsObjects",
+            "/spec/source/sseKMSObjects",
             json!("Skip"),
-            "has no use with source.sseKmsObjects: Skip",
+            "has no use with source.sseKMSObjects: Skip",
         ),
         (
             "the managed key across accounts",
@@ -178,26 +178,26 @@ pub fn replications() -> Vec<Case> {
     ]
 }
 
-/// Bad `AwsAccount`s.
+/// Bad `AWSAccount`s.
 pub fn accounts() -> Vec<Case> {
     vec![
         (
             "an account id that is too short",
-            "/spec/accountId",
+            "/spec/accountID",
             json!("1111"),
-            "spec.accountId",
+            "spec.accountID",
         ),
         (
             "a role of another account",
-            "/spec/assumeRole/roleArn",
+            "/spec/assumeRole/roleARN",
             json!("arn:aws:iam::444444444444:role/x"),
-            "is in another account than accountId",
+            "is in another account than accountID",
         ),
         (
             "no external id",
-            "/spec/assumeRole/externalId",
+            "/spec/assumeRole/externalID",
             Value::Null,
-            "spec.assumeRole.externalId",
+            "spec.assumeRole.externalID",
         ),
         (
             "a grant to every namespace",
@@ -276,8 +276,13 @@ pub fn generated(good: &Value, count: usize) -> Vec<Value> {
         // Other people's things.
         |n| ("/spec/source/bucket", json!(format!("payroll-{n}"))),
         |n| ("/spec/destination/bucket", json!(format!("attacker-{n}"))),
-        |n| ("/spec/source/account", json!(format!("nobody-{n}"))),
-        |n| ("/spec/destination/account", json!(format!("nobody-{n}"))),
+        |n| ("/spec/source/accountName", json!(format!("nobody-{n}"))),
+        |n| {
+            (
+                "/spec/destination/accountName",
+                json!(format!("nobody-{n}")),
+            )
+        },
         |n| {
             (
                 "/spec/destination/kmsKey",
@@ -372,7 +377,7 @@ pub fn generated(good: &Value, count: usize) -> Vec<Value> {
         },
         |n| {
             (
-                "/spec/source/roleArn",
+                "/spec/source/roleARN",
                 json!(format!("arn:aws:iam::111111111111:role/admin{n}")),
             )
         },

@@ -93,7 +93,7 @@ pub async fn annotations_labels_and_a_forged_status_are_no_input(
         "{}",
         configuration.role()
     );
-    let forged = json!({"status": {"roleArn": admin, "rules": [], "source": {"accountId": "999999999999", "region": "x", "kmsKeys": ["alias/theirs"]}}});
+    let forged = json!({"status": {"roleARN": admin, "rules": [], "source": {"accountID": "999999999999", "region": "x", "kmsKeys": ["alias/theirs"]}}});
     let _ = stage.proxy.take();
     let patch = [
         "patch",

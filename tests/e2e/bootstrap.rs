@@ -57,7 +57,7 @@ async fn deploy(stage: &Stage<'_>, owner: &Account, account: &Value) -> anyhow::
     let made = iam.get_role().role_name(ROLE).send().await?;
     ensure!(made.role().is_some_and(|role| {
         role.arn()
-            == account["spec"]["assumeRole"]["roleArn"]
+            == account["spec"]["assumeRole"]["roleARN"]
                 .as_str()
                 .unwrap_or_default()
     }));

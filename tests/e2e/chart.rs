@@ -27,7 +27,7 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(
         .await?;
     let everything = [
         "--set",
-        "networkPolicy.enabled=true,watchNamespaces={strict},installationId=strict,serviceAccount.annotations.a=b,crds.install=false,fullnameOverride=strict",
+        "networkPolicy.enabled=true,watchNamespaces={strict},installationID=strict,serviceAccount.annotations.a=b,crds.install=false,fullnameOverride=strict",
         "--namespace",
         "strict",
         "--no-hooks",

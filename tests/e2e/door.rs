@@ -35,7 +35,7 @@ pub async fn the_api_server_refuses_what_it_can_see(ground: &Ground) -> anyhow::
         ensure!(refused.contains(expected), "{name}: {refused}");
     }
     let mut own = stage.source_account();
-    own["spec"]["roles"] = json!({"mergeable": [own["spec"]["assumeRole"]["roleArn"]]});
+    own["spec"]["roles"] = json!({"mergeableRoleARNs": [own["spec"]["assumeRole"]["roleARN"]]});
     let refused = stage
         .apply(&own)
         .await
@@ -49,7 +49,7 @@ pub async fn the_api_server_refuses_what_it_can_see(ground: &Ground) -> anyhow::
     stage.apply(&stage.replication()).await?;
     for (pointer, value) in [
         ("/spec/source/bucket", "another-bucket"),
-        ("/spec/source/account", "another-account"),
+        ("/spec/source/accountName", "another-account"),
     ] {
         let mut changed = stage.replication();
         bad_input::put(&mut changed, pointer, json!(value));
@@ -133,19 +133,19 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(
     refuses(
         &stage,
         "no-account",
-        set("/spec/destination/account", json!("nobody")),
+        set("/spec/destination/accountName", json!("nobody")),
         "Accepted",
         "AccountNotFound",
-        "AwsAccount nobody does not exist",
+        "AWSAccount nobody does not exist",
     )
     .await?;
     refuses(
         &stage,
         "no-source",
-        set("/spec/source/account", json!("nobody")),
+        set("/spec/source/accountName", json!("nobody")),
         "Accepted",
         "AccountNotFound",
-        "AwsAccount nobody does not exist",
+        "AWSAccount nobody does not exist",
     )
     .await?;
     refuses(
@@ -231,9 +231,9 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(
     .await?;
     let without_keys = |object: &mut Value| {
         object["spec"]["source"] =
-            json!({"account": "controller-prod", "bucket": "controller-kms-default"});
+            json!({"accountName": "controller-prod", "bucket": "controller-kms-default"});
         object["spec"]["destination"] =
-            json!({"account": "controller-dr", "bucket": "controller-dest-bucket"});
+            json!({"accountName": "controller-dr", "bucket": "controller-dest-bucket"});
     };
     refuses(
         &stage,
@@ -241,7 +241,7 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(
         without_keys,
         "KeysReady",
         "ReplicaKeyMissing",
-        "or spec.source.sseKmsObjects to Skip",
+        "or spec.source.sseKMSObjects to Skip",
     )
     .await?;
     nothing_is_written(&stage)?;

@@ -41,7 +41,7 @@ pub async fn nothing_is_called_in_an_external_account_and_its_owner_is_told_what
         "{told:?}"
     );
     for action in told {
-        ensure!(action["accountId"] == stage.destination.id.as_str());
+        ensure!(action["accountID"] == stage.destination.id.as_str());
         stage
             .destination
             .run(action["command"].as_str().unwrap_or_default())

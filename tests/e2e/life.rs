@@ -160,8 +160,8 @@ pub async fn within_one_account_without_kms(ground: &Ground) -> anyhow::Result<(
     stage.start().await?;
     let mut object = stage.replication();
     object["spec"]["source"] =
-        json!({"account": stage.source_account_name(), "bucket": stage.source_bucket});
-    object["spec"]["destination"] = json!({"account": stage.source_account_name(), "bucket": "oneaccount-backup", "storageClass": "STANDARD_IA"});
+        json!({"accountName": stage.source_account_name(), "bucket": stage.source_bucket});
+    object["spec"]["destination"] = json!({"accountName": stage.source_account_name(), "bucket": "oneaccount-backup", "storageClass": "STANDARD_IA"});
     stage.apply(&object).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     stage
@@ -222,11 +222,11 @@ pub async fn keys_of_a_third_account_and_by_alias(ground: &Ground) -> anyhow::Re
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     let status = stage.get("tax").await?["status"].clone();
     ensure!(
-        status["source"]["kmsKeys"] == json!([stage.source_key]),
+        status["source"]["kmsKeyARNs"] == json!([stage.source_key]),
         "the alias is resolved: {status:#}"
     );
     ensure!(
-        status["destination"]["kmsKey"] == json!(central),
+        status["destination"]["kmsKeyARN"] == json!(central),
         "{status:#}"
     );
     let policy = keys.key_policy(DESTINATION_REGION, &central).await?;
@@ -235,7 +235,7 @@ pub async fn keys_of_a_third_account_and_by_alias(ground: &Ground) -> anyhow::Re
         "{policy:#}"
     );
     ensure!(
-        policy["Statement"][2]["Principal"]["AWS"] == status["roleArn"],
+        policy["Statement"][2]["Principal"]["AWS"] == status["roleARN"],
         "{policy:#}"
     );
     stage.delete("tax").await?;
@@ -832,7 +832,7 @@ pub async fn what_is_seldom_needed_works_under_the_printed_policy(
         .and_then(|policy| policy.arn())
         .context("no boundary")?
         .to_owned();
-    accounts[0]["spec"]["roles"] = json!({ "permissionsBoundary": boundary });
+    accounts[0]["spec"]["roles"] = json!({ "permissionsBoundaryARN": boundary });
     stage
         .source
         .set_operator_policy(&stage.printed_policy(&accounts[0]).await?)

@@ -141,11 +141,11 @@ impl Ground {
     }
 }
 
-/// An API server enforces new admission policies after a second or two. Without any `AwsAccount`, they let nothing pass.
+/// An API server enforces new admission policies after a second or two. Without any `AWSAccount`, they let nothing pass.
 async fn wait_for_admission(environment: &Environment) -> anyhow::Result<()> {
     let object = serde_json::json!({
         "apiVersion": "bucketops.dev/v1alpha1", "kind": "BucketReplication", "metadata": {"name": "nobody", "namespace": "default"},
-        "spec": {"source": {"account": "nobody", "bucket": "source"}, "destination": {"account": "nobody", "bucket": "destination"}},
+        "spec": {"source": {"accountName": "nobody", "bucket": "source"}, "destination": {"accountName": "nobody", "bucket": "destination"}},
     });
     let file = environment.directory.join("nobody.json");
     std::fs::write(&file, object.to_string())?;

@@ -143,7 +143,7 @@ fn eager(stage: &Stage<'_>) -> Value {
     object["spec"]["versioning"] = json!("Enable");
     object["spec"]["destination"]["owner"] = json!("Destination");
     object["spec"]["source"] =
-        json!({"account": stage.source_account_name(), "bucket": stage.source_bucket});
+        json!({"accountName": stage.source_account_name(), "bucket": stage.source_bucket});
     object
 }
 

@@ -56,7 +56,7 @@ async fn make_ground(
 ) -> anyhow::Result<()> {
     for end in ["source", "destination"] {
         let part = &object["spec"][end];
-        let (account, region) = if part["account"] == "finance-prod" {
+        let (account, region) = if part["accountName"] == "finance-prod" {
             (&stage.source, SOURCE_REGION)
         } else {
             (&stage.destination, DESTINATION_REGION)
@@ -84,7 +84,7 @@ async fn make_ground(
             }
         }
         // Where no key is named, it is that of the bucket's default encryption.
-        if end == "source" && part["kmsKeys"].is_null() && part["sseKmsObjects"] != "Skip" {
+        if end == "source" && part["kmsKeys"].is_null() && part["sseKMSObjects"] != "Skip" {
             account
                 .set_default_key(region, bucket, &account.make_key(region).await?)
                 .await?;

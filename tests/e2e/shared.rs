@@ -343,7 +343,7 @@ pub async fn a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was(
     );
 
     let mut account = stage.source_account();
-    account["spec"]["roles"] = json!({"mergeable": [role]});
+    account["spec"]["roles"] = json!({"mergeableRoleARNs": [role]});
     account["spec"]["grants"][0]["allow"] = json!(["MergeConfiguration"]);
     stage
         .source

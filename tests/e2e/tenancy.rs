@@ -140,7 +140,7 @@ fn grants(namespace: &str, names: &[String], id: &str) -> impl Strategy<Value = 
         let mut source = json!({ "bucket": bucket });
         for (field, listed) in [
             ("prefixes", prefixes.map(|it| json!(it))),
-            ("destinationAccounts", accounts.map(|it| json!(it))),
+            ("destinationAccountNames", accounts.map(|it| json!(it))),
         ] {
             if let Some(listed) = listed.filter(|listed| listed != &json!([])) {
                 source[field] = listed;
@@ -191,7 +191,7 @@ fn object(names: &[String], ids: &[String]) -> impl Strategy<Value = Value> + us
             let rules: Vec<_> =
                 prefixes.iter().enumerate().map(|(index, prefix)| json!({"name": format!("r{index}"), "prefix": prefix})).collect();
             let mut spec = json!({
-                "source": {"account": from, "bucket": source}, "destination": {"account": to, "bucket": destination}, "rules": rules,
+                "source": {"accountName": from, "bucket": source}, "destination": {"accountName": to, "bucket": destination}, "rules": rules,
                 "versioning": versioning, "existingConfiguration": existing, "deletionPolicy": deletion,
             });
             if let Some(key) = key {
@@ -229,7 +229,7 @@ pub async fn the_door_and_the_controller_agree_on_random_grants(
             .map_err(anyhow::Error::msg)?
             .current();
         let account = json!({
-            "apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": {"accountId": id, "grants": grants},
+            "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name}, "spec": {"accountID": id, "grants": grants},
         });
         environment.apply(&account.to_string()).await?;
         accounts.push(serde_json::from_value::<AwsAccount>(account)?);
@@ -300,7 +300,7 @@ pub async fn the_door_and_the_controller_agree_on_random_grants(
     let refused = last
         .1
         .lines()
-        .find(|line| line.contains("no grant of AwsAccount agree-"))
+        .find(|line| line.contains("no grant of AWSAccount agree-"))
         .context("no message of a grant")?;
     ensure!(refused.contains("ask the platform team"), "{refused}");
     Ok(())
@@ -466,17 +466,18 @@ pub async fn a_relabelled_namespace_loses_what_its_labels_gave(
         .err()
         .context("a change of the spec was taken")?
         .to_string();
-    ensure!(refused.contains("no grant of AwsAccount"), "{refused}");
+    ensure!(refused.contains("no grant of AWSAccount"), "{refused}");
     stage.delete("tax").await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
 pub async fn an_account_in_use_is_not_deleted(ground: &Ground) -> anyhow::Result<()> {
     let account = json!({
-        "apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "in-use"}, "spec": {"accountId": "710000000000"},
+        "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "in-use"}, "spec": {"accountID": "710000000000"},
     });
     ground.environment.apply(&account.to_string()).await?;
-    let used = |replications: i64| json!({"status": {"replications": replications}}).to_string();
+    let used =
+        |replications: i64| json!({"status": {"replicationCount": replications}}).to_string();
     let patch = async |replications: i64| {
         let patch = used(replications);
         ground

@@ -16,7 +16,7 @@ pub async fn a_private_authority_is_trusted_where_it_is_named_and_not_otherwise(
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
     let message = stage
-        .wait_for("tax", "Ready", "False", "AwsUnavailable")
+        .wait_for("tax", "Ready", "False", "AWSUnavailable")
         .await?;
     ensure!(message.contains("certificate"), "{message}");
     ensure!(

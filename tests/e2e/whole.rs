@@ -44,9 +44,11 @@ pub async fn an_account_tells_who_uses_it_and_which_roles_nobody_does(
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    let user = json!([{"namespace": "whole", "name": "tax", "source": stage.source_bucket}]);
+    let user = json!([{"namespace": "whole", "name": "tax", "sourceBucket": stage.source_bucket}]);
     account_says(&stage, |status| {
-        status["replications"] == 1 && status["users"] == user && status["orphans"].is_null()
+        status["replicationCount"] == 1
+            && status["replications"] == user
+            && status["orphanedRoleARNs"].is_null()
     })
     .await?;
     let account = stage.source_account_name();
@@ -93,14 +95,16 @@ pub async fn an_account_tells_who_uses_it_and_which_roles_nobody_does(
         .cloned()
         .context("the role is gone")?;
     let is_told = |status: &Value| {
-        status["orphans"].as_array().is_some_and(|orphans| {
-            orphans
-                .iter()
-                .any(|arn| arn.as_str().is_some_and(|arn| arn.ends_with(&role)))
-        })
+        status["orphanedRoleARNs"]
+            .as_array()
+            .is_some_and(|orphans| {
+                orphans
+                    .iter()
+                    .any(|arn| arn.as_str().is_some_and(|arn| arn.ends_with(&role)))
+            })
     };
     account_says(&stage, |status| {
-        status["replications"] == 0 && status["users"].is_null() && is_told(status)
+        status["replicationCount"] == 0 && status["replications"].is_null() && is_told(status)
     })
     .await?;
     let writes: Vec<_> = stage
@@ -114,7 +118,7 @@ pub async fn an_account_tells_who_uses_it_and_which_roles_nobody_does(
     // The same object takes up what it finds, and removes it.
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    account_says(&stage, |status| status["orphans"].is_null()).await?;
+    account_says(&stage, |status| status["orphanedRoleARNs"].is_null()).await?;
     stage.delete("tax").await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }

@@ -36,7 +36,7 @@ use super::world::{Process, State, World, WorldBucket, WorldKey, WorldRole};
 pub const PROD: &str = "111111111111";
 pub const DR: &str = "222222222222";
 pub const KEYS: &str = "333333333333";
-/// A role of somebody else that `AwsAccount` prod lists as mergeable.
+/// A role of somebody else that `AWSAccount` prod lists as mergeable.
 pub const THEIR_ROLE: &str = "arn:aws:iam::111111111111:role/service/theirs";
 
 pub fn installation() -> InstallationId {
@@ -57,14 +57,14 @@ pub fn key(account: &str, region: &str, id: &str) -> KeyArn {
         .unwrap()
 }
 
-/// An `AwsAccount` whose grants allow everything to the namespaces of the tests.
+/// An `AWSAccount` whose grants allow everything to the namespaces of the tests.
 pub fn account(name: &str, id: &str, extra: &Value) -> AwsAccount {
     let mut spec = json!({
-        "accountId": id,
+        "accountID": id,
         "contact": "#storage",
         "grants": [{
             "namespaces": {"matchLabels": {"team": "finance"}},
-            "sources": [{"bucket": "*", "destinationAccounts": ["prod", "dr"]}],
+            "sources": [{"bucket": "*", "destinationAccountNames": ["prod", "dr"]}],
             "destinations": [{"bucket": "*"}],
             "kmsKeys": ["arn:aws:kms:*"],
             "allow": ["EnableVersioning", "MergeConfiguration", "Retain"],
@@ -73,7 +73,7 @@ pub fn account(name: &str, id: &str, extra: &Value) -> AwsAccount {
     for (field, value) in extra.as_object().into_iter().flatten() {
         spec[field] = value.clone();
     }
-    serde_json::from_value(json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": name}, "spec": spec}))
+    serde_json::from_value(json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name}, "spec": spec}))
         .unwrap()
 }
 
@@ -192,7 +192,11 @@ impl Default for Cluster {
         Self {
             source: bucket(PROD, "source"),
             accounts: vec![
-                account("prod", PROD, &json!({"roles": {"mergeable": [THEIR_ROLE]}})),
+                account(
+                    "prod",
+                    PROD,
+                    &json!({"roles": {"mergeableRoleARNs": [THEIR_ROLE]}}),
+                ),
                 account("dr", DR, &json!({})),
                 account("keys", KEYS, &json!({})),
             ],
@@ -423,7 +427,7 @@ impl Cluster {
 
 /// A spec: from `source` to `destination`, with what `extra` says.
 pub fn spec(destination: (&str, &str), replica_key: Option<&KeyArn>, extra: &Value) -> Value {
-    let mut spec = json!({"source": {"account": "prod", "bucket": "source"}, "destination": {"account": destination.0, "bucket": destination.1}});
+    let mut spec = json!({"source": {"accountName": "prod", "bucket": "source"}, "destination": {"accountName": destination.0, "bucket": destination.1}});
     if let Some(replica_key) = replica_key {
         spec["destination"]["kmsKey"] = json!(replica_key.to_string());
         spec["source"]["kmsKeys"] = json!([key(PROD, "us-east-1", "src").to_string()]);

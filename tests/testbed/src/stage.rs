@@ -90,7 +90,7 @@ fn next_account() -> String {
 }
 
 impl<'a> Stage<'a> {
-    /// A place of its own: everything in AWS, a namespace, and `AwsAccount`s with the operator's roles. The operator does not run yet.
+    /// A place of its own: everything in AWS, a namespace, and `AWSAccount`s with the operator's roles. The operator does not run yet.
     ///
     /// # Errors
     /// When a part can't be made.
@@ -110,7 +110,7 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    /// Makes the namespace, and the `AwsAccount`s with the operator's roles.
+    /// Makes the namespace, and the `AWSAccount`s with the operator's roles.
     ///
     /// # Errors
     /// When a part can't be made.
@@ -176,31 +176,31 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// The name of the source's `AwsAccount`.
+    /// The name of the source's `AWSAccount`.
     #[must_use]
     pub fn source_account_name(&self) -> String {
         format!("{}-prod", self.name)
     }
 
-    /// The name of the destination's `AwsAccount`.
+    /// The name of the destination's `AWSAccount`.
     #[must_use]
     pub fn destination_account_name(&self) -> String {
         format!("{}-dr", self.name)
     }
 
-    /// The source's `AwsAccount`.
+    /// The source's `AWSAccount`.
     #[must_use]
     pub fn source_account(&self) -> Value {
         let grant = json!({
             "namespaces": {"matchLabels": {"kubernetes.io/metadata.name": self.name}},
-            "sources": [{"bucket": format!("{}-*", self.name), "prefixes": ["Tax", "Legal"], "destinationAccounts": [self.destination_account_name(), self.source_account_name()]}],
+            "sources": [{"bucket": format!("{}-*", self.name), "prefixes": ["Tax", "Legal"], "destinationAccountNames": [self.destination_account_name(), self.source_account_name()]}],
             "destinations": [{"bucket": format!("{}-*", self.name)}],
             "kmsKeys": [format!("arn:aws:kms:*:{}:key/*", self.source.id)],
         });
         account(&self.source_account_name(), &self.source.id, &grant)
     }
 
-    /// The destination's `AwsAccount`.
+    /// The destination's `AWSAccount`.
     #[must_use]
     pub fn destination_account(&self) -> Value {
         let grant = json!({
@@ -215,7 +215,7 @@ impl<'a> Stage<'a> {
         )
     }
 
-    /// One more account, whose keys the namespace may use, with its `AwsAccount` and the operator's role.
+    /// One more account, whose keys the namespace may use, with its `AWSAccount` and the operator's role.
     ///
     /// # Errors
     /// When a part can't be made.
@@ -243,14 +243,14 @@ impl<'a> Stage<'a> {
             "kind": "BucketReplication",
             "metadata": {"name": "tax", "namespace": self.name},
             "spec": {
-                "source": {"account": self.source_account_name(), "bucket": self.source_bucket, "kmsKeys": [self.source_key]},
-                "destination": {"account": self.destination_account_name(), "bucket": self.destination_bucket, "kmsKey": self.replica_key},
+                "source": {"accountName": self.source_account_name(), "bucket": self.source_bucket, "kmsKeys": [self.source_key]},
+                "destination": {"accountName": self.destination_account_name(), "bucket": self.destination_bucket, "kmsKey": self.replica_key},
                 "rules": [{"name": "tax", "prefix": "Tax", "deleteMarkers": "Replicate"}],
             },
         })
     }
 
-    /// What `iam-policy` prints for an `AwsAccount`.
+    /// What `iam-policy` prints for an `AWSAccount`.
     ///
     /// # Errors
     /// When it does not.
@@ -331,7 +331,7 @@ impl<'a> Stage<'a> {
             "image.pullPolicy=Never".into(),
         ];
         let aws = [
-            format!("aws.endpointUrl={}", self.proxy.url),
+            format!("aws.endpointURL={}", self.proxy.url),
             format!("aws.region={SOURCE_REGION}"),
         ];
         image.into_iter().chain(aws).chain(variables).collect()
@@ -609,11 +609,11 @@ impl<'a> Stage<'a> {
 fn account(name: &str, id: &str, grant: &Value) -> Value {
     json!({
         "apiVersion": "bucketops.dev/v1alpha1",
-        "kind": "AwsAccount",
+        "kind": "AWSAccount",
         "metadata": {"name": name},
         "spec": {
-            "accountId": id,
-            "assumeRole": {"roleArn": format!("arn:aws:iam::{id}:role/bucket-replication-operator"), "externalId": EXTERNAL_ID},
+            "accountID": id,
+            "assumeRole": {"roleARN": format!("arn:aws:iam::{id}:role/bucket-replication-operator"), "externalID": EXTERNAL_ID},
             "contact": "#platform-storage",
             "grants": [grant],
         },
