@@ -357,7 +357,7 @@ mod tests {
             })
             .inc();
         let text = metrics.text().expect("text");
-        let mut told: Vec<_> = text
+        let mut reported: Vec<_> = text
             .lines()
             .filter_map(|line| {
                 line.strip_prefix("# HELP bucket_replication_")?
@@ -375,8 +375,8 @@ mod tests {
                 }
             })
             .collect();
-        told.sort_unstable();
+        reported.sort_unstable();
         listed.sort_unstable();
-        assert_eq!(told, listed);
+        assert_eq!(reported, listed);
     }
 }

@@ -502,7 +502,7 @@ async fn the_limits_of_a_configuration_are_met_before_the_call() {
             )
         })
         .collect();
-    for (standing, what) in [
+    for (existing, what) in [
         (rules, "the number of rules"),
         (destinations, "the number of destinations"),
         (bytes, "the bytes of the bucket's"),
@@ -542,7 +542,7 @@ async fn the_limits_of_a_configuration_are_met_before_the_call() {
                 .as_mut()
                 .unwrap()
                 .rules
-                .extend(standing);
+                .extend(existing);
         });
         let two = json!({"rules": [{"name": "b", "prefix": "b/"}, {"name": "c", "prefix": format!("c/{}", "'".repeat(300))}]});
         cluster.apply("second", &spec(("dr", "archive"), None, &two));

@@ -154,7 +154,7 @@ fn an_object_that_nobody_saw_has_every_condition_unknown() {
         .iter()
         .map(|c| (c["type"].clone(), c["status"].clone()))
         .collect();
-    let expected: Vec<_> = ConditionType::STANDING
+    let expected: Vec<_> = ConditionType::PERSISTENT
         .iter()
         .map(|kind| (json!(kind.as_str()), json!("Unknown")))
         .collect();

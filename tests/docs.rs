@@ -451,17 +451,17 @@ fn typed(block: &Block) -> String {
         return block.text.clone();
     }
     let mut script = String::new();
-    let mut goes_on = false;
+    let mut is_worth_reading_deeper = false;
     for line in block.text.lines() {
         let Some(line) = line
             .strip_prefix("$ ")
-            .or_else(|| goes_on.then(|| line.strip_prefix("> ").unwrap_or(line)))
+            .or_else(|| is_worth_reading_deeper.then(|| line.strip_prefix("> ").unwrap_or(line)))
         else {
             continue;
         };
         script.push_str(line);
         script.push('\n');
-        goes_on = line.ends_with('\\');
+        is_worth_reading_deeper = line.ends_with('\\');
     }
     script
 }

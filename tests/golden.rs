@@ -555,8 +555,8 @@ async fn rules_that_are_taken_over() {
     story.then("tax is applied with the annotation, and ignores delete markers, which the old schema replicates").await;
     story.apply("tax", &backup("Replicate"));
     story.then("it replicates them").await;
-    let standing = configuration_of(&story).unwrap();
-    let ids: Vec<_> = standing
+    let existing = configuration_of(&story).unwrap();
+    let ids: Vec<_> = existing
         .rules
         .iter()
         .filter_map(|rule| rule.id.clone())
@@ -564,7 +564,7 @@ async fn rules_that_are_taken_over() {
     story.tell(&format!(
         "rules: {} under role {}",
         ids.join(", "),
-        standing.role
+        existing.role
     ));
     story.compare("take-over");
 }

@@ -313,13 +313,13 @@ impl Story {
         object["spec"]["rules"] = json!([{"name": "tax", "prefix": prefix}]);
         self.stage.apply(&object).await?;
         self.stage.wait_for("tax", "Ready", "True", "Ready").await?;
-        let standing = self
+        let existing = self
             .stage
             .source
             .replication(SOURCE_REGION, &self.stage.source_bucket)
             .await?
             .context("no configuration")?;
-        let prefixes: Vec<_> = standing
+        let prefixes: Vec<_> = existing
             .rules()
             .iter()
             .filter_map(|rule| rule.filter()?.prefix())

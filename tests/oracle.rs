@@ -353,7 +353,7 @@ fn cells(case: &Case) -> Vec<Cell> {
 }
 
 /// What stands in the world once the case is ready.
-async fn standing(case: &Case) -> State {
+async fn existing(case: &Case) -> State {
     let world = ground();
     world.edit(|state| {
         let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
@@ -476,7 +476,7 @@ async fn the_role_may_do_what_the_guides_ask_for_and_nothing_else() {
     let (mut requests, mut needed) = (vec![], Allowed::new());
     let accounts = Accounts::new(&Cluster::default().accounts);
     for case in cases() {
-        let state = standing(&case).await;
+        let state = existing(&case).await;
         let (role, identity) = role_policy(&state);
         let made = state.roles.values().next().unwrap();
         assert_eq!(case.crowd > 0, !made.attached.is_empty(), "{}", case.name);
@@ -596,7 +596,7 @@ async fn the_boundary_of_the_templates_passes_preflight() {
 async fn a_linter_finds_nothing() {
     let mut documents = vec![];
     for case in cases() {
-        let state = standing(&case).await;
+        let state = existing(&case).await;
         documents.push((format!("role policy: {}", case.name), role_policy(&state).1));
         let buckets = state.buckets.iter().filter_map(|(bucket, state)| {
             Some((bucket.name.to_string(), state.policy.as_ref()?.json()))
@@ -790,7 +790,7 @@ fn faults() -> Vec<Fault> {
 #[tokio::test]
 async fn every_fault_in_a_policy_is_found() {
     let case = cases().remove(0);
-    let state = standing(&case).await;
+    let state = existing(&case).await;
     let (role, policy) = role_policy(&state);
     let tried = [
         "s3:GetReplicationConfiguration",

@@ -59,10 +59,10 @@ fn add_theirs(state: &mut State) {
 }
 
 fn rules(world: &World) -> Vec<String> {
-    let standing = world.snapshot().buckets[&bucket(PROD, "source")]
+    let existing = world.snapshot().buckets[&bucket(PROD, "source")]
         .configuration
         .clone();
-    let mut rules: Vec<_> = standing
+    let mut rules: Vec<_> = existing
         .into_iter()
         .flat_map(|found| found.rules)
         .filter_map(|rule| rule.id)

@@ -156,12 +156,12 @@ fn their_ground(statements: &Statements) -> World {
 
 /// Somebody adds a rule; where there is no configuration, under their role.
 fn add(state: &mut State, rule: ReplicationRule) {
-    let standing = &mut state
+    let existing = &mut state
         .buckets
         .get_mut(&bucket(PROD, "source"))
         .unwrap()
         .configuration;
-    standing
+    existing
         .get_or_insert_with(|| Configuration {
             role: THEIR_ROLE.into(),
             rules: vec![],
@@ -171,8 +171,8 @@ fn add(state: &mut State, rule: ReplicationRule) {
 }
 
 fn their_rules(state: &State) -> Vec<ReplicationRule> {
-    let standing = state.buckets[&bucket(PROD, "source")].configuration.clone();
-    standing
+    let existing = state.buckets[&bucket(PROD, "source")].configuration.clone();
+    existing
         .into_iter()
         .flat_map(|c| c.rules)
         .filter(|rule| rule.mark(&installation()).is_none())
@@ -235,8 +235,8 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
                 wishes.remove(&name);
             }
             Event::AddRule(shape) => world.edit(|state| {
-                let standing = state.buckets[&bucket(PROD, "source")].configuration.clone();
-                let taken: Vec<_> = standing
+                let existing = state.buckets[&bucket(PROD, "source")].configuration.clone();
+                let taken: Vec<_> = existing
                     .iter()
                     .flat_map(|c| &c.rules)
                     .filter_map(|rule| rule.priority)
@@ -251,19 +251,19 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
             Event::RemoveRule(chosen) => world.edit(|state| {
                 let rules = their_rules(state);
                 let gone = &rules[chosen % rules.len()];
-                let standing = &mut state
+                let existing = &mut state
                     .buckets
                     .get_mut(&bucket(PROD, "source"))
                     .unwrap()
                     .configuration;
-                standing
+                existing
                     .as_mut()
                     .unwrap()
                     .rules
                     .retain(|rule| rule.id != gone.id);
-                *standing = standing
+                *existing = existing
                     .take()
-                    .filter(|standing| !standing.rules.is_empty());
+                    .filter(|existing| !existing.rules.is_empty());
             }),
         }
         let theirs = foreign(&world.snapshot());

@@ -416,7 +416,7 @@ pub struct Drift {
 
 /// The status of an object that the operator has not seen, since tools that follow kstatus take an object without status for ready.
 fn pending() -> serde_json::Value {
-    let conditions: Vec<_> = super::condition::ConditionType::STANDING
+    let conditions: Vec<_> = super::condition::ConditionType::PERSISTENT
         .iter()
         .map(|kind| {
             serde_json::json!({

@@ -42,7 +42,7 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Those that say where the object stands, in the order of `status.conditions`; all but the last make up the last.
-    pub const STANDING: [Self; 7] = [
+    pub const PERSISTENT: [Self; 7] = [
         Self::Accepted,
         Self::SourceReady,
         Self::DestinationReady,

@@ -54,18 +54,18 @@ impl Cloud for AwsCloud {
             Step::PutReplication {
                 bucket,
                 region,
-                standing,
+                existing,
                 ..
             } => {
-                self.is_unchanged(bucket, region, standing.as_ref()).await?;
+                self.is_unchanged(bucket, region, existing.as_ref()).await?;
                 self.write(step).await
             }
             Step::DeleteReplication {
                 bucket,
                 region,
-                standing,
+                existing,
             } => {
-                self.is_unchanged(bucket, region, Some(standing)).await?;
+                self.is_unchanged(bucket, region, Some(existing)).await?;
                 self.write(step).await
             }
             _ => self.write(step).await,

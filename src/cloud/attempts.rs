@@ -78,7 +78,7 @@ impl Intercept for Attempts {
         let outcome = outcome(context.response());
         self.0.called(call.service(), call.name(), outcome);
         let request_id = context.response().and_then(request_id).unwrap_or_default();
-        let (service, operation, told) = (call.service(), call.name(), <&str>::from(outcome));
+        let (service, operation, reported) = (call.service(), call.name(), <&str>::from(outcome));
         let answered = matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound);
         if answered {
             tracing::debug!(
@@ -86,7 +86,7 @@ impl Intercept for Attempts {
                 operation,
                 status,
                 request_id,
-                outcome = told,
+                outcome = reported,
                 "AWS answered"
             );
         } else {
@@ -95,7 +95,7 @@ impl Intercept for Attempts {
                 operation,
                 status,
                 request_id,
-                outcome = told,
+                outcome = reported,
                 "AWS did not do it"
             );
         }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn outcomes_are_read_from_what_aws_says() {
-        let told = |status: u16, body: &str| {
+        let reported = |status: u16, body: &str| {
             let response =
                 HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body));
             outcome(Some(&response))
@@ -169,23 +169,26 @@ mod tests {
         let xml = |code: &str| {
             format!("<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>")
         };
-        assert_eq!(told(200, ""), CallOutcome::Ok);
-        assert_eq!(told(400, &xml("Throttling")), CallOutcome::Throttled);
+        assert_eq!(reported(200, ""), CallOutcome::Ok);
+        assert_eq!(reported(400, &xml("Throttling")), CallOutcome::Throttled);
         assert_eq!(
-            told(400, r#"{"__type":"ThrottlingException"}"#),
+            reported(400, r#"{"__type":"ThrottlingException"}"#),
             CallOutcome::Throttled
         );
-        assert_eq!(told(503, &xml("SlowDown")), CallOutcome::Throttled);
+        assert_eq!(reported(503, &xml("SlowDown")), CallOutcome::Throttled);
         assert_eq!(
-            told(
+            reported(
                 400,
                 r#"{"__type":"com.amazonaws.kms#AccessDeniedException"}"#
             ),
             CallOutcome::Denied
         );
-        assert_eq!(told(403, ""), CallOutcome::Denied);
-        assert_eq!(told(404, &xml("NoSuchBucketPolicy")), CallOutcome::NotFound);
-        assert_eq!(told(400, &xml("MalformedPolicy")), CallOutcome::Failed);
+        assert_eq!(reported(403, ""), CallOutcome::Denied);
+        assert_eq!(
+            reported(404, &xml("NoSuchBucketPolicy")),
+            CallOutcome::NotFound
+        );
+        assert_eq!(reported(400, &xml("MalformedPolicy")), CallOutcome::Failed);
         assert_eq!(outcome(None), CallOutcome::Unreachable);
     }
 }

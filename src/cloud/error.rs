@@ -189,22 +189,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arns_of_others_are_not_told() {
+    fn arns_of_others_are_not_repeated() {
         let caller = "arn:aws:iam::111111111111:role/operator";
-        let told = |words| without_strangers(words, caller, "bucket finance-records");
+        let reported = |words| without_strangers(words, caller, "bucket finance-records");
         let own = "User: arn:aws:sts::111111111111:assumed-role/operator/brepl-x may not perform s3:PutBucketPolicy on \"arn:aws:s3:::finance-records\"";
-        assert_eq!(told(own), own);
+        assert_eq!(reported(own), own);
         assert_eq!(
-            told(
+            reported(
                 r#"Invalid principal in policy: "AWS":"arn:aws:iam::333333333333:role/payroll-replication", gone"#
             ),
             r#"Invalid principal in policy: "AWS":"(an ARN)", gone"#
         );
         assert_eq!(
-            told("no policy allows arn:aws:kms:eu-west-1:333333333333:key/1234."),
+            reported("no policy allows arn:aws:kms:eu-west-1:333333333333:key/1234."),
             "no policy allows (an ARN)"
         );
-        assert_eq!(told("nothing to hide"), "nothing to hide");
+        assert_eq!(reported("nothing to hide"), "nothing to hide");
     }
 
     #[test]

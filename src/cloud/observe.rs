@@ -14,12 +14,12 @@ use crate::replication::{
         Bucket, DefaultEncryption, Depth, Facet, KeyDescription, KeyQuery, Observed, Role, Scope,
         Traits, UnknownElement,
     },
-    permissions::RolePolicies,
     policy::Document,
+    role_policies::RolePolicies,
 };
 
 pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope, seen: &Observed) -> Observed {
-    let look = Look { cloud, scope, seen };
+    let look = Observation { cloud, scope, seen };
     let destinations = scope
         .destinations
         .iter()
@@ -56,7 +56,7 @@ pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope, seen: &Observed) ->
         &scope.installation,
         &scope.source,
         observed.configuration.present(),
-        &observed.permissions(),
+        &observed.role_statements(),
     );
     let further: Vec<_> = ledger_buckets
         .difference(&scope.destinations)
@@ -74,13 +74,13 @@ pub(super) async fn observe(cloud: &AwsCloud, scope: &Scope, seen: &Observed) ->
     observed
 }
 
-struct Look<'a> {
+struct Observation<'a> {
     cloud: &'a AwsCloud,
     scope: &'a Scope,
     seen: &'a Observed,
 }
 
-impl Look<'_> {
+impl Observation<'_> {
     /// What was seen already, or else what `read` tells, where it `matters` and the look goes so deep.
     async fn at<T: Clone>(
         &self,

@@ -27,8 +27,8 @@ use crate::replication::{
         path_of_role,
     },
     observed::{DefaultEncryption, Failure, FailureKind, KeyDescription, Role, UnknownElement},
-    permissions::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
     policy::Document,
+    role_policies::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
 };
 
 /// The thing, nothing where AWS says that it is not there, or why it is not known.

@@ -59,15 +59,15 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
             .await
             .with_context(|| format!("kind BucketReplication {missing}"))?;
     }
-    found.tell(true, "the CRDs are served");
+    found.publish(true, "the CRDs are served");
     let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.release.namespace);
     let lease = leases
         .get_opt(&arguments.release.name)
         .await
         .context("the lease can't be read")?;
     match leader.seen(lease.as_ref()) {
-        Some(pod) => found.tell(true, &format!("leader: {pod}")),
-        None => found.tell(
+        Some(pod) => found.publish(true, &format!("leader: {pod}")),
+        None => found.publish(
             false,
             &format!(
                 "no replica renews lease {} in namespace {}: look at the pods and their logs",
@@ -81,17 +81,17 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
         let mut conditions = account.status.iter().flat_map(|status| &status.conditions);
         match conditions.find(|condition| condition.type_ == ConditionType::Ready.as_str()) {
             Some(ready) if ready.status == "True" => {
-                found.tell(true, &format!("AWSAccount {name}: ready"));
+                found.publish(true, &format!("AWSAccount {name}: ready"));
             }
             Some(ready) => {
                 // Nothing is known of an account without credentials, and nothing has to be.
                 let well = ready.reason == Reason::NotObservable.as_str();
-                found.tell(
+                found.publish(
                     well,
                     &format!("AWSAccount {name}: {}: {}", ready.reason, ready.message),
                 );
             }
-            None => found.tell(
+            None => found.publish(
                 false,
                 &format!("AWSAccount {name}: nobody has looked at it yet"),
             ),
@@ -101,7 +101,7 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
 }
 
 impl Found {
-    fn tell(&mut self, well: bool, text: &str) {
+    fn publish(&mut self, well: bool, text: &str) {
         self.well &= well;
         let _ = writeln!(self.text, "{} {text}", if well { "ok  " } else { "FAIL" });
     }

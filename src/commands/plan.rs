@@ -33,7 +33,7 @@ use crate::{
         assess::{Resolved, ResolvedKeys},
         change::{Change, changes},
         compose::{Claims, Desired, compose},
-        decision::{Refusals, Stand, Visit, decide, scope},
+        decision::{Disposition, Refusals, Visit, decide, scope},
         names::{InstallationId, KeyArn, KeyReference, ObjectKey, Region},
         observed::{KeyQuery, Observed},
         plan::{PlannedStep, Step},
@@ -59,7 +59,7 @@ pub struct Printed {
 /// When files, cluster or AWS can't be read, or the object can't have what it asks for.
 pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     if let Some(name) = &arguments.name {
-        return told(arguments, name).await;
+        return reported(arguments, name).await;
     }
     let documents = documents(&arguments.filename)?;
     let mut replications: Vec<BucketReplication> = objects(&documents, "BucketReplication")?;
@@ -94,7 +94,7 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
 }
 
 /// What the operator planned for an object that stands: in Observe mode, and where something is in the way.
-async fn told(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
+async fn reported(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
     let client = api_server::client()
         .await
         .context("no cluster to ask: set KUBECONFIG")?;
@@ -236,7 +236,7 @@ fn five(desired: &Desired, valid: &Valid, keys: Option<&ResolvedKeys>) -> Vec<(S
     }
     if let Some(role) = &desired.role {
         documents.push(("trust.json".into(), role.trust.json()));
-        documents.push(("permissions.json".into(), role.permissions.json()));
+        documents.push(("permissions.json".into(), role.policy.json()));
     }
     if let Some(statements) = desired.bucket_statements.get(&valid.destination) {
         documents.push((
@@ -510,7 +510,7 @@ async fn online(
     let mut this = object(&replication, &arguments.namespace, labels_of(&replication));
     // A plan is for what would be, so that an object that only observes is planned as if it did not.
     this.spec.mode = Mode::Enforce;
-    let standing = Api::<BucketReplication>::all(client)
+    let existing = Api::<BucketReplication>::all(client)
         .list(&ListParams::default())
         .await?
         .items;
@@ -518,7 +518,7 @@ async fn online(
     let installation = if let Some(known) = arguments
         .installation_id
         .clone()
-        .or_else(|| named_installation(&standing))
+        .or_else(|| named_installation(&existing))
     {
         known
     } else {
@@ -527,7 +527,7 @@ async fn online(
         default_installation()?
     };
     let mut all = vec![];
-    for other in standing
+    for other in existing
         .iter()
         .filter(|other| other.spec.source.bucket == source.name.as_str())
     {
@@ -567,19 +567,19 @@ async fn online(
     };
     let observed = cloud.observe(&scope(&visit), &Observed::default()).await;
     let decision = decide(&visit, &observed, &|_, _| true);
-    let resolved = match decision.stands.get(&key) {
-        Some(Stand::Acting {
+    let resolved = match decision.dispositions.get(&key) {
+        Some(Disposition::Acting {
             resolved, problems, ..
         }) => {
             warnings.extend(problems.iter().map(|problem| problem.message.clone()));
             resolved
         }
-        Some(Stand::Refused { problems, .. }) => return Err(refused(problems)),
+        Some(Disposition::Refused { problems, .. }) => return Err(refused(problems)),
         _ => bail!("the object is neither planned nor refused"),
     };
     warnings.extend(
         decision
-            .in_the_way
+            .blockers
             .iter()
             .map(|problem| problem.message.clone()),
     );

@@ -32,7 +32,7 @@ const MOST_LISTED: usize = 100;
 
 /// What is remembered of an `AWSAccount`.
 #[derive(Clone, Default)]
-pub struct Looked {
+pub struct AccountMemory {
     identity: Option<Identified>,
     /// When roles were last listed.
     swept: Option<Instant>,
@@ -54,7 +54,7 @@ impl Context {
             self.metrics.without_account(name);
             return None;
         };
-        if !self.tells_accounts {
+        if !self.writes_account_status {
             return None;
         }
         let accounts = self.current_accounts();
@@ -120,7 +120,7 @@ impl Context {
                 String::new(),
             );
         }
-        if let Some(known) = self.looked(&name).identity
+        if let Some(known) = self.account_memory(&name).identity
             && known.generation == generation
             && known.since.elapsed() < self.times.preflight
             && known.finding.holds == Some(true)
@@ -134,7 +134,7 @@ impl Context {
             finding: finding.clone(),
             arn: arn.clone(),
         };
-        self.looked
+        self.account_memory
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(name)
@@ -147,8 +147,8 @@ impl Context {
         identified(account, self.aws.identity(account).await)
     }
 
-    fn looked(&self, name: &str) -> Looked {
-        self.looked
+    fn account_memory(&self, name: &str) -> AccountMemory {
+        self.account_memory
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(name)
@@ -169,7 +169,7 @@ impl Context {
             .ok()
             .filter(|account| account.access == Access::Managed && account.has_sources())?;
         let recently = self
-            .looked(name)
+            .account_memory(name)
             .swept
             .is_some_and(|since| since.elapsed() < self.times.sweep);
         if recently || finding.holds != Some(true) {
@@ -195,7 +195,7 @@ impl Context {
             .filter(|(role, _)| !live.contains(role))
             .map(|(_, arn)| arn)
             .collect();
-        self.looked
+        self.account_memory
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(name.to_owned())

@@ -27,7 +27,7 @@ pub struct Memory {
     /// Visits in a row that have to be tried again.
     pub attempts: u32,
     /// A fingerprint of all that was looked at beside AWS.
-    pub(super) looked_at: String,
+    pub(super) inputs: String,
     facts: Option<(Observed, Timestamp)>,
     /// Since when AWS grants what each object needs: a fingerprint of it, and the time.
     granted: BTreeMap<ObjectKey, (String, Timestamp)>,
@@ -78,16 +78,16 @@ impl Memory {
         grace: Duration,
         now: Timestamp,
     ) -> Vec<String> {
-        let stand = match &observed.configuration {
+        let disposition = match &observed.configuration {
             Facet::Present(configuration) => foreign_rules(configuration, installation),
             Facet::Absent => BTreeSet::new(),
             Facet::Unread | Facet::Failed(_) => return vec![],
         };
-        let missing: BTreeSet<_> = self.written.difference(&stand).cloned().collect();
+        let missing: BTreeSet<_> = self.written.difference(&disposition).cloned().collect();
         match self.missing.take() {
             _ if missing.is_empty() => vec![],
             Some((before, since)) if before == missing && age(since, now) >= grace => {
-                self.written = stand;
+                self.written = disposition;
                 missing.into_iter().collect()
             }
             Some((before, since)) if before == missing => {
@@ -145,8 +145,8 @@ impl Memory {
     }
 
     /// Whether the last visit of the objects as they are now only left what waits for permissions to become known.
-    pub(super) fn was_settling(&self, looked_at: &str) -> bool {
-        self.settling && self.looked_at == looked_at
+    pub(super) fn was_settling(&self, inputs: &str) -> bool {
+        self.settling && self.inputs == inputs
     }
 
     /// A read may lag behind our own writes, so that what is in doubt is only believed when two reads a grace period apart both show it.
@@ -182,7 +182,7 @@ impl Memory {
         decision: &Decision,
         observed: &Observed,
         outcome: &Outcome,
-        looked_at: &str,
+        inputs: &str,
         installation: &InstallationId,
         now: Timestamp,
     ) {
@@ -190,10 +190,10 @@ impl Memory {
         let since = self
             .facts
             .as_ref()
-            .filter(|(known, _)| self.looked_at == looked_at && *known == facts)
+            .filter(|(known, _)| self.inputs == inputs && *known == facts)
             .map_or(now, |(_, since)| *since);
         self.facts = Some((facts, since));
-        looked_at.clone_into(&mut self.looked_at);
+        inputs.clone_into(&mut self.inputs);
         for planned in &outcome.done {
             match &planned.step {
                 Step::PutReplication { configuration, .. } => {

@@ -104,11 +104,11 @@ pub async fn run(
             sweep: settings.sweep_period,
         },
         periods,
-        tells_accounts: settings.release.watch_namespaces.is_empty(),
+        writes_account_status: settings.release.watch_namespaces.is_empty(),
         leadership,
         metrics,
         memory: std::sync::Mutex::default(),
-        looked: std::sync::Mutex::default(),
+        account_memory: std::sync::Mutex::default(),
     });
     // With a store that lacks objects, a bucket would be composed without them.
     try_join_all(context.objects.iter().map(Store::wait_until_ready)).await?;

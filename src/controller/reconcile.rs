@@ -12,7 +12,7 @@ use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
 use tracing::{Instrument, field::Empty};
 
 use super::{
-    account::Looked,
+    account::AccountMemory,
     kubernetes::{Kubernetes, StoreGate, is_held, is_ours, key_of},
     memory::Memory,
     visit::{Report, Subject, Times, visit},
@@ -43,7 +43,7 @@ use crate::{
 /// A visit that takes longer is ended and tried again. Each call has a deadline of its own, so that this is only met where many are slow.
 const LONGEST_VISIT: Duration = Duration::from_mins(5);
 /// Writing statuses, Events and finalizers may take so much longer.
-const LONGEST_TELLING: Duration = Duration::from_mins(2);
+const LONGEST_PUBLISHING: Duration = Duration::from_mins(2);
 
 /// The action of Events that are about the whole object; those about one change in AWS name the step.
 const RECONCILE: &str = "Reconcile";
@@ -78,7 +78,7 @@ pub struct Context {
     /// When to come back.
     pub periods: Periods,
     /// Whether all namespaces are watched, so that the status of accounts can be told.
-    pub tells_accounts: bool,
+    pub writes_account_status: bool,
     /// Whether this replica may write.
     pub leadership: Leadership,
     /// What is counted.
@@ -86,7 +86,7 @@ pub struct Context {
     /// What is remembered of each bucket.
     pub memory: Mutex<HashMap<OwnedBucket, Memory>>,
     /// What is remembered of each `AWSAccount`.
-    pub looked: Mutex<HashMap<String, Looked>>,
+    pub account_memory: Mutex<HashMap<String, AccountMemory>>,
 }
 
 impl Context {
@@ -212,12 +212,12 @@ impl Context {
             let visited = tokio::time::timeout(LONGEST_VISIT, visited).await;
             let mut report =
                 visited.unwrap_or_else(|_| subject.unended(LONGEST_VISIT, Timestamp::now()));
-            let told = tokio::time::timeout(
-                LONGEST_TELLING,
-                self.tell(objects, &report, &gate.versions()),
+            let reported = tokio::time::timeout(
+                LONGEST_PUBLISHING,
+                self.publish(objects, &report, &gate.versions()),
             )
             .await;
-            if !told.unwrap_or_default() {
+            if !reported.unwrap_or_default() {
                 report.ending = Ending::Retry;
             }
             report
@@ -276,7 +276,7 @@ impl Context {
     }
 
     /// Writes statuses, Events and finalizers. False where the API server did not take all of it.
-    async fn tell(
+    async fn publish(
         &self,
         objects: &[&Arc<BucketReplication>],
         report: &Report,
@@ -385,7 +385,7 @@ impl Context {
         if let (true, Some((holds, reason, message))) = (written, find(status)) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
-                tracing::info!(object = %key_of(object), ready = holds, reason, told = message, "status");
+                tracing::info!(object = %key_of(object), ready = holds, reason, reported = message, "status");
                 self.kubernetes
                     .record(object, holds == "False", &reason, RECONCILE, &message)
                     .await;
@@ -437,13 +437,13 @@ impl Context {
 /// What owners of other accounts were asked to apply for an object that goes, and what only they can take back.
 fn left_to_owners(object: &BucketReplication) -> Option<String> {
     let actions = &object.status.as_ref()?.required_actions;
-    let told: BTreeSet<_> = actions
+    let reported: BTreeSet<_> = actions
         .iter()
         .map(|action| format!("the {} (account {})", action.document, action.account_id))
         .collect();
-    let told = told.into_iter().collect::<Vec<_>>().join(" and ");
-    (!told.is_empty()).then(|| {
-        format!("status.requiredActions asked for changes of {told}: what was applied stands there still, and its owner can remove it")
+    let reported = reported.into_iter().collect::<Vec<_>>().join(" and ");
+    (!reported.is_empty()).then(|| {
+        format!("status.requiredActions asked for changes of {reported}: what was applied stands there still, and its owner can remove it")
     })
 }
 

@@ -23,7 +23,7 @@ use crate::{
         accounts::Accounts,
         assess,
         contention::Verdict,
-        decision::{self, Decision, Refusals, Stand, Visit, decide},
+        decision::{self, Decision, Disposition, Refusals, Visit, decide},
         names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
         observed::{Depth, FailureKind, Observed, Scope},
         plan::{PlannedStep, Step},
@@ -143,7 +143,7 @@ pub async fn visit<C: Cloud, G: Gate>(
         .filter(|(_, generation, status)| was_ready(*generation, status))
         .map(|(object, ..)| object.key.clone())
         .collect();
-    let looked_at = looked_at(subject);
+    let inputs = inputs(subject);
     let mut refusals = Refusals::default();
     let (mut done, mut notices) = (vec![], vec![]);
     loop {
@@ -155,10 +155,10 @@ pub async fn visit<C: Cloud, G: Gate>(
             refusals: &refusals,
         };
         let removing = objects.iter().all(Object::is_deleting);
-        let looked_at_all = memory.looked_at == looked_at && ready.len() == objects.len();
+        let unchanged_and_ready = memory.inputs == inputs && ready.len() == objects.len();
         let read_just_now = !refusals.steps.is_empty();
         let believes =
-            removing || looked_at_all || read_just_now || memory.was_settling(&looked_at);
+            removing || unchanged_and_ready || read_just_now || memory.was_settling(&inputs);
         let known = memory.known(times.preflight, clock()).filter(|_| believes);
         let scope = Scope {
             tags: memory.contention.is_on(),
@@ -180,8 +180,8 @@ pub async fn visit<C: Cloud, G: Gate>(
             memory.settled(key, need, times.settle, now)
         });
         // What follows from a change of ours is not somebody else's.
-        let drift = (memory.looked_at.is_empty() || memory.looked_at == looked_at)
-            && decision.is_drift(&ready);
+        let drift =
+            (memory.inputs.is_empty() || memory.inputs == inputs) && decision.is_drift(&ready);
         let lags = memory.lags(&observed, &subject.installation, now) && !decision.steps.is_empty();
         let in_doubt = !read_just_now && (drift || decision.doubtful || lags);
         if !memory.confirms(&decision, in_doubt, times.grace, now) {
@@ -196,7 +196,7 @@ pub async fn visit<C: Cloud, G: Gate>(
             .iter()
             .map(|planned| planned.step.clone())
             .collect();
-        if memory.looked_at == looked_at {
+        if memory.inputs == inputs {
             match memory.contention.verdict(&needed, now) {
                 Verdict::Correct => {}
                 Verdict::Later(wait) => {
@@ -219,9 +219,9 @@ pub async fn visit<C: Cloud, G: Gate>(
             }
         }
         let acting: BTreeSet<_> = decision
-            .stands
+            .dispositions
             .iter()
-            .filter(|(_, stand)| matches!(stand, Stand::Acting { .. }))
+            .filter(|(_, disposition)| matches!(disposition, Disposition::Acting { .. }))
             .map(|(key, _)| key.clone())
             .collect();
         let unheld = objects
@@ -243,7 +243,7 @@ pub async fn visit<C: Cloud, G: Gate>(
             &decision,
             &observed,
             &outcome,
-            &looked_at,
+            &inputs,
             &subject.installation,
             clock(),
         );
@@ -318,7 +318,7 @@ async fn look<C: Cloud>(
                 &observed,
             )
             .await;
-        if !decision::goes_on(visit, &observed) {
+        if !decision::is_worth_reading_deeper(visit, &observed) {
             break;
         }
     }
@@ -333,7 +333,7 @@ fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool 
 }
 
 /// A fingerprint of all that is looked at beside AWS: with another one, everything is read anew.
-fn looked_at(subject: &Subject) -> String {
+fn inputs(subject: &Subject) -> String {
     let objects = subject.objects.iter().map(|(object, generation, _)| {
         let Object {
             uid,
@@ -495,11 +495,11 @@ impl Subject {
             })
             .collect();
         let leaving = decision
-            .stands
+            .dispositions
             .iter()
-            .filter(|(_, stand)| **stand == Stand::Leaving)
+            .filter(|(_, disposition)| **disposition == Disposition::Leaving)
             .map(|(key, _)| key.clone());
-        let mut released: BTreeSet<_> = if decision.in_the_way.is_empty() && all_removed(outcome) {
+        let mut released: BTreeSet<_> = if decision.blockers.is_empty() && all_removed(outcome) {
             leaving.collect()
         } else {
             BTreeSet::new()
@@ -559,11 +559,16 @@ fn ending(
     outcome: &Outcome,
 ) -> Ending {
     let unavailable = |problem: &Problem| problem.reason == Reason::AwsUnavailable;
-    let problems = decision.stands.values().flat_map(|stand| match stand {
-        Stand::Refused { problems, .. } | Stand::Acting { problems, .. } => problems.as_slice(),
-        _ => &[],
-    });
-    let problems: Vec<_> = problems.chain(&decision.in_the_way).collect();
+    let problems = decision
+        .dispositions
+        .values()
+        .flat_map(|disposition| match disposition {
+            Disposition::Refused { problems, .. } | Disposition::Acting { problems, .. } => {
+                problems.as_slice()
+            }
+            _ => &[],
+        });
+    let problems: Vec<_> = problems.chain(&decision.blockers).collect();
     let failed = outcome.failure.as_ref().map(|failure| failure.kind);
     let again = matches!(
         failed,

@@ -23,16 +23,16 @@ pub struct Change {
 #[must_use]
 pub fn changes(steps: &[PlannedStep], observed: &Observed) -> Vec<Option<Change>> {
     // A document that is written twice changes from what the first step made of it.
-    let mut stands: BTreeMap<String, String> = BTreeMap::new();
+    let mut dispositions: BTreeMap<String, String> = BTreeMap::new();
     let change = |planned: &PlannedStep| {
-        let (standing, written) = documents(&planned.step, observed)?;
+        let (existing, written) = documents(&planned.step, observed)?;
         let element = planned.step.element()?;
-        let before = stands
+        let before = dispositions
             .get(&element)
             .cloned()
-            .unwrap_or_else(|| pretty(standing.as_ref()));
+            .unwrap_or_else(|| pretty(existing.as_ref()));
         let after = pretty(written.as_ref());
-        stands.insert(element, after.clone());
+        dispositions.insert(element, after.clone());
         (before != after).then_some(Change { before, after })
     };
     steps.iter().map(change).collect()

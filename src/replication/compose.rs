@@ -58,7 +58,7 @@ pub struct Claims<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carry {
     /// As it stands.
-    AsItStands,
+    Unchanged,
     /// Its rules are disabled: it may not have what stands any more.
     Disabled,
     /// Its rules are marked as retained, since it goes and wants them to stay.
@@ -100,7 +100,7 @@ pub struct DesiredRole {
     /// Its permissions boundary.
     pub boundary: Option<String>,
     /// What it may do.
-    pub permissions: Document,
+    pub policy: Document,
 }
 
 /// Who may assume a replication role. No condition on `aws:SourceAccount` or `aws:SourceArn`: AWS documents for no replication page that S3
@@ -131,12 +131,12 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         || !claims.acting.is_empty()
         || (foreign && !role.merged && configuration.as_ref().is_some_and(|c| c.role == role.arn));
     let wanted = if needs_role {
-        permissions(claims)
+        wanted_statements(claims)
     } else {
         vec![]
     };
     let carried = if needs_role {
-        carried_permissions(claims, &ours, &wanted)
+        carried_statements(claims, &ours, &wanted)
     } else {
         vec![]
     };
@@ -146,11 +146,8 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     }
     let key_statements = key_statements(claims, &role, &wanted, &carried);
     let versioning = versioning(claims);
-    let permissions = Document::of(wanted.into_iter().chain(carried));
-    let role = needs_role.then_some(DesiredRole {
-        permissions,
-        ..role
-    });
+    let policy = Document::of(wanted.into_iter().chain(carried));
+    let role = needs_role.then_some(DesiredRole { policy, ..role });
     Desired {
         configuration,
         role,
@@ -175,12 +172,12 @@ fn announce(
         .filter(|rule| rule.mark(claims.installation).is_some())
         .collect();
     for (bucket, announced) in bucket_statements(&free, role, rules.iter()) {
-        let standing = statements.entry(bucket).or_default();
+        let existing = statements.entry(bucket).or_default();
         let new: Vec<_> = announced
             .into_iter()
-            .filter(|new| standing.iter().all(|old| old.sid() != new.sid()))
+            .filter(|new| existing.iter().all(|old| old.sid() != new.sid()))
             .collect();
-        standing.extend(new);
+        existing.extend(new);
     }
 }
 
@@ -191,14 +188,14 @@ fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
     let mut tags = claims.account.roles.tags.clone();
     tags.insert(TAG_INSTALLATION.into(), claims.installation.to_string());
     tags.insert(TAG_SOURCE_BUCKET.into(), claims.source.name.to_string());
-    let standing = claims.observed.role.present().map(|role| role.arn.clone());
+    let existing = claims.observed.role.present().map(|role| role.arn.clone());
     let theirs = foreign_role(claims.observed.configuration.present(), foreign, &name);
     let theirs = theirs.and_then(|arn| Some((role_name(arn)?, arn.to_owned())));
     let merged = theirs.is_some();
     let own = || {
         (
             name.clone(),
-            standing.unwrap_or_else(|| {
+            existing.unwrap_or_else(|| {
                 role_arn(claims.account.partition, &claims.account.id, path, &name)
             }),
         )
@@ -213,11 +210,11 @@ fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
         trust: trust(),
         tags,
         boundary: claims.account.roles.permissions_boundary.clone(),
-        permissions: Document::default(),
+        policy: Document::default(),
     }
 }
 
-fn standing_rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
+fn existing_rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
     claims
         .observed
         .configuration
@@ -228,10 +225,10 @@ fn standing_rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
 
 /// All rules that should stand: foreign ones first and as they are, then ours in the order of their objects.
 fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
-    let standing = standing_rules(claims);
+    let existing = existing_rules(claims);
     let replaced = taken_over(claims);
     let mut kept = vec![];
-    for mut rule in standing.clone() {
+    for mut rule in existing.clone() {
         let Some(mark) = rule.mark(claims.installation) else {
             if !rule.id.as_ref().is_some_and(|id| replaced.contains_key(id)) {
                 kept.push(rule);
@@ -245,9 +242,9 @@ fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
         let withheld = claims
             .withheld
             .contains(&mark.object)
-            .then_some(&Carry::AsItStands);
+            .then_some(&Carry::Unchanged);
         match claims.carried.get(&mark.object).or(withheld) {
-            Some(Carry::AsItStands) => {}
+            Some(Carry::Unchanged) => {}
             Some(Carry::Disabled) => rule.status = false.into(),
             Some(Carry::Retained) => {
                 rule.id = Some(
@@ -268,7 +265,7 @@ fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
             let theirs = rule.id.as_deref().unwrap_or_default();
             theirs == id || replaced.get(theirs).is_some_and(|ours| ours == id)
         };
-        standing.iter().find(before).and_then(|rule| rule.priority)
+        existing.iter().find(before).and_then(|rule| rule.priority)
     };
     let mut made: Vec<_> = claims
         .acting
@@ -436,9 +433,9 @@ fn configuration(
             .iter()
             .any(|rule| rule.mark(claims.installation).is_some())
     };
-    let standing = claims.observed.configuration.present();
-    if !ours(&rules) && !standing.is_some_and(|standing| ours(&standing.rules)) {
-        return standing.cloned();
+    let existing = claims.observed.configuration.present();
+    if !ours(&rules) && !existing.is_some_and(|existing| ours(&existing.rules)) {
+        return existing.cloned();
     }
     (!rules.is_empty()).then(|| Configuration {
         role: role.to_owned(),
@@ -447,7 +444,7 @@ fn configuration(
 }
 
 /// What the role may do for the objects that act.
-fn permissions(claims: &Claims<'_>) -> Vec<Statement> {
+fn wanted_statements(claims: &Claims<'_>) -> Vec<Statement> {
     let mut statements = vec![Statement::allow(
         claims.installation,
         Purpose::SourceBucket,
@@ -458,14 +455,14 @@ fn permissions(claims: &Claims<'_>) -> Vec<Statement> {
         &vec![],
     )];
     for resolved in claims.acting {
-        statements.extend(object_permissions(claims.installation, resolved));
+        statements.extend(object_statements(claims.installation, resolved));
     }
     statements
 }
 
 /// What the role may do already and keeps: whose rules stay as they stand, keeps what they need; those whose new rules wait get both, also where
 /// no rule of theirs was read, since that read may lag.
-fn carried_permissions(
+fn carried_statements(
     claims: &Claims<'_>,
     ours: &[(RuleMark, ReplicationRule)],
     wanted: &[Statement],
@@ -476,29 +473,29 @@ fn carried_permissions(
         .map(|resolved| &resolved.valid.key)
         .filter(|key| !claims.withheld.contains(key));
     let acting: BTreeSet<_> = acting.map(|key| Mark::owner(&key.to_string())).collect();
-    let standing_rules = ours
+    let existing_rules = ours
         .iter()
         .map(|(mark, _)| &mark.object)
         .chain(claims.withheld);
-    let carried: BTreeSet<_> = standing_rules
+    let carried: BTreeSet<_> = existing_rules
         .map(|object| Mark::owner(&object.to_string()))
         .filter(|owner| !acting.contains(owner))
         .collect();
-    let mut standing = claims.observed.permissions();
-    standing.retain(|standing| {
-        let is_carried = standing
+    let mut existing = claims.observed.role_statements();
+    existing.retain(|existing| {
+        let is_carried = existing
             .mark_of(claims.installation)
             .is_some_and(|mark| carried.contains(&mark.owner));
         is_carried
             && !wanted
                 .iter()
-                .any(|statement| statement.sid() == standing.sid())
+                .any(|statement| statement.sid() == existing.sid())
     });
-    standing
+    existing
 }
 
 /// What the role may do for one object: read the source objects, write the replicas, and use the keys for just that.
-pub(super) fn object_permissions(
+pub(super) fn object_statements(
     installation: &InstallationId,
     resolved: &Resolved,
 ) -> Vec<Statement> {
@@ -621,17 +618,17 @@ pub(super) fn role_arn_of(
     account: &Account,
     source: &OwnedBucket,
     observed: &Observed,
-    in_the_way: &[Problem],
+    blockers: &[Problem],
 ) -> String {
     let name = RoleName::of(installation, source);
     let configuration = observed.configuration.present();
-    let foreign = configuration.is_some_and(|standing| {
-        standing
+    let foreign = configuration.is_some_and(|existing| {
+        existing
             .rules
             .iter()
             .any(|rule| rule.mark(installation).is_none())
     });
-    let theirs = foreign_role(configuration, foreign, &name).filter(|_| in_the_way.is_empty());
+    let theirs = foreign_role(configuration, foreign, &name).filter(|_| blockers.is_empty());
     let own = || {
         observed.role.present().map_or_else(
             || role_arn(account.partition, &account.id, &account.roles.path, &name),
@@ -820,13 +817,13 @@ fn key_statements(
             .key_policies
             .get(&key)
             .and_then(Facet::present);
-        let stands = policy.is_some_and(|policy| {
+        let dispositions = policy.is_some_and(|policy| {
             policy
                 .statements()
                 .iter()
                 .any(|statement| statement.sid() == wanted.sid())
         });
-        if !stands
+        if !dispositions
             && (!is_added || key_allows_already(claims, role, &key, policy, actions, &services))
         {
             continue;
@@ -931,7 +928,7 @@ pub fn ledger(
     installation: &InstallationId,
     source: &OwnedBucket,
     configuration: Option<&Configuration>,
-    permissions: &[Statement],
+    role_statements: &[Statement],
 ) -> (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>) {
     let mut buckets = BTreeSet::new();
     let mut keys = BTreeSet::new();
@@ -948,7 +945,7 @@ pub fn ledger(
             .and_then(|encryption| encryption.replica_kms_key_id.as_deref());
         keys.extend(key.and_then(|key| key.parse::<KeyArn>().ok()));
     }
-    for statement in permissions
+    for statement in role_statements
         .iter()
         .filter(|statement| statement.mark_of(installation).is_some())
     {

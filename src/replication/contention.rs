@@ -93,11 +93,11 @@ impl Contention {
     pub fn note(&mut self, needed: &[Step], done: &[Step], drift: bool, now: Timestamp) {
         let differing: Vec<_> = needed.iter().filter_map(Step::element).collect();
         self.elements.retain(|element, fight| {
-            let stood = fight
+            let was_existing = fight
                 .corrections
                 .last()
                 .is_none_or(|last| until(*last, LONG, now).is_none());
-            !stood || differing.contains(element)
+            !was_existing || differing.contains(element)
         });
         let done: BTreeSet<_> = done.iter().filter_map(Step::element).collect();
         for element in done {
@@ -128,7 +128,7 @@ mod tests {
         Step::DeleteReplication {
             bucket,
             region: "us-east-1".parse().expect("region"),
-            standing: crate::replication::configuration::Configuration {
+            existing: crate::replication::configuration::Configuration {
                 role: String::new(),
                 rules: vec![],
             },

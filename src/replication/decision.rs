@@ -61,7 +61,7 @@ pub struct Refusals {
 
 /// Where an object stands.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Stand {
+pub enum Disposition {
     /// It can't have what it asks for; what it has stays.
     Refused {
         /// Why.
@@ -105,7 +105,7 @@ pub struct External {
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// Where each object stands.
-    pub stands: BTreeMap<ObjectKey, Stand>,
+    pub dispositions: BTreeMap<ObjectKey, Disposition>,
     /// The state to reach.
     pub desired: Desired,
     /// The steps to it, in order.
@@ -119,14 +119,14 @@ pub struct Decision {
     /// Whether a leaving object has permissions, but no rule was read: the read may lag behind, and the rule stand.
     pub doubtful: bool,
     /// What stands in the way of removing all that leaving objects made.
-    pub in_the_way: Vec<Problem>,
+    pub blockers: Vec<Problem>,
     /// How deep was looked.
     pub depth: Depth,
     /// Whether it is known what stands in the replication configuration.
     pub rules_known: bool,
 }
 
-impl Stand {
+impl Disposition {
     fn refused(problems: Vec<Problem>) -> Self {
         Self::Refused {
             problems,
@@ -157,7 +157,7 @@ impl Decision {
     pub fn is_drift(&self, ready: &BTreeSet<ObjectKey>) -> bool {
         let served = |key| {
             ready.contains(key)
-                && matches!(self.stands.get(key), Some(Stand::Acting { problems, .. }) if problems.is_empty())
+                && matches!(self.dispositions.get(key), Some(Disposition::Acting { problems, .. }) if problems.is_empty())
         };
         let tidying =
             |step: &Step| matches!(step, Step::Settle | Step::DeleteManagedPolicyVersion { .. });
@@ -189,10 +189,10 @@ impl Decision {
             let condition = planned.step.condition(source);
             let problem = Problem::new(condition, Reason::Contended, message);
             for key in &planned.concerns {
-                match self.stands.get_mut(key) {
-                    Some(Stand::Acting { problems, .. }) => problems.push(problem.clone()),
-                    Some(Stand::Leaving) if !self.in_the_way.contains(&problem) => {
-                        self.in_the_way.push(problem.clone());
+                match self.dispositions.get_mut(key) {
+                    Some(Disposition::Acting { problems, .. }) => problems.push(problem.clone()),
+                    Some(Disposition::Leaving) if !self.blockers.contains(&problem) => {
+                        self.blockers.push(problem.clone());
                     }
                     _ => {}
                 }
@@ -220,7 +220,7 @@ pub fn is_at_rest(visit: &Visit<'_>) -> bool {
     };
     // What was never allowed has nothing in AWS, and what it names may be another tenant's: that is not even read.
     let never_allowed = |object: &Object| {
-        !object.may_stand() && validate::validate(object, visit.accounts).is_err()
+        !object.may_have_resources() && validate::validate(object, visit.accounts).is_err()
     };
     visit
         .objects
@@ -231,23 +231,23 @@ pub fn is_at_rest(visit: &Visit<'_>) -> bool {
 /// Whether an object can get what it asks for, as far as was read, or something has to be taken back: only then a deeper look is worth its
 /// calls.
 #[must_use]
-pub fn goes_on(visit: &Visit<'_>, observed: &Observed) -> bool {
+pub fn is_worth_reading_deeper(visit: &Visit<'_>, observed: &Observed) -> bool {
     let Some(account) = visit.accounts.by_id(&visit.source.account) else {
         return false;
     };
     let unreadable = unreadable(visit, observed);
-    visit.objects.iter().any(
-        |object| match stand(object, visit, account, observed, &unreadable) {
-            Stand::Refused { problems, .. } => {
-                object.may_stand()
+    visit.objects.iter().any(|object| {
+        match disposition(object, visit, account, observed, &unreadable) {
+            Disposition::Refused { problems, .. } => {
+                object.may_have_resources()
                     && problems
                         .iter()
                         .any(|problem| problem.reason == Reason::NotGranted)
             }
-            Stand::Acting { .. } | Stand::Observing(_) | Stand::Leaving => true,
-            Stand::Paused | Stand::Abandoned => false,
-        },
-    )
+            Disposition::Acting { .. } | Disposition::Observing(_) | Disposition::Leaving => true,
+            Disposition::Paused | Disposition::Abandoned => false,
+        }
+    })
 }
 
 /// What to read for the visit: everything.
@@ -324,24 +324,30 @@ pub fn decide(
         return nothing(visit, observed);
     };
     let unreadable = unreadable(visit, observed);
-    let mut stands: BTreeMap<_, _> = objects
+    let mut dispositions: BTreeMap<_, _> = objects
         .iter()
         .map(|object| {
             (
                 object.key.clone(),
-                stand(object, visit, account, observed, &unreadable),
+                disposition(object, visit, account, observed, &unreadable),
             )
         })
         .collect();
-    refuse_overlaps(&objects, &mut stands, visit, observed);
+    refuse_overlaps(&objects, &mut dispositions, visit, observed);
     let nobody = BTreeSet::new();
-    let round = |stands: &BTreeMap<ObjectKey, Stand>, observing: bool| {
+    let round = |dispositions: &BTreeMap<ObjectKey, Disposition>, observing: bool| {
         Round::new(
-            visit, account, observed, &objects, stands, &nobody, observing,
+            visit,
+            account,
+            observed,
+            &objects,
+            dispositions,
+            &nobody,
+            observing,
         )
     };
-    await_owners(visit, observed, &mut stands, &round);
-    let mut now = round(&stands, false);
+    await_owners(visit, observed, &mut dispositions, &round);
+    let mut now = round(&dispositions, false);
     while let Some(problem) = now.exceeded(visit, observed) {
         // Who has what it asks for already, crosses nothing.
         let changing = plan::changing(
@@ -351,8 +357,12 @@ pub fn decide(
             observed,
             &now.users,
         );
-        let acting =
-            |object: &&&Object| matches!(stands.get(&object.key), Some(Stand::Acting { .. }));
+        let acting = |object: &&&Object| {
+            matches!(
+                dispositions.get(&object.key),
+                Some(Disposition::Acting { .. })
+            )
+        };
         let crossing = objects
             .iter()
             .rev()
@@ -361,10 +371,10 @@ pub fn decide(
         let Some(last) = crossing.or_else(|| objects.iter().rev().find(acting)) else {
             break;
         };
-        stands
+        dispositions
             .entry(last.key.clone())
-            .and_modify(|stand| stand.refuse(problem));
-        now = round(&stands, false);
+            .and_modify(|disposition| disposition.refuse(problem));
+        now = round(&dispositions, false);
     }
     let moves_role = moves_role(
         observed.configuration.present(),
@@ -389,7 +399,13 @@ pub fn decide(
     // The configuration has one role, so that a move concerns all rules on the bucket.
     if !settling.is_empty() && !moves_role {
         now = Round::new(
-            visit, account, observed, &objects, &stands, &settling, false,
+            visit,
+            account,
+            observed,
+            &objects,
+            &dispositions,
+            &settling,
+            false,
         );
     }
     let mut steps = now.steps(visit, observed);
@@ -411,10 +427,10 @@ pub fn decide(
     }
     // What was not looked at can't be changed.
     let seen = observed.depth == Depth::Everything;
-    if !seen || !unreadable.is_empty() || !now.has_work(&stands) {
+    if !seen || !unreadable.is_empty() || !now.has_work(&dispositions) {
         steps.clear();
     }
-    let pending = pending(visit, observed, &stands, &round);
+    let pending = pending(visit, observed, &dispositions, &round);
     let unreached = plan::unreached(observed)
         .into_iter()
         .map(|(condition, failure)| assess::failed(condition, failure));
@@ -422,34 +438,34 @@ pub fn decide(
         .refusals
         .problems
         .iter()
-        .filter(|(key, _)| stands.get(*key) == Some(&Stand::Leaving));
-    let in_the_way = unreadable
+        .filter(|(key, _)| dispositions.get(*key) == Some(&Disposition::Leaving));
+    let blockers = unreadable
         .into_iter()
         .chain(unreached)
         .chain(refused.map(|(_, problem)| problem.clone()))
         .collect();
-    let doubtful = stands
-        .iter()
-        .any(|(key, stand)| *stand == Stand::Leaving && is_doubtful(key, visit, observed));
+    let doubtful = dispositions.iter().any(|(key, disposition)| {
+        *disposition == Disposition::Leaving && is_doubtful(key, visit, observed)
+    });
     Decision {
-        stands,
+        dispositions,
         desired: now.desired,
         steps,
         pending,
         needs,
         settling,
         doubtful,
-        in_the_way,
+        blockers,
         depth: observed.depth,
         rules_known: rules_known(observed),
     }
 }
 
 /// Whether the rules come under another role.
-fn moves_role(standing: Option<&Configuration>, wanted: Option<&Configuration>) -> bool {
-    standing
+fn moves_role(existing: Option<&Configuration>, wanted: Option<&Configuration>) -> bool {
+    existing
         .zip(wanted)
-        .is_some_and(|(standing, wanted)| standing.role != wanted.role)
+        .is_some_and(|(existing, wanted)| existing.role != wanted.role)
 }
 
 fn rules_known(observed: &Observed) -> bool {
@@ -463,7 +479,7 @@ fn is_doubtful(key: &ObjectKey, visit: &Visit<'_>, observed: &Observed) -> bool 
         .present()
         .into_iter()
         .flat_map(|configuration| &configuration.rules);
-    let permitted = observed.permissions().iter().any(|statement| {
+    let permitted = observed.role_statements().iter().any(|statement| {
         statement
             .mark_of(visit.installation)
             .is_some_and(|mark| mark.owner == owner)
@@ -484,25 +500,25 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
         versioning: BTreeMap::new(),
     };
     let refused = |object: &Object| match validate::validate(object, visit.accounts) {
-        _ if object.abandoned => Stand::Abandoned,
-        _ if object.is_deleting() => Stand::Leaving,
-        Ok(_) => Stand::refused(vec![]),
-        Err(problems) => Stand::refused(problems),
+        _ if object.abandoned => Disposition::Abandoned,
+        _ if object.is_deleting() => Disposition::Leaving,
+        Ok(_) => Disposition::refused(vec![]),
+        Err(problems) => Disposition::refused(problems),
     };
-    let stands = visit
+    let dispositions = visit
         .objects
         .iter()
         .map(|object| (object.key.clone(), refused(object)))
         .collect();
     Decision {
-        stands,
+        dispositions,
         desired,
         steps: vec![],
         pending: BTreeMap::new(),
         needs: BTreeMap::new(),
         settling: BTreeSet::new(),
         doubtful: false,
-        in_the_way: vec![],
+        blockers: vec![],
         depth: observed.depth,
         rules_known: rules_known(observed),
     }
@@ -567,37 +583,37 @@ fn obstacles(
         Problem::new(ConditionType::RoleReady, Reason::RoleNotOurs, message)
     });
     let configuration = observed.configuration.present();
-    let in_the_way = configuration.and_then(|configuration| {
+    let blockers = configuration.and_then(|configuration| {
         merge::obstacle(resolved, configuration, visit.installation, account)
     });
-    foreign_role.into_iter().chain(in_the_way).collect()
+    foreign_role.into_iter().chain(blockers).collect()
 }
 
-fn stand(
+fn disposition(
     object: &Object,
     visit: &Visit<'_>,
     account: &Account,
     observed: &Observed,
     unreadable: &[Problem],
-) -> Stand {
+) -> Disposition {
     if object.abandoned {
-        return Stand::Abandoned;
+        return Disposition::Abandoned;
     }
     if object.is_deleting() {
-        return Stand::Leaving;
+        return Disposition::Leaving;
     }
     let valid: Valid = match validate::validate(object, visit.accounts) {
         Ok(valid) => valid,
-        Err(problems) => return Stand::refused(problems),
+        Err(problems) => return Disposition::refused(problems),
     };
     if object.spec.mode == Mode::Paused {
-        return Stand::Paused;
+        return Disposition::Paused;
     }
     let resolved = match assess::assess(&valid, observed, visit.accounts) {
         Ok(resolved) if unreadable.is_empty() => Box::new(resolved),
-        Ok(_) => return Stand::refused(unreadable.to_vec()),
+        Ok(_) => return Disposition::refused(unreadable.to_vec()),
         Err(problems) => {
-            return Stand::refused(
+            return Disposition::refused(
                 problems
                     .into_iter()
                     .chain(unreadable.iter().cloned())
@@ -616,7 +632,7 @@ fn stand(
     let found = preflight::preflight(&resolved, observed, visit.installation, account, &role);
     if !found.problems.is_empty() {
         let problems = problems.into_iter().chain(found.problems).collect();
-        return Stand::Refused {
+        return Disposition::Refused {
             problems,
             resolved: Some(resolved),
             planned: false,
@@ -636,14 +652,14 @@ fn stand(
             )
         };
         let planned = problems.iter().all(can_change);
-        return Stand::Refused {
+        return Disposition::Refused {
             problems,
             resolved: Some(resolved),
             planned,
         };
     }
     if valid.observe {
-        return Stand::Observing(resolved);
+        return Disposition::Observing(resolved);
     }
     let problems = visit
         .refusals
@@ -652,7 +668,7 @@ fn stand(
         .cloned()
         .into_iter()
         .collect();
-    Stand::Acting {
+    Disposition::Acting {
         resolved,
         problems,
         external: None,
@@ -663,11 +679,11 @@ fn stand(
 /// others left behind, then objects by their age.
 fn refuse_overlaps(
     objects: &[&Object],
-    stands: &mut BTreeMap<ObjectKey, Stand>,
+    dispositions: &mut BTreeMap<ObjectKey, Disposition>,
     visit: &Visit<'_>,
     observed: &Observed,
 ) {
-    let standing: Vec<_> = observed
+    let existing: Vec<_> = observed
         .configuration
         .present()
         .into_iter()
@@ -678,15 +694,15 @@ fn refuse_overlaps(
             .filter(|mark| !mark.retained)
             .map(|mark| mark.object)
     };
-    let mut first: Vec<ReplicationRule> = standing
+    let mut first: Vec<ReplicationRule> = existing
         .iter()
         .filter(|rule| of(rule).is_none())
         .map(|rule| rule.as_version_2())
         .collect();
     for object in objects {
-        let Some(Stand::Acting { resolved, .. }) = stands.get(&object.key) else {
+        let Some(Disposition::Acting { resolved, .. }) = dispositions.get(&object.key) else {
             first.extend(
-                standing
+                existing
                     .iter()
                     .filter(|rule| !object.is_deleting() && of(rule).as_ref() == Some(&object.key))
                     .map(|rule| (*rule).clone()),
@@ -730,11 +746,11 @@ fn refuse_overlaps(
                 Reason::OverlappingRules,
                 message,
             );
-            stands
+            dispositions
                 .entry(object.key.clone())
-                .and_modify(|stand| stand.refuse(problem));
+                .and_modify(|disposition| disposition.refuse(problem));
             first.extend(
-                standing
+                existing
                     .iter()
                     .filter(|rule| of(rule).as_ref() == Some(&object.key))
                     .map(|rule| (*rule).clone()),
@@ -773,7 +789,7 @@ impl Round {
         account: &Account,
         observed: &Observed,
         objects: &[&Object],
-        stands: &BTreeMap<ObjectKey, Stand>,
+        dispositions: &BTreeMap<ObjectKey, Disposition>,
         settling: &BTreeSet<ObjectKey>,
         observing: bool,
     ) -> Self {
@@ -783,8 +799,8 @@ impl Round {
         let mut users = Users::default();
         for object in objects {
             let key = &object.key;
-            match stands.get(key) {
-                Some(Stand::Acting {
+            match dispositions.get(key) {
+                Some(Disposition::Acting {
                     resolved,
                     problems,
                     external,
@@ -797,8 +813,8 @@ impl Round {
                     acting.push((**resolved).clone());
                 }
                 Some(
-                    Stand::Observing(resolved)
-                    | Stand::Refused {
+                    Disposition::Observing(resolved)
+                    | Disposition::Refused {
                         resolved: Some(resolved),
                         planned: true,
                         ..
@@ -806,8 +822,8 @@ impl Round {
                 ) if observing => {
                     acting.push((**resolved).clone());
                 }
-                Some(Stand::Refused { problems, .. })
-                    if object.may_stand()
+                Some(Disposition::Refused { problems, .. })
+                    if object.may_have_resources()
                         && problems
                             .iter()
                             .any(|problem| problem.reason == Reason::NotGranted) =>
@@ -815,14 +831,14 @@ impl Round {
                     carried.insert(key.clone(), Carry::Disabled);
                     users.all.insert(key.clone());
                 }
-                Some(Stand::Leaving) => {
+                Some(Disposition::Leaving) => {
                     users.all.insert(key.clone());
                     if object.spec.deletion_policy == DeletionPolicy::Retain {
                         carried.insert(key.clone(), Carry::Retained);
                     }
                 }
                 _ => {
-                    carried.insert(key.clone(), Carry::AsItStands);
+                    carried.insert(key.clone(), Carry::Unchanged);
                 }
             }
         }
@@ -912,11 +928,14 @@ impl Round {
         steps
     }
 
-    fn has_work(&self, stands: &BTreeMap<ObjectKey, Stand>) -> bool {
+    fn has_work(&self, dispositions: &BTreeMap<ObjectKey, Disposition>) -> bool {
         self.disabled
-            || stands
-                .values()
-                .any(|stand| matches!(stand, Stand::Acting { .. } | Stand::Leaving))
+            || dispositions.values().any(|disposition| {
+                matches!(
+                    disposition,
+                    Disposition::Acting { .. } | Disposition::Leaving
+                )
+            })
     }
 
     /// The first limit of AWS that the composition crosses.
@@ -928,14 +947,14 @@ impl Round {
             Some(Problem::new(condition, Reason::LimitExceeded, message))
         };
         // What others brought beyond a limit, as where AWS raised it for them, is none of our objects' fault.
-        let (wanted, stands) = (
+        let (wanted, dispositions) = (
             sizes(self.desired.configuration.as_ref()),
             sizes(observed.configuration.present()),
         );
         let crossed = wanted
             .into_iter()
-            .zip(stands)
-            .find(|((_, size, most), (_, stands, _))| size > most && size > stands);
+            .zip(dispositions)
+            .find(|((_, size, most), (_, dispositions, _))| size > most && size > dispositions);
         if let Some(((what, size, most), _)) = crossed {
             return problem(ConditionType::ReplicationConfigured, what, size, most);
         }
@@ -1022,10 +1041,10 @@ fn writes_key_policies(accounts: &Accounts, key: &KeyArn) -> bool {
 fn await_owners(
     visit: &Visit<'_>,
     observed: &Observed,
-    stands: &mut BTreeMap<ObjectKey, Stand>,
-    round: &dyn Fn(&BTreeMap<ObjectKey, Stand>, bool) -> Round,
+    dispositions: &mut BTreeMap<ObjectKey, Disposition>,
+    round: &dyn Fn(&BTreeMap<ObjectKey, Disposition>, bool) -> Round,
 ) {
-    let first = round(stands, false);
+    let first = round(dispositions, false);
     let Some(role) = &first.desired.role else {
         return;
     };
@@ -1106,12 +1125,12 @@ fn await_owners(
         }
     }
     for (key, waits) in waiting {
-        if let Some(Stand::Acting { problems, .. }) = stands.get_mut(&key) {
+        if let Some(Disposition::Acting { problems, .. }) = dispositions.get_mut(&key) {
             problems.extend(waits);
         }
     }
     for object in visit.objects {
-        let Some(Stand::Acting { external, .. }) = stands.get_mut(&object.key) else {
+        let Some(Disposition::Acting { external, .. }) = dispositions.get_mut(&object.key) else {
             continue;
         };
         *external = externally.remove(&object.key).map(|actions| {
@@ -1133,24 +1152,24 @@ fn await_owners(
 fn pending(
     visit: &Visit<'_>,
     observed: &Observed,
-    stands: &BTreeMap<ObjectKey, Stand>,
-    round: &dyn Fn(&BTreeMap<ObjectKey, Stand>, bool) -> Round,
+    dispositions: &BTreeMap<ObjectKey, Disposition>,
+    round: &dyn Fn(&BTreeMap<ObjectKey, Disposition>, bool) -> Round,
 ) -> BTreeMap<ObjectKey, Vec<String>> {
-    let told = |stand: &Stand| {
+    let reported = |disposition: &Disposition| {
         matches!(
-            stand,
-            Stand::Observing(_) | Stand::Refused { planned: true, .. }
+            disposition,
+            Disposition::Observing(_) | Disposition::Refused { planned: true, .. }
         )
     };
-    let observing: Vec<_> = stands
+    let observing: Vec<_> = dispositions
         .iter()
-        .filter(|(_, stand)| told(stand))
+        .filter(|(_, disposition)| reported(disposition))
         .map(|(key, _)| key)
         .collect();
     if observing.is_empty() {
         return BTreeMap::new();
     }
-    let steps = round(stands, true).steps(visit, observed);
+    let steps = round(dispositions, true).steps(visit, observed);
     let texts = |key: &ObjectKey| {
         let concerned = steps
             .iter()

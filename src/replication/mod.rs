@@ -20,12 +20,12 @@ pub mod edit;
 pub mod merge;
 pub mod names;
 pub mod observed;
-pub mod permissions;
 pub mod plan;
 pub mod policy;
 pub mod preflight;
 pub mod remedy;
 pub mod requeue;
+pub mod role_policies;
 pub mod settle;
 pub mod status;
 pub mod validate;
@@ -103,7 +103,7 @@ impl Object {
 
     /// Whether something that was made for it may stand in AWS.
     #[must_use]
-    pub fn may_stand(&self) -> bool {
+    pub fn may_have_resources(&self) -> bool {
         self.held || self.configured
     }
 }

@@ -8,8 +8,8 @@ use std::{
 use super::{
     configuration::{Configuration, RuleMark},
     names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
-    permissions::RolePolicies,
     policy::{Document, Statement},
+    role_policies::RolePolicies,
 };
 
 /// One thing in AWS. A refusal is not an absence: what may not be read may not be overwritten either.
@@ -233,7 +233,7 @@ impl Observed {
 
     /// All statements in our policies, on whatever role they stand: the ledger of what may have to be cleaned up.
     #[must_use]
-    pub fn permissions(&self) -> Vec<Statement> {
+    pub fn role_statements(&self) -> Vec<Statement> {
         let own = self
             .role_policies
             .present()

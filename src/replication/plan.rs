@@ -17,8 +17,8 @@ use super::{
         RoleName, path_of_role, role_name,
     },
     observed::{Facet, Failure, Observed},
-    permissions::{PolicyOwner, RolePolicies, Spread, removal},
     policy::{Document, Mark, Statement},
+    role_policies::{PolicyOwner, RolePolicies, Spread, removal},
 };
 use crate::api::condition::ConditionType;
 
@@ -94,7 +94,7 @@ pub enum Step {
         /// Its Region.
         region: Region,
         /// What it was when this was planned; if it is something else now, nothing is written.
-        standing: Option<Configuration>,
+        existing: Option<Configuration>,
         /// The configuration.
         configuration: Configuration,
     },
@@ -105,7 +105,7 @@ pub enum Step {
         /// Its Region.
         region: Region,
         /// What it was when this was planned; if it is something else now, nothing is removed.
-        standing: Configuration,
+        existing: Configuration,
     },
     /// Make a managed policy for what the inline policy has no room for.
     CreateManagedPolicy {
@@ -557,12 +557,12 @@ pub fn changing(
         users,
         used: Places::default(),
     };
-    let permissions = desired
+    let policy = desired
         .role
         .as_ref()
-        .map(|role| role.permissions.clone())
+        .map(|role| role.policy.clone())
         .unwrap_or_default();
-    let mut changing = planner.owners(&Document::of(observed.permissions()), &permissions);
+    let mut changing = planner.owners(&Document::of(observed.role_statements()), &policy);
     changing.extend(planner.changed_owners(
         observed.configuration.present(),
         desired.configuration.as_ref(),
@@ -633,13 +633,13 @@ fn used_by(
         .iter()
         .map(|object| Mark::owner(&object.to_string()))
         .collect();
-    let mut permissions = observed.permissions();
-    permissions.retain(|statement| {
+    let mut statements = observed.role_statements();
+    statements.retain(|statement| {
         statement
             .mark_of(installation)
             .is_some_and(|mark| owners.contains(&mark.owner))
     });
-    ledger(installation, source, None, &permissions)
+    ledger(installation, source, None, &statements)
 }
 
 /// When a document may lose statements.
@@ -675,24 +675,24 @@ impl Planner<'_> {
     }
 
     fn role(&self, wanted: &DesiredRole) -> Vec<PlannedStep> {
-        let Some(standing) = self.observed.role.present() else {
+        let Some(existing) = self.observed.role.present() else {
             return vec![self.for_all(Step::CreateRole(Box::new(wanted.clone())))];
         };
         let mut steps = vec![];
-        if !standing.trust.means(&wanted.trust) {
+        if !existing.trust.means(&wanted.trust) {
             steps.push(Step::UpdateTrustPolicy(Box::new(wanted.clone())));
         }
         if wanted
             .tags
             .iter()
-            .any(|(key, value)| standing.tags.get(key) != Some(value))
+            .any(|(key, value)| existing.tags.get(key) != Some(value))
         {
             steps.push(Step::TagRole(Box::new(wanted.clone())));
         }
         if let Some(boundary) = wanted
             .boundary
             .clone()
-            .filter(|boundary| standing.boundary.as_ref() != Some(boundary))
+            .filter(|boundary| existing.boundary.as_ref() != Some(boundary))
         {
             steps.push(Step::PutRolePermissionsBoundary {
                 role: Box::new(wanted.clone()),
@@ -707,8 +707,8 @@ impl Planner<'_> {
         let Some(wanted) = &self.desired.role else {
             return RoleChange::default();
         };
-        let (standing, name) = (
-            self.standing_policies(wanted),
+        let (existing, name) = (
+            self.existing_policies(wanted),
             RoleName::of(self.installation, self.source),
         );
         let spreads = self.spreads(wanted, transition);
@@ -717,7 +717,7 @@ impl Planner<'_> {
             role: &wanted.name,
             ..PolicyOwner::of(self.source, &path, &name)
         };
-        let stands = standing
+        let dispositions = existing
             .managed
             .keys()
             .next_back()
@@ -747,8 +747,8 @@ impl Planner<'_> {
                 .collect()
         };
         let (grown, last) = (&spreads.grown, &spreads.last);
-        let most = stands.max(grown.last());
-        let between = grown.stood(&standing);
+        let most = dispositions.max(grown.last());
+        let between = grown.was_existing(&existing);
         let mut shrunk = planned(&between, last);
         if last.last() < most {
             shrunk.push(self.for_all(Step::TagRole(Box::new(tagged(last.last())))));
@@ -760,13 +760,13 @@ impl Planner<'_> {
         };
         RoleChange {
             role,
-            grown: planned(&standing, grown),
+            grown: planned(&existing, grown),
             shrunk,
         }
     }
 
     /// Our policies that stand on the wanted role.
-    fn standing_policies(&self, wanted: &DesiredRole) -> RolePolicies {
+    fn existing_policies(&self, wanted: &DesiredRole) -> RolePolicies {
         if wanted.merged {
             let inline = self
                 .observed
@@ -788,15 +788,17 @@ impl Planner<'_> {
 
     /// What the role's policies hold before the configuration is written, and after.
     fn spreads(&self, wanted: &DesiredRole, transition: bool) -> Spreads {
-        let standing = self.standing_policies(wanted);
+        let existing = self.existing_policies(wanted);
         let places =
             |statements: &[Statement]| ledger(self.installation, self.source, None, statements);
-        let statements = wanted.permissions.statements();
-        let ((buckets, keys), (wanted_buckets, wanted_keys)) =
-            (places(&self.observed.permissions()), places(&statements));
+        let statements = wanted.policy.statements();
+        let ((buckets, keys), (wanted_buckets, wanted_keys)) = (
+            places(&self.observed.role_statements()),
+            places(&statements),
+        );
         // What it stops naming has to be cleaned up before, also where a former visit was stopped on the way.
         let forgets = !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys);
-        let document = standing.document();
+        let document = existing.document();
         let last = document.merged(&statements, |statement| {
             statement.mark_of(self.installation).is_some()
         });
@@ -811,8 +813,8 @@ impl Planner<'_> {
                 last: Spread::inline(last),
             };
         }
-        let grown = Spread::of(&standing, &grown.statements());
-        let last = Spread::of(&grown.stood(&standing), &last.statements());
+        let grown = Spread::of(&existing, &grown.statements());
+        let last = Spread::of(&grown.was_existing(&existing), &last.statements());
         Spreads { grown, last }
     }
 
@@ -822,7 +824,7 @@ impl Planner<'_> {
             let (Some(region), nothing) = (read.region.present(), Document::default()) else {
                 continue;
             };
-            let standing = match &read.policy {
+            let existing = match &read.policy {
                 Facet::Present(policy) => policy,
                 Facet::Absent => &nothing,
                 Facet::Unread | Facet::Failed(_) => continue,
@@ -837,7 +839,7 @@ impl Planner<'_> {
                 transition,
                 used: self.used.0.contains(bucket),
             };
-            let (growth, shrinkage) = self.change(standing, wanted, timing);
+            let (growth, shrinkage) = self.change(existing, wanted, timing);
             let step = |document: Document| {
                 let concerns = self.users_of(
                     self.users.buckets.get(bucket),
@@ -869,7 +871,7 @@ impl Planner<'_> {
     fn key_policies(&self, transition: bool) -> (Vec<PlannedStep>, Vec<PlannedStep>) {
         let (mut grown, mut shrunk) = (vec![], vec![]);
         for (key, read) in &self.observed.key_policies {
-            let Some(standing) = read.present() else {
+            let Some(existing) = read.present() else {
                 continue;
             };
             let wanted = self
@@ -882,7 +884,7 @@ impl Planner<'_> {
                 transition,
                 used: self.used.1.contains(key),
             };
-            let (growth, shrinkage) = self.change(standing, wanted, timing);
+            let (growth, shrinkage) = self.change(existing, wanted, timing);
             let step = |document| {
                 let concerns = self.users_of(self.users.keys.get(key), &key.to_string());
                 PlannedStep {
@@ -902,9 +904,9 @@ impl Planner<'_> {
 
     /// The objects that use a document, and those that did; nobody, where an object that is gone left it behind. The role's policy as it stands has statements of theirs on `resource`.
     fn users_of(&self, now: Option<&BTreeSet<ObjectKey>>, resource: &str) -> BTreeSet<ObjectKey> {
-        let mut standing = self.observed.permissions();
-        standing.retain(|statement| statement.mark_of(self.installation).is_some());
-        let named = standing.iter().filter(|statement| {
+        let mut existing = self.observed.role_statements();
+        existing.retain(|statement| statement.mark_of(self.installation).is_some());
+        let named = existing.iter().filter(|statement| {
             statement
                 .strings("Resource")
                 .iter()
@@ -923,19 +925,19 @@ impl Planner<'_> {
 
     /// With a new configuration to come, old statements stay until it stands; else the document goes to its end state at once. What is in use
     /// only grows.
-    fn change(&self, standing: &Document, wanted: &[Statement], timing: Timing) -> Change {
+    fn change(&self, existing: &Document, wanted: &[Statement], timing: Timing) -> Change {
         let is_ours = |statement: &Statement| {
             statement.mark_of(self.installation).is_some() && self.is_role_statement(statement)
         };
-        let last = standing.merged(wanted, is_ours);
+        let last = existing.merged(wanted, is_ours);
         let differs = |document: &Document, from: &Document| !document.means(from);
         if !timing.transition && !timing.used {
-            return (differs(&last, standing).then_some(last), None);
+            return (differs(&last, existing).then_some(last), None);
         }
-        let grown = standing.merged(wanted, |_| false);
+        let grown = existing.merged(wanted, |_| false);
         let shrinks = !timing.used && differs(&last, &grown);
         (
-            differs(&grown, standing).then_some(grown),
+            differs(&grown, existing).then_some(grown),
             shrinks.then_some(last),
         )
     }
@@ -959,27 +961,27 @@ impl Planner<'_> {
     fn configuration(&self) -> Option<PlannedStep> {
         let bucket = self.source.clone();
         let region = self.observed.region(&bucket)?.clone();
-        let standing = match &self.observed.configuration {
-            Facet::Present(standing) => Some(standing),
+        let existing = match &self.observed.configuration {
+            Facet::Present(existing) => Some(existing),
             Facet::Absent => None,
             Facet::Unread | Facet::Failed(_) => return None,
         };
-        let step = match (standing, &self.desired.configuration) {
+        let step = match (existing, &self.desired.configuration) {
             (None, None) => return None,
-            (Some(standing), Some(wanted)) if standing.means(wanted) => return None,
-            (standing, Some(wanted)) => Step::PutReplication {
+            (Some(existing), Some(wanted)) if existing.means(wanted) => return None,
+            (existing, Some(wanted)) => Step::PutReplication {
                 bucket,
                 region,
-                standing: standing.cloned(),
+                existing: existing.cloned(),
                 configuration: wanted.clone(),
             },
-            (Some(standing), None) => Step::DeleteReplication {
+            (Some(existing), None) => Step::DeleteReplication {
                 bucket,
                 region,
-                standing: standing.clone(),
+                existing: existing.clone(),
             },
         };
-        let concerns = self.changed_owners(standing, self.desired.configuration.as_ref());
+        let concerns = self.changed_owners(existing, self.desired.configuration.as_ref());
         Some(PlannedStep {
             step,
             concerns: if concerns.is_empty() {
@@ -997,12 +999,12 @@ impl Planner<'_> {
             self.source.account.clone(),
             RoleName::of(self.installation, self.source),
         );
-        let stands = |(arn, read): (&String, &Facet<Document>)| {
+        let dispositions = |(arn, read): (&String, &Facet<Document>)| {
             read.present()
                 .and(role_name(arn))
                 .filter(|_| wanted.is_none_or(|wanted| wanted.arn != *arn))
         };
-        let theirs = self.observed.merged.iter().filter_map(stands);
+        let theirs = self.observed.merged.iter().filter_map(dispositions);
         let mut steps: Vec<_> = theirs
             .map(|role| Step::DeleteRolePolicy {
                 account: account.clone(),

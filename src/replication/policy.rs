@@ -698,8 +698,8 @@ mod tests {
     #[test]
     fn merging_keeps_what_is_foreign_as_it_was() {
         let foreign = r#"{"Version":"2008-10-17","Id":"theirs","Statement":[{"Sid":"A","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"x"}]}"#;
-        let standing = Document::parse(foreign).expect("json");
-        let merged = standing.merged(&[ours("a/b", "y")], |_| false);
+        let existing = Document::parse(foreign).expect("json");
+        let merged = existing.merged(&[ours("a/b", "y")], |_| false);
         assert_eq!(merged.statements().len(), 2);
         let back = merged.merged(&[], |statement| statement.mark_of(&id()).is_some());
         assert_eq!(back.compact(), foreign);
@@ -708,11 +708,11 @@ mod tests {
     #[test]
     fn merging_what_stands_changes_nothing_and_what_was_altered_is_put_right() {
         let wanted = [ours("a/b", "y")];
-        let standing = Document::default().merged(&wanted, |_| false);
-        assert_eq!(standing.merged(&wanted, |_| true), standing);
-        let altered = Document::parse(&standing.compact().replace("s3:ReplicateObject", "s3:*"))
+        let existing = Document::default().merged(&wanted, |_| false);
+        assert_eq!(existing.merged(&wanted, |_| true), existing);
+        let altered = Document::parse(&existing.compact().replace("s3:ReplicateObject", "s3:*"))
             .expect("json");
-        assert!(altered.merged(&wanted, |_| true).means(&standing));
+        assert!(altered.merged(&wanted, |_| true).means(&existing));
     }
 
     fn key_policy(statement: &str) -> bool {

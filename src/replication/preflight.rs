@@ -33,7 +33,7 @@ pub fn preflight(
     account: &Account,
     role: &str,
 ) -> Preflight {
-    let mut look = Look {
+    let mut look = Observation {
         resolved,
         observed,
         account,
@@ -46,7 +46,7 @@ pub fn preflight(
     look.found
 }
 
-struct Look<'a> {
+struct Observation<'a> {
     resolved: &'a Resolved,
     observed: &'a Observed,
     account: &'a Account,
@@ -69,7 +69,7 @@ fn action(
     }
 }
 
-impl Look<'_> {
+impl Observation<'_> {
     fn traits_of(&self, bucket: &OwnedBucket) -> Traits {
         self.observed
             .buckets
@@ -267,7 +267,7 @@ impl Look<'_> {
                 policy.denies(&self.request(actions, resource.clone(), None), |_| false)
             })
             .collect();
-        self.told(
+        self.reported(
             condition,
             Reason::DeniedByBucketPolicy,
             PolicyOf::Bucket(bucket),
@@ -283,7 +283,7 @@ impl Look<'_> {
             &self.request(actions, key.to_string(), Some(region)),
             |_| false,
         );
-        self.told(
+        self.reported(
             ConditionType::KeysReady,
             Reason::DeniedByKeyPolicy,
             PolicyOf::Key(key),
@@ -291,7 +291,7 @@ impl Look<'_> {
         );
     }
 
-    fn told(
+    fn reported(
         &mut self,
         condition: ConditionType,
         reason: Reason,
@@ -357,7 +357,7 @@ impl Look<'_> {
             Facet::Unread => return,
         };
         let mut missing = vec![];
-        for statement in compose::object_permissions(installation, self.resolved) {
+        for statement in compose::object_statements(installation, self.resolved) {
             let via = statement
                 .condition("StringEquals", "kms:ViaService")
                 .first()

@@ -32,7 +32,7 @@ pub fn needs(
 ) -> BTreeMap<ObjectKey, Need> {
     let need = |resolved: &Resolved| {
         let key = resolved.valid.key.clone();
-        let statements = compose::object_permissions(claims.installation, resolved);
+        let statements = compose::object_statements(claims.installation, resolved);
         let texts: Vec<_> = statements
             .iter()
             .map(|statement| statement.json().to_string())
@@ -103,7 +103,7 @@ fn is_granted(claims: &Claims<'_>, resolved: &Resolved) -> bool {
 
 /// Whether the role was seen with all that it needs, and S3 may assume it.
 fn is_role_ready(observed: &Observed, role: &DesiredRole) -> bool {
-    let standing = if role.merged {
+    let existing = if role.merged {
         observed
             .merged
             .get(&role.arn)
@@ -115,15 +115,15 @@ fn is_role_ready(observed: &Observed, role: &DesiredRole) -> bool {
             .present()
             .filter(|own| own.arn == role.arn && own.trust.means(&role.trust));
         own.and(observed.role_policies.present())
-            .map(super::permissions::RolePolicies::statements)
+            .map(super::role_policies::RolePolicies::statements)
     };
-    let standing: BTreeSet<_> = standing
+    let existing: BTreeSet<_> = existing
         .iter()
         .flatten()
         .map(|statement| statement.canonical().to_string())
         .collect();
-    role.permissions
+    role.policy
         .statements()
         .iter()
-        .all(|statement| standing.contains(&statement.canonical().to_string()))
+        .all(|statement| existing.contains(&statement.canonical().to_string()))
 }

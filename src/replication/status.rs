@@ -9,7 +9,7 @@ use super::{
     Object, Problem,
     assess::{self, Resolved},
     compose::Desired,
-    decision::{Decision, External, Stand},
+    decision::{Decision, Disposition, External},
     names::{InstallationId, ObjectKey, OwnedBucket, Region},
     observed::{Depth, Failure},
     plan::PlannedStep,
@@ -58,24 +58,24 @@ pub fn status(
     grounds: &Grounds<'_>,
 ) -> BucketReplicationStatus {
     let key = &object.key;
-    let Some(stand) = grounds
+    let Some(disposition) = grounds
         .decision
-        .stands
+        .dispositions
         .get(key)
-        .filter(|stand| **stand != Stand::Abandoned)
+        .filter(|disposition| **disposition != Disposition::Abandoned)
     else {
         return previous.clone();
     };
-    let mut findings = findings(object, stand, grounds);
+    let mut findings = findings(object, disposition, grounds);
     let pending = grounds
         .decision
         .pending
         .get(key)
         .cloned()
         .unwrap_or_default();
-    let ready = ready(key, stand, &findings, &pending);
+    let ready = ready(key, disposition, &findings, &pending);
     findings.insert(ConditionType::Ready, ready.clone());
-    if let Some((kind, finding)) = kstatus(stand, &ready) {
+    if let Some((kind, finding)) = kstatus(disposition, &ready) {
         findings.insert(kind, finding);
     }
     let conditions = findings
@@ -84,26 +84,26 @@ pub fn status(
             finding.condition(*kind, generation, &previous.conditions, grounds.now)
         })
         .collect();
-    let resolved = match stand {
-        Stand::Acting { resolved, .. } | Stand::Observing(resolved) => Some(resolved),
+    let resolved = match disposition {
+        Disposition::Acting { resolved, .. } | Disposition::Observing(resolved) => Some(resolved),
         _ => None,
     };
     let kept = || (previous.source.clone(), previous.destination.clone());
     let (source, destination) = resolved.map_or_else(kept, |resolved| ends(resolved));
-    let external = match stand {
-        Stand::Acting {
+    let external = match disposition {
+        Disposition::Acting {
             external: Some(external),
             ..
         } => external.actions.clone(),
         _ => vec![],
     };
-    let actions: Vec<_> = match stand {
-        Stand::Acting { problems, .. } | Stand::Refused { problems, .. } => problems
+    let actions: Vec<_> = match disposition {
+        Disposition::Acting { problems, .. } | Disposition::Refused { problems, .. } => problems
             .iter()
             .filter_map(|problem| problem.action.as_deref().cloned())
             .collect(),
         // What was applied has to be taken back by its owner.
-        Stand::Leaving => previous.required_actions.clone(),
+        Disposition::Leaving => previous.required_actions.clone(),
         _ => vec![],
     };
     let rules = if grounds.decision.rules_known {
@@ -136,7 +136,7 @@ pub fn refused(
     problems: &[Problem],
     now: Timestamp,
 ) -> BucketReplicationStatus {
-    let stand = Stand::Refused {
+    let disposition = Disposition::Refused {
         problems: problems.to_vec(),
         resolved: None,
         planned: false,
@@ -144,7 +144,7 @@ pub fn refused(
     let mut findings = refusal(problems, BTreeMap::new());
     let ready = ready_of(&findings);
     findings.insert(ConditionType::Ready, ready.clone());
-    findings.extend(kstatus(&stand, &ready));
+    findings.extend(kstatus(&disposition, &ready));
     let conditions = findings
         .iter()
         .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
@@ -189,12 +189,12 @@ pub fn unended(
         return refused(generation, previous, std::slice::from_ref(problem), now);
     }
     let finding = not_removed(problem, object.deleted, now);
-    let stand = Stand::Leaving;
-    let mut findings: BTreeMap<_, _> = ConditionType::STANDING
+    let disposition = Disposition::Leaving;
+    let mut findings: BTreeMap<_, _> = ConditionType::PERSISTENT
         .iter()
         .map(|kind| (*kind, finding.clone()))
         .collect();
-    findings.extend(kstatus(&stand, &finding));
+    findings.extend(kstatus(&disposition, &finding));
     let conditions = findings
         .iter()
         .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
@@ -255,7 +255,7 @@ fn refusal(
         Reason::Waiting,
         "something that comes first does not hold: see the other conditions",
     );
-    let parts = &ConditionType::STANDING[..ConditionType::STANDING.len() - 1];
+    let parts = &ConditionType::PERSISTENT[..ConditionType::PERSISTENT.len() - 1];
     let mut findings: BTreeMap<_, _> = parts.iter().map(|kind| (*kind, waiting.clone())).collect();
     findings.extend(known);
     if problems
@@ -352,11 +352,11 @@ fn attest(key: &ObjectKey, external: &External) -> String {
 /// Each condition but the summary.
 fn findings(
     object: &Object,
-    stand: &Stand,
+    disposition: &Disposition,
     grounds: &Grounds<'_>,
 ) -> BTreeMap<ConditionType, Finding> {
     let key = &object.key;
-    let parts = &ConditionType::STANDING[..ConditionType::STANDING.len() - 1];
+    let parts = &ConditionType::PERSISTENT[..ConditionType::PERSISTENT.len() - 1];
     let all = |finding: &Finding| {
         parts
             .iter()
@@ -364,8 +364,8 @@ fn findings(
             .collect::<BTreeMap<_, _>>()
     };
     let accepted = Finding::yes(Reason::Accepted, "the object is valid and allowed");
-    match stand {
-        Stand::Paused => {
+    match disposition {
+        Disposition::Paused => {
             let mut findings = all(&Finding::unknown(
                 Reason::Paused,
                 "spec.mode is Paused: nothing is read or written for this object",
@@ -373,8 +373,8 @@ fn findings(
             findings.insert(ConditionType::Accepted, accepted);
             findings
         }
-        Stand::Leaving | Stand::Abandoned => {
-            let in_the_way = grounds.decision.in_the_way.first().cloned();
+        Disposition::Leaving | Disposition::Abandoned => {
+            let blockers = grounds.decision.blockers.first().cloned();
             let failed = || {
                 grounds
                     .outcome
@@ -382,7 +382,7 @@ fn findings(
                     .as_ref()
                     .map(|failure| assess::failed(ConditionType::Ready, failure))
             };
-            let problem = in_the_way.or_else(failed);
+            let problem = blockers.or_else(failed);
             all(&problem.map_or_else(
                 || {
                     Finding::unknown(
@@ -393,7 +393,7 @@ fn findings(
                 |problem| not_removed(&problem, object.deleted, grounds.now),
             ))
         }
-        Stand::Refused {
+        Disposition::Refused {
             problems, resolved, ..
         } => {
             let seen = resolved
@@ -407,7 +407,7 @@ fn findings(
                     .collect(),
             )
         }
-        Stand::Observing(resolved) => {
+        Disposition::Observing(resolved) => {
             let mut findings = all(&Finding::unknown(
                 Reason::PlanPending,
                 "spec.mode is Observe: see status.plan",
@@ -418,7 +418,7 @@ fn findings(
             }
             findings
         }
-        Stand::Acting {
+        Disposition::Acting {
             resolved,
             problems,
             external,
@@ -481,7 +481,7 @@ fn findings(
 }
 
 fn insert_problems(findings: &mut BTreeMap<ConditionType, Finding>, problems: &[Problem]) {
-    for kind in ConditionType::STANDING {
+    for kind in ConditionType::PERSISTENT {
         let mine: Vec<_> = problems
             .iter()
             .filter(|problem| problem.condition == kind)
@@ -593,23 +593,23 @@ fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, 
 
 fn ready(
     key: &ObjectKey,
-    stand: &Stand,
+    disposition: &Disposition,
     findings: &BTreeMap<ConditionType, Finding>,
     pending: &[String],
 ) -> Finding {
-    if matches!(stand, Stand::Observing(_)) && !pending.is_empty() {
+    if matches!(disposition, Disposition::Observing(_)) && !pending.is_empty() {
         return Finding::no(
             Reason::PlanPending,
             "spec.mode is Observe, and status.plan holds steps: set it to Enforce to have them done",
         );
     }
-    let mut parts = ConditionType::STANDING
+    let mut parts = ConditionType::PERSISTENT
         .iter()
         .filter_map(|kind| findings.get(kind));
     let unseen =
         |finding: &Finding| matches!(finding.reason, Reason::NotObservable | Reason::NotAttested);
-    match stand {
-        Stand::Acting {
+    match disposition {
+        Disposition::Acting {
             external: Some(external),
             ..
         } if parts.all(|finding| finding.holds == Some(true) || unseen(finding)) => {
@@ -627,7 +627,7 @@ fn ready(
 /// The summary: the first that does not hold, then the first that is not known.
 fn ready_of(findings: &BTreeMap<ConditionType, Finding>) -> Finding {
     let parts = || {
-        ConditionType::STANDING
+        ConditionType::PERSISTENT
             .iter()
             .filter_map(|kind| findings.get(kind))
     };
@@ -640,10 +640,12 @@ fn ready_of(findings: &BTreeMap<ConditionType, Finding>) -> Finding {
 }
 
 /// `Reconciling` and `Stalled` as kstatus reads them: at work, or waiting for somebody.
-fn kstatus(stand: &Stand, ready: &Finding) -> Option<(ConditionType, Finding)> {
+fn kstatus(disposition: &Disposition, ready: &Finding) -> Option<(ConditionType, Finding)> {
     let holds = |kind| Some((kind, Finding::yes(ready.reason, ready.message.clone())));
-    match (stand, ready.holds) {
-        (_, Some(true)) | (Stand::Paused, _) | (Stand::Observing(_), Some(false)) => None,
+    match (disposition, ready.holds) {
+        (_, Some(true)) | (Disposition::Paused, _) | (Disposition::Observing(_), Some(false)) => {
+            None
+        }
         (_, None) if ready.reason == Reason::NotAttested => holds(ConditionType::Stalled),
         (_, Some(false)) if ready.reason != Reason::AwsUnavailable => holds(ConditionType::Stalled),
         _ => holds(ConditionType::Reconciling),

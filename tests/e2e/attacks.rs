@@ -257,12 +257,12 @@ pub async fn odd_prefixes_arrive_as_they_are_or_are_refused(ground: &Ground) -> 
     object["spec"]["rules"] = json!(rules);
     stage.apply(&object).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    let standing = stage
+    let existing = stage
         .source
         .replication(SOURCE_REGION, &stage.source_bucket)
         .await?
         .context("no configuration")?;
-    let mut arrived: Vec<_> = standing
+    let mut arrived: Vec<_> = existing
         .rules()
         .iter()
         .filter_map(|rule| rule.filter()?.prefix())

@@ -45,11 +45,11 @@ async fn another(stage: &Stage<'_>, release: &str, before: &str) -> anyhow::Resu
 }
 
 async fn prefixes(stage: &Stage<'_>) -> anyhow::Result<Vec<String>> {
-    let standing = stage
+    let existing = stage
         .source
         .replication(SOURCE_REGION, &stage.source_bucket)
         .await?;
-    let rules = standing
+    let rules = existing
         .iter()
         .flat_map(aws_sdk_s3::types::ReplicationConfiguration::rules);
     Ok(rules

@@ -674,7 +674,7 @@ pub async fn what_stands_is_exactly_what_plan_offline_prints(
         .arg(&file);
     let planned: Value = serde_json::from_str(&output(&mut command).await?)?;
     let source = stage.source.id.as_str();
-    let standing = aws(
+    let existing = aws(
         &stage,
         source,
         &[
@@ -686,8 +686,8 @@ pub async fn what_stands_is_exactly_what_plan_offline_prints(
     )
     .await?;
     ensure!(
-        standing["ReplicationConfiguration"] == planned["replication.json"],
-        "{standing:#}\n{planned:#}"
+        existing["ReplicationConfiguration"] == planned["replication.json"],
+        "{existing:#}\n{planned:#}"
     );
     let role = stage
         .source

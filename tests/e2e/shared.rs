@@ -32,7 +32,7 @@ fn foreign_rule(stage: &Stage<'_>) -> anyhow::Result<ReplicationRule> {
     Ok(rule.destination(destination.build()?).build()?)
 }
 
-async fn standing(stage: &Stage<'_>) -> anyhow::Result<ReplicationConfiguration> {
+async fn existing(stage: &Stage<'_>) -> anyhow::Result<ReplicationConfiguration> {
     stage
         .source
         .replication(SOURCE_REGION, &stage.source_bucket)
@@ -159,7 +159,7 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
         .await?
         .with_context(|| "not all became ready")?;
     ensure!(readiness(&stage).await?.len() == 50);
-    ensure!(standing(&stage).await?.rules().len() == 50);
+    ensure!(existing(&stage).await?.rules().len() == 50);
     let calls = stage.proxy.take();
     let puts = calls
         .iter()
@@ -190,7 +190,7 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
         .collect();
     stage.environment.apply(&all(&edited)).await?;
     let edited = async || {
-        Ok((standing(&stage)
+        Ok((existing(&stage)
             .await?
             .rules()
             .iter()
@@ -259,7 +259,7 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
     until(Duration::from_mins(1), one_left)
         .await?
         .with_context(|| "49 do not go")?;
-    let rules = standing(&stage).await?.rules().to_vec();
+    let rules = existing(&stage).await?.rules().to_vec();
     ensure!(
         rules.len() == 1
             && rules[0].filter().and_then(ReplicationRuleFilter::prefix) == Some("Tax/0/"),
@@ -353,7 +353,7 @@ pub async fn a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was(
     object["spec"]["existingConfiguration"] = json!("Merge");
     stage.apply(&object).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    let both = standing(&stage).await?;
+    let both = existing(&stage).await?;
     ensure!(
         both.role() == role
             && both.rules().len() == 2
@@ -383,9 +383,9 @@ pub async fn a_configuration_of_somebody_else_is_merged_with_and_left_as_it_was(
 
     stage.delete("tax").await?;
     ensure!(
-        standing(&stage).await? == theirs,
+        existing(&stage).await? == theirs,
         "{:?}",
-        standing(&stage).await?
+        existing(&stage).await?
     );
     let policies = stage
         .source
@@ -410,7 +410,7 @@ pub async fn a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write(
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    let ours = standing(&stage).await?;
+    let ours = existing(&stage).await?;
     let both = ReplicationConfiguration::builder()
         .role(ours.role())
         .set_rules(Some(ours.rules().to_vec()))
@@ -447,14 +447,14 @@ pub async fn a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write(
         .proxy
         .set_fault("s3:GetReplicationConfiguration", None);
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
-    let rules = standing(&stage).await?.rules().to_vec();
+    let rules = existing(&stage).await?.rules().to_vec();
     ensure!(
         rules.len() == 2 && rules.contains(&foreign_rule(&stage)?),
         "{rules:?}"
     );
 
     stage.delete("tax").await?;
-    let left = standing(&stage).await?;
+    let left = existing(&stage).await?;
     ensure!(
         left.rules() == [foreign_rule(&stage)?] && left.role() == ours.role(),
         "{left:?}"
@@ -532,12 +532,12 @@ pub async fn thirty_source_buckets_share_one_destination_and_one_key(
         let written = async || {
             let mut all = true;
             for number in 0..SOURCES {
-                let standing = stage
+                let existing = stage
                     .source
                     .replication(SOURCE_REGION, &name(number))
                     .await?;
-                let rules = standing
-                    .map(|standing| standing.rules().to_vec())
+                let rules = existing
+                    .map(|existing| existing.rules().to_vec())
                     .unwrap_or_default();
                 all &= rules.len() == 1
                     && rules[0].filter().and_then(ReplicationRuleFilter::prefix) == Some(prefix);
@@ -652,14 +652,14 @@ pub async fn a_foreign_rule_that_comes_while_permissions_settle_survives(
     stage
         .wait_for("legal", "ReplicationConfigured", "Unknown", "Progressing")
         .await?;
-    let ours = standing(&stage).await?;
+    let ours = existing(&stage).await?;
     let both = ReplicationConfiguration::builder()
         .role(ours.role())
         .set_rules(Some(ours.rules().to_vec()))
         .rules(foreign_rule(&stage)?);
     put(&stage, both.build()?).await?;
     stage.wait_for("legal", "Ready", "True", "Ready").await?;
-    let rules = standing(&stage).await?.rules().to_vec();
+    let rules = existing(&stage).await?.rules().to_vec();
     ensure!(
         rules.len() == 3 && rules.contains(&foreign_rule(&stage)?),
         "{rules:?}"

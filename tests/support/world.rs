@@ -25,9 +25,9 @@ use bucket_replication_operator::{
             Bucket, DefaultEncryption, Depth, Facet, Failure, FailureKind, KeyDescription,
             KeyQuery, Observed, Role, Scope, Traits, UnknownElement,
         },
-        permissions::{ManagedPolicy, PolicyOwner, RolePolicies},
         plan::Step,
         policy::{Document, Request, Statement},
+        role_policies::{ManagedPolicy, PolicyOwner, RolePolicies},
     },
 };
 
@@ -757,9 +757,9 @@ impl Reader<'_> {
             seen.traits.requester_pays,
             pays,
         );
-        let mut switch = |matters: bool, seen: Facet<bool>, standing: &Facet<bool>| {
+        let mut switch = |matters: bool, seen: Facet<bool>, existing: &Facet<bool>| {
             self.at(Depth::Traits, matters, seen, || {
-                Ok(standing.present().copied())
+                Ok(existing.present().copied())
             })
         };
         let traits = Traits {
@@ -835,15 +835,15 @@ impl Cloud for Process<'_> {
                     .await
             }
             Step::PutReplication {
-                bucket, standing, ..
+                bucket, existing, ..
             } => {
-                self.world.is_unchanged(bucket, standing.as_ref()).await?;
+                self.world.is_unchanged(bucket, existing.as_ref()).await?;
                 self.world.apply(step).await
             }
             Step::DeleteReplication {
-                bucket, standing, ..
+                bucket, existing, ..
             } => {
-                self.world.is_unchanged(bucket, Some(standing)).await?;
+                self.world.is_unchanged(bucket, Some(existing)).await?;
                 self.world.apply(step).await
             }
             _ => self.world.apply(step).await,
@@ -973,7 +973,7 @@ impl World {
             &scope.installation,
             &scope.source,
             observed.configuration.present(),
-            &observed.permissions(),
+            &observed.role_statements(),
         );
         ledger_buckets.retain(|bucket| !state.external.contains(&bucket.account));
         ledger_keys.retain(|key| !state.external.contains(&key.account));

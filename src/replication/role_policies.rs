@@ -109,7 +109,7 @@ fn length(statement: &Statement) -> usize {
 impl Spread {
     /// Spreads `wanted` over the policies that stand and as few more as are needed.
     #[must_use]
-    pub fn of(standing: &RolePolicies, wanted: &[Statement]) -> Self {
+    pub fn of(existing: &RolePolicies, wanted: &[Statement]) -> Self {
         let mut left: Vec<&Statement> = wanted.iter().collect();
         let mut kept = |document: &Document| -> Vec<Statement> {
             let keep = |statement: &Statement| {
@@ -130,10 +130,10 @@ impl Spread {
             document.statements().iter().filter_map(keep).collect()
         };
         let mut inline = Room::new(
-            standing.inline.as_ref().map(&mut kept).unwrap_or_default(),
+            existing.inline.as_ref().map(&mut kept).unwrap_or_default(),
             MOST_INLINE,
         );
-        let kept = standing
+        let kept = existing
             .managed
             .iter()
             .map(|(number, policy)| (*number, Room::new(kept(&policy.document), MOST_MANAGED)));
@@ -176,7 +176,7 @@ impl Spread {
 
     /// What stands once this was written over `before`.
     #[must_use]
-    pub fn stood(&self, before: &RolePolicies) -> RolePolicies {
+    pub fn was_existing(&self, before: &RolePolicies) -> RolePolicies {
         let policy = |(number, document): (&u32, &Document)| {
             let same = before
                 .managed
@@ -231,9 +231,9 @@ impl Spread {
 
     /// The steps from what stands to this.
     #[must_use]
-    pub fn steps(&self, standing: &RolePolicies, of: &PolicyOwner<'_>) -> Vec<Step> {
+    pub fn steps(&self, existing: &RolePolicies, of: &PolicyOwner<'_>) -> Vec<Step> {
         let mut steps = vec![];
-        if !standing
+        if !existing
             .inline
             .as_ref()
             .is_some_and(|inline| inline.means(&self.inline))
@@ -248,7 +248,7 @@ impl Spread {
         }
         for (number, document) in &self.managed {
             let policy = of.policy(*number);
-            let Some(stands) = standing.managed.get(number) else {
+            let Some(dispositions) = existing.managed.get(number) else {
                 steps.push(Step::CreateManagedPolicy {
                     policy: policy.clone(),
                     document: document.clone(),
@@ -263,29 +263,29 @@ impl Spread {
                 policy: policy.clone(),
                 version: version.clone(),
             };
-            steps.extend(stands.stale_versions.iter().map(delete));
-            if !stands.document.means(document) {
+            steps.extend(dispositions.stale_versions.iter().map(delete));
+            if !dispositions.document.means(document) {
                 steps.push(Step::CreateManagedPolicyVersion {
                     policy: policy.clone(),
                     document: document.clone(),
                 });
-                if !stands.version.is_empty() {
-                    steps.push(delete(&stands.version));
+                if !dispositions.version.is_empty() {
+                    steps.push(delete(&dispositions.version));
                 }
             }
-            if !stands.attached {
+            if !dispositions.attached {
                 steps.push(Step::AttachManagedPolicy {
                     role: of.role.clone(),
                     policy,
                 });
             }
         }
-        for (number, stands) in standing
+        for (number, dispositions) in existing
             .managed
             .iter()
             .filter(|(number, _)| !self.managed.contains_key(number))
         {
-            steps.extend(removal(stands, of.role, of.policy(*number)));
+            steps.extend(removal(dispositions, of.role, of.policy(*number)));
         }
         steps
     }
@@ -378,7 +378,7 @@ mod tests {
             .collect()
     }
 
-    fn standing(spread: &Spread) -> RolePolicies {
+    fn existing(spread: &Spread) -> RolePolicies {
         let policy = |document: &Document| ManagedPolicy {
             document: document.clone(),
             version: "v1".into(),
@@ -395,7 +395,7 @@ mod tests {
         }
     }
 
-    fn owner_steps(spread: &Spread, standing: &RolePolicies) -> Vec<String> {
+    fn owner_steps(spread: &Spread, existing: &RolePolicies) -> Vec<String> {
         let (account, role) = (
             "111111111111".parse().expect("an account"),
             RoleName::of(
@@ -415,7 +415,7 @@ mod tests {
             name: &role,
         };
         spread
-            .steps(standing, &owner)
+            .steps(existing, &owner)
             .iter()
             .map(|step| <&str>::from(step).to_owned())
             .collect()
@@ -436,31 +436,34 @@ mod tests {
         let wanted = statements(0..40);
         let spread = Spread::of(&RolePolicies::default(), &wanted);
         assert!(spread.fits() && spread.last() > 2, "{}", spread.last());
-        assert_eq!(standing(&spread).statements().len(), 40);
+        assert_eq!(existing(&spread).statements().len(), 40);
         assert!(!Spread::of(&RolePolicies::default(), &statements(0..200)).fits());
     }
 
     #[test]
     fn a_change_touches_only_the_documents_that_it_is_in() {
-        let stands = standing(&Spread::of(&RolePolicies::default(), &statements(0..40)));
+        let dispositions = existing(&Spread::of(&RolePolicies::default(), &statements(0..40)));
         assert_eq!(
-            owner_steps(&Spread::of(&stands, &statements(0..40)), &stands),
+            owner_steps(
+                &Spread::of(&dispositions, &statements(0..40)),
+                &dispositions
+            ),
             Vec::<String>::new()
         );
-        let less = Spread::of(&stands, &statements(0..39));
+        let less = Spread::of(&dispositions, &statements(0..39));
         assert_eq!(
-            owner_steps(&less, &stands),
+            owner_steps(&less, &dispositions),
             ["CreateManagedPolicyVersion", "DeleteManagedPolicyVersion"]
         );
-        let few = Spread::of(&stands, &statements(0..3));
+        let few = Spread::of(&dispositions, &statements(0..3));
         assert_eq!(few.last(), 0);
-        let steps = owner_steps(&few, &stands);
+        let steps = owner_steps(&few, &dispositions);
         assert_eq!(
             steps
                 .iter()
                 .filter(|step| *step == "DeleteManagedPolicy")
                 .count(),
-            stands.managed.len()
+            dispositions.managed.len()
         );
     }
 }
