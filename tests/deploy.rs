@@ -409,7 +409,7 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
         tax(&cluster),
         "Suspended",
         "InProgress",
-        "set it to Enforce to have them done",
+        "set spec.mode to Enforce to apply them",
     );
     cluster.apply("tax", &wish(&json!({})));
     see(

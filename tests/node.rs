@@ -704,12 +704,12 @@ async fn every_expression_of_dashboard_and_alerts_has_data(story: &Story) -> any
         (
             "s3:GetBucketVersioning",
             Fault::Refuse,
-            "bucket_replication_aws_calls_total{outcome=\"denied\"}",
+            "rate(bucket_replication_aws_calls_total{outcome=\"denied\"}[5m]) > 0",
         ),
         (
             "iam:GetRole",
             Fault::Throttle,
-            "bucket_replication_visits_total{ending=\"retry\"}",
+            "rate(bucket_replication_aws_calls_total{outcome=\"throttled\"}[5m]) > 0 and on() bucket_replication_visits_total{ending=\"retry\"}",
         ),
     ];
     for (action, fault, counted) in faults {

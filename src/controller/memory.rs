@@ -78,16 +78,16 @@ impl Memory {
         grace: Duration,
         now: Timestamp,
     ) -> Vec<String> {
-        let disposition = match &observed.configuration {
+        let existing = match &observed.configuration {
             Facet::Present(configuration) => foreign_rules(configuration, installation),
             Facet::Absent => BTreeSet::new(),
             Facet::Unread | Facet::Failed(_) => return vec![],
         };
-        let missing: BTreeSet<_> = self.written.difference(&disposition).cloned().collect();
+        let missing: BTreeSet<_> = self.written.difference(&existing).cloned().collect();
         match self.missing.take() {
             _ if missing.is_empty() => vec![],
             Some((before, since)) if before == missing && age(since, now) >= grace => {
-                self.written = disposition;
+                self.written = existing;
                 missing.into_iter().collect()
             }
             Some((before, since)) if before == missing => {

@@ -19,20 +19,20 @@ pub struct Change {
     pub after: String,
 }
 
-/// The change of each step, in order; `None` where a step writes no document.
+/// The change of each step, in order; `None` if a step writes no document.
 #[must_use]
 pub fn changes(steps: &[PlannedStep], observed: &Observed) -> Vec<Option<Change>> {
-    // A document that is written twice changes from what the first step made of it.
-    let mut dispositions: BTreeMap<String, String> = BTreeMap::new();
+    // A policy that is written twice changes from what the first step wrote.
+    let mut latest: BTreeMap<String, String> = BTreeMap::new();
     let change = |planned: &PlannedStep| {
         let (existing, written) = documents(&planned.step, observed)?;
         let element = planned.step.element()?;
-        let before = dispositions
+        let before = latest
             .get(&element)
             .cloned()
             .unwrap_or_else(|| pretty(existing.as_ref()));
         let after = pretty(written.as_ref());
-        dispositions.insert(element, after.clone());
+        latest.insert(element, after.clone());
         (before != after).then_some(Change { before, after })
     };
     steps.iter().map(change).collect()

@@ -1,6 +1,6 @@
-//! From all objects on one source bucket to the one state of AWS that serves them, whatever order they are looked at in.
+//! The one state of AWS that serves all objects on a source bucket, whatever their order.
 //!
-//! What is not ours is carried over, and so is what belongs to objects that do not act now.
+//! What is unmanaged is carried over, and so is what belongs to objects that do not act now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,17 +23,17 @@ use super::{
     validate::{Valid, ValidRule},
 };
 
-/// The role's tag that says which installation made it.
+/// The role's tag that names the installation that created it.
 pub const TAG_INSTALLATION: &str = "bucketops.dev/installation";
-/// The role's tag that says how many managed policies of ours to look for; without it, none.
+/// The role's tag with the number of managed policies to read; without it, none.
 pub const TAG_POLICIES: &str = "bucketops.dev/managed-policies";
-/// The role's tag that says which source bucket it is for.
+/// The role's tag that names its source bucket.
 pub const TAG_SOURCE_BUCKET: &str = "bucketops.dev/source-bucket";
 
-/// Replication Time Control and its metrics know one threshold only (`ReplicationTimeValue` in the S3 API Reference).
+/// Replication Time Control and its metrics support one threshold only (`ReplicationTimeValue` in the S3 API Reference).
 const THRESHOLD: Minutes = Minutes { minutes: 15 };
 
-/// Whose wishes are composed, and on what ground.
+/// What is composed, and from what.
 #[derive(Clone, Copy, Debug)]
 pub struct Claims<'a> {
     /// This installation.
@@ -44,24 +44,24 @@ pub struct Claims<'a> {
     pub account: &'a Account,
     /// The source bucket.
     pub source: &'a OwnedBucket,
-    /// What stands in AWS.
+    /// What exists in AWS.
     pub observed: &'a Observed,
     /// Objects that get what they ask for, in order.
     pub acting: &'a [Resolved],
-    /// Those of them whose rules have to wait: the role is made, so that somebody else can name it in a policy.
+    /// Those of them whose rules have to wait. The role is created, so that an owner can name it in a policy.
     pub withheld: &'a BTreeSet<ObjectKey>,
-    /// Objects whose part stays as it stands.
+    /// Objects whose part does not change, or only as said.
     pub carried: &'a BTreeMap<ObjectKey, Carry>,
 }
 
 /// How the part of an object that does not act is carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carry {
-    /// As it stands.
+    /// It does not change.
     Unchanged,
-    /// Its rules are disabled: it may not have what stands any more.
+    /// Its rules are disabled: it is no longer allowed to have them.
     Disabled,
-    /// Its rules are marked as retained, since it goes and wants them to stay.
+    /// Its rules are marked as retained: the object is deleted, and its rules stay.
     Retained,
 }
 
@@ -70,13 +70,13 @@ pub enum Carry {
 pub struct Desired {
     /// `None`: the bucket has no replication configuration.
     pub configuration: Option<Configuration>,
-    /// `None`: there is no role of ours.
+    /// `None`: the bucket needs no role.
     pub role: Option<DesiredRole>,
-    /// Statements of ours in bucket policies.
+    /// The operator's statements in bucket policies.
     pub bucket_statements: BTreeMap<OwnedBucket, Vec<Statement>>,
-    /// Statements of ours in key policies.
+    /// The operator's statements in key policies.
     pub key_statements: BTreeMap<KeyArn, Vec<Statement>>,
-    /// Buckets that get versioning.
+    /// Buckets on which versioning is enabled.
     pub versioning: BTreeMap<OwnedBucket, Region>,
 }
 
@@ -87,7 +87,7 @@ pub struct DesiredRole {
     pub account: AccountId,
     /// Its name.
     pub name: RoleName,
-    /// Whether it is somebody else's and only gets an inline policy of ours; path, trust, tags and boundary are then not ours.
+    /// Whether it is an unmanaged role that only gets an inline policy; its path, trust policy, tags and boundary do not change.
     pub merged: bool,
     /// Its path.
     pub path: String,
@@ -103,8 +103,8 @@ pub struct DesiredRole {
     pub policy: Document,
 }
 
-/// Who may assume a replication role. No condition on `aws:SourceAccount` or `aws:SourceArn`: AWS documents for no replication page that S3
-/// sends them, and a key that is not sent makes the condition false.
+/// Who may assume a replication role. It has no condition on `aws:SourceAccount` or `aws:SourceArn`: no page of AWS says that S3 sends these
+/// keys for replication, and a condition on a key that is not sent is false.
 #[must_use]
 pub fn trust() -> Document {
     Document::parse(
@@ -157,7 +157,7 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     }
 }
 
-/// Adds the statements that stand once no rule waits any more, so that nothing is taken back in between.
+/// Adds the statements that will exist once no rule waits, so that none is removed in between.
 fn announce(
     claims: &Claims<'_>,
     role: &DesiredRole,
@@ -181,7 +181,7 @@ fn announce(
     }
 }
 
-/// The role, without its permissions: our own, or that of the foreign rules, which have no other.
+/// The role, without its policy: the operator's, or that of the unmanaged rules, which can't have another.
 fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
     let name = RoleName::of(claims.installation, claims.source);
     let path = &claims.account.roles.path;
@@ -223,7 +223,7 @@ fn existing_rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
         .unwrap_or_default()
 }
 
-/// All rules that should stand: foreign ones first and as they are, then ours in the order of their objects.
+/// All rules that should exist: unmanaged rules first and unchanged, then the operator's in the order of their objects.
 fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
     let existing = existing_rules(claims);
     let replaced = taken_over(claims);
@@ -259,7 +259,7 @@ fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
         }
         kept.push(rule);
     }
-    // A standing priority is kept, so that adding or removing an object changes no other object's rules; so is that of a rule taken over.
+    // An existing priority is kept, so that adding or removing an object changes no other object's rules. So is that of a rule that is taken over.
     let held = |id: &str| {
         let before = |rule: &&ReplicationRule| {
             let theirs = rule.id.as_deref().unwrap_or_default();
@@ -305,8 +305,8 @@ fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
     kept
 }
 
-/// The rules of one object with the priorities that its user hints at. Where two overlap, the later one is to win: that with the higher hint,
-/// then that with the longer prefix.
+/// The rules of one object with their priority hints. If two overlap, the later one wins: that with the higher hint, then that with the longer
+/// prefix.
 fn rules_with_id(claims: &Claims<'_>, resolved: &Resolved) -> Vec<(Option<i32>, ReplicationRule)> {
     let mut rules: Vec<_> = resolved.valid.rules.iter().collect();
     rules.sort_by_key(|rule| (rule.priority, rule.prefix.as_str().len(), &rule.name));
@@ -329,7 +329,7 @@ fn rules_with_id(claims: &Claims<'_>, resolved: &Resolved) -> Vec<(Option<i32>, 
         .collect()
 }
 
-/// The foreign rules whose place rules of ours take now, each with the ID of ours.
+/// The unmanaged rules that are taken over now, each with the ID of the rule that replaces it.
 fn taken_over(claims: &Claims<'_>) -> BTreeMap<String, String> {
     let free = claims
         .acting
@@ -422,7 +422,7 @@ fn replication_rule(
     }
 }
 
-/// A configuration that holds nothing of ours stays as it is; one without rules is none.
+/// A configuration without rules of the operator does not change. One without any rules is deleted.
 fn configuration(
     claims: &Claims<'_>,
     rules: Vec<ReplicationRule>,
@@ -443,7 +443,7 @@ fn configuration(
     })
 }
 
-/// What the role may do for the objects that act.
+/// The role's statements for the objects that act.
 fn wanted_statements(claims: &Claims<'_>) -> Vec<Statement> {
     let mut statements = vec![Statement::allow(
         claims.installation,
@@ -460,8 +460,8 @@ fn wanted_statements(claims: &Claims<'_>) -> Vec<Statement> {
     statements
 }
 
-/// What the role may do already and keeps: whose rules stay as they stand, keeps what they need; those whose new rules wait get both, also where
-/// no rule of theirs was read, since that read may lag.
+/// The role's existing statements that it keeps. An object whose rules do not change keeps its statements. An object whose new rules wait has
+/// both, even if no rule of it was read, because that read may lag.
 fn carried_statements(
     claims: &Claims<'_>,
     ours: &[(RuleMark, ReplicationRule)],
@@ -494,7 +494,7 @@ fn carried_statements(
     existing
 }
 
-/// What the role may do for one object: read the source objects, write the replicas, and use the keys for just that.
+/// The role's statements for one object: to read the source objects, to write the replicas, and to use the keys for that alone.
 pub(super) fn object_statements(
     installation: &InstallationId,
     resolved: &Resolved,
@@ -538,7 +538,7 @@ pub(super) fn object_statements(
             .iter()
             .map(|prefix| valid.destination.objects(prefix))
             .collect();
-        // Without it, a bucket that a stranger makes under the name of a deleted destination would receive the data.
+        // Without it, a bucket that another account creates under the name of a deleted destination would receive the data.
         let account = (
             "StringEqualsIfExists",
             "aws:ResourceAccount".to_owned(),
@@ -552,7 +552,7 @@ pub(super) fn object_statements(
         ));
     }
     if let Some(keys) = &resolved.keys {
-        // With an S3 Bucket Key the encryption context is the bucket's ARN, else the object's. Each object has a setting of its own,
+        // With an S3 Bucket Key the encryption context is the bucket's ARN, otherwise the object's. Each object has its own setting,
         // so both forms are needed ("Replicating encrypted objects" in the S3 User Guide).
         let context = |bucket: &OwnedBucket| {
             std::iter::once(bucket.arn())
@@ -612,7 +612,7 @@ pub(super) fn actions_on_replicas(valid: &Valid) -> Vec<&'static str> {
     )
 }
 
-/// The ARN of the role that S3 will assume for an object: that of others, where nothing but ours to add is in the way, else our own.
+/// The ARN of the role that S3 will assume for an object: the unmanaged role that the operator's rules are merged under, or the operator's.
 pub(super) fn role_arn_of(
     installation: &InstallationId,
     account: &Account,
@@ -641,7 +641,7 @@ pub(super) fn role_arn_of(
 pub(super) const ACTIONS_ON_SOURCE_BUCKET: &[&str] =
     &["s3:GetReplicationConfiguration", "s3:ListBucket"];
 pub(super) const SOURCE_KEY_ACTIONS: &[&str] = &["kms:Decrypt"];
-/// `Encrypt` for every replica; `GenerateDataKey` and `Decrypt` where a bucket key is used ("Replicating encrypted objects" and "Receiving
+/// `Encrypt` for every replica; `GenerateDataKey` and `Decrypt` if a bucket key is used ("Replicating encrypted objects" and "Receiving
 /// replication failure events" in the S3 User Guide).
 pub(super) const REPLICA_KEY_ACTIONS: &[&str] =
     &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
@@ -685,7 +685,7 @@ fn widest(prefixes: impl Iterator<Item = Prefix>) -> Vec<Prefix> {
     widest
 }
 
-/// The statements that destinations in other accounts need for our rules, one for each set of actions.
+/// The statements that destinations in other accounts need for the operator's rules, one for each set of actions.
 fn bucket_statements<'a>(
     claims: &Claims<'_>,
     role: &DesiredRole,
@@ -739,7 +739,7 @@ fn bucket_statements<'a>(
         .collect()
 }
 
-/// The destination bucket that a rule of ours names: without an account it is the source's.
+/// The destination bucket of one of the operator's rules. Without an account, it is in the source's account.
 #[must_use]
 pub fn destination_of(rule: &ReplicationRule, source: &OwnedBucket) -> Option<OwnedBucket> {
     let name: BucketName = rule.destination.bucket.rsplit(':').next()?.parse().ok()?;
@@ -754,9 +754,9 @@ pub fn destination_of(rule: &ReplicationRule, source: &OwnedBucket) -> Option<Ow
     })
 }
 
-/// The statements that key policies need for what the role's own policy lets it do with keys, where they do not allow it already.
-/// The statements that keys need for what the role may do. What is only carried keeps its statement, but never gets one: a former round may have
-/// removed it on the way to a step that AWS refused, and would remove it again.
+/// The statements that key policies need for what the role's own policy allows with keys, if they do not allow that already. What is only
+/// carried keeps its statement, but never gets one: an earlier visit may have removed it before a step that AWS refused, and would remove it
+/// again.
 fn key_statements(
     claims: &Claims<'_>,
     role: &DesiredRole,
@@ -817,13 +817,13 @@ fn key_statements(
             .key_policies
             .get(&key)
             .and_then(Facet::present);
-        let dispositions = policy.is_some_and(|policy| {
+        let exists = policy.is_some_and(|policy| {
             policy
                 .statements()
                 .iter()
                 .any(|statement| statement.sid() == wanted.sid())
         });
-        if !dispositions
+        if !exists
             && (!is_added || key_allows_already(claims, role, &key, policy, actions, &services))
         {
             continue;
@@ -833,7 +833,7 @@ fn key_statements(
     statements
 }
 
-/// Whether the policy has the statement `wanted`, or lets `role` do what it would allow.
+/// Whether the policy has the statement `wanted`, or already allows `role` the same.
 #[must_use]
 pub fn allows_already(policy: Option<&Document>, wanted: &Statement, role: &str) -> bool {
     let Some(policy) = policy else { return false };
@@ -921,8 +921,8 @@ fn versioning(claims: &Claims<'_>) -> BTreeMap<OwnedBucket, Region> {
         .collect()
 }
 
-/// The buckets and keys that statements of ours were put onto, as the role's policy and our rules tell: what has to be looked at beyond
-/// what objects name now. Only what is in this partition counts.
+/// The buckets and keys whose policies may have statements of the operator, by the role's policy and the operator's rules: they are read in
+/// addition to what objects name now. Only those in this partition count.
 #[must_use]
 pub fn ledger(
     installation: &InstallationId,

@@ -93,11 +93,11 @@ impl Contention {
     pub fn note(&mut self, needed: &[Step], done: &[Step], drift: bool, now: Timestamp) {
         let differing: Vec<_> = needed.iter().filter_map(Step::element).collect();
         self.elements.retain(|element, fight| {
-            let was_existing = fight
+            let lasted = fight
                 .corrections
                 .last()
                 .is_none_or(|last| until(*last, LONG, now).is_none());
-            !was_existing || differing.contains(element)
+            !lasted || differing.contains(element)
         });
         let done: BTreeSet<_> = done.iter().filter_map(Step::element).collect();
         for element in done {

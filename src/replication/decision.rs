@@ -1,4 +1,4 @@
-//! All decisions of one visit to a source bucket: where each object stands, and the steps that follow.
+//! All decisions of one visit to a source bucket: the disposition of each object, and the steps that follow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,7 @@ pub struct Visit<'a> {
     pub refusals: &'a Refusals,
 }
 
-/// What AWS refused: the rules of the objects concerned have to wait, so that they do not hold up others.
+/// What AWS refused. The rules of the objects concerned wait, and do not block the rules of others.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals {
     /// The objects concerned.
@@ -59,38 +59,38 @@ pub struct Refusals {
     pub steps: Vec<Step>,
 }
 
-/// Where an object stands.
+/// What a visit does for an object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Disposition {
-    /// It can't have what it asks for; what it has stays.
+    /// It can't get what it asks for; what it has does not change.
     Refused {
         /// Why.
         problems: Vec<Problem>,
-        /// What it asks for, where the buckets and keys for it were found.
+        /// What it asks for, if its buckets and keys were found.
         resolved: Option<Box<Resolved>>,
-        /// Whether only something else on the bucket stands in the way, so that it is told what would be done.
+        /// Whether only something else on the bucket blocks it, so that its status shows the plan.
         planned: bool,
     },
-    /// It gets what it asks for; where somebody else has to act first, its rules wait, and those that stand stay.
+    /// It gets what it asks for. If someone has to act first, its new rules wait, and its existing rules do not change.
     Acting {
         /// What it gets.
         resolved: Box<Resolved>,
-        /// What somebody else has to do.
+        /// What someone has to do first.
         problems: Vec<Problem>,
-        /// What somebody has to apply where we can't look, and whether it is attested.
+        /// What the owner of an account that can't be read has to apply, and whether that is attested.
         external: Option<Box<External>>,
     },
-    /// It only wants to be told what would be done.
+    /// It only shows what would be done.
     Observing(Box<Resolved>),
-    /// It is left as it stands.
+    /// It does not change.
     Paused,
     /// It is being deleted.
     Leaving,
-    /// It goes, and leaves what it made in AWS.
+    /// It is released, and what it created stays in AWS.
     Abandoned,
 }
 
-/// What somebody has to apply in an account that we can't read.
+/// What the owner of an account that can't be read has to apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct External {
     /// All of it.
@@ -104,25 +104,25 @@ pub struct External {
 /// What follows from a visit.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// Where each object stands.
+    /// What the visit does for each object.
     pub dispositions: BTreeMap<ObjectKey, Disposition>,
     /// The state to reach.
     pub desired: Desired,
     /// The steps to it, in order.
     pub steps: Vec<PlannedStep>,
-    /// What would be done for objects that only want to be told, or have something in the way.
+    /// What would be done for objects that only show it, or that are blocked.
     pub pending: BTreeMap<ObjectKey, Vec<String>>,
     /// What the rules of each acting object need.
     pub needs: BTreeMap<ObjectKey, Need>,
-    /// The objects whose rules are not written yet, since AWS may not know everywhere what they need.
+    /// The objects whose rules are not written yet, because the permissions that they need have not settled.
     pub settling: BTreeSet<ObjectKey>,
-    /// Whether a leaving object has permissions, but no rule was read: the read may lag behind, and the rule stand.
+    /// Whether a leaving object has role statements, but no rule was read: the read may lag, and the rule may exist.
     pub doubtful: bool,
-    /// What stands in the way of removing all that leaving objects made.
+    /// What blocks the removal of what leaving objects created.
     pub blockers: Vec<Problem>,
-    /// How deep was looked.
+    /// How deep was read.
     pub depth: Depth,
-    /// Whether it is known what stands in the replication configuration.
+    /// Whether the replication configuration is known.
     pub rules_known: bool,
 }
 
@@ -151,8 +151,7 @@ impl Disposition {
 }
 
 impl Decision {
-    /// Whether all that is to be done puts right what somebody else changed: every step is for objects that were ready before, and still
-    /// get what they ask for.
+    /// Whether all steps correct what another writer changed: each is for objects that were ready, and that still get what they ask for.
     #[must_use]
     pub fn is_drift(&self, ready: &BTreeSet<ObjectKey>) -> bool {
         let served = |key| {
@@ -171,7 +170,7 @@ impl Decision {
                 .all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
     }
 
-    /// Leaves `element` as somebody else keeps changing it, and says so of the objects that it is for.
+    /// Leaves `element` as another writer keeps changing it, and reports that on the objects that it is for.
     pub fn contend(&mut self, element: &str, source: &OwnedBucket, observed: &Observed) {
         for planned in std::mem::take(&mut self.steps) {
             if planned.step.element().as_deref() != Some(element) {
@@ -183,8 +182,8 @@ impl Decision {
                 .and_then(|bucket| observed.buckets.get(bucket)?.tags.present());
             let writer = tags.and_then(contention::writer);
             let message = writer.map_or_else(
-                || format!("somebody else changed {element} again, five times or more within an hour: find out who, and let one of you keep it; until then it is put right once an hour at most"),
-                |writer| format!("somebody else changed {element} again, five times or more within an hour, probably {writer}, as the bucket's tags tell: let one of you keep it; until then it is put right once an hour at most"),
+                || format!("another writer changed {element} five times or more within an hour. Find that writer and keep only one of the two; until then, the operator corrects it at most once an hour"),
+                |writer| format!("another writer, probably {writer} (by the bucket's tags), changed {element} five times or more within an hour. Keep only one of the two; until then, the operator corrects it at most once an hour"),
             );
             let condition = planned.step.condition(source);
             let problem = Problem::new(condition, Reason::Contended, message);
@@ -200,7 +199,7 @@ impl Decision {
         }
     }
 
-    /// The steps as text, to tell one drift from another.
+    /// The steps as text, to distinguish one drift from another.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
         self.steps
@@ -210,7 +209,7 @@ impl Decision {
     }
 }
 
-/// Whether every object on the bucket is paused or abandoned, so that nothing in AWS need be read.
+/// Whether every object on the bucket is paused or abandoned, so that nothing in AWS needs to be read.
 #[must_use]
 pub fn is_at_rest(visit: &Visit<'_>) -> bool {
     let paused = |object: &Object| {
@@ -218,7 +217,7 @@ pub fn is_at_rest(visit: &Visit<'_>) -> bool {
             && object.spec.mode == Mode::Paused
             && validate::validate(object, visit.accounts).is_ok()
     };
-    // What was never allowed has nothing in AWS, and what it names may be another tenant's: that is not even read.
+    // An object that was never allowed has nothing in AWS, and what it names may be another tenant's: that is not even read.
     let never_allowed = |object: &Object| {
         !object.may_have_resources() && validate::validate(object, visit.accounts).is_err()
     };
@@ -228,8 +227,7 @@ pub fn is_at_rest(visit: &Visit<'_>) -> bool {
         .all(|object| object.abandoned || paused(object) || never_allowed(object))
 }
 
-/// Whether an object can get what it asks for, as far as was read, or something has to be taken back: only then a deeper look is worth its
-/// calls.
+/// Whether an object can get what it asks for, as far as was read, or something has to be removed. Only then is a deeper read worth its calls.
 #[must_use]
 pub fn is_worth_reading_deeper(visit: &Visit<'_>, observed: &Observed) -> bool {
     let Some(account) = visit.accounts.by_id(&visit.source.account) else {
@@ -311,7 +309,7 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
     scope
 }
 
-/// Decides. `settled` tells whether AWS has had time to make known everywhere what the rules of an object need.
+/// Decides. `settled` says whether the permissions that the rules of an object need have settled.
 #[must_use]
 pub fn decide(
     visit: &Visit<'_>,
@@ -349,7 +347,7 @@ pub fn decide(
     await_owners(visit, observed, &mut dispositions, &round);
     let mut now = round(&dispositions, false);
     while let Some(problem) = now.exceeded(visit, observed) {
-        // Who has what it asks for already, crosses nothing.
+        // An object that already has what it asks for exceeds no limit.
         let changing = plan::changing(
             visit.installation,
             visit.source,
@@ -425,7 +423,7 @@ pub fn decide(
             },
         );
     }
-    // What was not looked at can't be changed.
+    // What was not read can't be changed.
     let seen = observed.depth == Depth::Everything;
     if !seen || !unreadable.is_empty() || !now.has_work(&dispositions) {
         steps.clear();
@@ -461,7 +459,7 @@ pub fn decide(
     }
 }
 
-/// Whether the rules come under another role.
+/// Whether the rules move to another role.
 fn moves_role(existing: Option<&Configuration>, wanted: Option<&Configuration>) -> bool {
     existing
         .zip(wanted)
@@ -524,7 +522,7 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
     }
 }
 
-/// What every object on the bucket depends on and could not be read, so that nothing may be written over it.
+/// What every object on the bucket depends on and could not be read, so that nothing may be overwritten.
 fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
     let region = observed
         .buckets
@@ -550,7 +548,7 @@ fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
     failed.chain(not_preservable(visit, observed)).collect()
 }
 
-/// A PUT replaces the whole configuration, so that what can't be written back forbids it.
+/// A PUT replaces the whole configuration, so an element that can't be written back forbids it.
 fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
     let unknown = observed
         .unknown_elements
@@ -561,7 +559,7 @@ fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
         .as_ref()
         .map_or_else(|| "the configuration".to_owned(), |id| format!("rule {id}"));
     let message = format!(
-        "{of} on bucket {} holds {}, which this version of the operator does not know and would lose with any write: upgrade it, or remove the element",
+        "{of} on bucket {} has the element {}, which this version of the operator does not support and would remove with any write. Upgrade the operator, or remove the element",
         visit.source.name, unknown.path
     );
     Some(Problem::new(
@@ -571,7 +569,7 @@ fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
     ))
 }
 
-/// What stands on the bucket and is not ours to change.
+/// What exists on the bucket and is not the operator's to change.
 fn obstacles(
     resolved: &Resolved,
     visit: &Visit<'_>,
@@ -579,7 +577,7 @@ fn obstacles(
     observed: &Observed,
 ) -> Vec<Problem> {
     let foreign_role = observed.role.present().filter(|role| !plan::is_ours(role, visit.installation, visit.source)).map(|role| {
-        let message = format!("role {} stands and does not carry our tags: delete or rename it, if nobody needs it", role.arn);
+        let message = format!("role {} already exists without the operator's tags: delete or rename it if it is not needed", role.arn);
         Problem::new(ConditionType::RoleReady, Reason::RoleNotOurs, message)
     });
     let configuration = observed.configuration.present();
@@ -675,8 +673,8 @@ fn disposition(
     }
 }
 
-/// Of two that would treat one object of S3 differently on its way to the same bucket, the first in order wins: what is not ours, then what
-/// others left behind, then objects by their age.
+/// If two rules would treat an S3 object differently on its way to the same bucket, the first in order wins: unmanaged rules, then retained
+/// rules, then the rules of objects by their age.
 fn refuse_overlaps(
     objects: &[&Object],
     dispositions: &mut BTreeMap<ObjectKey, Disposition>,
@@ -727,17 +725,17 @@ fn refuse_overlaps(
             ))
         });
         if let Some((rule, other)) = clash {
-            // The ID of a rule of ours names the namespace of its object.
+            // The ID of one of the operator's rules names the namespace of its object, which another tenant must not see.
             let foreign = other
                 .id
                 .as_ref()
                 .filter(|_| other.mark(visit.installation).is_none());
             let other = foreign.map_or_else(
-                || "another object on this bucket that came first".to_owned(),
-                |id| format!("rule {id}, which is not ours"),
+                || "an older object on this bucket".to_owned(),
+                |id| format!("the unmanaged rule {id}"),
             );
             let message = format!(
-                "prefix \"{}\" overlaps with {other} and replicates to bucket {} with other settings: narrow the prefix or tags, or use the same settings",
+                "prefix \"{}\" overlaps with {other}, which replicates to bucket {} with other settings: narrow the prefix or tags, or use the same settings",
                 rule.selected_prefix(),
                 resolved.valid.destination.name
             );
@@ -906,7 +904,7 @@ impl Round {
         settle::needs(&claims, role, changing)
     }
 
-    /// The steps, without those onto documents that the platform team keeps for itself.
+    /// The steps, without those on policies that the `AWSAccount` says are only checked.
     fn steps(&self, visit: &Visit<'_>, observed: &Observed) -> Vec<PlannedStep> {
         let (users, refused) = (&self.users, &visit.refusals.steps);
         let mut steps = plan::plan(
@@ -938,23 +936,23 @@ impl Round {
             })
     }
 
-    /// The first limit of AWS that the composition crosses.
+    /// The first limit of AWS that the composition exceeds.
     fn exceeded(&self, visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
         let problem = |condition, what: &str, size: usize, most: usize| {
             let message = format!(
-                "with this object, {what} would have {size} of at most {most}: use fewer rules or shorter prefixes on this bucket"
+                "with this object, {what} would be {size}, and AWS allows {most}: use fewer rules or shorter prefixes on this bucket"
             );
             Some(Problem::new(condition, Reason::LimitExceeded, message))
         };
-        // What others brought beyond a limit, as where AWS raised it for them, is none of our objects' fault.
-        let (wanted, dispositions) = (
+        // If unmanaged rules already exceed a limit, for example because AWS raised it, no object is to blame.
+        let (wanted, existing) = (
             sizes(self.desired.configuration.as_ref()),
             sizes(observed.configuration.present()),
         );
         let crossed = wanted
             .into_iter()
-            .zip(dispositions)
-            .find(|((_, size, most), (_, dispositions, _))| size > most && size > dispositions);
+            .zip(existing)
+            .find(|((_, size, most), (_, existing, _))| size > most && size > existing);
         if let Some(((what, size, most), _)) = crossed {
             return problem(ConditionType::ReplicationConfigured, what, size, most);
         }
@@ -966,10 +964,10 @@ impl Round {
         ) {
             Fit::Fits => None,
             Fit::NotYet => Some(
-                "until their rules are written, the role needs the former and the new permissions of all objects on this bucket that change, and its inline policy and ten managed ones have no room for those of this object as well: it is served after the others; if it stays so, change fewer rules at once",
+                "the role's policies have no room for the former and the new permissions of all objects on this bucket that change now, so this object waits for the others. If it keeps waiting, change fewer rules at once",
             ),
             Fit::Never => Some(
-                "with this object, the role's permissions would not fit into its inline policy and ten managed ones: use fewer rules or shorter prefixes on this bucket",
+                "with this object, the role's permissions do not fit into one inline policy and ten managed policies: use fewer rules or shorter prefixes on this bucket",
             ),
         };
         if let Some(message) = message {
@@ -987,14 +985,14 @@ impl Round {
                     bucket, document, ..
                 } if length(document) > MOST_BUCKET_POLICY => problem(
                     ConditionType::DestinationReady,
-                    &format!("the bytes of the policy of bucket {}", bucket.name),
+                    &format!("the size of the policy of bucket {} in bytes", bucket.name),
                     length(document),
                     MOST_BUCKET_POLICY,
                 ),
                 Step::PutKeyPolicy { key, document, .. } if length(document) > MOST_KEY_POLICY => {
                     problem(
                         ConditionType::KeysReady,
-                        &format!("the bytes of the policy of key {key}"),
+                        &format!("the size of the policy of key {key} in bytes"),
                         length(document),
                         MOST_KEY_POLICY,
                     )
@@ -1018,7 +1016,7 @@ fn sizes(configuration: Option<&Configuration>) -> [(&'static str, usize, usize)
             MOST_DESTINATIONS,
         ),
         (
-            "the bytes of the bucket's replication configuration",
+            "the size of the bucket's replication configuration in bytes",
             configuration.map(Configuration::length).unwrap_or_default(),
             MOST_CONFIGURATION,
         ),
@@ -1037,7 +1035,7 @@ fn writes_key_policies(accounts: &Accounts, key: &KeyArn) -> bool {
         .is_some_and(|account| account.policies.key_policy == PolicyMode::Manage)
 }
 
-/// Where a document is not ours to write and lacks what an object needs, its rules wait, and the object says what has to be applied.
+/// If a policy is only checked and lacks what an object needs, the object's rules wait, and its status says what has to be applied.
 fn await_owners(
     visit: &Visit<'_>,
     observed: &Observed,
@@ -1080,7 +1078,7 @@ fn await_owners(
         {
             let name = &bucket.name;
             let message = format!(
-                "the policy of bucket {name} does not let {} replicate into it: have the owner of account {} apply the statement in status.requiredActions",
+                "the policy of bucket {name} does not allow {} to replicate into it: have the owner of account {} apply the statement in status.requiredActions",
                 role.arn, bucket.account
             );
             let problem = Problem {
@@ -1110,7 +1108,7 @@ fn await_owners(
             .filter(|statement| !compose::allows_already(policy, statement, &role.arn))
         {
             let message = format!(
-                "the policy of key {key} does not let {} use it: have the owner of account {} apply the statement in status.requiredActions",
+                "the policy of key {key} does not allow {} to use it: have the owner of account {} apply the statement in status.requiredActions",
                 role.arn, key.account
             );
             let problem = Problem {
@@ -1148,14 +1146,14 @@ fn await_owners(
     }
 }
 
-/// What would be done for the objects that only want to be told, and for those that have something in the way.
+/// What would be done for the objects that only show it, and for those that are blocked.
 fn pending(
     visit: &Visit<'_>,
     observed: &Observed,
     dispositions: &BTreeMap<ObjectKey, Disposition>,
     round: &dyn Fn(&BTreeMap<ObjectKey, Disposition>, bool) -> Round,
 ) -> BTreeMap<ObjectKey, Vec<String>> {
-    let reported = |disposition: &Disposition| {
+    let shows_plan = |disposition: &Disposition| {
         matches!(
             disposition,
             Disposition::Observing(_) | Disposition::Refused { planned: true, .. }
@@ -1163,7 +1161,7 @@ fn pending(
     };
     let observing: Vec<_> = dispositions
         .iter()
-        .filter(|(_, disposition)| reported(disposition))
+        .filter(|(_, disposition)| shows_plan(disposition))
         .map(|(key, _)| key)
         .collect();
     if observing.is_empty() {

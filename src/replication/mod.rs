@@ -1,4 +1,4 @@
-//! What is decided, without doing any of it: no client, clock, randomness or environment in here.
+//! All decisions, as pure functions: no client, clock, randomness or environment.
 //!
 //! ```text
 //!  spec ─▶ validate ─▶ Valid ─▶ assess ─▶ compose ─▶ Desired ─┐
@@ -37,16 +37,16 @@ use crate::api::{
     condition::{ConditionType, Reason},
 };
 
-/// Why an object can't have what it asks for.
+/// Why an object can't get what it asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// The condition that it makes false.
     pub condition: ConditionType,
     /// The reason of that condition.
     pub reason: Reason,
-    /// What is wrong, with the thing named, and what to do.
+    /// What is wrong, on which resource, and what to do.
     pub message: String,
-    /// What somebody else has to apply.
+    /// What the owner of the resource has to apply.
     pub action: Option<Box<RequiredAction>>,
 }
 
@@ -72,23 +72,23 @@ impl Problem {
 pub struct Object {
     /// Namespace and name.
     pub key: names::ObjectKey,
-    /// Tells it from an object of the same name that comes later.
+    /// Distinguishes it from a later object of the same name.
     pub uid: String,
-    /// When it was created; the first in order wins where two conflict.
+    /// When it was created. If two objects conflict, the older one wins.
     pub created: Option<jiff::Timestamp>,
-    /// What users wrote.
+    /// The spec.
     pub spec: BucketReplicationSpec,
-    /// IDs of foreign rules whose place a rule of it takes.
+    /// IDs of unmanaged rules that its rules take over.
     pub take_over: BTreeSet<String>,
-    /// The fingerprint of the required actions that somebody attests to have applied.
+    /// The fingerprint of the required actions that are attested as applied.
     pub applied: Option<String>,
     /// Since when it is being deleted.
     pub deleted: Option<jiff::Timestamp>,
-    /// Whether AWS refuses to remove what it made, and its owner lets it go all the same.
+    /// Whether its deletion is blocked, and it is to be released all the same.
     pub abandoned: bool,
-    /// Whether our finalizer holds it, as it has to before anything is written for it.
+    /// Whether it has the operator's finalizer, which it needs before anything is written for it.
     pub held: bool,
-    /// Whether its status names rules: somebody may have removed the finalizer since.
+    /// Whether its status lists rules: the finalizer may have been removed since.
     pub configured: bool,
     /// The labels of its namespace.
     pub namespace_labels: accounts::Labels,
@@ -101,7 +101,7 @@ impl Object {
         self.deleted.is_some()
     }
 
-    /// Whether something that was made for it may stand in AWS.
+    /// Whether resources that were created for it may exist in AWS.
     #[must_use]
     pub fn may_have_resources(&self) -> bool {
         self.held || self.configured

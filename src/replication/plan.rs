@@ -1,7 +1,7 @@
-//! From what stands and what should stand to the ordered steps between them. All rules of order are here.
+//! The ordered steps from what exists to what should exist. All rules of order are here.
 //!
-//! Permissions come before the rule that needs them, since objects that fail in between are never retried by S3; on the way back it is
-//! the reverse, and the role's policy shrinks last: it tells which buckets and keys still hold statements of ours.
+//! Permissions come before the rule that needs them, because S3 never retries objects that fail in between. For removal the order is reversed,
+//! and the role's policy shrinks last: it names the buckets and keys that still have statements of the operator.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,20 +25,20 @@ use crate::api::condition::ConditionType;
 /// One change in AWS. Each is one call, but for `Settle`, which is none.
 #[derive(Clone, Debug, PartialEq, strum::IntoStaticStr)]
 pub enum Step {
-    /// Switch versioning on.
+    /// Enable versioning.
     EnableVersioning {
         /// The bucket.
         bucket: OwnedBucket,
         /// Its Region.
         region: Region,
     },
-    /// Make the role.
+    /// Create the role.
     CreateRole(Box<DesiredRole>),
-    /// Put the role's trust policy right.
+    /// Correct the role's trust policy.
     UpdateTrustPolicy(Box<DesiredRole>),
-    /// Put the role's tags right.
+    /// Correct the role's tags.
     TagRole(Box<DesiredRole>),
-    /// Put the role's permissions boundary right.
+    /// Correct the role's permissions boundary.
     PutRolePermissionsBoundary {
         /// The role.
         role: Box<DesiredRole>,
@@ -51,7 +51,7 @@ pub enum Step {
         account: AccountId,
         /// The role.
         role: RoleName,
-        /// The policy's name: that of our own role for the bucket, whichever role has it.
+        /// The policy's name: that of the operator's role for the bucket, whichever role has the policy.
         policy: RoleName,
         /// What it says.
         document: Document,
@@ -64,10 +64,10 @@ pub enum Step {
         region: Region,
         /// What is changed.
         edit: StatementEdit,
-        /// What the policy becomes, if it still is as it was read.
+        /// What the policy becomes if no one changed it since it was read.
         document: Document,
     },
-    /// Edit a bucket policy that holds only statements of ours, so that it is removed.
+    /// Edit a bucket policy that has only statements of the operator, which deletes it.
     DeleteBucketPolicy {
         /// The bucket.
         bucket: OwnedBucket,
@@ -82,10 +82,10 @@ pub enum Step {
         key: KeyArn,
         /// What is changed.
         edit: StatementEdit,
-        /// What the policy becomes, if it still is as it was read.
+        /// What the policy becomes if no one changed it since it was read.
         document: Document,
     },
-    /// Wait until what was permitted is known everywhere in AWS: the visit ends, and the next one goes on.
+    /// Wait until new permissions settle: the visit ends, and the next one continues.
     Settle,
     /// Write the replication configuration.
     PutReplication {
@@ -93,61 +93,61 @@ pub enum Step {
         bucket: OwnedBucket,
         /// Its Region.
         region: Region,
-        /// What it was when this was planned; if it is something else now, nothing is written.
+        /// The configuration when this step was planned. If it changed since, nothing is written.
         existing: Option<Configuration>,
         /// The configuration.
         configuration: Configuration,
     },
-    /// Remove the replication configuration.
+    /// Delete the replication configuration.
     DeleteReplication {
         /// The source bucket.
         bucket: OwnedBucket,
         /// Its Region.
         region: Region,
-        /// What it was when this was planned; if it is something else now, nothing is removed.
+        /// The configuration when this step was planned. If it changed since, nothing is deleted.
         existing: Configuration,
     },
-    /// Make a managed policy for what the inline policy has no room for.
+    /// Create a managed policy for statements that the inline policy has no room for.
     CreateManagedPolicy {
         /// The policy.
         policy: ManagedPolicyName,
         /// What it says.
         document: Document,
     },
-    /// Give the role a managed policy.
+    /// Attach a managed policy to the role.
     AttachManagedPolicy {
         /// The role.
         role: RoleName,
         /// The policy.
         policy: ManagedPolicyName,
     },
-    /// Write a managed policy anew: as another version, which becomes the default.
+    /// Create a version of a managed policy and make it the default.
     CreateManagedPolicyVersion {
         /// The policy.
         policy: ManagedPolicyName,
         /// What it says.
         document: Document,
     },
-    /// Remove a version that is not the default any more.
+    /// Delete a version that is no longer the default.
     DeleteManagedPolicyVersion {
         /// The policy.
         policy: ManagedPolicyName,
         /// The version.
         version: String,
     },
-    /// Take a managed policy from the role.
+    /// Detach a managed policy from the role.
     DetachManagedPolicy {
         /// The role.
         role: RoleName,
         /// The policy.
         policy: ManagedPolicyName,
     },
-    /// Remove a managed policy.
+    /// Delete a managed policy.
     DeleteManagedPolicy {
         /// The policy.
         policy: ManagedPolicyName,
     },
-    /// Remove the role's inline policy.
+    /// Delete the role's inline policy.
     DeleteRolePolicy {
         /// The account.
         account: AccountId,
@@ -156,7 +156,7 @@ pub enum Step {
         /// The policy's name.
         policy: RoleName,
     },
-    /// Remove the role.
+    /// Delete the role.
     DeleteRole {
         /// The account.
         account: AccountId,
@@ -166,7 +166,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// How the step changes AWS, as Terraform's users know it: `+` adds, `~` changes, `-` removes, a space does neither.
+    /// How the step changes AWS, as in Terraform's plans: `+` creates, `~` changes, `-` deletes, a space changes nothing.
     #[must_use]
     pub fn sign(&self) -> char {
         match self {
@@ -186,7 +186,7 @@ impl Step {
         }
     }
 
-    /// What the step changes, in a word for people: one document of AWS. `None` where it changes nothing of its own.
+    /// What the step changes, for messages: one resource or policy. `None` if it changes nothing of its own.
     #[must_use]
     pub fn element(&self) -> Option<String> {
         Some(match self {
@@ -219,7 +219,7 @@ impl Step {
         })
     }
 
-    /// The bucket that the step changes something of.
+    /// The bucket that the step changes.
     #[must_use]
     pub fn bucket(&self) -> Option<&OwnedBucket> {
         match self {
@@ -250,7 +250,7 @@ impl Step {
         }
     }
 
-    /// The same edit of a policy, with what the policy becomes by it now; other steps as they are.
+    /// The same edit of a policy, with what the policy becomes by it now. Other steps do not change.
     #[must_use]
     pub fn with_policy(&self, document: Document) -> Self {
         match self.clone() {
@@ -314,9 +314,9 @@ impl fmt::Display for Step {
             }
             Self::CreateRole(role) => write!(f, "create role {}", role.arn),
             Self::UpdateTrustPolicy(role) => {
-                write!(f, "put right the trust policy of role {}", role.name)
+                write!(f, "correct the trust policy of role {}", role.name)
             }
-            Self::TagRole(role) => write!(f, "put right the tags of role {}", role.name),
+            Self::TagRole(role) => write!(f, "correct the tags of role {}", role.name),
             Self::PutRolePermissionsBoundary { role, boundary } => write!(
                 f,
                 "set permissions boundary {boundary} on role {}",
@@ -346,7 +346,7 @@ impl fmt::Display for Step {
             }
             Self::DeleteBucketPolicy { bucket, .. } => write!(
                 f,
-                "delete the policy of bucket {bucket}, which holds only our statements"
+                "delete the policy of bucket {bucket}, which has only statements of the operator"
             ),
             Self::PutKeyPolicy { key, document, .. } => {
                 write!(
@@ -355,7 +355,7 @@ impl fmt::Display for Step {
                     count(document.statements().len(), "statement")
                 )
             }
-            Self::Settle => write!(f, "wait until AWS knows the permissions everywhere"),
+            Self::Settle => write!(f, "wait for the new permissions to settle"),
             Self::PutReplication {
                 bucket,
                 configuration,
@@ -414,7 +414,7 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// A step, and the objects that it is done for.
+/// A step, and the objects that it is for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedStep {
     /// The step.
@@ -423,7 +423,7 @@ pub struct PlannedStep {
     pub concerns: BTreeSet<ObjectKey>,
 }
 
-/// Who uses what: needed to say whom a step is for.
+/// Which objects use what: needed to say which objects a step is for.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     /// All objects that act or leave.
@@ -434,8 +434,8 @@ pub struct Users {
     pub keys: BTreeMap<KeyArn, BTreeSet<ObjectKey>>,
 }
 
-/// The ordered steps from what stands to what should stand. Documents of `refused` steps are left as they are, and those that objects use whose
-/// rules are `settling` lose nothing: their former rules may stand.
+/// The ordered steps from what exists to what should exist. Policies of `refused` steps do not change. Policies that are used by objects whose
+/// rules are `settling` lose no statement, because the former rules of these objects may still exist.
 #[must_use]
 pub fn plan(
     installation: &InstallationId,
@@ -472,7 +472,7 @@ pub fn plan(
     steps.extend(configuration);
     steps.extend(buckets_shrunk);
     steps.extend(keys_shrunk);
-    // The role's policy tells where statements of ours stand: as long as one such place can't be read or written, it stays as it is.
+    // The role's policy names every place that has statements of the operator: if one of them can't be read or written, it does not shrink.
     if unreached(observed).is_empty() && refused.is_empty() {
         steps.extend(role_shrunk);
         steps.extend(planner.role_removal());
@@ -507,7 +507,7 @@ pub fn unreached(observed: &Observed) -> Vec<(ConditionType, &Failure)> {
 pub enum Fit {
     /// On the way, and in the end.
     Fits,
-    /// In the end, but not as long as former permissions stay beside the new ones.
+    /// In the end, but not while the role has the former and the new permissions.
     NotYet,
     /// Not even in the end.
     Never,
@@ -596,7 +596,7 @@ pub fn changing_rules(
     )
 }
 
-/// The steps for a role, those that add permissions, and those that take some away.
+/// The steps for a role, those that add permissions, and those that remove some.
 #[derive(Default)]
 struct RoleChange {
     role: Vec<PlannedStep>,
@@ -615,14 +615,14 @@ struct Planner<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
     users: &'a Users,
-    /// What loses nothing now.
+    /// The policies that lose no statement now.
     used: Places,
 }
 
-/// The buckets and keys that may hold statements of ours.
+/// The buckets and keys that may have statements of the operator.
 type Places = (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>);
 
-/// What `objects` use by the role's policies as they stand, which name it before anything else does and until nothing else does.
+/// What `objects` use by the role's existing policies, which name a place before any statement is added there and until the last is removed.
 fn used_by(
     installation: &InstallationId,
     source: &OwnedBucket,
@@ -642,16 +642,16 @@ fn used_by(
     ledger(installation, source, None, &statements)
 }
 
-/// When a document may lose statements.
+/// When a policy may lose statements.
 #[derive(Clone, Copy)]
 struct Timing {
     /// A new configuration is about to be written.
     transition: bool,
-    /// Rules may use what it loses, and are not written now.
+    /// Rules that are not written now may use what it would lose.
     used: bool,
 }
 
-/// A document's two changes: to old and new statements together, then to the new ones alone.
+/// A policy's two changes: to the former and new statements together, then to the new ones alone.
 type Change = (Option<Document>, Option<Document>);
 
 impl Planner<'_> {
@@ -702,7 +702,7 @@ impl Planner<'_> {
         steps.into_iter().map(|step| self.for_all(step)).collect()
     }
 
-    /// The role and its policies. The tag that counts the managed ones grows before and shrinks after them, so that all are found.
+    /// The role and its policies. The tag that counts the managed policies grows before and shrinks after them, so that all of them are found.
     fn role_change(&self, transition: bool) -> RoleChange {
         let Some(wanted) = &self.desired.role else {
             return RoleChange::default();
@@ -717,7 +717,7 @@ impl Planner<'_> {
             role: &wanted.name,
             ..PolicyOwner::of(self.source, &path, &name)
         };
-        let dispositions = existing
+        let existing_count = existing
             .managed
             .keys()
             .next_back()
@@ -747,8 +747,8 @@ impl Planner<'_> {
                 .collect()
         };
         let (grown, last) = (&spreads.grown, &spreads.last);
-        let most = dispositions.max(grown.last());
-        let between = grown.was_existing(&existing);
+        let most = existing_count.max(grown.last());
+        let between = grown.applied_to(&existing);
         let mut shrunk = planned(&between, last);
         if last.last() < most {
             shrunk.push(self.for_all(Step::TagRole(Box::new(tagged(last.last())))));
@@ -765,7 +765,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Our policies that stand on the wanted role.
+    /// The operator's existing policies on the wanted role.
     fn existing_policies(&self, wanted: &DesiredRole) -> RolePolicies {
         if wanted.merged {
             let inline = self
@@ -786,7 +786,7 @@ impl Planner<'_> {
             .unwrap_or_default()
     }
 
-    /// What the role's policies hold before the configuration is written, and after.
+    /// What the role's policies contain before the configuration is written, and after.
     fn spreads(&self, wanted: &DesiredRole, transition: bool) -> Spreads {
         let existing = self.existing_policies(wanted);
         let places =
@@ -796,7 +796,7 @@ impl Planner<'_> {
             places(&self.observed.role_statements()),
             places(&statements),
         );
-        // What it stops naming has to be cleaned up before, also where a former visit was stopped on the way.
+        // A place that the policies stop naming has to be cleaned up first, also if an earlier visit was interrupted.
         let forgets = !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys);
         let document = existing.document();
         let last = document.merged(&statements, |statement| {
@@ -814,7 +814,7 @@ impl Planner<'_> {
             };
         }
         let grown = Spread::of(&existing, &grown.statements());
-        let last = Spread::of(&grown.was_existing(&existing), &last.statements());
+        let last = Spread::of(&grown.applied_to(&existing), &last.statements());
         Spreads { grown, last }
     }
 
@@ -902,7 +902,8 @@ impl Planner<'_> {
         (grown, shrunk)
     }
 
-    /// The objects that use a document, and those that did; nobody, where an object that is gone left it behind. The role's policy as it stands has statements of theirs on `resource`.
+    /// The objects that use a policy, and those that did: the role's existing policy has statements that serve them on `resource`. Empty if only an object
+    /// that no longer exists used it.
     fn users_of(&self, now: Option<&BTreeSet<ObjectKey>>, resource: &str) -> BTreeSet<ObjectKey> {
         let mut existing = self.observed.role_statements();
         existing.retain(|statement| statement.mark_of(self.installation).is_some());
@@ -923,8 +924,8 @@ impl Planner<'_> {
         now.into_iter().flatten().chain(before).cloned().collect()
     }
 
-    /// With a new configuration to come, old statements stay until it stands; else the document goes to its end state at once. What is in use
-    /// only grows.
+    /// If a new configuration is about to be written, former statements stay until it is; otherwise the policy gets its final state at once. A
+    /// policy that is in use only grows.
     fn change(&self, existing: &Document, wanted: &[Statement], timing: Timing) -> Change {
         let is_ours = |statement: &Statement| {
             statement.mark_of(self.installation).is_some() && self.is_role_statement(statement)
@@ -948,12 +949,12 @@ impl Planner<'_> {
             .is_some_and(|mark| mark.owner == self.role_owner())
     }
 
-    /// Whom the statements of this source bucket serve in policies that it shares with others.
+    /// The mark of this source bucket's statements in policies that it shares with others.
     fn role_owner(&self) -> String {
         Mark::owner(RoleName::of(self.installation, self.source).as_str())
     }
 
-    /// What of `document` this source bucket has to see to.
+    /// The part of `document` that belongs to this source bucket.
     fn edit(&self, document: &Document) -> StatementEdit {
         StatementEdit::toward(document, self.installation, &self.role_owner())
     }
@@ -992,20 +993,20 @@ impl Planner<'_> {
         })
     }
 
-    /// What the roles lose that are not wanted: our own is deleted, those of others only lose our policy.
+    /// What roles that are not wanted lose: the operator's role is deleted, unmanaged roles only lose the operator's policy.
     fn role_removal(&self) -> Vec<PlannedStep> {
         let wanted = self.desired.role.as_ref();
         let (account, policy) = (
             self.source.account.clone(),
             RoleName::of(self.installation, self.source),
         );
-        let dispositions = |(arn, read): (&String, &Facet<Document>)| {
+        let with_policy = |(arn, read): (&String, &Facet<Document>)| {
             read.present()
                 .and(role_name(arn))
                 .filter(|_| wanted.is_none_or(|wanted| wanted.arn != *arn))
         };
-        let theirs = self.observed.merged.iter().filter_map(dispositions);
-        let mut steps: Vec<_> = theirs
+        let unmanaged = self.observed.merged.iter().filter_map(with_policy);
+        let mut steps: Vec<_> = unmanaged
             .map(|role| Step::DeleteRolePolicy {
                 account: account.clone(),
                 role,
@@ -1091,8 +1092,8 @@ impl Planner<'_> {
             .collect()
     }
 
-    /// The objects whose statements differ between the two documents. Statements that are for the bucket as a whole are everybody's; those that
-    /// an object left behind which is gone are nobody's.
+    /// The objects whose statements differ between the two policies. Statements for the bucket as a whole concern all objects; those of an object
+    /// that no longer exists concern none.
     fn concerned(&self, before: &Document, after: &Document) -> BTreeSet<ObjectKey> {
         let owners = self.owners(before, after);
         let bucket = Mark::owner(self.source.name.as_str());
@@ -1118,7 +1119,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The objects whose statements differ between the two documents.
+    /// The objects whose statements differ between the two policies.
     fn owners(&self, before: &Document, after: &Document) -> BTreeSet<ObjectKey> {
         let canonical = |document: &Document| {
             document
@@ -1143,7 +1144,7 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a role that stands under our name is ours: a foreign one with the same name is left alone.
+/// Whether an existing role with the operator's name for it was created by the operator. An unmanaged role of the same name is never changed.
 #[must_use]
 pub fn is_ours(
     role: &super::observed::Role,

@@ -1,4 +1,4 @@
-//! What S3 lets pass with a 200, and what then does not replicate: found before anything is written.
+//! What S3 accepts with a 200 and then does not replicate: found before anything is written.
 
 use super::{
     Problem,
@@ -20,11 +20,11 @@ use crate::api::{
 pub struct Preflight {
     /// What makes replication fail.
     pub problems: Vec<Problem>,
-    /// What may make it fail, or is likely not meant so: told beside the conditions, which hold.
+    /// What may make it fail, or is probably not intended: reported with the conditions, which stay True.
     pub notes: Vec<(ConditionType, String)>,
 }
 
-/// Looks at what an object stands on. `role` is the ARN of the role that S3 will assume.
+/// Checks what an object depends on. `role` is the ARN of the role that S3 will assume.
 #[must_use]
 pub fn preflight(
     resolved: &Resolved,
@@ -54,7 +54,7 @@ struct Observation<'a> {
     found: Preflight,
 }
 
-/// A command and what it is given, for the owner of what has to be changed.
+/// A command and its input, for the owner of what has to change.
 fn action(
     document: String,
     account: &impl ToString,
@@ -99,7 +99,7 @@ impl Observation<'_> {
                 "aws s3api put-bucket-request-payment --bucket {name} --request-payment-configuration Payer=BucketOwner"
             );
             let message = format!(
-                "destination bucket {name} is Requester Pays, to which S3 does not replicate across accounts: have the owner of account {owner} run {command}"
+                "destination bucket {name} is a Requester Pays bucket, and S3 does not replicate to these across accounts: have the owner of account {owner} run {command}"
             );
             let problem = Problem::new(
                 ConditionType::DestinationReady,
@@ -137,7 +137,7 @@ impl Observation<'_> {
                 "aws s3api put-object-lock-configuration --bucket {name} --object-lock-configuration ObjectLockEnabled=Enabled"
             );
             let message = format!(
-                "Object Lock is on for source bucket {}, but not for bucket {name}: have the owner of account {owner} run {command}",
+                "Object Lock is enabled on source bucket {}, but not on bucket {name}: have the owner of account {owner} run {command}",
                 valid.source.name
             );
             let problem = Problem::new(
@@ -160,7 +160,7 @@ impl Observation<'_> {
             && matches!(destination.syncs_back, Facet::Present(false))
         {
             let note = format!(
-                "changes on replicas are not replicated back, since bucket {name} has no rule with replicaModifications: Sync toward this bucket"
+                "changes on replicas are not replicated back, because bucket {name} has no rule with replicaModifications: Sync to this bucket"
             );
             self.found
                 .notes
@@ -221,7 +221,7 @@ impl Observation<'_> {
         );
     }
 
-    /// What is known of every request of the role's: S3 itself calls by TLS.
+    /// What is known about every request of the role: S3 itself calls over TLS.
     fn request<'r>(
         &self,
         actions: &'r [&'r str],
@@ -267,7 +267,7 @@ impl Observation<'_> {
                 policy.denies(&self.request(actions, resource.clone(), None), |_| false)
             })
             .collect();
-        self.reported(
+        self.add_denials(
             condition,
             Reason::DeniedByBucketPolicy,
             PolicyOf::Bucket(bucket),
@@ -283,7 +283,7 @@ impl Observation<'_> {
             &self.request(actions, key.to_string(), Some(region)),
             |_| false,
         );
-        self.reported(
+        self.add_denials(
             ConditionType::KeysReady,
             Reason::DeniedByKeyPolicy,
             PolicyOf::Key(key),
@@ -291,7 +291,7 @@ impl Observation<'_> {
         );
     }
 
-    fn reported(
+    fn add_denials(
         &mut self,
         condition: ConditionType,
         reason: Reason,
@@ -315,7 +315,7 @@ impl Observation<'_> {
         });
         if let Some(statement) = denied {
             let message = format!(
-                "statement {statement} of the {policy} denies what {role} needs: have the owner of account {} except the role, as status.requiredActions says",
+                "statement {statement} of the {policy} denies what {role} needs: have the owner of account {} exempt the role, as status.requiredActions shows",
                 policy.account()
             );
             let problem = Problem::new(condition, reason, message);
@@ -325,7 +325,7 @@ impl Observation<'_> {
             });
         } else if let Some(statement) = perhaps {
             let note = format!(
-                "statement {statement} of the {policy} may deny some of what {role} needs: its conditions and resources can't be told from here"
+                "statement {statement} of the {policy} may deny some of what {role} needs: the operator can't evaluate its conditions or resources"
             );
             self.found.notes.push((condition, note));
         }

@@ -1,4 +1,4 @@
-//! What the owner of a policy has to run so that it says what is needed: one line for a POSIX shell with the AWS CLI and jq.
+//! What the owner of a policy runs to add what is needed: one line for a POSIX shell with the AWS CLI and jq.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::api::bucket_replication::RequiredAction;
 
-/// A policy that somebody else writes.
+/// A policy that its owner writes.
 #[derive(Clone, Copy, Debug)]
 pub enum PolicyOf<'a> {
     /// A bucket's.
@@ -38,13 +38,13 @@ impl PolicyOf<'_> {
         }
     }
 
-    /// To put `statement` into the policy.
+    /// Adds `statement` to the policy.
     #[must_use]
     pub fn add(&self, statement: &Statement) -> RequiredAction {
         self.action(".Statement += [$it]", statement.json())
     }
 
-    /// To leave `role` out of what a statement denies.
+    /// Exempts `role` from what a statement denies.
     #[must_use]
     pub fn except(&self, denying: &DenyingStatement, role: &str) -> RequiredAction {
         let of = match &denying.sid {
@@ -60,7 +60,7 @@ impl PolicyOf<'_> {
         )
     }
 
-    /// What a jq `filter` makes of the policy and of `it` takes the policy's place.
+    /// Replaces the policy with the output of a jq `filter` for the policy and `it`.
     fn action(&self, filter: &str, it: &Value) -> RequiredAction {
         let edit = format!(
             "jq -c --argjson it {} {}",
@@ -70,7 +70,7 @@ impl PolicyOf<'_> {
         let command = match self {
             Self::Bucket(bucket) => {
                 let name = &bucket.name;
-                // Only where there is none is an empty policy the beginning: any other failure has to stop.
+                // An empty policy is the start only if none exists: any other failure has to stop.
                 format!(
                     r#"policy=$(aws s3api get-bucket-policy --bucket {name} --query Policy --output text 2>&1) || case $policy in *NoSuchBucketPolicy*) policy='{{"Version":"2012-10-17","Statement":[]}}' ;; *) echo "$policy" >&2; false ;; esac && policy=$(printf %s "$policy" | {edit}) && aws s3api put-bucket-policy --bucket {name} --policy "$policy""#
                 )

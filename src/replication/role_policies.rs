@@ -176,7 +176,7 @@ impl Spread {
 
     /// What stands once this was written over `before`.
     #[must_use]
-    pub fn was_existing(&self, before: &RolePolicies) -> RolePolicies {
+    pub fn applied_to(&self, before: &RolePolicies) -> RolePolicies {
         let policy = |(number, document): (&u32, &Document)| {
             let same = before
                 .managed
@@ -248,7 +248,7 @@ impl Spread {
         }
         for (number, document) in &self.managed {
             let policy = of.policy(*number);
-            let Some(dispositions) = existing.managed.get(number) else {
+            let Some(read) = existing.managed.get(number) else {
                 steps.push(Step::CreateManagedPolicy {
                     policy: policy.clone(),
                     document: document.clone(),
@@ -263,29 +263,29 @@ impl Spread {
                 policy: policy.clone(),
                 version: version.clone(),
             };
-            steps.extend(dispositions.stale_versions.iter().map(delete));
-            if !dispositions.document.means(document) {
+            steps.extend(read.stale_versions.iter().map(delete));
+            if !read.document.means(document) {
                 steps.push(Step::CreateManagedPolicyVersion {
                     policy: policy.clone(),
                     document: document.clone(),
                 });
-                if !dispositions.version.is_empty() {
-                    steps.push(delete(&dispositions.version));
+                if !read.version.is_empty() {
+                    steps.push(delete(&read.version));
                 }
             }
-            if !dispositions.attached {
+            if !read.attached {
                 steps.push(Step::AttachManagedPolicy {
                     role: of.role.clone(),
                     policy,
                 });
             }
         }
-        for (number, dispositions) in existing
+        for (number, policy) in existing
             .managed
             .iter()
             .filter(|(number, _)| !self.managed.contains_key(number))
         {
-            steps.extend(removal(dispositions, of.role, of.policy(*number)));
+            steps.extend(removal(policy, of.role, of.policy(*number)));
         }
         steps
     }
@@ -442,28 +442,25 @@ mod tests {
 
     #[test]
     fn a_change_touches_only_the_documents_that_it_is_in() {
-        let dispositions = existing(&Spread::of(&RolePolicies::default(), &statements(0..40)));
+        let before = existing(&Spread::of(&RolePolicies::default(), &statements(0..40)));
         assert_eq!(
-            owner_steps(
-                &Spread::of(&dispositions, &statements(0..40)),
-                &dispositions
-            ),
+            owner_steps(&Spread::of(&before, &statements(0..40)), &before),
             Vec::<String>::new()
         );
-        let less = Spread::of(&dispositions, &statements(0..39));
+        let less = Spread::of(&before, &statements(0..39));
         assert_eq!(
-            owner_steps(&less, &dispositions),
+            owner_steps(&less, &before),
             ["CreateManagedPolicyVersion", "DeleteManagedPolicyVersion"]
         );
-        let few = Spread::of(&dispositions, &statements(0..3));
+        let few = Spread::of(&before, &statements(0..3));
         assert_eq!(few.last(), 0);
-        let steps = owner_steps(&few, &dispositions);
+        let steps = owner_steps(&few, &before);
         assert_eq!(
             steps
                 .iter()
                 .filter(|step| *step == "DeleteManagedPolicy")
                 .count(),
-            dispositions.managed.len()
+            before.managed.len()
         );
     }
 }

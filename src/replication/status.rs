@@ -1,4 +1,4 @@
-//! What users read: the status of an object, from what was decided and what came of it.
+//! The status of an object, from what was decided and the outcome of the steps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,20 +21,20 @@ use crate::api::{
     condition::{ConditionType, Finding, Reason},
 };
 
-/// What came of the steps.
+/// The outcome of the steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The steps that were not done.
+    /// The steps that were not applied.
     pub undone: Vec<PlannedStep>,
-    /// Why: the failure of the first of them, where it was tried.
+    /// The failure of the first of them, if it was tried.
     pub failure: Option<Failure>,
-    /// Whether what was done put right what somebody else had changed.
+    /// Whether the applied steps corrected what another writer had changed.
     pub drift: bool,
-    /// The steps that were done.
+    /// The steps that were applied.
     pub done: Vec<PlannedStep>,
 }
 
-/// What a status is made of.
+/// What a status is derived from.
 #[derive(Clone, Copy, Debug)]
 pub struct Grounds<'a> {
     /// This installation.
@@ -43,13 +43,13 @@ pub struct Grounds<'a> {
     pub source: &'a OwnedBucket,
     /// What was decided.
     pub decision: &'a Decision,
-    /// What came of it.
+    /// The outcome.
     pub outcome: &'a Outcome,
     /// Now.
     pub now: Timestamp,
 }
 
-/// The status of an object whose `generation` was looked at. Nothing changes in it where nothing changed in fact.
+/// The status of an object at `generation`. It does not change if nothing changed in fact.
 #[must_use]
 pub fn status(
     object: &Object,
@@ -102,7 +102,7 @@ pub fn status(
             .iter()
             .filter_map(|problem| problem.action.as_deref().cloned())
             .collect(),
-        // What was applied has to be taken back by its owner.
+        // What the owner applied, only the owner can remove.
         Disposition::Leaving => previous.required_actions.clone(),
         _ => vec![],
     };
@@ -128,7 +128,7 @@ pub fn status(
     }
 }
 
-/// The status of an object that belongs to no visit, since its source account can't be used.
+/// The status of an object that belongs to no visit, because its source account can't be used.
 #[must_use]
 pub fn refused(
     generation: Option<i64>,
@@ -158,14 +158,14 @@ pub fn refused(
     }
 }
 
-/// What a deletion says that `problem` holds up. What more tries can mend is only told as blocked once it has failed for minutes.
+/// What a deletion reports that `problem` blocks. A failure that a retry can solve is only reported as blocked once it has lasted for minutes.
 fn not_removed(problem: &Problem, deleted: Option<Timestamp>, now: Timestamp) -> Finding {
     let for_minutes = deleted.is_none_or(|since| now.duration_since(since) >= BLOCKED_AFTER);
     if problem.reason == Reason::AwsUnavailable && !for_minutes {
         return Finding::unknown(
             Reason::Deleting,
             format!(
-                "what the object made in AWS is being removed; {}",
+                "what the object created in AWS is being removed; {}",
                 problem.message
             ),
         );
@@ -176,7 +176,7 @@ fn not_removed(problem: &Problem, deleted: Option<Timestamp>, now: Timestamp) ->
     )
 }
 
-/// The status of an object whose visit did not come to an end in time.
+/// The status of an object whose visit did not end in time.
 #[must_use]
 pub fn unended(
     object: &Object,
@@ -206,7 +206,7 @@ pub fn unended(
     }
 }
 
-/// The status of an object that is being deleted and belongs to no visit, since its source account can't be used.
+/// The status of an object that is being deleted and belongs to no visit, because its source account can't be used.
 #[must_use]
 pub fn blocked(
     generation: Option<i64>,
@@ -229,14 +229,13 @@ pub fn blocked(
     )
 }
 
-/// A deletion that fails for so long says so, whatever the failure, so that it can be abandoned.
+/// A deletion that has failed for this long is reported as blocked, whatever the failure, so that it can be abandoned.
 const BLOCKED_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
-/// What to do about a deletion that is blocked for good.
-const LET_GO: &str =
-    "or let the object go and leave that in AWS, with the annotation bucketops.dev/abandon=true";
+/// What to do about a deletion that stays blocked.
+const LET_GO: &str = "to release the object and leave the rest in AWS, set the annotation bucketops.dev/abandon=true";
 
-/// Whether all that a condition tells was looked at.
+/// Whether everything that a condition is about was read.
 fn is_known(kind: ConditionType, depth: Depth) -> bool {
     match kind {
         ConditionType::SourceReady => depth >= Depth::Traits,
@@ -246,14 +245,14 @@ fn is_known(kind: ConditionType, depth: Depth) -> bool {
     }
 }
 
-/// The conditions of an object that can't have what it asks for, of which some are `known`.
+/// The conditions of an object that can't get what it asks for, of which some are `known`.
 fn refusal(
     problems: &[Problem],
     known: BTreeMap<ConditionType, Finding>,
 ) -> BTreeMap<ConditionType, Finding> {
     let waiting = Finding::unknown(
         Reason::Waiting,
-        "something that comes first does not hold: see the other conditions",
+        "waits for another condition: see the conditions that are False or Unknown",
     );
     let parts = &ConditionType::PERSISTENT[..ConditionType::PERSISTENT.len() - 1];
     let mut findings: BTreeMap<_, _> = parts.iter().map(|kind| (*kind, waiting.clone())).collect();
@@ -340,7 +339,7 @@ fn attest(key: &ObjectKey, external: &External) -> String {
         .collect();
     let accounts: Vec<_> = accounts.into_iter().collect();
     format!(
-        "have the owner of account {} apply status.requiredActions, then attest it: kubectl annotate --overwrite bucketreplication {} -n {} {}={}",
+        "have the owner of account {} apply status.requiredActions, then attest that: kubectl annotate --overwrite bucketreplication {} -n {} {}={}",
         accounts.join(" and "),
         key.name,
         key.namespace,
@@ -387,7 +386,7 @@ fn findings(
                 || {
                     Finding::unknown(
                         Reason::Deleting,
-                        "what the object made in AWS is being removed",
+                        "what the object created in AWS is being removed",
                     )
                 },
                 |problem| not_removed(&problem, object.deleted, grounds.now),
@@ -449,7 +448,7 @@ fn findings(
                 .filter(|planned| planned.concerns.contains(key))
                 .rev()
             {
-                let text = format!("has to be done yet: {}", planned.step);
+                let text = format!("not yet done: {}", planned.step);
                 findings.insert(
                     planned.step.condition(grounds.source),
                     Finding::unknown(Reason::Progressing, text),
@@ -468,7 +467,7 @@ fn findings(
                 );
             }
             if !problems.is_empty() {
-                let waits = "the rules wait for what the other conditions name";
+                let waits = "the rules wait for the problems that the other conditions report";
                 findings.insert(
                     ConditionType::ReplicationConfigured,
                     Finding::unknown(Reason::Waiting, waits),
@@ -498,7 +497,7 @@ fn insert_problems(findings: &mut BTreeMap<ConditionType, Finding>, problems: &[
     }
 }
 
-/// A condition's message may have 32,768 characters by its schema; people read far fewer.
+/// A condition's message may have 32,768 characters by its schema; no one reads that many.
 fn shortened(mut message: String) -> String {
     const MOST: usize = 1024;
     if message.len() > MOST {
@@ -512,13 +511,16 @@ fn shortened(mut message: String) -> String {
     message
 }
 
-/// The findings where everything is as it should be.
+/// The findings if everything is as it should be.
 fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
     let valid = &resolved.valid;
     let bucket = |bucket: &OwnedBucket, region: &Region| {
         Finding::yes(
             Reason::BucketReady,
-            format!("bucket {} is in {region} and has versioning", bucket.name),
+            format!(
+                "bucket {} is in {region} and has versioning enabled",
+                bucket.name
+            ),
         )
     };
     let not_observable = || {
@@ -571,14 +573,14 @@ fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, 
             ConditionType::RoleReady,
             Finding::yes(
                 Reason::RoleReady,
-                format!("role {role} stands with its permissions"),
+                format!("role {role} exists with its permissions"),
             ),
         ),
         (
             ConditionType::ReplicationConfigured,
             Finding::yes(
                 Reason::RulesConfigured,
-                "the rules stand in the replication configuration",
+                "the replication configuration contains the rules",
             ),
         ),
     ]
@@ -600,7 +602,7 @@ fn ready(
     if matches!(disposition, Disposition::Observing(_)) && !pending.is_empty() {
         return Finding::no(
             Reason::PlanPending,
-            "spec.mode is Observe, and status.plan holds steps: set it to Enforce to have them done",
+            "spec.mode is Observe, and status.plan lists steps: set spec.mode to Enforce to apply them",
         );
     }
     let mut parts = ConditionType::PERSISTENT
@@ -613,7 +615,7 @@ fn ready(
             external: Some(external),
             ..
         } if parts.all(|finding| finding.holds == Some(true) || unseen(finding)) => {
-            let attested = "what can be read is right, and the rest is attested by the annotation bucketops.dev/applied";
+            let attested = "everything that can be read is correct, and the rest is attested by the annotation bucketops.dev/applied";
             if external.attested {
                 Finding::yes(Reason::Attested, attested)
             } else {
@@ -624,7 +626,7 @@ fn ready(
     }
 }
 
-/// The summary: the first that does not hold, then the first that is not known.
+/// The summary: the first condition that is False, or else the first that is Unknown.
 fn ready_of(findings: &BTreeMap<ConditionType, Finding>) -> Finding {
     let parts = || {
         ConditionType::PERSISTENT
@@ -635,11 +637,14 @@ fn ready_of(findings: &BTreeMap<ConditionType, Finding>) -> Finding {
         .find(|finding| finding.holds == Some(false))
         .or_else(|| parts().find(|finding| finding.holds.is_none()));
     first.cloned().unwrap_or_else(|| {
-        Finding::yes(Reason::Ready, "S3 replicates what the object asks for, as far as buckets, keys, role and configuration tell")
+        Finding::yes(
+            Reason::Ready,
+            "buckets, keys, role and replication configuration are set up as the object asks",
+        )
     })
 }
 
-/// `Reconciling` and `Stalled` as kstatus reads them: at work, or waiting for somebody.
+/// `Reconciling` and `Stalled` as kstatus reads them: in progress, or waiting for someone to act.
 fn kstatus(disposition: &Disposition, ready: &Finding) -> Option<(ConditionType, Finding)> {
     let holds = |kind| Some((kind, Finding::yes(ready.reason, ready.message.clone())));
     match (disposition, ready.holds) {
