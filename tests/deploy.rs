@@ -423,7 +423,7 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
         tax(&cluster),
         "Healthy",
         "Current",
-        "S3 replicates what the object asks for",
+        "buckets, keys, role and replication configuration are set up",
     );
     cluster.apply("tax", &wish(&json!({"mode": "Observe"})));
     cluster.settle(&world).await;
@@ -431,7 +431,7 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
         tax(&cluster),
         "Healthy",
         "Current",
-        "S3 replicates what the object asks for",
+        "buckets, keys, role and replication configuration are set up",
     );
     cluster.apply("tax", &wish(&json!({"mode": "Paused"})));
     cluster.settle(&world).await;
@@ -453,7 +453,7 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
     world.edit(|state| state.external = [DR.parse().unwrap()].into());
     cluster.apply("tax", &wish(&json!({})));
     cluster.settle(&world).await;
-    see(tax(&cluster), "Degraded", "Failed", "then attest it");
+    see(tax(&cluster), "Degraded", "Failed", "then attest that");
     // Its owner applies more than that.
     let all = r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":["s3:ReplicateObject","kms:Encrypt","kms:GenerateDataKey","kms:Decrypt"],"Resource":"*"}}"#;
     world.edit(|state| {

@@ -432,7 +432,7 @@ pub async fn a_foreign_rule_stays_and_what_can_t_be_kept_forbids_every_write(
         .wait_for("tax", "Ready", "False", "ForeignRuleNotPreservable")
         .await?;
     ensure!(
-        message.contains("rule theirs on bucket foreign-source-bucket holds Pace"),
+        message.contains("rule theirs on bucket foreign-source-bucket has the element Pace"),
         "{message}"
     );
     let writes: Vec<_> = stage
