@@ -16,12 +16,13 @@ use bucket_replication_operator::{
         configuration::{Filter, ReplicationRule, RuleDestination, Setting},
         observed::FailureKind,
         plan::Step,
+        policy::Document,
         requeue::Ending,
     },
 };
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, PROD, bucket, ground, key, object_key, spec},
+    cluster::{Cluster, DR, PROD, account, bucket, ground, key, object_key, spec},
     life::ready,
     world::{Faults, State, World},
 };
@@ -197,6 +198,35 @@ async fn what_is_taken_away_while_it_settles_has_to_settle_again() {
     );
     cluster.pass(60);
     cluster.settle(&world).await;
+    ready(&cluster);
+}
+
+/// What the owner of a destination applies has to settle like what the operator writes.
+#[tokio::test]
+async fn what_an_owner_applies_has_to_settle_too() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let check = json!({"policies": {"bucketPolicy": "Check"}});
+    cluster.accounts[1] = account("dr", DR, &check);
+    cluster.apply("one", &wish("One/"));
+    for _ in 0..3 {
+        cluster.visit(&world).await;
+        cluster.pass(60);
+    }
+    assert_eq!(cluster.condition("one", "Ready").1, "BucketPolicyNeeded");
+    let action = cluster.objects[&object_key("one")].2.required_actions[0].clone();
+    let statement: Value = serde_json::from_str(&action.statement).unwrap();
+    world.edit(|state| {
+        let policy = &mut state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy;
+        let mut json = policy.as_ref().unwrap().json();
+        json["Statement"].as_array_mut().unwrap().push(statement);
+        *policy = Some(Document::parse(&json.to_string()).unwrap());
+    });
+    assert!(
+        !writes_rules(&cluster.visit(&world).await),
+        "the owner applied it just now"
+    );
+    cluster.pass(20);
+    assert!(writes_rules(&cluster.visit(&world).await));
     ready(&cluster);
 }
 

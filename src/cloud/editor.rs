@@ -171,7 +171,7 @@ mod tests {
             &["*".into()],
             &vec![],
         );
-        StatementEdit::toward(
+        StatementEdit::replacing(
             &Document::of([statement]),
             &installation,
             &Mark::owner(role),

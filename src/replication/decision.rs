@@ -778,6 +778,8 @@ struct Round {
     users: Users,
     acting: Vec<Resolved>,
     settling: BTreeSet<ObjectKey>,
+    /// Those whose new rules wait, for whatever reason.
+    withheld: BTreeSet<ObjectKey>,
     disabled: bool,
 }
 
@@ -876,6 +878,7 @@ impl Round {
             users,
             acting,
             settling: settling.clone(),
+            withheld,
             disabled,
         }
     }
@@ -898,7 +901,7 @@ impl Round {
             source: visit.source,
             observed,
             acting: &self.acting,
-            withheld: &BTreeSet::new(),
+            withheld: &self.withheld,
             carried: &BTreeMap::new(),
         };
         settle::needs(&claims, role, changing)

@@ -16,22 +16,24 @@ use super::{
 /// A read that lacks what was written within this time is not believed.
 const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
 
-/// The statements that one role needs in a policy. Those that serve the same role and are not among them are removed.
+/// What is to change of the statements that one role has in a policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatementEdit {
     installation: InstallationId,
     owner: String,
     statements: Vec<Statement>,
+    removes_others: bool,
 }
 
 impl StatementEdit {
-    /// The edit that leaves of `owner`, as [`Mark::owner`] gives it, what `document` has of it.
+    /// The edit that adds the statements that `document` has for `owner`, as [`Mark::owner`] gives it, and removes none.
     #[must_use]
-    pub fn toward(document: &Document, installation: &InstallationId, owner: &str) -> Self {
+    pub fn adding(document: &Document, installation: &InstallationId, owner: &str) -> Self {
         let mut edit = Self {
             installation: installation.clone(),
             owner: owner.to_owned(),
             statements: vec![],
+            removes_others: false,
         };
         edit.statements = document
             .statements()
@@ -41,16 +43,29 @@ impl StatementEdit {
         edit
     }
 
+    /// The edit that leaves `owner` exactly the statements that `document` has for it.
+    #[must_use]
+    pub fn replacing(document: &Document, installation: &InstallationId, owner: &str) -> Self {
+        Self {
+            removes_others: true,
+            ..Self::adding(document, installation, owner)
+        }
+    }
+
     fn owns(&self, statement: &Statement) -> bool {
         statement
             .mark_of(&self.installation)
             .is_some_and(|mark: Mark| mark.owner == self.owner)
     }
 
-    /// The document with the edit made; what is not of the same owner stays as it is.
+    fn removes(&self, statement: &Statement) -> bool {
+        self.removes_others && self.owns(statement)
+    }
+
+    /// The document with the edit applied. Statements of other owners do not change.
     #[must_use]
     pub fn applied_to(&self, document: &Document) -> Document {
-        document.merged(&self.statements, |statement| self.owns(statement))
+        document.merged(&self.statements, |statement| self.removes(statement))
     }
 }
 
@@ -136,12 +151,12 @@ impl Journal {
         let removed = read
             .statements()
             .into_iter()
-            .filter(|statement| edit.owns(statement))
+            .filter(|statement| edit.removes(statement))
             .filter_map(|statement| sid(&statement));
         let remembered: Vec<_> = self
             .entries
             .iter()
-            .filter(|(_, (set, _))| set.as_ref().is_some_and(|set| edit.owns(set)))
+            .filter(|(_, (set, _))| set.as_ref().is_some_and(|set| edit.removes(set)))
             .map(|(sid, _)| sid.clone())
             .collect();
         for sid in removed.chain(remembered) {
@@ -217,7 +232,7 @@ mod tests {
     }
 
     fn edit(role: &str, statements: Vec<Statement>) -> StatementEdit {
-        StatementEdit::toward(
+        StatementEdit::replacing(
             &Document::of(statements),
             &installation(),
             &Mark::owner(role),
@@ -263,6 +278,33 @@ mod tests {
         assert_eq!(
             edit("a", vec![]).applied_to(&after),
             Document::of([theirs("One"), b])
+        );
+    }
+
+    #[test]
+    fn an_edit_that_adds_removes_nothing_that_the_plan_did_not_read() {
+        let (new, former) = (statement("a", "x"), statement("a", "former"));
+        let adds = StatementEdit::adding(
+            &Document::of([new.clone()]),
+            &installation(),
+            &Mark::owner("a"),
+        );
+        let existing = Document::of([theirs("One"), former.clone()]);
+        let both = Document::of([theirs("One"), former, new.clone()]);
+        assert_eq!(adds.applied_to(&existing), both);
+        let mut journal = Journal::default();
+        assert_eq!(
+            written(&mut journal, &adds, &existing, 0),
+            Some(both.clone())
+        );
+        assert_eq!(
+            journal.judge(&adds, &both, GRACE, at(1)),
+            Judgement::Nothing
+        );
+        let alone = edit("a", vec![new.clone()]);
+        assert_eq!(
+            written(&mut journal, &alone, &both, 2),
+            Some(Document::of([theirs("One"), new]))
         );
     }
 

@@ -652,7 +652,13 @@ struct Timing {
 }
 
 /// A policy's two changes: to the former and new statements together, then to the new ones alone.
-type Change = (Option<Document>, Option<Document>);
+type Change = (Option<Edited>, Option<Edited>);
+
+/// An edit of a policy, and what the policy becomes by it if no one changed it since it was read.
+struct Edited {
+    edit: StatementEdit,
+    document: Document,
+}
 
 impl Planner<'_> {
     fn versioning(&self) -> Vec<PlannedStep> {
@@ -840,12 +846,12 @@ impl Planner<'_> {
                 used: self.used.0.contains(bucket),
             };
             let (growth, shrinkage) = self.change(existing, wanted, timing);
-            let step = |document: Document| {
+            let step = |Edited { edit, document }: Edited| {
                 let concerns = self.users_of(
                     self.users.buckets.get(bucket),
                     &format!("{}/", bucket.arn()),
                 );
-                let (bucket, region, edit) = (bucket.clone(), region.clone(), self.edit(&document));
+                let (bucket, region) = (bucket.clone(), region.clone());
                 let step = if document.is_empty() {
                     Step::DeleteBucketPolicy {
                         bucket,
@@ -885,12 +891,12 @@ impl Planner<'_> {
                 used: self.used.1.contains(key),
             };
             let (growth, shrinkage) = self.change(existing, wanted, timing);
-            let step = |document| {
+            let step = |Edited { edit, document }: Edited| {
                 let concerns = self.users_of(self.users.keys.get(key), &key.to_string());
                 PlannedStep {
                     step: Step::PutKeyPolicy {
                         key: key.clone(),
-                        edit: self.edit(&document),
+                        edit,
                         document,
                     },
                     concerns,
@@ -932,15 +938,21 @@ impl Planner<'_> {
         };
         let last = existing.merged(wanted, is_ours);
         let differs = |document: &Document, from: &Document| !document.means(from);
+        let (installation, owner) = (self.installation, self.role_owner());
+        let replace = |document: Document| {
+            let edit = StatementEdit::replacing(&document, installation, &owner);
+            Edited { edit, document }
+        };
         if !timing.transition && !timing.used {
-            return (differs(&last, existing).then_some(last), None);
+            return (differs(&last, existing).then(|| replace(last)), None);
         }
         let grown = existing.merged(wanted, |_| false);
         let shrinks = !timing.used && differs(&last, &grown);
-        (
-            differs(&grown, existing).then_some(grown),
-            shrinks.then_some(last),
-        )
+        let growth = differs(&grown, existing).then(|| Edited {
+            edit: StatementEdit::adding(&grown, installation, &owner),
+            document: grown,
+        });
+        (growth, shrinks.then(|| replace(last)))
     }
 
     fn is_role_statement(&self, statement: &Statement) -> bool {
@@ -952,11 +964,6 @@ impl Planner<'_> {
     /// The mark of this source bucket's statements in policies that it shares with others.
     fn role_owner(&self) -> String {
         Mark::owner(RoleName::of(self.installation, self.source).as_str())
-    }
-
-    /// The part of `document` that belongs to this source bucket.
-    fn edit(&self, document: &Document) -> StatementEdit {
-        StatementEdit::toward(document, self.installation, &self.role_owner())
     }
 
     fn configuration(&self) -> Option<PlannedStep> {

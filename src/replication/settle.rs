@@ -22,8 +22,8 @@ pub struct Need {
     pub granted: bool,
 }
 
-/// What the rules of each acting object need from `role`. Whether that was granted is only looked at for those whose rules are `changing`: what
-/// is in use already was.
+/// What the rules of each acting object that are not withheld need from `role`. Whether it is granted is only read for those whose rules are
+/// `changing`: what is in use already was. Until someone else grants what withheld rules need, nothing of theirs settles.
 #[must_use]
 pub fn needs(
     claims: &Claims<'_>,
@@ -48,7 +48,11 @@ pub fn needs(
             },
         )
     };
-    claims.acting.iter().map(need).collect()
+    let free = claims
+        .acting
+        .iter()
+        .filter(|resolved| !claims.withheld.contains(&resolved.valid.key));
+    free.map(need).collect()
 }
 
 /// Whether role, destination and keys were seen to let the object's rules work, as if it were alone on the bucket.
