@@ -1,4 +1,4 @@
-//! Clients of the Kubernetes API server, with a deadline for every call: one for calls, and one for watches, so that neither holds up the other.
+//! Clients of the Kubernetes API server, with a deadline for every call: one for calls, and one for watches, so that neither blocks the other.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use tower::{ServiceBuilder, retry::RetryLayer, timeout::TimeoutLayer};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long the API server may take to answer, or to go on with an answer; of a watch, to open it.
+/// How long the API server may take to answer or to continue an answer, and to open a watch.
 const ANSWER: Duration = Duration::from_secs(15);
 /// With all retries, a call takes no longer.
 const CALL: Duration = Duration::from_secs(30);
-/// The first and the longest wait between two tries of a call that the API server asks to repeat, where it does not say how long.
+/// The first and the longest wait before a retry that the API server asks for without saying how long to wait.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// More tries than fit into `CALL`.
 const RETRIES: u32 = 15;
 
-/// A watch that hears nothing for so long, in seconds, is ended by the API server and started anew; load balancers cut silent connections after
-/// about four minutes.
+/// The API server ends a watch after this many seconds, and the watch is restarted; load balancers close silent connections after about four
+/// minutes.
 pub const WATCH_SECONDS: u32 = 45;
-/// The client gives up a watch that the API server does not end when it should.
+/// The client ends a watch that the API server does not end in time.
 const WATCH_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 15);
 
 /// How to reach the API server: the kubeconfig, or the `ServiceAccount` of the pod.
@@ -56,7 +56,7 @@ fn for_calls(mut config: Config) -> anyhow::Result<Client> {
     config.connect_timeout = Some(CONNECT);
     (config.read_timeout, config.write_timeout) = (Some(ANSWER), Some(ANSWER));
     config.reset_reader_on_write = true;
-    // kube's own repeats a call for minutes.
+    // kube's default retries a call for minutes.
     config.default_retry = false;
     let retry = RetryPolicy::new(RETRY.0, RETRY.1, RETRIES, true)?;
     let layers = ServiceBuilder::new()
@@ -73,7 +73,7 @@ fn for_watches(mut config: Config) -> anyhow::Result<Client> {
     config.connect_timeout = Some(CONNECT);
     (config.read_timeout, config.write_timeout) = (Some(WATCH_SILENCE), Some(ANSWER));
     config.reset_reader_on_write = true;
-    // A watcher has a backoff of its own.
+    // A watcher has its own backoff.
     config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&TimeoutLayer::new(ANSWER))

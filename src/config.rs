@@ -1,4 +1,4 @@
-//! Flags, each with an environment twin and a default.
+//! Flags, each with an environment variable and a default.
 #![allow(
     clippy::doc_markdown,
     rustdoc::bare_urls,
@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::replication::names::InstallationId;
 
-/// Makes Amazon S3 replicate buckets, SSE-KMS objects included, as BucketReplication objects in Kubernetes say.
+/// Sets up Amazon S3 replication of buckets, SSE-KMS objects included, from BucketReplication objects in Kubernetes.
 #[derive(Debug, Parser)]
 #[command(name = "bucket-replication-operator", version, about)]
 pub struct Arguments {
@@ -31,59 +31,59 @@ pub enum Command {
     Crd,
     /// Print the IAM policies that the operator itself needs, from AWSAccount objects.
     IamPolicy(IamPolicy),
-    /// Tell whether an installation is well: the CRDs are served, a replica works, the accounts can be used. Exit code 1: not all of it is.
+    /// Check an installation: the CRDs are served, a replica holds the lease, and the accounts can be used. Exit code 1: a check failed.
     Check(Check),
 }
 
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// Marks what this installation makes in AWS: 1 to 16 lower-case letters and digits. Set it by hand in production, so that a rebuilt cluster finds its things again; by default it is made of the cluster's and the release's identity.
+    /// Marks what this installation creates in AWS: 1 to 16 lower-case letters and digits. Set it in production, so that a rebuilt cluster recognizes its resources. By default, it is derived from the identity of the cluster and the release.
     #[arg(long, env)]
     pub installation_id: Option<InstallationId>,
-    /// Which installation in the cluster it is.
+    /// The installation in the cluster.
     #[command(flatten)]
     pub release: Release,
-    /// Within this time, what somebody else changed is put right.
+    /// Within this time, drift is corrected.
     #[arg(long, env, default_value = "10m", value_parser = period)]
     pub drift_period: Duration,
-    /// From one look at everything, keys and Regions included, to the next.
+    /// The time between two reads of everything, keys and Regions included.
     #[arg(long, env, default_value = "1h", value_parser = period)]
     pub preflight_period: Duration,
-    /// Two reads this long apart that both differ from what should stand are drift, since reads of S3 may lag; at most a quarter of the drift period.
+    /// Two reads this far apart that both differ from the desired state are drift, because reads of S3 can lag. At most a quarter of the drift period.
     #[arg(long, env, default_value = "5s", value_parser = duration)]
     pub drift_grace: Duration,
-    /// How long AWS is given to make new permissions known before the replication configuration that needs them is written: S3 does not retry objects that fail in between.
+    /// How long new permissions settle before the rules that need them are written. S3 does not retry objects that fail in between.
     #[arg(long, env, default_value = "15s", value_parser = duration)]
     pub settle_delay: Duration,
-    /// The longest wait between two tries of what does not succeed.
+    /// The longest time between two retries.
     #[arg(long, env, default_value = "5m", value_parser = period)]
     pub longest_retry: Duration,
-    /// How often each account is searched for roles of ours that no object has any more; they are only told.
+    /// How often each account is checked for orphaned roles, which no object uses any longer. They are reported and never deleted.
     #[arg(long, env, default_value = "6h", value_parser = period)]
     pub sweep_period: Duration,
-    /// Events that come within this time after the first one make one visit to a bucket.
+    /// Events for a bucket within this time after the first one cause a single visit.
     #[arg(long, env, default_value = "250ms", value_parser = duration)]
     pub event_window: Duration,
-    /// At most this many buckets are visited at once.
+    /// The number of buckets that are visited at the same time, from 1 to 1024.
     #[arg(long, env, default_value = "16", value_parser = concurrency)]
     pub concurrency: usize,
-    /// Only write while holding the lease that has the release's name, in the release's namespace: needed where several replicas run.
+    /// Write only while holding the lease with the release's name in the release's namespace. Required if several replicas run.
     #[arg(long, env, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub leader_election: bool,
-    /// How long another replica waits for one that does not renew the lease any more.
+    /// How long another replica waits for a leader that no longer renews the lease. At least 3s.
     #[arg(long, env, default_value = "15s", value_parser = lease)]
     pub lease_duration: Duration,
-    /// Where /metrics, /healthz and /readyz are served.
+    /// The address that serves /metrics, /healthz and /readyz.
     #[arg(long, env, default_value = "0.0.0.0:8080")]
     pub listen_address: SocketAddr,
-    /// Where spans of visits and AWS calls are sent by OTLP over gRPC, such as http://collector.monitoring:4317; by default nowhere.
+    /// The OTLP endpoint (gRPC) for spans of visits and AWS calls, such as http://collector.monitoring:4317. By default, none are sent.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
-    /// How log lines are written.
+    /// The format of log lines.
     #[arg(long, env, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// What is logged, as tracing's directives.
+    /// The log filter, as directives of tracing.
     #[arg(
         long,
         env = "RUST_LOG",
@@ -92,73 +92,73 @@ pub struct Settings {
     pub log_filter: String,
 }
 
-/// An installation in a cluster, for the operator itself and for who looks at it.
+/// An installation in a cluster, for the operator itself and for commands that read it.
 #[derive(Clone, Debug, Args)]
 pub struct Release {
-    /// Namespace of the release: the lease is in it, and the default installation id is made of it.
+    /// The namespace of the release. It has the lease, and the default installation ID is derived from it.
     #[arg(
         long = "release-namespace",
         env = "RELEASE_NAMESPACE",
         default_value = "default"
     )]
     pub namespace: String,
-    /// Name of the release: that of the lease, and the default installation id is made of it.
+    /// The name of the release and of the lease. The default installation ID is derived from it.
     #[arg(
         long = "release-name",
         env = "RELEASE_NAME",
         default_value = "bucket-replication-operator"
     )]
     pub name: String,
-    /// Namespaces to watch, separated by commas; by default all. With it, the status of AWSAccounts is not written.
+    /// The namespaces to watch, separated by commas. By default, all. If it is set, the status of AWSAccounts is not written.
     #[arg(long, env, value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// Flags of `plan`.
 #[derive(Debug, Args)]
 pub struct Plan {
-    /// Print what stands in status.plan of this BucketReplication, for who has no AWS credentials.
+    /// Print status.plan of this BucketReplication. This needs no AWS credentials.
     #[arg(conflicts_with_all = ["filename", "offline", "directory", "verbose"])]
     pub name: Option<String>,
-    /// YAML files with one BucketReplication and, without a cluster, the AWSAccounts that it names; - reads standard input.
+    /// YAML files with one BucketReplication and, if there is no cluster, the AWSAccounts that it names; - reads standard input.
     #[arg(short, long, required_unless_present = "name")]
     pub filename: Vec<PathBuf>,
-    /// Show how each document changes.
+    /// Show how each policy and configuration changes.
     #[arg(short, long)]
     pub verbose: bool,
-    /// Use neither cluster nor AWS: print the documents for what the files say.
+    /// Use neither cluster nor AWS, and print the documents for the files.
     #[arg(long)]
     pub offline: bool,
-    /// Write each document to a file in this directory, too.
+    /// Also write each document to a file in this directory.
     #[arg(long)]
     pub directory: Option<PathBuf>,
-    /// The namespace of a BucketReplication that names none.
+    /// The namespace of a BucketReplication without one.
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
-    /// Region of the source bucket, where no key's ARN tells it.
+    /// The Region of the source bucket, if no key's ARN contains it.
     #[arg(long, default_value = "us-east-1")]
     pub source_region: String,
-    /// Region of the destination bucket, where no key's ARN tells it.
+    /// The Region of the destination bucket, if no key's ARN contains it.
     #[arg(long, default_value = "us-east-1")]
     pub destination_region: String,
-    /// The installation that the plan is for; by default the one that the status of an object in the cluster names, and offline "default".
+    /// The installation that the plan is for. By default, the one in the status of an object in the cluster, and offline "default".
     #[arg(long, env)]
     pub installation_id: Option<InstallationId>,
-    /// How the documents are printed.
+    /// The format of the documents.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// How documents are printed.
+/// A format of documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// Each document under a line with its name.
@@ -172,7 +172,7 @@ pub enum Output {
 /// Flags of `iam-policy`.
 #[derive(Debug, Args)]
 pub struct IamPolicy {
-    /// YAML files with AWSAccounts; - reads standard input. By default those in the cluster.
+    /// YAML files with AWSAccounts; - reads standard input. By default, those in the cluster.
     #[arg(short, long)]
     pub filename: Vec<PathBuf>,
     /// Print only the policy of this AWSAccount's role.
@@ -181,7 +181,7 @@ pub struct IamPolicy {
     /// Print only the policy of the operator's own identity.
     #[arg(long)]
     pub identity: bool,
-    /// Print what makes that AWSAccount's role, with its policy, trust and the permissions boundary, as a template instead.
+    /// Print a template that creates that AWSAccount's role, with its policy, trust policy and the permissions boundary, instead.
     #[arg(long, value_enum, requires = "account")]
     pub template: Option<Template>,
 }
@@ -189,10 +189,10 @@ pub struct IamPolicy {
 /// Flags of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Which installation in the cluster is looked at.
+    /// The installation in the cluster to check.
     #[command(flatten)]
     pub release: Release,
-    /// How long to wait for all to be well; a leader shows by renewing its lease, which takes a few seconds.
+    /// How long to wait until every check passes. A leader shows by renewing its lease, which takes a few seconds.
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub wait: Duration,
 }
@@ -223,7 +223,7 @@ fn at_least(least: Duration, text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Something that comes again: without time in between, nothing else would ever be done.
+/// A period of zero would leave no time for anything else.
 fn period(text: &str) -> Result<Duration, String> {
     at_least(Duration::from_secs(1), text)
 }

@@ -1,5 +1,5 @@
 //! One of several replicas writes: the one that holds the lease. It stops writing before the lease can pass to another; when it loses the lease,
-//! it drops its work and waits for its turn like the others.
+//! it drops its work and waits for the lease like the others.
 
 use std::{
     future::Future,
@@ -41,7 +41,7 @@ impl Term {
 }
 
 impl Leadership {
-    /// Of the only replica, which needs no lease.
+    /// For the only replica, which needs no lease.
     #[must_use]
     pub fn alone() -> Self {
         Self(Arc::new(Mutex::new(None)))
@@ -54,8 +54,8 @@ impl Leadership {
             .is_none_or(|term| Instant::now() < term.last_begin)
     }
 
-    /// Does `work`, which writes, where this replica may, and not beyond the time at which another may. `None`: it was not done, or it is not
-    /// known whether it was.
+    /// Runs `work`, which writes, if this replica may write, and not beyond the time at which another may. `None`: it did not run, or it is not
+    /// known whether it completed.
     pub async fn during<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         match self.term() {
             None => Some(work.await),
@@ -81,12 +81,12 @@ pub struct Candidate {
     name: String,
     identity: String,
     duration: Duration,
-    /// The lease as it was last seen to change, and when that was: clocks of other machines are not asked.
+    /// The lease when it was last seen to change, and when that was. Clocks of other machines are not used.
     seen: Option<(Option<String>, Instant)>,
 }
 
 impl Candidate {
-    /// For the lease that has the release's name, in its namespace.
+    /// For the lease with the release's name, in the release's namespace.
     #[must_use]
     pub fn of(client: Client, settings: &Settings) -> Self {
         let pod =
@@ -107,7 +107,7 @@ impl Candidate {
         }
     }
 
-    /// Waits for the lease, works while this replica holds it, waits again when it is lost, and gives it back once the work is finished.
+    /// Waits for the lease, works while this replica holds it, waits again when it is lost, and releases it when the work ends.
     ///
     /// # Errors
     /// When the work fails.
@@ -130,8 +130,8 @@ impl Candidate {
                     self.give_back().await;
                     return worked;
                 }
-                // What is under way is not finished: another replica writes from now on.
-                lost = self.keep(&leadership) => tracing::warn!(lease = %self.name, "{lost}: this replica waits for its turn"),
+                // Work in progress is dropped: another replica writes from now on.
+                lost = self.keep(&leadership) => tracing::warn!(lease = %self.name, "{lost}: this replica waits for the lease"),
             }
         }
     }
@@ -182,7 +182,7 @@ impl Candidate {
         self.duration / 5
     }
 
-    /// Takes or renews the lease, if nobody else holds it. The resource version lets only one succeed.
+    /// Takes or renews the lease, unless another replica holds it. The resource version allows only one to succeed.
     async fn try_hold(&mut self) -> kube::Result<bool> {
         let now = MicroTime(Timestamp::now());
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
@@ -224,7 +224,7 @@ impl Candidate {
         )
     }
 
-    /// Whether the lease has stood unchanged for as long as its holder asked for.
+    /// Whether the lease has not changed for as long as its holder asked for.
     fn is_over(&mut self, version: Option<String>, spec: &LeaseSpec) -> bool {
         let asked = spec
             .lease_duration_seconds
@@ -248,7 +248,7 @@ impl Candidate {
         }
     }
 
-    /// Another replica need not wait.
+    /// Releases the lease, so that another replica does not have to wait.
     async fn give_back(&self) {
         let given = async {
             let Some(mut lease) = self.api.get_opt(&self.name).await? else {
@@ -267,7 +267,7 @@ impl Candidate {
             Ok(())
         };
         if let Err(error) = given.await {
-            tracing::warn!(%error, lease = %self.name, "the lease was not given back: another replica waits until it is over");
+            tracing::warn!(%error, lease = %self.name, "the lease was not released: another replica waits until it expires");
         }
     }
 }

@@ -143,7 +143,7 @@ async fn work(settings: &Settings) -> anyhow::Result<()> {
         match candidate {
             None => work(Leadership::alone()).await,
             Some(candidate) => {
-                // A replica that waits its turn is well.
+                // A replica that waits for the lease is ready.
                 ready.set();
                 candidate.lead(work, stopping).await
             }
@@ -167,14 +167,14 @@ async fn work(settings: &Settings) -> anyhow::Result<()> {
     work.await
 }
 
-/// The identity of the cluster and of the release in it: two releases never take each other's things for their own.
+/// The identity of the cluster and of the release in it, so that two releases never share an ID.
 async fn default_installation(
     client: &Client,
     settings: &Settings,
 ) -> anyhow::Result<InstallationId> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let system = namespaces.get_metadata("kube-system").await.context(
-        "the default installation id needs the uid of namespace kube-system: set --installation-id",
+        "the default installation ID needs the uid of namespace kube-system: set --installation-id",
     )?;
     let cluster = system.uid().unwrap_or_default();
     Ok(fingerprint(

@@ -48,13 +48,13 @@ pub const TABLE: [Described; 8] = [
         "drift_corrections",
         "counter",
         "",
-        "Changes by somebody else that were put right",
+        "Changes by another writer that were corrected",
     ),
     (
         "aws_calls",
         "counter",
         "service, operation: AWS's names; outcome: ok, denied, not_found, throttled, failed, unreachable",
-        "Calls to AWS, each attempt for itself",
+        "Attempts of calls to AWS",
     ),
     (
         "objects",
@@ -66,14 +66,9 @@ pub const TABLE: [Described; 8] = [
         "orphaned_roles",
         "gauge",
         "account_name: the AWSAccount",
-        "Roles that the operator made and no object has any more",
+        "Roles that the operator created and that no object uses any longer",
     ),
-    (
-        "leader",
-        "gauge",
-        "",
-        "1 where this replica is the one that writes",
-    ),
+    ("leader", "gauge", "", "1 if this replica holds the lease"),
 ];
 
 /// What is counted. Cheap to clone.
@@ -92,7 +87,7 @@ pub struct Metrics {
     leader: Gauge,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[allow(missing_docs, reason = "the table says what they are")]
@@ -204,7 +199,7 @@ impl Metrics {
         self.calls.get_or_create(&label).inc();
     }
 
-    /// Tells whether an object on `bucket` is ready and why.
+    /// Sets whether an object on `bucket` is ready and why.
     pub fn object(&self, bucket: &str, key: &ObjectKey, ready: &str, reason: &str) {
         let now = ReadyLabel {
             ready: ready.to_owned(),
@@ -224,7 +219,7 @@ impl Metrics {
         self.objects.get_or_create(&now).inc();
     }
 
-    /// Forgets the objects on `bucket` but for these: the others are gone.
+    /// Removes the objects on `bucket` except for these.
     pub fn only(&self, bucket: &str, keys: &HashSet<ObjectKey>) {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(of_bucket) = counted.get_mut(bucket) else {
@@ -238,14 +233,14 @@ impl Metrics {
         }
     }
 
-    /// Tells that this replica writes, for as long as what it gives lives.
+    /// Sets that this replica writes, until the returned guard is dropped.
     #[must_use]
     pub fn writing(&self) -> Writing {
         self.leader.set(1);
         Writing(self.clone())
     }
 
-    /// Tells how many roles nobody uses any more.
+    /// Sets how many orphaned roles an account has.
     pub fn orphaned_roles(&self, account: &str, count: usize) {
         self.orphaned_roles
             .get_or_create(&AccountLabel {
@@ -254,7 +249,7 @@ impl Metrics {
             .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Forgets an account that is gone.
+    /// Removes an account that no longer exists.
     pub fn without_account(&self, account: &str) {
         self.orphaned_roles.remove(&AccountLabel {
             account_name: account.to_owned(),
@@ -275,7 +270,7 @@ impl Metrics {
     }
 }
 
-/// This replica writes, and knows where objects and accounts stand. Afterwards, another one does.
+/// While it exists, this replica writes and knows the state of objects and accounts. Then another replica does.
 #[derive(Debug)]
 pub struct Writing(Metrics);
 

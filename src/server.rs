@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// From now on the operator is ready.
+    /// Marks the operator as ready.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Log lines on standard error, for people or as JSON, and traces to an OpenTelemetry collector, where one is named: a span for each visit, and in
+//! Log lines on standard error, for people or as JSON, and traces to an OpenTelemetry collector, if one is set: a span for each visit, and in
 //! it one for each attempt of a call to AWS.
 
 use std::{io::stderr, time::Duration};
@@ -28,7 +28,7 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Telemetry(Option<SdkTracerProvider>);
 
 impl Telemetry {
-    /// Starts logging, and exporting where an endpoint is set.
+    /// Starts logging, and exporting if an endpoint is set.
     ///
     /// # Errors
     /// When the filter or the endpoint can't be read, or logging was started before.
@@ -97,7 +97,7 @@ fn provider(endpoint: &str, settings: &Settings) -> anyhow::Result<SdkTracerProv
         .build())
 }
 
-/// Our own spans, whatever the filter of the log lines lets through.
+/// The operator's own spans, whatever the filter of log lines.
 fn exported<S: Subscriber + for<'a> LookupSpan<'a>>(
     provider: &SdkTracerProvider,
 ) -> impl Layer<S> + use<S> {

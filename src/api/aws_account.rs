@@ -1,4 +1,4 @@
-//! `AWSAccount`: how an account is reached, and which namespaces may replicate what in it. It is the platform team's object.
+//! `AWSAccount`: how an account is reached, and which namespaces may replicate what in it. It belongs to the platform team.
 #![allow(
     clippy::doc_markdown,
     clippy::doc_link_with_quotes,
@@ -13,7 +13,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An AWS account that namespaces may be let into.
+/// An AWS account, and what namespaces may do in it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "bucketops.dev",
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
     category = "aws",
     status = "AwsAccountStatus",
     derive = "PartialEq",
-    doc = "An AWS account: how the operator reaches it, and which namespaces may replicate what in it. Nothing is allowed that is not listed.",
+    doc = "An AWS account: how the operator reaches it, and which namespaces may replicate what in it. What no grant lists is denied.",
     printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountID"),
     printcolumn(
         name = "Ready",
@@ -63,7 +63,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = ("!has(self.assumeRole) || self.assumeRole.roleARN.contains(':' + self.accountID + ':')", "assumeRole.roleARN is in another account than accountID"),
-    validation = ("!has(self.access) || self.access != 'External' || !has(self.assumeRole)", "assumeRole has no use with access: External: remove one of them"),
+    validation = ("!has(self.access) || self.access != 'External' || !has(self.assumeRole)", "assumeRole can't be used with access: External: remove one of them"),
     validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || self.roles.mergeableRoleARNs.all(role, role.contains(':' + self.accountID + ':'))", "roles.mergeableRoleARNs names a role in another account than accountID"),
     validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || !has(self.assumeRole) || !(self.assumeRole.roleARN in self.roles.mergeableRoleARNs)", "roles.mergeableRoleARNs names the operator's own role, which could then change its own permissions")
 )]
@@ -77,29 +77,29 @@ pub struct AwsAccountSpec {
     #[serde(default)]
     #[x_kube(validation = ("self == oldSelf", "partition can't be changed: create another AWSAccount"))]
     pub partition: AwsPartition,
-    /// The role to work under in the account; absent: the operator's own identity, which then has to be in that account.
+    /// The role that the operator assumes in the account. By default, it uses its own identity, which then has to be in that account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,
-    /// Managed: the operator has credentials there. External: it has none, and calls nothing there; such an account can only be a destination, or that of keys named by ARN, and what its owner has to apply is told in status.requiredActions.
+    /// Managed: the operator has credentials in the account. External: it has none and makes no calls there; such an account can only own destination buckets, and keys that are named by ARN, and status.requiredActions of each object shows what its owner has to apply.
     #[serde(default)]
     pub access: Access,
-    /// Whether the operator writes the policies of destination buckets and KMS keys, or only checks them.
+    /// Whether the operator manages the policies of destination buckets and KMS keys, or only checks them.
     #[serde(default)]
     pub policies: Policies,
-    /// The replication roles that the operator makes in the account.
+    /// The replication roles that the operator creates in the account.
     #[serde(default)]
     pub roles: Roles,
-    /// Whom a refused tenant should ask. Example: "#platform-storage"
+    /// Whom a tenant should ask for a grant. Example: "#platform-storage"
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub contact: Option<String>,
-    /// Which namespaces may replicate what from and to the account. Nothing listed, nothing allowed. Example: [{"namespaces": {"matchLabels": {"team": "finance"}}, "sources": [{"bucket": "finance-*"}], "kmsKeys": ["*"]}]
+    /// Which namespaces may replicate what from and to the account. What no grant lists is denied. Example: [{"namespaces": {"matchLabels": {"team": "finance"}}, "sources": [{"bucket": "finance-*"}], "kmsKeys": ["*"]}]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub grants: Vec<Grant>,
 }
 
-/// A role that the operator assumes. Its trust policy has to require the external id.
+/// A role that the operator assumes. Its trust policy has to require the external ID.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AssumeRole {
@@ -126,7 +126,7 @@ pub enum Access {
     External,
 }
 
-/// Whether the operator writes a kind of document, or only checks it.
+/// Whether the operator manages a kind of policy, or only checks it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Policies {
@@ -138,7 +138,7 @@ pub struct Policies {
     pub key_policy: PolicyMode,
 }
 
-/// Whether the operator writes a kind of document, or only checks it.
+/// Whether the operator manages a kind of policy, or only checks it.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[schemars(inline)]
 #[allow(missing_docs, reason = "the fields say what the values mean")]
@@ -148,16 +148,16 @@ pub enum PolicyMode {
     Check,
 }
 
-/// The replication roles that the operator makes.
+/// The replication roles that the operator creates.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Roles {
     /// IAM path of the roles, beginning and ending with a slash. It can't be changed. Example: /replication/
     #[serde(default = "root_path")]
     #[schemars(length(max = 512), regex(pattern = r"^/([!-.0-~]+/)*$"))]
-    #[x_kube(validation = ("self == oldSelf", "roles.path can't be changed: roles keep their path"))]
+    #[x_kube(validation = ("self == oldSelf", "roles.path can't be changed: existing roles keep their path"))]
     pub path: String,
-    /// ARN of a managed policy that is set as permissions boundary on every role. Example: arn:aws:iam::111111111111:policy/replication-boundary
+    /// ARN of a managed policy that is the permissions boundary of every role. Example: arn:aws:iam::111111111111:policy/replication-boundary
     #[serde(
         rename = "permissionsBoundaryARN",
         default,
@@ -167,12 +167,12 @@ pub struct Roles {
         pattern = r"^arn:aws(-cn|-us-gov)?:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$"
     ))]
     pub permissions_boundary: Option<String>,
-    /// Tags set on every role beside the operator's own. Example: {"team": "storage"}
+    /// Tags of every role, in addition to the operator's own. Example: {"team": "storage"}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 40))]
-    #[x_kube(validation = ("self.all(key, !key.startsWith('bucketops.dev/'))", "tags beginning with bucketops.dev/ are the operator's own"))]
+    #[x_kube(validation = ("self.all(key, !key.startsWith('bucketops.dev/'))", "tags that begin with bucketops.dev/ are reserved for the operator"))]
     pub tags: BTreeMap<String, String>,
-    /// ARNs of roles of others in the account that may get an inline policy of ours: for objects with existingConfiguration: Merge, where a replication configuration under such a role stands. Example: ["arn:aws:iam::111111111111:role/s3-replication"]
+    /// ARNs of unmanaged roles in the account to which the operator may add an inline policy: for objects with existingConfiguration: Merge on a bucket whose replication configuration has such a role. Example: ["arn:aws:iam::111111111111:role/s3-replication"]
     #[serde(
         rename = "mergeableRoleARNs",
         default,
@@ -216,11 +216,11 @@ pub enum AwsPartition {
     AwsUsGov,
 }
 
-/// What some namespaces may do.
+/// What the selected namespaces may do.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
-    /// A label selector of namespaces, which can't be empty. Use kubernetes.io/metadata.name, or labels that tenants can't write. Example: {"matchLabels": {"kubernetes.io/metadata.name": "finance"}}
+    /// A label selector of namespaces, which can't be empty. Use kubernetes.io/metadata.name, or labels that tenants can't change. Example: {"matchLabels": {"kubernetes.io/metadata.name": "finance"}}
     #[x_kube(validation = ("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)", "namespaces selects every namespace: name a label"))]
     pub namespaces: LabelSelector,
     /// What may be replicated from the account. Example: [{"bucket": "finance-*", "prefixes": ["Tax"]}]
@@ -231,46 +231,46 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub destinations: Vec<DestinationGrant>,
-    /// Globs of ARNs of the account's KMS keys that may be used; checked on the resolved key, the default key included. Example: arn:aws:kms:*:111111111111:key/*
+    /// Globs of ARNs of the account's KMS keys that may be used. They are checked against the resolved key, also if it is a bucket's default key. Example: arn:aws:kms:*:111111111111:key/*
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 100),
         inner(length(max = 256), regex(pattern = r"^[A-Za-z0-9:/_*?-]+$"))
     )]
     pub kms_keys: Vec<String>,
-    /// What else the namespaces may ask for. EnableVersioning: spec.versioning: Enable. MergeConfiguration: spec.existingConfiguration: Merge. Retain: spec.deletionPolicy: Retain. Example: ["EnableVersioning"]
+    /// What else the namespaces may use. EnableVersioning: spec.versioning: Enable. MergeConfiguration: spec.existingConfiguration: Merge. Retain: spec.deletionPolicy: Retain. Example: ["EnableVersioning"]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub allow: Vec<Permission>,
 }
 
-/// Buckets that may be replicated from.
+/// Buckets that may be sources.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceGrant {
-    /// A glob over whole bucket names: * stands for any characters, ? for one. Example: finance-*
+    /// A glob over whole bucket names: * matches any characters, ? matches one. Example: finance-*
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9.*?-]+$"))]
     pub bucket: String,
-    /// What the prefix of every rule has to begin with; absent: any prefix, the whole bucket included. Example: ["Tax"]
+    /// What the prefix of every rule has to begin with; by default, any prefix is allowed, also the whole bucket. Example: ["Tax"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub prefixes: Option<Vec<String>>,
-    /// Names of the AWSAccounts that the data may go to; absent: only the account itself. Example: ["finance-dr"]
+    /// Names of the AWSAccounts that may own the destination; by default, only the account itself. Example: ["finance-dr"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub destination_account_names: Option<Vec<String>>,
 }
 
-/// Buckets that may be replicated into.
+/// Buckets that may be destinations.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationGrant {
-    /// A glob over whole bucket names: * stands for any characters, ? for one. Example: finance-dr-*
+    /// A glob over whole bucket names: * matches any characters, ? matches one. Example: finance-dr-*
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9.*?-]+$"))]
     pub bucket: String,
 }
 
-/// What a grant can allow beside replication itself.
+/// What a grant can allow in addition to replication.
 #[derive(
     Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr,
 )]
@@ -285,14 +285,14 @@ pub enum Permission {
     Retain,
 }
 
-/// Where the account stands.
+/// The observed state of the account.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAccountStatus {
     /// The generation of the spec that the status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready: the account can be reached, and is the one that the spec says.
+    /// Ready: the account can be reached, and it is the one in the spec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -329,10 +329,10 @@ pub struct Replication {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The bucket of the account that it replicates from.
+    /// Its source bucket, if that is in the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_bucket: Option<String>,
-    /// The bucket of the account that it replicates to.
+    /// Its destination bucket, if that is in the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_bucket: Option<String>,
 }

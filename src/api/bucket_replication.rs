@@ -12,7 +12,7 @@ use kube::{CustomResource, KubeSchema, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What S3 has to replicate.
+/// What S3 replicates.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "bucketops.dev",
@@ -51,7 +51,7 @@ pub struct BucketReplicationSpec {
     pub source: Source,
     /// The bucket to replicate to.
     pub destination: Destination,
-    /// Which objects are replicated; by default all of them. A rule selects by prefix and tags. Example: [{"name": "tax", "prefix": "Tax"}]
+    /// Which objects are replicated; by default, all of them. A rule selects objects by prefix and tags. Example: [{"name": "tax", "prefix": "Tax"}]
     #[serde(default = "whole_bucket")]
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -65,22 +65,22 @@ pub struct BucketReplicationSpec {
     /// Enabled: S3 publishes replication metrics and failure events of the rules, which are billed as CloudWatch custom metrics. Disabled: it does not.
     #[serde(default)]
     pub metrics: Switch,
-    /// Require: both buckets have versioning already. Enable: the operator switches it on, where the accounts' grants allow EnableVersioning. Versioning can't be switched off again, only suspended.
+    /// Require: both buckets must already have versioning enabled. Enable: the operator enables it if grants of both accounts allow EnableVersioning. Versioning can't be disabled again, only suspended.
     #[serde(default)]
     pub versioning: Versioning,
-    /// What to do where a replication configuration under a role of somebody else stands on the source bucket. Refuse: nothing, and tell. Merge: keep that role and its rules, add ours to them and our permissions to the role, where the source account's AWSAccount lists the role in roles.mergeableRoleARNs and a grant allows MergeConfiguration.
+    /// What to do if the source bucket already has a replication configuration with a role that the operator does not manage. Refuse: change nothing and report it. Merge: keep that role and its rules, and add the object's rules to the configuration and their permissions to the role; the source's AWSAccount has to list the role in roles.mergeableRoleARNs, and a grant has to allow MergeConfiguration.
     #[serde(default)]
     pub existing_configuration: ExistingConfiguration,
-    /// Enforce: make it so. Observe: write nothing and tell in status.plan what would be done. Paused: leave everything as it stands. Deletion works in every mode.
+    /// Enforce: apply the spec. Observe: write nothing, and show in status.plan what would be done. Paused: read and write nothing. Deletion works in every mode.
     #[serde(default)]
     pub mode: Mode,
-    /// What becomes of rules, role and statements when the object is deleted. Delete removes them. Retain leaves them to work on, where the source account's grant allows Retain.
+    /// What happens to rules, role and statements when the object is deleted. Delete: they are removed. Retain: they stay in effect; a grant of the source's AWSAccount has to allow Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
 
 impl BucketReplication {
-    /// IDs of foreign rules whose place a rule of the object takes, as its annotation names them.
+    /// IDs of unmanaged rules that the object takes over, from its annotation.
     #[must_use]
     pub fn take_over(&self) -> BTreeSet<String> {
         let named = self
@@ -111,7 +111,7 @@ pub struct Source {
         regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$")
     )]
     pub bucket: String,
-    /// The KMS keys that encrypt objects of the bucket, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region; absent: the key of the bucket's default encryption. Example: ["arn:aws:kms:us-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
+    /// The KMS keys that encrypt objects of the bucket, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region; by default, the key of the bucket's default encryption. Example: ["arn:aws:kms:us-east-1:111111111111:key/1234abcd-12ab-34cd-56ef-1234567890ab"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 20),
@@ -121,7 +121,7 @@ pub struct Source {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub kms_keys: Option<Vec<String>>,
-    /// Replicate: SSE-KMS objects are replicated, for which destination.kmsKey is needed. Skip: they are meant to stay behind.
+    /// Replicate: SSE-KMS objects are replicated, which needs destination.kmsKey. Skip: they are not replicated.
     #[serde(rename = "sseKMSObjects", default)]
     pub sse_kms_objects: SseKmsObjects,
 }
@@ -130,7 +130,7 @@ pub struct Source {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Destination {
-    /// Name of the AWSAccount that owns the bucket; may be the source's. Example: finance-dr
+    /// Name of the AWSAccount that owns the bucket. It can be the source's. Example: finance-dr
     #[schemars(length(min = 1, max = 253))]
     pub account_name: String,
     /// Name of a general purpose bucket in any Region. Example: finance-records-dr
@@ -139,16 +139,16 @@ pub struct Destination {
         regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$")
     )]
     pub bucket: String,
-    /// The KMS key that encrypts the replicas, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region. It is in the bucket's Region. Needed to replicate SSE-KMS objects. Example: arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab
+    /// The KMS key that encrypts the replicas, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region. It must be in the bucket's Region. It is required to replicate SSE-KMS objects. Example: arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(
         pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z]{2,}(-[a-z]{2,})+-[0-9]:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
     ))]
     pub kms_key: Option<String>,
-    /// The storage class of the replicas; default: the class of the source object.
+    /// The storage class of the replicas; by default, the class of the source object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<StorageClass>,
-    /// Who owns the replicas. Destination: the destination bucket's owner. Source: the source object's owner. Unset leaves it to S3, where the destination's Object Ownership decides.
+    /// Who owns the replicas. Destination: the destination bucket's owner. Source: the source object's owner. If it is not set, the Object Ownership setting of the destination bucket decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 }
@@ -164,19 +164,19 @@ pub struct RuleSpec {
         regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
     )]
     pub name: String,
-    /// The beginning of the keys, without wildcards, at most 1024 bytes; empty selects all. Example: Tax/
+    /// The prefix of the object keys, without wildcards, at most 1024 bytes. An empty prefix selects all objects. Example: Tax/
     #[serde(default)]
     #[schemars(length(max = 1024))]
     #[x_kube(validation = ("!self.contains('*') && !self.contains('?') && !self.contains('${')", "prefix holds a wildcard or policy variable (*, ? or ${): name the beginning of the keys as it is"))]
     pub prefix: String,
-    /// Tags that an object must have when it is written, all of them. Example: {"class": "records"}
+    /// Tags that an object must have, all of them, when it is written. Example: {"class": "records"}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 10))]
     pub tags: BTreeMap<String, String>,
     /// Replicate: delete markers that users create are replicated. Ignore: they are not. Deletions of single versions and by lifecycle rules never are.
     #[serde(default)]
     pub delete_markers: DeleteMarkers,
-    /// A hint where rules overlap: of rules toward one bucket, the one with the higher number wins. Absent: the lowest free one. Of overlapping rules of one object, the one with the higher hint wins, and without hints the one with the longer prefix. Example: 10
+    /// A hint for overlapping rules: of two rules with the same destination bucket, the one with the higher number wins. By default, the lowest free number is used. Of overlapping rules of one object without hints, the one with the longer prefix wins. Example: 10
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub priority: Option<i32>,
@@ -200,7 +200,7 @@ fn disabled() -> Switch {
     Switch::Disabled
 }
 
-/// On or off.
+/// Enabled or disabled.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[schemars(inline)]
 #[allow(missing_docs, reason = "the fields that use it say what it switches")]
@@ -259,7 +259,7 @@ pub enum Versioning {
     Enable,
 }
 
-/// What becomes of a configuration under a role of somebody else.
+/// What to do with an unmanaged configuration.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[schemars(inline)]
 #[allow(missing_docs, reason = "the field says what the values mean")]
@@ -280,7 +280,7 @@ pub enum Mode {
     Paused,
 }
 
-/// What becomes of the things in AWS when the object is deleted.
+/// What happens to the resources in AWS when the object is deleted.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[schemars(inline)]
 #[allow(missing_docs, reason = "the field says what the values mean")]
@@ -290,7 +290,7 @@ pub enum DeletionPolicy {
     Retain,
 }
 
-/// A storage class that S3 takes for replicas (`Destination` in the S3 API Reference).
+/// A storage class that S3 accepts for replicas (`Destination` in the S3 API Reference).
 #[derive(
     Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr,
 )]
@@ -309,7 +309,7 @@ pub enum StorageClass {
     DeepArchive,
 }
 
-/// Where the object stands. Nothing in it names another namespace.
+/// The observed state of the object. It never names another namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = pending()))]
@@ -317,14 +317,14 @@ pub struct BucketReplicationStatus {
     /// The generation of the spec that the status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What holds and what does not, with reason and message.
+    /// What is True and what is not, with reason and message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// The source bucket as it was read.
+    /// The source bucket, as read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceStatus>,
-    /// The destination bucket as it was read.
+    /// The destination bucket, as read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<DestinationStatus>,
     /// The role that S3 assumes.
@@ -337,18 +337,18 @@ pub struct BucketReplicationStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<RuleStatus>,
-    /// What would be done, one line for each step: in Observe mode, and where something on the bucket stands in the way.
+    /// What would be done, one line for each step: in Observe mode, and if something on the bucket blocks the object.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub plan: Vec<String>,
-    /// What somebody else has to apply, ready to be copied.
+    /// What owners of buckets and keys have to apply, ready to be copied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub required_actions: Vec<RequiredAction>,
-    /// The last change by somebody else that was found and put right.
+    /// The last change by another writer that was corrected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
 }
 
-/// The source bucket as it was read.
+/// The source bucket, as read.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
@@ -362,14 +362,14 @@ pub struct SourceStatus {
     pub kms_key_arns: Vec<String>,
 }
 
-/// The destination bucket as it was read.
+/// The destination bucket, as read.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationStatus {
     /// The account id.
     #[serde(rename = "accountID")]
     pub account_id: String,
-    /// The bucket's Region, where it can be read.
+    /// The bucket's Region, if it can be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// ARN of the key that encrypts the replicas.
@@ -377,7 +377,7 @@ pub struct DestinationStatus {
     pub kms_key_arn: Option<String>,
 }
 
-/// A rule as it stands in the replication configuration.
+/// A rule in the replication configuration.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleStatus {
@@ -389,11 +389,11 @@ pub struct RuleStatus {
     pub priority: i32,
 }
 
-/// A statement that somebody else has to apply.
+/// A statement that the owner of a bucket or key has to apply.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RequiredAction {
-    /// The document, such as "policy of bucket finance-records-dr".
+    /// The policy, such as "policy of bucket finance-records-dr".
     pub document: String,
     /// The account whose owner has to act.
     #[serde(rename = "accountID")]
@@ -404,17 +404,17 @@ pub struct RequiredAction {
     pub command: String,
 }
 
-/// A change by somebody else that was found and put right.
+/// A change by another writer that was corrected.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
-    /// When.
+    /// When the change was last found.
     pub last_seen_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
-    /// What was done to put it right.
+    /// The steps that corrected it.
     pub correction: String,
 }
 
-/// The status of an object that the operator has not seen, since tools that follow kstatus take an object without status for ready.
+/// The status of an object that the operator has not read, because tools that follow kstatus take an object without status for ready.
 fn pending() -> serde_json::Value {
     let conditions: Vec<_> = super::condition::ConditionType::PERSISTENT
         .iter()
@@ -423,7 +423,7 @@ fn pending() -> serde_json::Value {
                 "type": kind.as_str(),
                 "status": "Unknown",
                 "reason": "Pending",
-                "message": "the operator has not looked yet",
+                "message": "the operator has not read the object yet",
                 "lastTransitionTime": "1970-01-01T00:00:00Z",
             })
         })

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use strum::{EnumIter, EnumMessage, IntoStaticStr};
 
 /// What a condition of a `BucketReplication` is about. `Accepted` to `Ready` are present from the first visit, in this
-/// order; `Reconciling` and `Stalled` only while they hold, as [kstatus](https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus) reads them.
+/// order; `Reconciling` and `Stalled` only while they are True, as [kstatus](https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus) reads them.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumMessage, IntoStaticStr,
 )]
@@ -12,36 +12,36 @@ pub enum ConditionType {
     /// The object is valid, and its namespace may do what it asks for.
     #[strum(message = "the object is valid and allowed")]
     Accepted,
-    /// The source bucket is there and can be replicated from.
-    #[strum(message = "the source bucket is there, is ours to read, and has versioning")]
+    /// The source bucket exists and can be replicated from.
+    #[strum(message = "the source bucket exists, can be read, and has versioning enabled")]
     SourceReady,
-    /// The destination bucket is there and lets the role write.
+    /// The destination bucket exists and allows the role to write.
     #[strum(
-        message = "the destination bucket is there, has versioning, and its policy lets the role write"
+        message = "the destination bucket exists, has versioning enabled, and its policy allows the role to write"
     )]
     DestinationReady,
-    /// The KMS keys are usable, and their policies let the role use them.
-    #[strum(message = "the KMS keys are usable and their policies let the role use them")]
+    /// The KMS keys can be used, and their policies allow the role to use them.
+    #[strum(message = "the KMS keys can be used, and their policies allow the role to use them")]
     KeysReady,
-    /// The role that S3 assumes stands, with its permissions.
-    #[strum(message = "the role that S3 assumes stands with its permissions")]
+    /// The role that S3 assumes exists, with its permissions.
+    #[strum(message = "the role that S3 assumes exists with its permissions")]
     RoleReady,
-    /// The rules stand in the source bucket's replication configuration.
-    #[strum(message = "the rules stand in the source bucket's replication configuration")]
+    /// The source bucket's replication configuration contains the rules.
+    #[strum(message = "the source bucket's replication configuration contains the rules")]
     ReplicationConfigured,
-    /// The summary of all others: S3 replicates what the object asks for.
-    #[strum(message = "all of the above hold")]
+    /// The summary of the others: everything is set up for S3 to replicate what the object asks for.
+    #[strum(message = "all of the above are True")]
     Ready,
-    /// The operator is at work on the object.
-    #[strum(message = "present while the operator is at work on the object")]
+    /// The operator is reconciling the object.
+    #[strum(message = "present while the operator reconciles the object")]
     Reconciling,
-    /// The object waits for somebody to act.
-    #[strum(message = "present while the object waits for somebody to act")]
+    /// The object waits for someone to act.
+    #[strum(message = "present while the object waits for someone to act")]
     Stalled,
 }
 
 impl ConditionType {
-    /// Those that say where the object stands, in the order of `status.conditions`; all but the last make up the last.
+    /// Those that are always present, in the order of `status.conditions`. The last one sums up the others.
     pub const PERSISTENT: [Self; 7] = [
         Self::Accepted,
         Self::SourceReady,
@@ -52,14 +52,14 @@ impl ConditionType {
         Self::Ready,
     ];
 
-    /// The type as it stands in `status.conditions`.
+    /// The type as in `status.conditions`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// Why a condition has its status. The message is when it occurs, the detailed message what to do about it.
+/// Why a condition has its status. The message says when it occurs, the detailed message what to do about it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumMessage, IntoStaticStr,
 )]
@@ -68,89 +68,89 @@ impl ConditionType {
     reason = "the message of each reason is its documentation, and the source of the table in the docs"
 )]
 pub enum Reason {
-    // The condition holds.
+    // The condition is True.
     #[strum(
         message = "the object is valid and allowed",
         detailed_message = "nothing"
     )]
     Accepted,
-    #[strum(
-        message = "the bucket is as it has to be",
-        detailed_message = "nothing"
-    )]
+    #[strum(message = "the bucket is ready", detailed_message = "nothing")]
     BucketReady,
     #[strum(
-        message = "the keys and their policies are as they have to be",
+        message = "the keys and their policies are ready",
         detailed_message = "nothing"
     )]
     KeysReady,
     #[strum(
-        message = "the object asks for no SSE-KMS replication, so that no key is needed",
+        message = "the object does not ask to replicate SSE-KMS objects, so it needs no key",
         detailed_message = "nothing"
     )]
     NoKeysNeeded,
     #[strum(
-        message = "the role, its trust and its permissions stand",
+        message = "the role exists with its trust policy and permissions",
         detailed_message = "nothing"
     )]
     RoleReady,
     #[strum(
-        message = "the rules stand in the replication configuration",
+        message = "the replication configuration contains the rules",
         detailed_message = "nothing"
     )]
     RulesConfigured,
     #[strum(
-        message = "everything that the object needs was read in AWS and is right",
+        message = "everything that the object needs was read in AWS and is correct",
         detailed_message = "nothing"
     )]
     Ready,
     // Not known yet.
     #[strum(
-        message = "the operator has not looked yet",
-        detailed_message = "wait; if it stays, see whether the operator runs"
+        message = "the operator has not read the object yet",
+        detailed_message = "wait; if it stays, check that the operator runs"
     )]
     Pending,
-    #[strum(message = "the operator is making it so", detailed_message = "wait")]
+    #[strum(
+        message = "the operator is applying the object",
+        detailed_message = "wait"
+    )]
     Progressing,
     #[strum(
-        message = "something else that comes first does not hold",
-        detailed_message = "look at the other conditions"
+        message = "another condition is not True yet",
+        detailed_message = "check the other conditions"
     )]
     Waiting,
     #[strum(
         message = "spec.mode is Paused",
-        detailed_message = "set spec.mode to Enforce to go on"
+        detailed_message = "set spec.mode to Enforce to continue"
     )]
     Paused,
     #[strum(
-        message = "spec.mode is Observe and status.plan holds steps",
-        detailed_message = "read status.plan; set spec.mode to Enforce to have them done"
+        message = "spec.mode is Observe and status.plan lists steps",
+        detailed_message = "read status.plan; set spec.mode to Enforce to apply it"
     )]
     PlanPending,
     #[strum(
-        message = "the object is being deleted and what it made in AWS is being removed",
+        message = "the object is being deleted, and what it created in AWS is being removed",
         detailed_message = "wait"
     )]
     Deleting,
     #[strum(
-        message = "the destination's AWSAccount says access: External, so that nothing there can be read",
-        detailed_message = "have its owner apply status.requiredActions; then attest it with the annotation bucketops.dev/applied"
+        message = "the destination's AWSAccount has access: External, so nothing in that account can be read",
+        detailed_message = "have its owner apply status.requiredActions, then attest that with the annotation bucketops.dev/applied"
     )]
     NotObservable,
     #[strum(
-        message = "nothing in the destination's account can be read, and nobody attested status.requiredActions as they are now",
-        detailed_message = "have its owner apply them, then set the annotation bucketops.dev/applied to the value that the message names"
+        message = "nothing in the destination's account can be read, and the current status.requiredActions are not attested as applied",
+        detailed_message = "have its owner apply them, then set the annotation bucketops.dev/applied to the value in the message"
     )]
     NotAttested,
     #[strum(
-        message = "somebody attested that status.requiredActions are applied; all that can be read is right",
+        message = "status.requiredActions are attested as applied, and everything that can be read is correct",
         detailed_message = "nothing"
     )]
     Attested,
     // The spec, or what it may ask for.
     #[strum(
-        message = "a field of the spec holds what AWS would not take",
-        detailed_message = "correct the field that the message names"
+        message = "a field of the spec has a value that AWS does not accept",
+        detailed_message = "correct the field in the message"
     )]
     InvalidSpec,
     #[strum(
@@ -160,11 +160,11 @@ pub enum Reason {
     AccountNotFound,
     #[strum(
         message = "the AWSAccount can't be used",
-        detailed_message = "ask the platform team to look at the AWSAccount's status"
+        detailed_message = "ask the platform team to check the AWSAccount's status"
     )]
     AccountNotReady,
     #[strum(
-        message = "no grant of the AWSAccount lets this namespace do that",
+        message = "no grant of the AWSAccount allows this namespace to do that",
         detailed_message = "ask the AWSAccount's contact for a grant"
     )]
     NotGranted,
@@ -175,38 +175,38 @@ pub enum Reason {
     )]
     BucketNotFound,
     #[strum(
-        message = "the bucket has no versioning",
-        detailed_message = "enable versioning, or set spec.versioning to Enable where that is granted"
+        message = "the bucket does not have versioning enabled",
+        detailed_message = "enable versioning, or set spec.versioning to Enable if a grant allows it"
     )]
     VersioningNotEnabled,
     #[strum(
-        message = "the bucket policy lacks a statement and the AWSAccount says policies.bucketPolicy: Check",
+        message = "the bucket policy lacks a statement, and the AWSAccount has policies.bucketPolicy: Check",
         detailed_message = "have the bucket's owner apply the entry of status.requiredActions"
     )]
     BucketPolicyNeeded,
     #[strum(
-        message = "the destination bucket is Requester Pays, to which S3 does not replicate across accounts",
-        detailed_message = "have the bucket's owner run the command that the message names"
+        message = "the destination is a Requester Pays bucket, and S3 does not replicate to these across accounts",
+        detailed_message = "have the bucket's owner run the command in the message"
     )]
     RequesterPays,
     #[strum(
-        message = "destination.owner is Source, but the destination bucket gives all its objects to its own account",
+        message = "destination.owner is Source, but the destination bucket's account owns every object in it",
         detailed_message = "set spec.destination.owner to Destination, or leave it out"
     )]
     OwnerNotPossible,
     #[strum(
-        message = "Object Lock is on for the source bucket, but not for the destination, where replicas of locked objects fail",
-        detailed_message = "switch Object Lock on for the destination bucket, as the message says"
+        message = "Object Lock is enabled on the source bucket but not on the destination bucket, so locked objects can't be replicated",
+        detailed_message = "enable Object Lock on the destination bucket, as the message says"
     )]
     ObjectLockMissing,
     #[strum(
         message = "a statement of a bucket policy denies what the role needs",
-        detailed_message = "have the bucket's owner except the role from the statement that the message names"
+        detailed_message = "have the bucket's owner exempt the role from the statement in the message"
     )]
     DeniedByBucketPolicy,
     // Keys.
     #[strum(
-        message = "SSE-KMS objects can't be replicated since destination.kmsKey is missing",
+        message = "SSE-KMS objects can't be replicated, because destination.kmsKey is missing",
         detailed_message = "set spec.destination.kmsKey, or spec.source.sseKMSObjects to Skip"
     )]
     ReplicaKeyMissing,
@@ -242,121 +242,121 @@ pub enum Reason {
     )]
     KeyAccountUnknown,
     #[strum(
-        message = "the key policy lacks a statement and the AWSAccount says policies.keyPolicy: Check",
+        message = "the key policy lacks a statement, and the AWSAccount has policies.keyPolicy: Check",
         detailed_message = "have the key's owner apply the entry of status.requiredActions"
     )]
     KeyPolicyNeeded,
     #[strum(
         message = "a statement of the key policy denies what the role needs",
-        detailed_message = "have the key's owner except the role from the statement that the message names"
+        detailed_message = "have the key's owner exempt the role from the statement in the message"
     )]
     DeniedByKeyPolicy,
     // Role and configuration.
     #[strum(
         message = "the AWSAccount's permissions boundary does not allow what the role needs",
-        detailed_message = "have the platform team add to the boundary what the message names"
+        detailed_message = "have the platform team add the actions in the message to the boundary"
     )]
     BoundaryTooNarrow,
     #[strum(
-        message = "a role of our name stands that does not carry our tags",
-        detailed_message = "delete or rename that role, if nobody needs it"
+        message = "a role with the name of the operator's role already exists without its tags",
+        detailed_message = "delete or rename that role if it is not needed"
     )]
     RoleNotOurs,
     #[strum(
-        message = "a replication configuration under a foreign role stands on the bucket",
-        detailed_message = "set spec.existingConfiguration to Merge where the platform team allows it, take its rules over, or remove it; status.plan says what Merge would do"
+        message = "the bucket already has a replication configuration with a role that the operator does not manage",
+        detailed_message = "set spec.existingConfiguration to Merge if the platform team allows it, take its rules over, or remove it; status.plan shows what Merge would do"
     )]
     ForeignConfiguration,
     #[strum(
-        message = "spec.existingConfiguration is Merge, but the AWSAccount does not list the standing configuration's role in roles.mergeableRoleARNs",
-        detailed_message = "ask the AWSAccount's contact to list the role that the message names"
+        message = "spec.existingConfiguration is Merge, but the AWSAccount does not list the existing configuration's role in roles.mergeableRoleARNs",
+        detailed_message = "ask the AWSAccount's contact to list the role in the message"
     )]
     RoleNotMergeable,
     #[strum(
-        message = "a rule that the annotation bucketops.dev/take-over names says something else than each rule of the object",
-        detailed_message = "make a rule of the object say the same, or take the ID out of the annotation"
+        message = "a rule in the annotation bucketops.dev/take-over differs from every rule of the object",
+        detailed_message = "change a rule of the object to match it, or remove the ID from the annotation"
     )]
     RuleDiffers,
     #[strum(
-        message = "the standing configuration has rules of the old schema (V1), which can't stand beside ours",
-        detailed_message = "rewrite those rules with a Filter, or take them over"
+        message = "the existing configuration has rules of the earlier schema (V1), which can't be combined with the operator's",
+        detailed_message = "rewrite these rules with a Filter, or take them over"
     )]
     ForeignVersion1Rules,
     #[strum(
-        message = "a foreign rule holds an element that this version does not know, and would lose with any write",
-        detailed_message = "upgrade the operator, or remove the element that the message names"
+        message = "an unmanaged rule has an element that this version of the operator does not support and would remove with any write",
+        detailed_message = "upgrade the operator, or remove the element in the message"
     )]
     ForeignRuleNotPreservable,
     #[strum(
-        message = "another installation of this operator works on the bucket",
-        detailed_message = "leave the bucket to one installation"
+        message = "another installation of this operator manages the bucket",
+        detailed_message = "use one installation for the bucket"
     )]
     OtherInstallation,
     #[strum(
-        message = "rules of an object that came first overlap with other settings toward the same bucket",
+        message = "an older object has overlapping rules with other settings to the same destination bucket",
         detailed_message = "narrow the prefix or tags, or use the same settings"
     )]
     OverlappingRules,
     #[strum(
-        message = "the configuration or a policy would grow beyond what AWS takes",
+        message = "the configuration or a policy would exceed a limit of AWS",
         detailed_message = "use fewer rules or shorter prefixes on this bucket"
     )]
     LimitExceeded,
     #[strum(
-        message = "somebody else changes what the object made again and again; it is put right once an hour at most",
-        detailed_message = "find the other writer of what the message names, and let one of you keep it"
+        message = "another writer keeps changing what the object created; the operator corrects it at most once an hour",
+        detailed_message = "find the other writer of the resource in the message, and keep only one of the two"
     )]
     Contended,
     // What AWS answered.
     #[strum(
-        message = "AWS refused a call for lack of a permission",
-        detailed_message = "grant what the message names to the operator's role in that account"
+        message = "AWS denied a call because a permission is missing",
+        detailed_message = "grant the action in the message to the operator's role in that account"
     )]
     AccessDenied,
     #[strum(
-        message = "a policy of the organization (a service or resource control policy) denies a call, whatever the account grants",
-        detailed_message = "ask the organization's administrators to except what the message names"
+        message = "a policy of the organization (a service control policy or resource control policy) denies a call, whatever the account allows",
+        detailed_message = "ask the organization's administrators to exempt the call in the message"
     )]
     DeniedByOrganization,
     #[strum(
         serialize = "RefusedByAWS",
-        message = "AWS did not take what was sent",
-        detailed_message = "read AWS's words in the message"
+        message = "AWS refused a call as invalid",
+        detailed_message = "read AWS's error in the message"
     )]
     RefusedByAws,
     #[strum(
         serialize = "AWSUnavailable",
-        message = "AWS could not be reached, or asked to slow down",
-        detailed_message = "wait; the operator tries again"
+        message = "AWS could not be reached, or throttled a call",
+        detailed_message = "wait; the operator retries"
     )]
     AwsUnavailable,
     #[strum(
-        message = "what the object made can't be removed: AWS refuses it, or it has failed for minutes",
+        message = "what the object created can't be removed: AWS refuses it, or it has failed for minutes",
         detailed_message = "do what the message says"
     )]
     DeletionBlocked,
     // AWSAccount.
     #[strum(
-        message = "another AWSAccount names the same account and came first",
+        message = "an older AWSAccount names the same account",
         detailed_message = "keep one AWSAccount for each account"
     )]
     DuplicateAccount,
     #[strum(
-        message = "the credentials lead to another account than spec.accountID",
+        message = "the credentials belong to another account than spec.accountID",
         detailed_message = "correct spec.accountID or spec.assumeRole.roleARN"
     )]
     WrongAccount,
 }
 
 impl Reason {
-    /// The reason as it stands in a condition.
+    /// The reason as in a condition.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// What is known of one condition: its status with reason and message.
+/// The status of one condition, with reason and message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// `None` is `Unknown`.
@@ -368,7 +368,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// The condition holds.
+    /// The condition is True.
     #[must_use]
     pub fn yes(reason: Reason, message: impl Into<String>) -> Self {
         Self {
@@ -378,7 +378,7 @@ impl Finding {
         }
     }
 
-    /// The condition does not hold.
+    /// The condition is False.
     #[must_use]
     pub fn no(reason: Reason, message: impl Into<String>) -> Self {
         Self {
@@ -388,7 +388,7 @@ impl Finding {
         }
     }
 
-    /// It is not known whether the condition holds.
+    /// The condition is Unknown.
     #[must_use]
     pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
         Self {
@@ -398,8 +398,8 @@ impl Finding {
         }
     }
 
-    /// The finding as a condition. The transition time is kept from `previous` where the status is the same, and has whole seconds,
-    /// since the API server would cut the rest and the condition read back would differ.
+    /// The finding as a condition. The transition time is kept from `previous` if the status is the same. It has whole seconds, because the API
+    /// server cuts the rest and the condition that is read back would differ.
     #[must_use]
     pub fn condition(
         &self,
@@ -413,7 +413,7 @@ impl Finding {
             Some(false) => "False",
             None => "Unknown",
         };
-        // The defaults of the CRD, from before anybody looked, have a time that means nothing.
+        // The default conditions of the CRD have a time that means nothing.
         let same =
             |condition: &&Condition| condition.type_ == kind.as_str() && condition.status == status;
         let unchanged = previous

@@ -1,44 +1,44 @@
-//! The reasons of Events that are no change of a condition. Events of such a change have the condition's reason.
+//! The reasons of Events that do not report a change of a condition. Events of such a change have the condition's reason.
 
-/// Why an Event was recorded. The message tells when; the detailed message, what to do.
+/// Why an Event was recorded. The message says when it occurs, the detailed message what to do.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::EnumIter, strum::EnumMessage, strum::IntoStaticStr,
 )]
 pub enum EventReason {
-    /// Something was put right.
+    /// Drift was corrected.
     #[strum(
-        message = "somebody else changed or removed what the object made, and it was put right; the action of the Event is the step",
-        detailed_message = "find out who, if it comes again; CloudTrail knows"
+        message = "another writer changed or removed what the object created, and the operator corrected it; the action of the Event is the step",
+        detailed_message = "if it happens again, find the other writer in CloudTrail"
     )]
     DriftCorrected,
-    /// An object went without what it made.
+    /// An object was released before what it created was removed.
     #[strum(
-        message = "the object was let go while something that it made still stands in AWS",
-        detailed_message = "remove that by hand, where nobody needs it"
+        message = "the object was released while something that it created still exists in AWS",
+        detailed_message = "remove that by hand if it is not needed"
     )]
     Abandoned,
-    /// A rule of somebody else vanished after our write.
+    /// An unmanaged rule disappeared after the operator's write.
     #[strum(
-        message = "a foreign rule that was in the configuration that the operator wrote does not stand any more",
-        detailed_message = "if nobody removed it, two writers crossed: have it written again"
+        message = "an unmanaged rule that was in the configuration that the operator wrote no longer exists",
+        detailed_message = "if it was not removed on purpose, two writers overwrote each other: write it again"
     )]
     ForeignRuleGone,
     /// A role could not be deleted.
     #[strum(
-        message = "the last object on the bucket is gone, and its role stays without our policies, since somebody gave it something of their own",
-        detailed_message = "delete the role, where nobody needs it"
+        message = "the last object on the bucket is gone, and its role still exists without the operator's policies, because another writer added something to it",
+        detailed_message = "delete the role if it is not needed"
     )]
     RoleLeft,
-    /// Statements stay in an account that can't be written.
+    /// Statements remain in an account that can't be written.
     #[strum(
-        message = "the object is gone, and statements that the owner of an account with access: External applied for it stand there still",
+        message = "the object is gone, and the statements that the owner of an account with access: External applied for it still exist there",
         detailed_message = "have the owner remove them; the message names the documents"
     )]
     StatementsLeft,
 }
 
 impl EventReason {
-    /// The reason as Events have it.
+    /// The reason as in Events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()

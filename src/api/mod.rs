@@ -8,16 +8,16 @@ pub mod event;
 pub use aws_account::AwsAccount;
 pub use bucket_replication::BucketReplication;
 
-/// Holds an object until what it made in AWS is gone.
+/// Keeps an object until what it created in AWS is removed.
 pub const FINALIZER: &str = "bucketops.dev/replication";
 
-/// With `"true"`, an object whose deletion AWS refuses is let go, and what it made in AWS stays there.
+/// With `"true"`, an object whose deletion is blocked is released, and what it created in AWS stays there.
 pub const ABANDON: &str = "bucketops.dev/abandon";
 
-/// The fingerprint of `status.requiredActions` that somebody applied in an account which the operator can't read.
+/// The fingerprint of the `status.requiredActions` that are applied in an account that the operator can't read.
 pub const APPLIED: &str = "bucketops.dev/applied";
 
-/// IDs of foreign rules, separated by commas, that a rule of the object takes the place of where it says the same.
+/// IDs of unmanaged rules, separated by commas, that the object takes over if one of its rules is equal.
 pub const TAKE_OVER: &str = "bucketops.dev/take-over";
 
 /// The field manager of everything that the operator writes to the API server.

@@ -1,5 +1,5 @@
-//! Steps, done: one `match`, and in each arm one call. Nothing is decided here. What others may have changed since it was planned is read again
-//! right before it is written.
+//! Applies steps: one `match`, and in each arm one call. Nothing is decided here. What another writer may have changed since it was planned is
+//! read again right before it is written.
 
 use std::future::Future;
 
@@ -85,7 +85,7 @@ impl AwsCloud {
         Box::pin(self.editors.edit(&policy, edit, read, write)).await
     }
 
-    /// Fails where the replication configuration is not what the plan was made on: a PUT would take back what somebody else wrote since.
+    /// Fails if the replication configuration is not the one that the plan is for: a PUT would undo what another writer wrote since.
     async fn is_unchanged(
         &self,
         bucket: &OwnedBucket,
@@ -101,7 +101,7 @@ impl AwsCloud {
             return Ok(());
         }
         let message = format!(
-            "the replication configuration of bucket {} was changed while it was looked at",
+            "the replication configuration of bucket {} changed while the operator visited the bucket",
             bucket.name
         );
         Err(Failure {
@@ -111,7 +111,7 @@ impl AwsCloud {
         })
     }
 
-    /// Makes the call of a step, if this replica may write, and in the time in which no other may.
+    /// Makes the call of a step, if this replica may write, and within the time in which no other may.
     async fn write(&self, step: &Step) -> Result<(), Failure> {
         self.leadership
             .during(Box::pin(self.call(step)))
@@ -166,7 +166,7 @@ impl AwsCloud {
                     .set_permissions_boundary(role.boundary.clone());
                 request
                     .description(
-                        "Assumed by S3 to replicate a bucket; made by bucket-replication-operator",
+                        "Assumed by S3 to replicate a bucket; created by bucket-replication-operator",
                     )
                     .send()
                     .await
@@ -283,7 +283,7 @@ impl AwsCloud {
                     .await
                     .map_err(|error| call.failed(&error))?;
             }
-            // Whoever applies the steps comes back later.
+            // The visit ends here and continues later.
             Step::Settle => {}
             Step::PutReplication {
                 bucket,
@@ -336,7 +336,7 @@ impl AwsCloud {
                     .policy_name(&policy.name)
                     .path(&policy.path);
                 let request = request
-                    .description("Of a replication role; made by bucket-replication-operator");
+                    .description("Of a replication role; created by bucket-replication-operator");
                 request
                     .policy_document(document.compact())
                     .send()

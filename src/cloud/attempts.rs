@@ -1,4 +1,4 @@
-//! Each attempt of a call to AWS, as it goes over the wire, is counted, is a span, and is told in the log with AWS's request id.
+//! Counts each attempt of a call to AWS, makes it a span, and logs it with AWS's request ID.
 
 use aws_smithy_runtime_api::{
     box_error::BoxError,
@@ -21,7 +21,7 @@ use crate::{
     replication::observed::FailureKind,
 };
 
-/// Tells the metrics, the log and the trace of every attempt.
+/// Reports every attempt to the metrics, the log and the trace.
 #[derive(Clone, Debug)]
 pub struct Attempts(pub Metrics);
 
@@ -116,7 +116,7 @@ impl Intercept for Attempts {
     }
 }
 
-/// S3 has a header of its own; the others share one.
+/// S3 has its own header; the other services share one.
 fn request_id(response: &HttpResponse) -> Option<&str> {
     response
         .headers()
@@ -124,7 +124,7 @@ fn request_id(response: &HttpResponse) -> Option<&str> {
         .or_else(|| response.headers().get("x-amzn-requestid"))
 }
 
-/// The status alone does not tell: IAM and KMS answer 400 to a caller that may not, or that has to slow down.
+/// The status alone is not enough: IAM and KMS also answer 400 to a caller that is denied or throttled.
 fn outcome(response: Option<&HttpResponse>) -> CallOutcome {
     let Some(response) = response else {
         return CallOutcome::Unreachable;

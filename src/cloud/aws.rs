@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// An attempt that takes longer is given up; AWS answers such calls in well under a second.
+/// An attempt that takes longer is cancelled; AWS answers such calls in well under a second.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// With its retries, a call takes no longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ const RENEW_BEFORE: Duration = Duration::from_mins(5);
 /// Role chaining allows an hour at most ("IAM roles" in the IAM User Guide).
 const SESSION_SECONDS: i32 = 3600;
 
-/// What leads to all accounts. Cheap to clone.
+/// Access to all accounts. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Aws {
     config: SdkConfig,
@@ -94,7 +94,7 @@ impl Aws {
         )
     }
 
-    /// The Region that calls go to where nothing says another: that of the environment.
+    /// The default Region of calls: that of the environment.
     #[must_use]
     pub fn home(&self, partition: Partition) -> Region {
         let configured = self
@@ -104,7 +104,7 @@ impl Aws {
         configured.unwrap_or_else(|| global_region(partition))
     }
 
-    /// The session of `account`; a new one where there is none or it ends soon.
+    /// The session of `account`; a new one if there is none or it ends soon.
     ///
     /// # Errors
     /// When the account's role can't be assumed.
@@ -193,7 +193,7 @@ impl Aws {
         ))
     }
 
-    /// The roles of `installation` that stand in `account`, with their ARNs.
+    /// The existing roles of `installation` in `account`, with their ARNs.
     ///
     /// # Errors
     /// When AWS does not list them.
@@ -227,7 +227,7 @@ impl Aws {
         Ok(found)
     }
 
-    /// Who the operator is in `account`: its ARN and account id.
+    /// The operator's identity in `account`: its ARN and account ID.
     ///
     /// # Errors
     /// When the account can't be reached.
@@ -323,7 +323,7 @@ impl Session {
     }
 }
 
-/// Where the global services of a partition are signed for.
+/// The Region for which calls to the global services of a partition are signed.
 fn global_region(partition: Partition) -> Region {
     let name = match partition {
         Partition::Aws => "us-east-1",
@@ -339,7 +339,7 @@ fn global_region(partition: Partition) -> Region {
 /// AWS with the accounts of one moment: the [`super::Cloud`] of a visit.
 #[derive(Clone, Debug)]
 pub struct AwsCloud {
-    /// What leads to the accounts.
+    /// Access to the accounts.
     pub aws: Aws,
     /// The accounts.
     pub accounts: Arc<Accounts>,
@@ -350,7 +350,7 @@ pub struct AwsCloud {
 }
 
 impl AwsCloud {
-    /// The session of the account with that id.
+    /// The session of the account with that ID.
     ///
     /// # Errors
     /// When no `AWSAccount` names it, or its role can't be assumed.

@@ -1,5 +1,5 @@
 //! What an account needs before the operator can work in it: the operator's role with trust and policy, and the permissions boundary of the roles
-//! that the operator makes. As a `CloudFormation` template, and as Terraform.
+//! that the operator creates. As a `CloudFormation` template, and as Terraform.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ struct Parts<'a> {
 fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, String> {
     let role = account.assume_role.as_ref().filter(|_| account.access == Access::Managed).ok_or_else(|| {
         format!(
-            "AWSAccount {} names no role to assume (assumeRole), so that there is nothing to make in account {}",
+            "AWSAccount {} has no role to assume (assumeRole), so there is nothing to create in account {}",
             account.name, account.id
         )
     })?;
@@ -35,7 +35,7 @@ fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, Str
     let length = document.compact().len();
     if length > MOST_INLINE {
         return Err(format!(
-            "the operator's policy in AWSAccount {} has {length} characters, of which an inline policy takes {MOST_INLINE}: use fewer or wider globs in its grants",
+            "the operator's policy in AWSAccount {} has {length} characters, and an inline policy may have {MOST_INLINE}: use fewer or wider globs in its grants",
             account.name
         ));
     }
@@ -69,7 +69,7 @@ fn path_and_name(arn: &str) -> (String, &str) {
     )
 }
 
-/// Session tags, which EKS Pod Identity sends, have to be allowed by a statement that asks for no external id.
+/// Session tags, which EKS Pod Identity sends, have to be allowed by a statement that requires no external ID.
 fn trust(role: &AssumeRole, operator: &Value) -> Value {
     let principal = json!({ "AWS": operator });
     json!({

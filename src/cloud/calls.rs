@@ -1,4 +1,4 @@
-//! Every call the operator makes, as IAM names it, with what it is made on: the one table from which its own policy is printed.
+//! Every call that the operator makes, by its IAM action and resource: the table from which the operator's own policy is printed.
 
 use std::collections::BTreeSet;
 
@@ -71,7 +71,7 @@ use action::{
     PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
 };
 
-/// What a call is made on.
+/// The resource of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum On {
     /// Source buckets that grants name.
@@ -86,9 +86,9 @@ enum On {
     Policies,
     /// The permissions boundary of replication roles.
     Boundary,
-    /// The account: what IAM can't scope to a resource.
+    /// The account: IAM has no resource for the action.
     Account,
-    /// Roles of others that may get our inline policy, where a grant allows `MergeConfiguration`.
+    /// Unmanaged roles that may get an inline policy, if a grant allows `MergeConfiguration`.
     MergeableRoles,
 }
 
@@ -96,13 +96,13 @@ enum On {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     Always,
-    /// Where a grant allows `EnableVersioning`.
+    /// If a grant allows `EnableVersioning`.
     Versioning,
-    /// Where `policies.bucketPolicy` is Manage.
+    /// If `policies.bucketPolicy` is Manage.
     BucketPolicies,
-    /// Where `policies.keyPolicy` is Manage.
+    /// If `policies.keyPolicy` is Manage.
     KeyPolicies,
-    /// Where `roles.permissionsBoundaryARN` is set.
+    /// If `roles.permissionsBoundaryARN` is set.
     Boundary,
 }
 
@@ -174,13 +174,13 @@ const CALLS: &[(On, When, &str)] = &[
     (On::MergeableRoles, When::Always, PASS_ROLE),
 ];
 
-/// Those that IAM lets us bind to a permissions boundary ("Permissions boundaries for IAM entities" in the IAM User Guide).
+/// The actions that IAM can bind to a permissions boundary ("Permissions boundaries for IAM entities" in the IAM User Guide).
 const BOUND: &[&str] = &[CREATE_ROLE, PUT_ROLE_POLICY, PUT_ROLE_PERMISSIONS_BOUNDARY];
 
 /// Those that name a policy.
 const ATTACHING: &[&str] = &[ATTACH_ROLE_POLICY, DETACH_ROLE_POLICY];
 
-/// Every action that some policy of ours can allow.
+/// Every action that a policy of the operator can allow.
 #[must_use]
 pub fn actions() -> BTreeSet<&'static str> {
     CALLS.iter().map(|(_, _, action)| *action).collect()
@@ -205,7 +205,7 @@ pub fn policy(account: &Account) -> Result<Document, String> {
             .then_some("roles.mergeableRoleARNs");
         if let Some(place) = within(&roles, own).then_some(roles.as_str()).or(listed) {
             return Err(format!(
-                "AWSAccount {}: the operator's own role {own} is among {place}, so that it could change its own permissions: give it another name or path",
+                "AWSAccount {}: the operator's own role {own} is among {place}, so it could change its own permissions: give it another name or path",
                 account.name
             ));
         }
@@ -217,7 +217,7 @@ pub fn policy(account: &Account) -> Result<Document, String> {
         .filter(|boundary| within(&policies, boundary))
     {
         return Err(format!(
-            "AWSAccount {}: the permissions boundary {boundary} is among {policies}, so that the operator could change it: give it another name or path",
+            "AWSAccount {}: the permissions boundary {boundary} is among {policies}, so the operator could change it: give it another name or path",
             account.name
         ));
     }
@@ -272,7 +272,7 @@ pub fn policy(account: &Account) -> Result<Document, String> {
             vec![roles.clone()],
             condition.clone(),
         ));
-        // Without the condition, the operator could give its roles any policy of the account, that of administrators included.
+        // Without the condition, the operator could attach any policy of the account to its roles, also that of administrators.
         let mut only_ours = json!({ "ArnLike": { "iam:PolicyARN": policies } });
         if let (Some(only_ours), Some(Value::Object(bound))) =
             (only_ours.as_object_mut(), condition)

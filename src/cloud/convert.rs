@@ -1,4 +1,4 @@
-//! Between the SDK's types and ours: replication configurations, element by element, and policy documents.
+//! Converts between the SDK's types and the operator's: replication configurations, element by element, and policy documents.
 
 use aws_sdk_s3::{error::BuildError, types as sdk};
 use percent_encoding::percent_decode_str;
@@ -40,8 +40,8 @@ fn status_from(status: &str) -> Status {
 }
 
 fn rule_from_sdk(rule: &sdk::ReplicationRule) -> ReplicationRule {
-    // The element is deprecated, but a foreign rule that has it keeps it.
-    #[allow(deprecated, reason = "foreign rules of the old schema have it")]
+    // The element is deprecated, but an unmanaged rule that has it keeps it.
+    #[allow(deprecated, reason = "unmanaged rules of the earlier schema have it")]
     let prefix = rule.prefix().map(ToOwned::to_owned);
     ReplicationRule {
         id: rule.id().map(ToOwned::to_owned),
@@ -148,7 +148,7 @@ fn word(status: Status) -> &'static str {
 }
 
 fn rule_to_sdk(rule: &ReplicationRule) -> Result<sdk::ReplicationRule, BuildError> {
-    #[allow(deprecated, reason = "foreign rules of the old schema have it")]
+    #[allow(deprecated, reason = "unmanaged rules of the earlier schema have it")]
     let mut builder = sdk::ReplicationRule::builder()
         .set_id(rule.id.clone())
         .set_priority(rule.priority)

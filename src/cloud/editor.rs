@@ -17,7 +17,7 @@ use crate::replication::{
     policy::Document,
 };
 
-/// An edit that waits longer for those before it is given up, and tried again by a later visit.
+/// An edit that waits longer for those before it fails, and a later visit retries it.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A policy that several source buckets may have statements in.
@@ -41,7 +41,7 @@ impl fmt::Display for SharedPolicy {
 /// An editor for each shared policy, for as long as this replica writes. Cheap to clone.
 #[derive(Clone)]
 pub struct Editors {
-    /// A read that is not believed is repeated so much later.
+    /// A read that is not believed is repeated after this time.
     grace: SignedDuration,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     journals: Arc<Mutex<Journals>>,
@@ -59,15 +59,15 @@ impl fmt::Debug for Editors {
 #[derive(Debug, Default)]
 struct Journals {
     by_policy: HashMap<SharedPolicy, Arc<tokio::sync::Mutex<Journal>>>,
-    /// So many were left when those without use were dropped last.
+    /// How many were left when unused journals were last dropped.
     left: usize,
 }
 
-/// So few journals are kept without a look at which of them are of use.
+/// Up to this many journals are kept without checking which of them are used.
 const FEW: usize = 64;
 
 impl Journals {
-    /// Drops what nobody uses and nothing has to be remembered of, whenever their number has doubled.
+    /// Drops unused journals that remember nothing, whenever the number of journals has doubled.
     fn tidy(&mut self, now: Timestamp) {
         if self.by_policy.len() < FEW.max(2 * self.left) {
             return;
@@ -84,7 +84,7 @@ impl Journals {
 }
 
 impl Editors {
-    /// Editors that have written nothing yet, and repeat after `grace` a read that they don't believe.
+    /// Editors that have written nothing yet. A read that is not believed is repeated after `grace`.
     #[must_use]
     pub fn new(grace: Duration, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
@@ -101,7 +101,7 @@ impl Editors {
         Arc::clone(journals.by_policy.entry(policy.clone()).or_default())
     }
 
-    /// Makes `edit` in `policy`: waits for the edits before it, reads, and writes only if the meaning changes.
+    /// Applies `edit` to `policy`: waits for the edits before it, reads, and writes only if the meaning changes.
     ///
     /// # Errors
     /// When the policy is not read or written, the edits before it take too long, or what was read has to be read again.
@@ -134,7 +134,7 @@ impl Editors {
             Judgement::Nothing => Ok(()),
             Judgement::ReadAgain => Err(failed(
                 FailureKind::Outdated,
-                format!("{policy} was read without what was written to it just now"),
+                format!("the read of {policy} does not show what the operator just wrote to it"),
             )),
             Judgement::Write(document) => {
                 write(document.clone()).await?;

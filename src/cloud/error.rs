@@ -1,11 +1,11 @@
-//! From the SDK's errors to failures: sorted by what can be done about them, with a message that names call, thing and caller.
+//! The SDK's errors as failures: sorted by what can be done about them, with a message that names call, resource and caller.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::replication::observed::{Failure, FailureKind};
 
-/// A call, as it is told in messages.
+/// A call, for messages.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
     /// The action as IAM names it.
@@ -40,25 +40,25 @@ impl Call<'_> {
         let message = match kind {
             FailureKind::DeniedByOrganization => {
                 format!(
-                    "a policy of the organization denies {caller} the call {action} on {on} ({said}): ask the organization's administrators"
+                    "a policy of the organization denies {caller} to call {action} on {on} ({said}): ask the organization's administrators"
                 )
             }
-            // Every S3 call names the owner that it expects, and S3 answers another owner's bucket in the same words.
+            // Every S3 call names the expected owner, and S3 gives the same error for a bucket of another owner.
             FailureKind::Denied if action.starts_with("s3:") => {
                 format!(
-                    "{caller} may not call {action} on {on} ({said}): grant it, or correct the account, if the bucket is another one's"
+                    "{caller} is not allowed to call {action} on {on} ({said}): allow it, or correct the account if another one owns the bucket"
                 )
             }
             FailureKind::Denied if *action == super::calls::action::ASSUME_ROLE => format!(
-                "{caller} may not call {action} on {on} ({said}): make the role, let its trust policy name the operator with the AWSAccount's externalID, and let the operator assume it, as iam-policy prints"
+                "{caller} is not allowed to call {action} on {on} ({said}): create the role, allow the operator with the AWSAccount's externalID in its trust policy, and allow the operator to assume it, as iam-policy prints"
             ),
             FailureKind::Denied => {
-                format!("{caller} may not call {action} on {on} ({said}): grant it")
+                format!("{caller} is not allowed to call {action} on {on} ({said}): allow it")
             }
             FailureKind::Throttled => {
-                format!("AWS asked to slow down at {action} on {on} ({said})")
+                format!("AWS throttled {action} on {on} ({said})")
             }
-            FailureKind::Transient => format!("{action} on {on} got no good answer ({said})"),
+            FailureKind::Transient => format!("{action} on {on} failed ({said})"),
             _ => format!("AWS refused {action} on {on}: {said}"),
         };
         Failure {
@@ -69,7 +69,7 @@ impl Call<'_> {
     }
 }
 
-/// What is at the bottom of an error: that a name is not known or a certificate not trusted, not that a request failed.
+/// The root cause of an error: that a name is unknown or a certificate not trusted, not that a request failed.
 fn cause(error: &dyn std::error::Error) -> String {
     let deepest = std::iter::successors(error.source(), |error| error.source()).last();
     deepest.map_or_else(
@@ -78,7 +78,7 @@ fn cause(error: &dyn std::error::Error) -> String {
     )
 }
 
-/// AWS's words without ARNs that the call did not name: a document that it refuses may hold those of other tenants.
+/// AWS's error without ARNs that the call did not name: a policy that it refuses may contain those of other tenants.
 fn without_strangers(words: &str, caller: &str, on: &str) -> String {
     let name = |text: &str| {
         text.rsplit([' ', ':', '/'])
@@ -106,7 +106,7 @@ fn without_strangers(words: &str, caller: &str, on: &str) -> String {
     text
 }
 
-/// What can be done about an error of that code, with AWS's words and HTTP status.
+/// What can be done about an error of that code, with AWS's message and HTTP status.
 pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
     match code {
         "AccessDenied"
@@ -163,7 +163,7 @@ pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind 
             Some(400..=499) => FailureKind::Invalid,
             _ => FailureKind::Transient,
         },
-        // S3 answers so right after versioning was switched on, when not every server knows of it yet.
+        // S3 gives this error right after versioning was enabled, until that is effective everywhere.
         "InvalidRequest" if words.contains("ersioning") => FailureKind::Transient,
         _ => match status {
             Some(500..=599) => FailureKind::Transient,

@@ -19,16 +19,16 @@ use crate::replication::{
     plan::Step,
 };
 
-/// AWS, as far as this operator knows it.
+/// AWS, as far as this operator uses it.
 pub trait Cloud: Send + Sync {
-    /// Reads what `scope` names, as deep as it says, and beyond it the buckets and keys on which statements of ours stand by what was read.
-    /// What `seen` shows is not read again. Changes nothing. What can't be read is a failed facet of the answer, so that one refusal does not
-    /// hide the rest.
+    /// Reads what `scope` names, as deep as it says, and the buckets and keys that have statements of the operator by what was read. What `seen`
+    /// contains is not read again. Changes nothing. What can't be read is a failed facet of the answer, so that one refusal does not hide the
+    /// rest.
     fn observe(&self, scope: &Scope, seen: &Observed) -> impl Future<Output = Observed> + Send;
 
-    /// Does one step. Doing a step again that was done already changes nothing more.
+    /// Applies one step. Applying a step again changes nothing more.
     ///
     /// # Errors
-    /// When AWS did not do it, or it is not known whether it did.
+    /// When AWS did not apply it, or it is not known whether it did.
     fn apply(&self, step: &Step) -> impl Future<Output = Result<(), Failure>> + Send;
 }

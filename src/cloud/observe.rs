@@ -1,4 +1,4 @@
-//! The reads of a visit, side by side where nothing depends on the other: what is asked for, how deep, and in which order.
+//! The reads of a visit, in parallel if they don't depend on each other: what is read, how deep, and in which order.
 
 use std::{collections::BTreeSet, future::Future};
 
@@ -81,7 +81,7 @@ struct Observation<'a> {
 }
 
 impl Observation<'_> {
-    /// What was seen already, or else what `read` tells, where it `matters` and the look goes so deep.
+    /// What was already seen, or what `read` returns if it `matters` and the scope is that deep.
     async fn at<T: Clone>(
         &self,
         depth: Depth,
@@ -201,7 +201,7 @@ impl Observation<'_> {
                 ..Bucket::default()
             };
         };
-        // Within one account the role's own policy is enough, so that the bucket's is not written, but it can deny.
+        // Within one account the role's own policy is enough, so the bucket's policy is not written, but it can deny.
         let across = bucket.account != scope.source.account;
         let matters = !scope.removing && scope.destinations.contains(bucket);
         let traits = seen.traits;
@@ -274,7 +274,7 @@ impl Observation<'_> {
         }
     }
 
-    /// Adds whether Object Lock is on for the destinations, which only matters where it is `on` for the source.
+    /// Adds whether Object Lock is enabled on the destinations, which only matters if it is `on` for the source.
     async fn object_lock_of(&self, destinations: Vec<Bucket>, on: bool) -> Vec<Bucket> {
         let read =
             self.scope
@@ -329,7 +329,7 @@ impl Observation<'_> {
         (role, policies)
     }
 
-    /// Our inline policy on a role of somebody else.
+    /// The operator's inline policy on an unmanaged role.
     async fn merged_policy(&self, arn: &str) -> Facet<Document> {
         match role_name(arn) {
             Some(role) => self
@@ -341,7 +341,7 @@ impl Observation<'_> {
         }
     }
 
-    /// Keys that objects name are looked up and their policies read; of keys that only carry statements of ours, just the policies.
+    /// Reads keys that objects name, and their policies; of keys that only have statements of the operator, just the policies.
     async fn keys(&self, observed: &mut Observed, ledger_keys: BTreeSet<KeyArn>) {
         let default = match &observed.default_encryption {
             Facet::Present(DefaultEncryption::Kms(reference)) => Some(KeyQuery {

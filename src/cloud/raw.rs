@@ -1,4 +1,4 @@
-//! What the XML of a replication configuration holds beyond our types: a PUT would lose it without a word.
+//! The elements of a replication configuration's XML that the types do not support: a PUT would silently remove them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -51,7 +51,7 @@ impl Intercept for Body {
     }
 }
 
-/// The elements of `xml` that would not be there if `configuration`, which was read from it, were written back.
+/// The elements of `xml` that would be missing if `configuration`, which was read from it, were written back.
 ///
 /// # Errors
 /// When `xml` is none.
@@ -107,7 +107,7 @@ pub fn unknown_elements(
     Ok(unknown)
 }
 
-/// A place in a rule and what stands there.
+/// A place in a rule and its content.
 type Leaf = (String, String);
 
 fn join(path: &str, name: &str) -> String {
@@ -134,7 +134,7 @@ fn leaves_of_value(path: &str, value: &Value, leaves: &mut Vec<Leaf>) {
         Value::Object(fields) => fields
             .iter()
             .for_each(|(name, value)| leaves_of_value(&join(path, name), value, leaves)),
-        // In XML, the elements of a list stand one after another under the name of one.
+        // In XML, a list is a sequence of elements with the same name.
         Value::Array(items) => items
             .iter()
             .for_each(|item| leaves_of_value(path.strip_suffix('s').unwrap_or(path), item, leaves)),

@@ -1,4 +1,4 @@
-//! Single reads: each asks AWS one question. What is not there is no failure; what may not be read, or got no answer, is one.
+//! Single reads: each is one question to AWS. What does not exist is no failure; what can't be read, or got no answer, is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ use crate::replication::{
     role_policies::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
 };
 
-/// The thing, nothing where AWS says that it is not there, or why it is not known.
+/// The resource, nothing if AWS says that it does not exist, or why it is not known.
 pub(super) type Read<T> = Result<Option<T>, Failure>;
 
 fn found<T, E>(answer: Result<T, SdkError<E, HttpResponse>>, call: &Call<'_>) -> Read<T>
@@ -74,7 +74,7 @@ fn about<'a>(bucket: &OwnedBucket, action: &'static str, caller: &'a str) -> Cal
 }
 
 impl AwsCloud {
-    /// Where the bucket is.
+    /// The Region of the bucket.
     pub(super) async fn region(&self, bucket: &OwnedBucket) -> Read<Region> {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_LOCATION, &session.caller);
@@ -85,7 +85,7 @@ impl AwsCloud {
             .bucket(bucket.name.as_str())
             .expected_bucket_owner(bucket.account.as_str());
         match request.send().await {
-            // Two old names are left from the time when Regions had none ("GetBucketLocation" in the S3 API Reference).
+            // Two names are left from the time before Region names ("GetBucketLocation" in the S3 API Reference).
             Ok(answer) => {
                 let named = match answer
                     .location_constraint()
@@ -113,7 +113,7 @@ impl AwsCloud {
         }
     }
 
-    /// Whether versioning is on.
+    /// Whether versioning is enabled.
     pub(super) async fn versioning(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_VERSIONING, &session.caller);
@@ -131,7 +131,7 @@ impl AwsCloud {
         Ok(answer.map(|answer| answer.status() == Some(&BucketVersioningStatus::Enabled)))
     }
 
-    /// Whether who asks for objects pays.
+    /// Whether it is a Requester Pays bucket.
     pub(super) async fn requester_pays(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_REQUEST_PAYMENT, &session.caller);
@@ -144,7 +144,7 @@ impl AwsCloud {
             .send()
             .await
         {
-            // Emulators that know no Requester Pays list the bucket instead.
+            // Emulators without support for Requester Pays list the bucket instead.
             Err(error)
                 if error
                     .raw_response()
@@ -189,7 +189,7 @@ impl AwsCloud {
         })))
     }
 
-    /// Whether Object Lock is on.
+    /// Whether Object Lock is enabled.
     pub(super) async fn object_lock(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
         let call = about(
@@ -217,7 +217,7 @@ impl AwsCloud {
         Ok(Some(enabled == Some(&ObjectLockEnabled::Enabled)))
     }
 
-    /// Whether `bucket` has a rule toward `source` that replicates changes on replicas.
+    /// Whether `bucket` has a rule to `source` that replicates changes on replicas.
     pub(super) async fn syncs_to(
         &self,
         bucket: &OwnedBucket,
@@ -284,7 +284,7 @@ impl AwsCloud {
             .transpose()
     }
 
-    /// The replication configuration, and what it holds beyond our types.
+    /// The replication configuration, and its elements that the types do not support.
     pub(super) async fn configuration(
         &self,
         bucket: &OwnedBucket,
@@ -328,7 +328,7 @@ impl AwsCloud {
         Ok(Some((read, unknown)))
     }
 
-    /// How the bucket encrypts what is put without saying how.
+    /// The default encryption of the bucket.
     pub(super) async fn default_encryption(
         &self,
         bucket: &OwnedBucket,
@@ -370,7 +370,7 @@ impl AwsCloud {
             return Ok(Some(DefaultEncryption::S3));
         };
         let named = default.kms_master_key_id().unwrap_or("alias/aws/s3");
-        // S3 also takes a bare key id, which is a key of the bucket's account and Region.
+        // S3 also accepts a bare key ID, which is a key of the bucket's account and Region.
         let bare = format!(
             "arn:{}:kms:{region}:{}:key/{named}",
             bucket.partition, bucket.account
@@ -382,7 +382,7 @@ impl AwsCloud {
         Ok(Some(DefaultEncryption::Kms(reference)))
     }
 
-    /// The key that `reference`, which names account and Region, stands for.
+    /// The key of `reference`, which includes account and Region.
     pub(super) async fn key(
         &self,
         reference: &KeyReference,
@@ -518,7 +518,7 @@ impl AwsCloud {
         }))
     }
 
-    /// Our policies on our role of `source`, as far as the role's tag tells to look.
+    /// The operator's policies on its role for `source`, as many as the role's tag says.
     pub(super) async fn role_policies(
         &self,
         source: &OwnedBucket,

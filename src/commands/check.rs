@@ -1,4 +1,4 @@
-//! `check`: whether an installation is well, as `helm test` and people ask it: the CRDs are served, a replica works, the accounts can be used.
+//! `check`: whether an installation works, for `helm test` and people: the CRDs are served, a replica holds the lease, the accounts can be used.
 
 use std::{fmt::Write, time::Duration};
 
@@ -20,16 +20,16 @@ use crate::{
 /// What was found.
 #[derive(Debug)]
 pub struct Found {
-    /// A line for each thing that was looked at.
+    /// A line for each check.
     pub text: String,
-    /// Whether all of it is well.
+    /// Whether every check passed.
     pub well: bool,
 }
 
-/// Looks, as the caller of the kubeconfig or as the pod's `ServiceAccount`, until all is well or the time to wait for it is over.
+/// Checks, as the user of the kubeconfig or the pod's `ServiceAccount`, until every check passes or the time to wait is over.
 ///
 /// # Errors
-/// When the cluster can't be asked, or does not serve the CRDs.
+/// When the cluster can't be reached, or does not serve the CRDs.
 pub async fn run(arguments: &Check) -> anyhow::Result<Found> {
     let client = api_server::client().await?;
     let deadline = Instant::now() + arguments.wait;
@@ -44,7 +44,7 @@ pub async fn run(arguments: &Check) -> anyhow::Result<Found> {
 }
 
 async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow::Result<Found> {
-    let missing = "is not served, or may not be listed: install the chart with crds.install=true, and look at its RBAC";
+    let missing = "is not served, or can't be listed: install the chart with crds.install=true, and check its RBAC";
     let mut found = Found {
         text: String::new(),
         well: true,
@@ -70,12 +70,12 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
         None => found.publish(
             false,
             &format!(
-                "no replica renews lease {} in namespace {}: look at the pods and their logs",
+                "no replica renews lease {} in namespace {}: check the pods and their logs",
                 arguments.release.name, arguments.release.namespace
             ),
         ),
     }
-    // An operator of some namespaces does not write what it finds of accounts.
+    // An operator of some namespaces does not write the status of accounts.
     for account in accounts.items.iter().filter(|_| everything) {
         let name = account.name_any();
         let mut conditions = account.status.iter().flat_map(|status| &status.conditions);
@@ -84,7 +84,7 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
                 found.publish(true, &format!("AWSAccount {name}: ready"));
             }
             Some(ready) => {
-                // Nothing is known of an account without credentials, and nothing has to be.
+                // The state of an account without credentials is unknown by design.
                 let well = ready.reason == Reason::NotObservable.as_str();
                 found.publish(
                     well,
@@ -93,7 +93,7 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
             }
             None => found.publish(
                 false,
-                &format!("AWSAccount {name}: nobody has looked at it yet"),
+                &format!("AWSAccount {name}: the operator has not read it yet"),
             ),
         }
     }
@@ -107,7 +107,7 @@ impl Found {
     }
 }
 
-/// What was seen of the lease. Its times are those of another machine's clock: only that they change says something.
+/// What was seen of the lease. Its times are those of another machine's clock, so only a change of them is meaningful.
 #[derive(Debug, Default)]
 struct Leader {
     first: Option<(String, MicroTime)>,
@@ -115,7 +115,7 @@ struct Leader {
 }
 
 impl Leader {
-    /// The pod that renews the lease, once it was seen to.
+    /// The pod that renews the lease, once a renewal was seen.
     fn seen(&mut self, lease: Option<&Lease>) -> Option<&str> {
         let spec = lease.and_then(|lease| lease.spec.as_ref());
         let holder = spec

@@ -57,7 +57,7 @@ fn without_null(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// Adds defaults and bounds to the descriptions of the fields, since `kubectl explain` does not print them.
+/// Adds defaults and bounds to the descriptions of the fields, because `kubectl explain` does not print them.
 fn explain(schema: &mut JSONSchemaProps) {
     for field in schema
         .properties
@@ -66,7 +66,7 @@ fn explain(schema: &mut JSONSchemaProps) {
     {
         let facts: Vec<_> = default(field).into_iter().chain(bounds(field)).collect();
         if let Some(description) = field.description.as_mut().filter(|_| !facts.is_empty()) {
-            // An example stands last, since values may end with a full stop.
+            // An example comes last, because values may end with a full stop.
             let (words, example) = description
                 .split_once(" Example:")
                 .map_or((description.as_str(), None), |(words, rest)| {

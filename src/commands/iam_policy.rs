@@ -1,4 +1,4 @@
-//! `iam-policy`: what the operator itself needs, for what is in use.
+//! `iam-policy`: the IAM policies that the operator itself needs, for the accounts in use.
 
 use std::fmt::Write;
 
@@ -41,7 +41,7 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
         };
         if account.access == Access::External {
             bail!(
-                "AWSAccount {name} says access: External: the operator holds no credentials there, and needs no policy"
+                "AWSAccount {name} has access: External: the operator has no credentials in the account and needs no policy"
             );
         }
         return match arguments.template {

@@ -1,4 +1,4 @@
-//! The subcommands beside `run`.
+//! The subcommands other than `run`.
 
 pub mod check;
 pub mod crd;
@@ -44,7 +44,7 @@ pub(crate) fn documents(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Value>
     Ok(documents)
 }
 
-/// Those of the documents that are of `kind`. A field that the kind does not have is refused, as `kubectl apply` refuses it.
+/// The documents of `kind`. A field that the kind does not have is refused, as by `kubectl apply`.
 pub(crate) fn objects<K: DeserializeOwned>(
     documents: &[Value],
     kind: &str,

@@ -49,14 +49,14 @@ pub struct Printed {
     pub text: String,
     /// For standard error.
     pub warnings: Vec<String>,
-    /// Whether anything differs from what stands; offline there is nothing to differ from.
+    /// Whether anything differs from what exists; offline there is nothing to compare with.
     pub changes: bool,
 }
 
 /// Plans.
 ///
 /// # Errors
-/// When files, cluster or AWS can't be read, or the object can't have what it asks for.
+/// When files, cluster or AWS can't be read, or the object can't get what it asks for.
 pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     if let Some(name) = &arguments.name {
         return reported(arguments, name).await;
@@ -65,7 +65,7 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     let mut replications: Vec<BucketReplication> = objects(&documents, "BucketReplication")?;
     let accounts: Vec<AwsAccount> = objects(&documents, "AWSAccount")?;
     let (Some(replication), None) = (replications.pop(), replications.first()) else {
-        bail!("the files hold no BucketReplication, or more than one: plan one at a time");
+        bail!("the files contain no BucketReplication, or more than one: plan one at a time");
     };
     let (printed, changes) = if arguments.offline {
         offline(arguments, &replication, accounts)?
@@ -74,7 +74,7 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     };
     if let Some(directory) = &arguments.directory {
         fs::create_dir_all(directory)
-            .with_context(|| format!("{} can't be made", directory.display()))?;
+            .with_context(|| format!("{} can't be created", directory.display()))?;
         for (name, document) in &printed.documents {
             let file = directory.join(name);
             fs::write(&file, format!("{document:#}\n"))
@@ -93,11 +93,11 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     })
 }
 
-/// What the operator planned for an object that stands: in Observe mode, and where something is in the way.
+/// What the operator planned for an existing object: in Observe mode, or if something blocks the object.
 async fn reported(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
     let client = api_server::client()
         .await
-        .context("no cluster to ask: set KUBECONFIG")?;
+        .context("no cluster: set KUBECONFIG")?;
     let object: BucketReplication = Api::namespaced(client, &arguments.namespace)
         .get(name)
         .await?;
@@ -161,7 +161,7 @@ pub fn lines(steps: &[PlannedStep], observed: &Observed, verbose: bool) -> Vec<S
 #[derive(Default)]
 struct Answer {
     steps: Vec<String>,
-    /// Documents are only printed as text where there are no steps to print, as offline.
+    /// Documents are only printed as text if there are no steps to print, as offline.
     offline: bool,
     documents: Vec<(String, Value)>,
     warnings: Vec<String>,
@@ -228,7 +228,7 @@ fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> O
     }
 }
 
-/// The five documents of the walkthrough, in its order; then the policies of source keys that need a statement, as those of a third account do.
+/// The five documents of the walkthrough, in its order; then the policies of source keys that need a statement, such as those of a third account.
 fn five(desired: &Desired, valid: &Valid, keys: Option<&ResolvedKeys>) -> Vec<(String, Value)> {
     let mut documents = vec![];
     if let Some(configuration) = &desired.configuration {
@@ -268,7 +268,7 @@ fn five(desired: &Desired, valid: &Valid, keys: Option<&ResolvedKeys>) -> Vec<(S
     documents
 }
 
-/// Without cluster and AWS, everything that would be read there is taken to be as it has to be, and what can't be known is told.
+/// Without cluster and AWS, everything that would be read there is assumed to be correct, and what can't be known is reported.
 fn offline(
     arguments: &Plan,
     replication: &BucketReplication,
@@ -301,7 +301,7 @@ fn offline(
             None => (format!("{:012}", list.len()), ""),
         };
         warnings.push(format!(
-            "AWSAccount {name} is not in the files: {id}{from} stands for its account id"
+            "AWSAccount {name} is not in the files: the plan uses {id}{from} as its account ID"
         ));
         list.push(stand_in(name, &id)?);
     }
@@ -338,7 +338,7 @@ fn offline(
         carried: &BTreeMap::new(),
     });
     let mut desired = desired;
-    // Key policies as AWS makes them let the roles of the key's own account use it.
+    // Default key policies allow the roles of the key's own account to use it.
     desired
         .key_statements
         .retain(|key, _| key.account != source.account);
@@ -357,7 +357,7 @@ fn default_installation() -> anyhow::Result<InstallationId> {
     Ok("default".parse()?)
 }
 
-/// Rule IDs begin with the installation's id.
+/// Rule IDs begin with the installation's ID.
 fn named_installation(objects: &[BucketReplication]) -> Option<InstallationId> {
     let mut rules = objects
         .iter()
@@ -426,7 +426,7 @@ fn resolve_offline(
         {
             let name = alias.replace(['/', '_'], "-");
             warnings.push(format!(
-                "{reference} can't be resolved offline: {name} stands for the key's id"
+                "{reference} can't be resolved offline: the plan uses {name} as the key's ID"
             ));
             return Ok(format!("arn:{partition}:kms:{region}:{account}:key/{name}").parse()?);
         }
@@ -446,7 +446,7 @@ fn resolve_offline(
                     valid.source.name.as_str().replace('.', "-")
                 );
                 warnings.push(format!(
-                    "the default key of bucket {} is not known offline: {id} stands for its id",
+                    "the default key of bucket {} is not known offline: the plan uses {id} as its ID",
                     valid.source.name
                 ));
                 source.insert(
@@ -470,7 +470,7 @@ fn resolve_offline(
     })
 }
 
-/// With cluster and AWS: the steps that would be done now, for all objects on the bucket with this one among them.
+/// With cluster and AWS: the steps that would be applied now, for all objects on the bucket including this one.
 async fn online(
     arguments: &Plan,
     replication: BucketReplication,
@@ -478,7 +478,7 @@ async fn online(
 ) -> anyhow::Result<(Answer, bool)> {
     let client = api_server::client()
         .await
-        .context("no cluster to ask: use --offline, or set KUBECONFIG")?;
+        .context("no cluster: use --offline, or set KUBECONFIG")?;
     let mut accounts = files;
     for account in Api::<AwsAccount>::all(client.clone())
         .list(&ListParams::default())
@@ -508,7 +508,7 @@ async fn online(
         labels.get(&namespace).cloned().unwrap_or_default()
     };
     let mut this = object(&replication, &arguments.namespace, labels_of(&replication));
-    // A plan is for what would be, so that an object that only observes is planned as if it did not.
+    // A plan shows what would be done, so an object in Observe mode is planned as in Enforce mode.
     this.spec.mode = Mode::Enforce;
     let existing = Api::<BucketReplication>::all(client)
         .list(&ListParams::default())
@@ -522,7 +522,7 @@ async fn online(
     {
         known
     } else {
-        let warning = "no object in the cluster tells the installation's id, so that \"default\" stands for it: set --installation-id";
+        let warning = "no object in the cluster has the installation's ID, so the plan uses \"default\": set --installation-id";
         warnings.push(warning.to_owned());
         default_installation()?
     };

@@ -1,4 +1,4 @@
-//! An `AWSAccount` comes up: who we are in it, who uses it, and which roles of ours nobody uses any more.
+//! Reconciles an `AWSAccount`: the operator's identity in it, the objects that use it, and its orphaned roles.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// A status lists so many users and orphans at most; `replications` and the metric count all.
+/// The most entries of a list in the status. The counts next to them include all.
 const MOST_LISTED: usize = 100;
 
 /// What is remembered of an `AWSAccount`.
@@ -38,7 +38,7 @@ pub struct AccountMemory {
     swept: Option<Instant>,
 }
 
-/// Who we are in an account: asked for which generation, when, and with what outcome.
+/// The operator's identity in an account: for which generation, since when, and the outcome.
 #[derive(Clone)]
 struct Identified {
     generation: Option<i64>,
@@ -48,7 +48,7 @@ struct Identified {
 }
 
 impl Context {
-    /// Visits an `AWSAccount`, and says when to come back to it.
+    /// Visits an `AWSAccount`, and returns when to visit it again.
     pub(super) async fn account(&self, name: &str) -> Option<std::time::Duration> {
         let Some(object) = self.accounts.find(|account| account.name_any() == name) else {
             self.metrics.without_account(name);
@@ -102,7 +102,7 @@ impl Context {
         ))
     }
 
-    /// Who we are in the account. Asked once in a preflight period, and at each visit as long as it fails.
+    /// The operator's identity in the account. It is read once in a preflight period, and at each visit while that fails.
     async fn identify(&self, object: &AwsAccount, accounts: &Accounts) -> (Finding, String) {
         let name = object.name_any();
         let generation = object.metadata.generation;
@@ -114,7 +114,7 @@ impl Context {
             }
         };
         if account.access == Access::External {
-            let message = "access is External: the operator has no credentials there, and its owner applies what is needed";
+            let message = "access is External: the operator has no credentials in this account, and its owner applies what is needed";
             return (
                 Finding::unknown(Reason::NotObservable, message),
                 String::new(),
@@ -156,8 +156,8 @@ impl Context {
             .unwrap_or_default()
     }
 
-    /// ARNs of roles of this installation in the account that no object has any more: a finalizer was removed, or a cluster restored. They are
-    /// told and never deleted. `None` where it is not time to look, or AWS does not say.
+    /// ARNs of roles of this installation in the account that no object uses any longer, for example because a finalizer was removed or a cluster
+    /// restored. They are reported and never deleted. `None` if it is not time to read them, or AWS does not list them.
     async fn orphaned_roles(
         &self,
         name: &str,
@@ -178,11 +178,11 @@ impl Context {
         let roles = match self.aws.roles(account, &self.installation).await {
             Ok(roles) => roles,
             Err(failure) => {
-                tracing::warn!(account = name, reason = %failure, "roles that nobody uses were not looked for");
+                tracing::warn!(account = name, error = %failure, "orphaned roles were not read");
                 return None;
             }
         };
-        // An object that came after the list was asked for is in the store by now.
+        // An object that was created after the list was requested is in the store by now.
         let sources = self
             .all_objects()
             .into_iter()
@@ -228,13 +228,13 @@ fn replications(account: &str, objects: &[Arc<BucketReplication>]) -> Vec<Replic
     found
 }
 
-/// What the answer to "who am I" says of the account.
+/// What the answer of `GetCallerIdentity` says about the account.
 fn identified(account: &Account, answer: Result<(String, String), Failure>) -> (Finding, String) {
     match answer {
         Ok((arn, id)) if id == account.id.as_str() => {
-            // The session's name at the end of an assumed role's ARN says nothing new.
+            // The session's name at the end of an assumed role's ARN adds nothing.
             (
-                Finding::yes(Reason::Ready, format!("account {id} is reached")),
+                Finding::yes(Reason::Ready, format!("account {id} can be reached")),
                 arn,
             )
         }

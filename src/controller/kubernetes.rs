@@ -40,7 +40,7 @@ pub fn key_of(object: &BucketReplication) -> ObjectKey {
     }
 }
 
-/// Whether our finalizer holds the object.
+/// Whether the object has the operator's finalizer.
 #[must_use]
 pub fn is_held(object: &BucketReplication) -> bool {
     object
@@ -49,7 +49,7 @@ pub fn is_held(object: &BucketReplication) -> bool {
         .any(|finalizer| finalizer == FINALIZER)
 }
 
-/// An object that is gone but for others' finalizers is none of ours.
+/// A deleted object that only other finalizers keep no longer concerns the operator.
 #[must_use]
 pub fn is_ours(object: &BucketReplication) -> bool {
     object.metadata.deletion_timestamp.is_none() || is_held(object)
@@ -61,7 +61,7 @@ fn version(object: &BucketReplication) -> (ObjectKey, String) {
 }
 
 impl Kubernetes {
-    /// On `client`, for objects in `namespaces`, or in all where there are none.
+    /// With `client`, for objects in `namespaces`, or in all if there are none.
     #[must_use]
     pub fn new(client: Client, namespaces: Vec<String>) -> Self {
         let instance = std::env::var("HOSTNAME").ok();
@@ -111,10 +111,10 @@ impl Kubernetes {
         .await
     }
 
-    /// Lets a deleted object go.
+    /// Releases a deleted object.
     ///
     /// # Errors
-    /// When the API server does not take it, as where the object was changed in between.
+    /// When the API server does not accept it, for example because the object changed meanwhile.
     pub async fn release(&self, object: &BucketReplication) -> kube::Result<()> {
         let others: Vec<_> = object
             .finalizers()
@@ -125,10 +125,10 @@ impl Kubernetes {
         self.set_finalizers(object, &others).await.map(drop)
     }
 
-    /// Writes the status of an object. The resource version makes sure that it is the object that was looked at: a uid does not.
+    /// Writes the status of an object. The resource version ensures that it is the object that was read; a uid does not.
     ///
     /// # Errors
-    /// When the API server does not take it.
+    /// When the API server does not accept it.
     pub async fn write_status(
         &self,
         object: &BucketReplication,
@@ -149,7 +149,7 @@ impl Kubernetes {
     /// Writes the status of an account.
     ///
     /// # Errors
-    /// When the API server does not take it.
+    /// When the API server does not accept it.
     pub async fn write_account_status(
         &self,
         account: &AwsAccount,
@@ -209,7 +209,7 @@ fn applied<K: Resource<DynamicType = ()>>(
     })
 }
 
-/// The gate of one visit: what the visit took from the store has to be what stands in etcd.
+/// The gate of one visit: what the visit took from the store has to be what is in etcd.
 pub struct StoreGate<'a> {
     kubernetes: &'a Kubernetes,
     bucket: &'a str,
@@ -247,7 +247,10 @@ impl<'a> StoreGate<'a> {
             .filter(is_ours)
             .collect();
         if live.iter().map(version).collect::<BTreeSet<_>>() != self.taken {
-            tracing::debug!(bucket = self.bucket, "the store lags behind: looking again");
+            tracing::debug!(
+                bucket = self.bucket,
+                "the store lags behind: visiting again"
+            );
             return Ok(false);
         }
         let mut versions = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What is remembered of a bucket from one visit to the next, to tell what somebody else did from what only lags behind; all of it can be lost.
+//! What is remembered of a bucket from one visit to the next, to distinguish drift from reads that lag. All of it can be lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,24 +21,24 @@ use crate::replication::{
 /// A read of a configuration that differs from what was written is believed at once if that was so long ago.
 const BELIEVED_AFTER: Duration = Duration::from_mins(10);
 
-/// What is remembered of a bucket from one visit to the next; all of it can be lost.
+/// What is remembered of a bucket from one visit to the next. All of it can be lost.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// Visits in a row that have to be tried again.
+    /// Consecutive visits that have to be retried.
     pub attempts: u32,
-    /// A fingerprint of all that was looked at beside AWS.
+    /// A fingerprint of all inputs other than AWS.
     pub(super) inputs: String,
     facts: Option<(Observed, Timestamp)>,
     /// Since when AWS grants what each object needs: a fingerprint of it, and the time.
     granted: BTreeMap<ObjectKey, (String, Timestamp)>,
-    /// Whether the last visit only left what waits for permissions to become known.
+    /// Whether the last visit left nothing to do but what waits for permissions to settle.
     settling: bool,
     suspicion: Option<(Vec<String>, Timestamp)>,
     /// Fights with other writers.
     pub(super) contention: Contention,
-    /// Foreign rules in the configuration that we wrote.
+    /// Unmanaged rules in the configuration that the operator wrote.
     written: BTreeSet<String>,
-    /// Our rules in the configuration that we wrote last, and when that was, until it was read.
+    /// The operator's rules in the configuration that it wrote last, and when, until they are read.
     put: Option<(Configuration, Timestamp)>,
     /// Those of them that were not read, and since when.
     missing: Option<(BTreeSet<String>, Timestamp)>,
@@ -50,7 +50,7 @@ impl Memory {
         self.missing.is_some()
     }
 
-    /// Whether the rules of ours that were read are not those that were written in the last minutes.
+    /// Whether the operator's rules that were read are not those that it wrote in the last minutes.
     pub(super) fn lags(
         &mut self,
         observed: &Observed,
@@ -70,7 +70,7 @@ impl Memory {
         self.put.is_some()
     }
 
-    /// The foreign rules that were in the configuration that we wrote, and that two reads a grace period apart do not show.
+    /// The unmanaged rules that were in the configuration that the operator wrote, and that two reads a grace period apart do not show.
     pub(super) fn gone(
         &mut self,
         observed: &Observed,
@@ -106,7 +106,7 @@ impl Memory {
         (age(*since, now) < preflight).then(|| facts.clone())
     }
 
-    /// Whether AWS has had time to make known everywhere what the object needs.
+    /// Whether the permissions that the object needs have settled.
     pub(super) fn settled(
         &self,
         key: &ObjectKey,
@@ -121,7 +121,7 @@ impl Memory {
         settle.is_zero() || granted.is_some_and(|(_, since)| age(*since, now) >= settle)
     }
 
-    /// Whether something that an object needs was granted before its rules were written, and is not any more.
+    /// Whether a permission that an object needs was granted before its rules were written, and no longer is.
     pub(super) fn was_taken_away(&self, decision: &Decision) -> bool {
         let before = |key| self.granted.get(key).map(|(fingerprint, _)| fingerprint);
         decision
@@ -144,12 +144,12 @@ impl Memory {
             .min()
     }
 
-    /// Whether the last visit of the objects as they are now only left what waits for permissions to become known.
+    /// Whether the last visit, with the same inputs, left nothing to do but what waits for permissions to settle.
     pub(super) fn was_settling(&self, inputs: &str) -> bool {
         self.settling && self.inputs == inputs
     }
 
-    /// A read may lag behind our own writes, so that what is in doubt is only believed when two reads a grace period apart both show it.
+    /// A read may lag behind the operator's own writes, so what is in doubt is only believed if two reads a grace period apart both show it.
     pub(super) fn confirms(
         &mut self,
         decision: &Decision,

@@ -110,7 +110,7 @@ pub async fn run(
         memory: std::sync::Mutex::default(),
         account_memory: std::sync::Mutex::default(),
     });
-    // With a store that lacks objects, a bucket would be composed without them.
+    // If a store lacks objects, a bucket is composed without them.
     try_join_all(context.objects.iter().map(Store::wait_until_ready)).await?;
     context.accounts.wait_until_ready().await?;
     context.namespaces.wait_until_ready().await?;
@@ -135,7 +135,7 @@ pub async fn run(
     Ok(())
 }
 
-/// The objects that an operator of these namespaces looks at; with none of them, all.
+/// The objects that an operator of these namespaces watches; if there are none, all.
 pub(crate) fn object_apis(client: &Client, namespaces: &[String]) -> Vec<Api<BucketReplication>> {
     if namespaces.is_empty() {
         return vec![Api::all(client.clone())];
@@ -150,7 +150,7 @@ fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
-/// What nobody reads need not be kept in memory.
+/// Removes what is never read from memory.
 fn strip<K: ResourceExt>(object: &mut K) {
     object.managed_fields_mut().clear();
     object
@@ -167,8 +167,8 @@ async fn forward(touched: impl Stream<Item = Touched>, sender: mpsc::UnboundedSe
     }
 }
 
-/// What has to be visited for what was touched: an object's bucket and accounts; for an account or a namespace, the buckets of all objects that
-/// it decides about.
+/// What has to be visited after a change: an object's bucket and accounts; for an account or a namespace, the buckets of all objects that it
+/// affects.
 fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
     let buckets = |decides: &dyn Fn(&BucketReplication) -> bool| -> HashSet<Key> {
         let objects = context.all_objects();
@@ -206,7 +206,7 @@ fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
                     .iter()
                     .flatten()
                     .chain(&spec.destination.kms_key);
-                // A key may be of a third account, and the default key of any.
+                // A key can belong to a third account, and a default key to any account.
                 let named =
                     spec.source.account_name == *name || spec.destination.account_name == *name;
                 named
@@ -226,7 +226,7 @@ fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
     }
 }
 
-/// Whether something is missing that a change of any account can give.
+/// Whether something is missing that a change of any account can provide.
 fn waits_for_account(object: &BucketReplication) -> bool {
     let reasons = [
         Reason::AccountNotFound,

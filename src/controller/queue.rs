@@ -1,4 +1,4 @@
-//! One visit at a time for each key, bounded concurrency, a window in which events gather, and coming back at a time.
+//! One visit at a time for each key, bounded concurrency, a window in which events gather, and visits at a set time.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,11 +23,11 @@ pub struct Settings {
     pub window: Duration,
     /// At most this many visits at once.
     pub at_most: usize,
-    /// When to come back after a visit that panicked.
+    /// When to visit again after a visit that panicked.
     pub after_panic: Duration,
 }
 
-/// Visits every key that `touched` yields, and those that a visit asks to come back to, until `touched` ends; then the running visits finish.
+/// Visits every key that `touched` yields, and again at the time that a visit returns, until `touched` ends. Then the running visits finish.
 pub async fn run<K, F, Fut>(touched: impl Stream<Item = K> + Send, settings: Settings, mut visit: F)
 where
     K: Hash + Eq + Clone + Unpin + Send + 'static,
@@ -38,7 +38,7 @@ where
     let requests = futures::stream::unfold(requests, async |mut requests| {
         requests.recv().await.map(|request| (request, requests))
     });
-    // Not `debounced_scheduler`: that one starts its window anew at every event, so that a busy key would never be visited. The earliest
+    // Not `debounced_scheduler`: it restarts its window at every event, so a busy key would never be visited. The earliest
     // request for a key wins, so that asking for "now and a window" makes a window that opens once.
     let touched = touched.map(|message| ScheduleRequest {
         message,

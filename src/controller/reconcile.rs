@@ -1,4 +1,4 @@
-//! A bucket or an account comes up: what is known of it is gathered, it is visited, and what came of it is written to Kubernetes.
+//! Reconciles a bucket or an account: gathers what is known, visits it, and writes the outcome to Kubernetes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -40,12 +40,12 @@ use crate::{
     },
 };
 
-/// A visit that takes longer is ended and tried again. Each call has a deadline of its own, so that this is only met where many are slow.
+/// A visit that takes longer is ended and retried. Each call has its own deadline, so this is only reached if many calls are slow.
 const LONGEST_VISIT: Duration = Duration::from_mins(5);
 /// Writing statuses, Events and finalizers may take so much longer.
 const LONGEST_PUBLISHING: Duration = Duration::from_mins(2);
 
-/// The action of Events that are about the whole object; those about one change in AWS name the step.
+/// The action of Events about the whole object. Events about one change in AWS name the step.
 const RECONCILE: &str = "Reconcile";
 
 /// What is visited.
@@ -57,7 +57,7 @@ pub enum Key {
     Account(String),
 }
 
-/// What reconciling may use.
+/// What reconciling uses.
 pub struct Context {
     /// This installation.
     pub installation: InstallationId,
@@ -73,11 +73,11 @@ pub struct Context {
     pub accounts: Store<AwsAccount>,
     /// All namespaces, for their labels.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
-    /// How long things may stay, or have to.
+    /// The periods of visits.
     pub times: Times,
-    /// When to come back.
+    /// When to visit again.
     pub periods: Periods,
-    /// Whether all namespaces are watched, so that the status of accounts can be told.
+    /// Whether all namespaces are watched, so that the status of accounts can be written.
     pub writes_account_status: bool,
     /// Whether this replica may write.
     pub leadership: Leadership,
@@ -109,7 +109,7 @@ impl Context {
         Arc::new(Accounts::new(state.iter().map(AsRef::as_ref)))
     }
 
-    /// Visits what came up, and says when to come back to it.
+    /// Visits a bucket or account, and returns when to visit it again.
     pub async fn reconcile(&self, key: &Key) -> Option<tokio::time::Instant> {
         match key {
             Key::Bucket(bucket) => self.bucket(bucket).await,
@@ -275,7 +275,7 @@ impl Context {
         }
     }
 
-    /// Writes statuses, Events and finalizers. False where the API server did not take all of it.
+    /// Writes statuses, Events and finalizers. False if the API server did not accept all of it.
     async fn publish(
         &self,
         objects: &[&Arc<BucketReplication>],
@@ -301,7 +301,7 @@ impl Context {
                 .iter()
                 .filter(|(concerned, _)| *concerned == key)
             {
-                let note = format!("somebody else changed what this object made: {correction}");
+                let note = format!("another writer changed what this object created: {correction}");
                 self.kubernetes
                     .record(
                         object,
@@ -314,7 +314,8 @@ impl Context {
             }
             if report.released.contains(&key) {
                 if is_abandoned(object) {
-                    let note = "what this object made in AWS, and AWS did not let go, is left as it stands";
+                    let note =
+                        "what this object created in AWS and could not be removed stays there";
                     self.kubernetes
                         .record(
                             object,
@@ -385,7 +386,7 @@ impl Context {
         if let (true, Some((holds, reason, message))) = (written, find(status)) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
-                tracing::info!(object = %key_of(object), ready = holds, reason, reported = message, "status");
+                tracing::info!(object = %key_of(object), ready = holds, reason, message, "status changed");
                 self.kubernetes
                     .record(object, holds == "False", &reason, RECONCILE, &message)
                     .await;
@@ -394,8 +395,8 @@ impl Context {
         written
     }
 
-    /// An object whose source account can't be used belongs to no visit. Where the account is gone, nothing can be removed, and deletion
-    /// does not wait for it.
+    /// An object whose source account can't be used belongs to no visit. If the account is gone, nothing can be removed, and the deletion does not
+    /// wait for it.
     async fn without_source(&self, object: &Arc<BucketReplication>, accounts: &Accounts) {
         let problems = validate::validate(&self.reduced(object), accounts)
             .err()
@@ -405,7 +406,8 @@ impl Context {
             .any(|problem| problem.reason == Reason::AccountNotFound);
         let deleting = object.metadata.deletion_timestamp.is_some();
         if deleting && (gone || is_abandoned(object)) {
-            let note = "the source AWSAccount can't be used: what this object made in AWS is left as it stands";
+            let note =
+                "the source AWSAccount can't be used: what this object created in AWS stays there";
             self.kubernetes
                 .record(
                     object,
@@ -434,7 +436,7 @@ impl Context {
     }
 }
 
-/// What owners of other accounts were asked to apply for an object that goes, and what only they can take back.
+/// What owners of other accounts were asked to apply for a deleted object, and what only they can remove.
 fn left_to_owners(object: &BucketReplication) -> Option<String> {
     let actions = &object.status.as_ref()?.required_actions;
     let reported: BTreeSet<_> = actions
@@ -443,7 +445,7 @@ fn left_to_owners(object: &BucketReplication) -> Option<String> {
         .collect();
     let reported = reported.into_iter().collect::<Vec<_>>().join(" and ");
     (!reported.is_empty()).then(|| {
-        format!("status.requiredActions asked for changes of {reported}: what was applied stands there still, and its owner can remove it")
+        format!("status.requiredActions asked for changes of {reported}: what was applied still exists there, and only its owner can remove it")
     })
 }
 
@@ -469,13 +471,13 @@ fn ready_of(status: &BucketReplicationStatus) -> Option<&Condition> {
 fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {
     match result {
         Ok(_) => true,
-        // Somebody else was faster, or the object is gone: the watch will tell.
+        // Another writer was faster, or the object is gone: the watch will report it.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
             tracing::debug!(object = %key, %status, "the object was changed in between");
             status.code == 404
         }
         Err(error) => {
-            tracing::warn!(object = %key, %error, "the API server did not take a write");
+            tracing::warn!(object = %key, %error, "the API server did not accept a write");
             false
         }
     }

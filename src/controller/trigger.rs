@@ -1,4 +1,4 @@
-//! From watch events to what has to be visited. A relist tells nobody what vanished while the watch was down, so that is remembered here.
+//! From watch events to what has to be visited. A relist does not report what was deleted while the watch was down, so that is remembered here.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -31,7 +31,7 @@ pub enum Touched {
     Namespace(String),
 }
 
-/// What in a `BucketReplication` matters: not its status, which is our own writing.
+/// What in a `BucketReplication` matters. Its status, which the operator writes, does not.
 #[must_use]
 pub fn object(object: &BucketReplication) -> (Touched, String) {
     let spec = &object.spec;
@@ -72,7 +72,7 @@ pub fn namespace<K: ResourceExt>(namespace: &K) -> (Touched, String) {
     )
 }
 
-/// What is touched by the events of a watch. `matters` gives what an object touches and a text that differs where a difference matters.
+/// What is touched by the events of a watch. `matters` returns what an object touches, and a text that changes if something that matters does.
 pub fn touched<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     matters: impl Fn(&K) -> (Touched, String),
@@ -87,7 +87,7 @@ where
     events
         .filter_map(|event| {
             if let Err(error) = &event {
-                tracing::warn!(%error, "a watch broke off and starts again");
+                tracing::warn!(%error, "a watch failed and is restarted");
             }
             std::future::ready(event.ok())
         })

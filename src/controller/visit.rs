@@ -1,4 +1,4 @@
-//! One visit to a source bucket: read, decide, write, tell. It knows AWS only as [`Cloud`] and Kubernetes only as [`Gate`].
+//! One visit to a source bucket: read, decide, write, report. It knows AWS only as [`Cloud`] and Kubernetes only as [`Gate`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +34,7 @@ use crate::{
 
 /// What has to be true in Kubernetes before anything is written to AWS.
 pub trait Gate: Send + Sync {
-    /// Whether the objects are still as the visit took them, by a consistent read, and those of `acting` are held by our finalizer.
+    /// Whether the objects are still as the visit took them, by a consistent read, and those of `acting` have the operator's finalizer.
     fn open(&self, acting: &BTreeSet<ObjectKey>) -> impl Future<Output = bool> + Send;
 }
 
@@ -51,47 +51,47 @@ pub struct Subject {
     pub objects: Vec<(Object, Option<i64>, BucketReplicationStatus)>,
 }
 
-/// How long things may stay, or have to.
+/// The periods of visits.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// From one full look at everything to the next.
+    /// The time between two reads of everything.
     pub preflight: Duration,
-    /// Two reads that differ from what should stand, this long apart, are drift.
+    /// Two reads this far apart that both differ from the desired state are drift.
     pub grace: Duration,
-    /// How long AWS is given to make a permission known everywhere.
+    /// How long a new permission settles.
     pub settle: Duration,
-    /// From one search for roles that nobody uses to the next.
+    /// The time between two searches for orphaned roles.
     pub sweep: Duration,
 }
 
-/// What came of a visit.
+/// The outcome of a visit.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The status that each object should have.
     pub statuses: BTreeMap<ObjectKey, BucketReplicationStatus>,
-    /// Deleted objects whose part in AWS is gone.
+    /// Deleted objects whose part in AWS is removed.
     pub released: BTreeSet<ObjectKey>,
-    /// What was done to put right what somebody else had changed, for each object.
+    /// The steps that corrected drift, for each object.
     pub corrections: Vec<(ObjectKey, Step)>,
-    /// The steps that were done.
+    /// The steps that were applied.
     pub done: Vec<Step>,
-    /// What people should know beside the statuses.
+    /// What people should know in addition to the statuses.
     pub notices: Vec<Notice>,
-    /// When to come back.
+    /// When to visit again.
     pub ending: Ending,
 }
 
-/// What people should know of a bucket.
+/// What people should know about a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A foreign rule that was in the configuration that we wrote does not stand any more: its ID.
+    /// An unmanaged rule that was in the configuration that the operator wrote no longer exists: its ID.
     ForeignRuleGone(String),
-    /// The role stays, since somebody gave it something of their own: AWS's words.
+    /// The role can't be deleted, because another writer added something to it: AWS's error.
     RoleLeft(String),
 }
 
 impl Notice {
-    /// The reason of the Event that tells it.
+    /// The reason of the Event that reports it.
     #[must_use]
     pub fn reason(&self) -> EventReason {
         match self {
@@ -106,21 +106,21 @@ impl fmt::Display for Notice {
         match self {
             Self::ForeignRuleGone(id) => write!(
                 f,
-                "rule {id}, which is not ours, stood in the configuration that the operator wrote and is gone: if nobody removed it, two writers crossed, and it has to be written again"
+                "the unmanaged rule {id} was in the configuration that the operator wrote and no longer exists. If it was not removed on purpose, two writers overwrote each other: write it again"
             ),
             Self::RoleLeft(message) => {
                 write!(
                     f,
-                    "the role lost our policies but is left, since somebody gave it something of their own: {message}"
+                    "the operator removed its policies from the role but can't delete it, because another writer added something to it: {message}"
                 )
             }
         }
     }
 }
 
-/// What is read again because it changed meanwhile is not read again sooner.
+/// What is read again because it changed meanwhile is read again no sooner.
 const SOONEST: Duration = Duration::from_secs(1);
-/// Timers and clocks differ by a little, and a visit that comes too early has to come again.
+/// Timers and clocks differ by a little, and a visit that comes too early would have to be repeated.
 const MARGIN: Duration = Duration::from_millis(50);
 
 /// Visits a bucket.
@@ -179,7 +179,7 @@ pub async fn visit<C: Cloud, G: Gate>(
         let mut decision = decide(&view, &observed, &|key, need| {
             memory.settled(key, need, times.settle, now)
         });
-        // What follows from a change of ours is not somebody else's.
+        // What follows from a change of the spec is not drift.
         let drift =
             (memory.inputs.is_empty() || memory.inputs == inputs) && decision.is_drift(&ready);
         let lags = memory.lags(&observed, &subject.installation, now) && !decision.steps.is_empty();
@@ -265,7 +265,7 @@ pub async fn visit<C: Cloud, G: Gate>(
                     .map(|key| (key.clone(), problem.clone())),
             );
             refusals.steps.push(refused.step.clone());
-            // The planner leaves out what is on the same document, so that the next round gets further.
+            // The planner leaves out steps on the same policy, so that the next round gets further.
             let nobodys =
                 refused.concerns.is_empty() && refused.step.is_on_same_document(&refused.step);
             if others && (refusals.problems.len() > before || nobodys) {
@@ -297,7 +297,7 @@ pub async fn visit<C: Cloud, G: Gate>(
     }
 }
 
-/// Looks at everything at once where all was well before, and else step by step, as an object that can't succeed has to cost few calls.
+/// Reads everything at once if all objects were ready, and otherwise depth by depth, so that an object that can't succeed costs few calls.
 async fn look<C: Cloud>(
     cloud: &C,
     visit: &Visit<'_>,
@@ -332,7 +332,7 @@ fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool 
     status.observed_generation == generation && status.conditions.iter().any(ready)
 }
 
-/// A fingerprint of all that is looked at beside AWS: with another one, everything is read anew.
+/// A fingerprint of all inputs other than AWS: if it changes, everything is read again.
 fn inputs(subject: &Subject) -> String {
     let objects = subject.objects.iter().map(|(object, generation, _)| {
         let Object {
@@ -361,7 +361,7 @@ fn inputs(subject: &Subject) -> String {
     fingerprint(&parts.iter().map(String::as_str).collect::<Vec<_>>(), 64)
 }
 
-/// Does the steps in order, up to the first that fails or has to wait for permissions to become known.
+/// Applies the steps in order, up to the first that fails or has to wait for permissions to settle.
 async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome {
     let mut outcome = Outcome {
         drift,
@@ -372,11 +372,11 @@ async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome
             outcome.undone.push(planned.clone());
             continue;
         }
-        tracing::info!(step = %planned.step, drift, "doing");
+        tracing::info!(step = %planned.step, drift, "applying step");
         match cloud.apply(&planned.step).await {
             Ok(()) => outcome.done.push(planned.clone()),
             Err(failure) => {
-                tracing::warn!(step = %planned.step, reason = %failure, "not done");
+                tracing::warn!(step = %planned.step, error = %failure, "step failed");
                 outcome.failure = Some(failure);
                 outcome.undone.push(planned.clone());
             }
@@ -385,7 +385,7 @@ async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome
     outcome
 }
 
-/// A failure that more tries do not mend, which concerns only the objects that the step was for.
+/// A failure that a retry does not solve, which concerns only the objects that the step was for.
 fn refusal<'a>(outcome: &'a Outcome, source: &OwnedBucket) -> Option<(&'a PlannedStep, Problem)> {
     let failure = outcome.failure.as_ref().filter(|failure| {
         matches!(
@@ -417,12 +417,12 @@ impl Report {
 }
 
 impl Subject {
-    /// What is told of a visit that did not come to an end within `limit`. What is paused is not read, so that nothing is known of it.
+    /// The report of a visit that did not end within `limit`. Paused objects are not read, so their status does not change.
     #[must_use]
     pub fn unended(&self, limit: Duration, now: Timestamp) -> Report {
         let bucket = &self.source.name;
         let message = format!(
-            "AWS did not answer all calls for bucket {bucket} within {} minutes; they are tried again",
+            "AWS did not answer all calls for bucket {bucket} within {} minutes; the operator retries",
             limit.as_secs() / 60
         );
         let problem = Problem::new(
@@ -446,7 +446,7 @@ impl Subject {
         }
     }
 
-    /// The report where what was found does not hold any more: only corrections are told.
+    /// The report if what was read is outdated: only corrections are reported.
     fn without_findings(&self, report: Report) -> Report {
         let mut statuses = BTreeMap::new();
         for (object, _, previous) in &self.objects {
@@ -533,7 +533,7 @@ impl Subject {
     }
 }
 
-/// A role that holds something foreign can't be deleted; without our policy on it, it is not ours any more.
+/// A role with something unmanaged in it can't be deleted; without the operator's policy, it is no longer the operator's.
 fn all_removed(outcome: &Outcome) -> bool {
     outcome
         .undone

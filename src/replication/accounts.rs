@@ -1,4 +1,4 @@
-//! The accounts that the platform team listed, and what their grants let a namespace do.
+//! The accounts that the platform team listed, and what their grants allow a namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,13 +24,13 @@ pub struct Account {
     pub id: AccountId,
     /// The account's partition.
     pub partition: Partition,
-    /// Whether we have credentials there.
+    /// Whether the operator has credentials in it.
     pub access: Access,
-    /// The role to work under.
+    /// The role that the operator assumes.
     pub assume_role: Option<AssumeRole>,
-    /// Which documents we write.
+    /// Which policies the operator manages.
     pub policies: Policies,
-    /// The roles that we make.
+    /// The roles that the operator creates.
     pub roles: Roles,
     contact: Option<String>,
     grants: Vec<Grant>,
@@ -44,7 +44,7 @@ pub type Labels = BTreeMap<String, String>;
 pub struct Accounts(BTreeMap<String, Result<Account, Problem>>);
 
 impl Accounts {
-    /// Reads the `AWSAccount`s. Of several that name one account the oldest counts, so that nobody can put another one in its place.
+    /// Reads the `AWSAccount`s. If several name one account, the oldest counts, so that none can be replaced.
     #[must_use]
     pub fn new<'a>(objects: impl IntoIterator<Item = &'a AwsAccount>) -> Self {
         let mut objects: Vec<_> = objects.into_iter().collect();
@@ -68,7 +68,7 @@ impl Accounts {
                     ConditionType::Accepted,
                     Reason::DuplicateAccount,
                     format!(
-                        "AWSAccount {name} names account {}, which AWSAccount {holder} named first: use that one",
+                        "AWSAccount {name} names account {}, which the older AWSAccount {holder} already names: use that one",
                         object.spec.account_id
                     ),
                 ))
@@ -78,7 +78,7 @@ impl Accounts {
         Self(accounts)
     }
 
-    /// A fingerprint of all that the platform team says of these accounts: with another one, what was allowed may not be any more.
+    /// A fingerprint of these accounts' specs: if it changes, what was allowed may no longer be.
     #[must_use]
     pub fn fingerprint(&self, names: &BTreeSet<&str>) -> String {
         let accounts: Vec<_> = names
@@ -91,7 +91,7 @@ impl Accounts {
     /// The account of that name.
     ///
     /// # Errors
-    /// When no `AWSAccount` of that name stands, or it can't be used.
+    /// When no `AWSAccount` of that name exists, or it can't be used.
     pub fn by_name(&self, name: &str) -> Result<&Account, Problem> {
         match self.0.get(name) {
             Some(Ok(account)) => Ok(account),
@@ -116,13 +116,13 @@ impl Accounts {
         self.0.get(name)?.as_ref().err()
     }
 
-    /// The account with that id.
+    /// The account with that ID.
     #[must_use]
     pub fn by_id(&self, id: &AccountId) -> Option<&Account> {
         self.all().find(|account| &account.id == id)
     }
 
-    /// The account with that id, where we may call something there.
+    /// The account with that ID, if the operator may make calls in it.
     #[must_use]
     pub fn managed(&self, id: &AccountId) -> Option<&Account> {
         self.by_id(id)
@@ -195,7 +195,7 @@ impl Account {
         self.grants.iter().any(|grant| !grant.sources.is_empty())
     }
 
-    /// Whether some grant lets some namespace ask for `permission`.
+    /// Whether any grant allows any namespace to use `permission`.
     #[must_use]
     pub fn grants_to_anyone(&self, permission: Permission) -> bool {
         self.grants
@@ -209,7 +209,7 @@ impl Account {
             condition,
             Reason::NotGranted,
             format!(
-                "no grant of AWSAccount {} lets this namespace {what}: {ask}",
+                "no grant of AWSAccount {} allows this namespace to {what}: {ask}",
                 self.name
             ),
         )
@@ -227,7 +227,7 @@ impl Account {
     /// Whether data of `bucket` under `prefixes` may be replicated to `destination`.
     ///
     /// # Errors
-    /// Names what no grant allows, and whom to ask.
+    /// What no grant allows, and whom to ask.
     pub fn allow_source(
         &self,
         labels: &Labels,
@@ -286,7 +286,7 @@ impl Account {
     /// Whether data may be replicated into `bucket`.
     ///
     /// # Errors
-    /// Names what no grant allows, and whom to ask.
+    /// What no grant allows, and whom to ask.
     pub fn allow_destination(&self, labels: &Labels, bucket: &BucketName) -> Result<(), Problem> {
         let granted = self
             .grants(labels)
@@ -305,7 +305,7 @@ impl Account {
     /// Whether `key` may be used.
     ///
     /// # Errors
-    /// Names what no grant allows, and whom to ask.
+    /// What no grant allows, and whom to ask.
     pub fn allow_key(&self, labels: &Labels, key: &KeyArn) -> Result<(), Problem> {
         let arn = key.to_string();
         let granted = self
@@ -322,7 +322,7 @@ impl Account {
     /// Whether `permission` may be asked for.
     ///
     /// # Errors
-    /// Names what no grant allows, and whom to ask.
+    /// What no grant allows, and whom to ask.
     pub fn allow(&self, labels: &Labels, permission: Permission) -> Result<(), Problem> {
         let granted = self
             .grants(labels)
@@ -340,7 +340,7 @@ fn glob(pattern: &str, text: &str) -> bool {
     WildMatch::new(pattern).matches(text)
 }
 
-/// A label selector as Kubernetes reads it, but for the empty one, which selects nothing here: nothing listed, nothing allowed.
+/// A label selector as Kubernetes evaluates it, except that an empty selector selects nothing: what no grant lists is denied.
 fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
     let expressions = selector.match_expressions.as_deref().unwrap_or_default();
     let equal = selector.match_labels.iter().flatten();
@@ -424,7 +424,7 @@ mod tests {
         let error = check(serde_json::json!([]), "finance-a", "Tax", "dr").expect_err("refused");
         assert_eq!(
             error,
-            "no grant of AWSAccount prod lets this namespace replicate from bucket finance-a: ask #storage"
+            "no grant of AWSAccount prod allows this namespace to replicate from bucket finance-a: ask #storage"
         );
     }
 

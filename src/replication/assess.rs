@@ -1,4 +1,4 @@
-//! From what an object asks for and what stands in AWS to what it can have: Regions and keys resolved, or what is missing.
+//! Resolves what an object asks for against what exists in AWS: its Regions and keys, or what is missing.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::api::{
     condition::{ConditionType, Reason},
 };
 
-/// An object for which everything that it stands on was read and found right.
+/// An object for which everything that it depends on was read and found correct.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
     /// What was asked for.
@@ -25,11 +25,11 @@ pub struct Resolved {
     pub source_region: Region,
     /// The destination bucket's Region, where it can be read.
     pub destination_region: Option<Region>,
-    /// The keys, where SSE-KMS objects are replicated.
+    /// The keys, if SSE-KMS objects are replicated.
     pub keys: Option<ResolvedKeys>,
-    /// Whether Object Lock is on for the source bucket, whose settings the role then has to read.
+    /// Whether Object Lock is enabled on the source bucket, whose settings the role then has to read.
     pub object_lock: bool,
-    /// What people should know beside the conditions, which hold.
+    /// What people should know in addition to the conditions, which are True.
     pub notes: Vec<(ConditionType, String)>,
 }
 
@@ -72,7 +72,7 @@ pub fn needs_default_encryption(valid: &Valid) -> bool {
     )
 }
 
-/// Checks what the object stands on.
+/// Checks what the object depends on.
 ///
 /// # Errors
 /// All that is missing.
@@ -160,7 +160,7 @@ fn bucket(
         _ if valid.enable_versioning => {}
         _ => {
             let message = format!(
-                "{side} bucket {} has no versioning, which S3 replication needs: run aws s3api put-bucket-versioning --bucket {} --versioning-configuration Status=Enabled, or set spec.versioning to Enable",
+                "{side} bucket {} does not have versioning enabled, which S3 replication requires: run aws s3api put-bucket-versioning --bucket {} --versioning-configuration Status=Enabled, or set spec.versioning to Enable",
                 bucket.name, bucket.name
             );
             problems.push(Problem::new(
@@ -205,7 +205,7 @@ fn keys(
                 problems.push(missing(
                     Reason::ReplicaKeyMissing,
                     format!(
-                        "source bucket {} encrypts with {key} by default, and such objects are not replicated without a key for the replicas: set spec.destination.kmsKey, or spec.source.sseKMSObjects to Skip",
+                        "source bucket {} encrypts with {key} by default, and S3 replicates such objects only with a key for the replicas: set spec.destination.kmsKey, or spec.source.sseKMSObjects to Skip",
                         valid.source.name
                     ),
                 ));
@@ -228,7 +228,7 @@ fn keys(
                     problems.push(missing(
                         Reason::SourceKeysMissing,
                         format!(
-                            "source bucket {} does not encrypt with KMS by default, so that the keys of its SSE-KMS objects are not known: set spec.source.kmsKeys",
+                            "source bucket {} does not encrypt with KMS by default, so the keys of its SSE-KMS objects are not known: set spec.source.kmsKeys",
                             valid.source.name
                         ),
                     ));
@@ -277,7 +277,7 @@ fn key(
         return Err(missing(
             Reason::KeyInOtherRegion,
             format!(
-                "key {query} is in {other}, but bucket {bucket} in {region}: name a key of {region}"
+                "key {query} is in {other}, but bucket {bucket} is in {region}: name a key in {region}"
             ),
         ));
     }
@@ -327,7 +327,7 @@ fn key(
         return Err(missing(
             Reason::KeyManagedByAws,
             format!(
-                "key {} is managed by AWS, which can't be used across accounts: name a customer managed key",
+                "key {} is an AWS managed key, which can't be used across accounts: name a customer managed key",
                 description.arn
             ),
         ));

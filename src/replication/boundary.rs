@@ -11,8 +11,8 @@ use super::{
     policy::Document,
 };
 
-/// What the roles of `account` may do at most: with its source buckets, and with the destinations and keys that grants of any account name. It
-/// suits `roles.permissionsBoundaryARN` ("Permissions boundaries for IAM entities" in the IAM User Guide).
+/// The most that the roles of `account` may do: with its source buckets, and with the destinations and keys that grants of any account name, for
+/// `roles.permissionsBoundaryARN` ("Permissions boundaries for IAM entities" in the IAM User Guide).
 #[must_use]
 pub fn boundary(account: &Account, accounts: &Accounts) -> Document {
     let sorted = |mut names: Vec<String>| {

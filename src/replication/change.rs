@@ -1,4 +1,4 @@
-//! What steps change in documents, as text before and after: for people who want to see it before it happens.
+//! What steps change, as text before and after, for people who want to see it before it happens.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{
     policy::Document,
 };
 
-/// A document before and after a step, as JSON for people. Empty where there is none.
+/// A document before and after a step, as JSON for people. Empty if there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Before.
@@ -48,7 +48,7 @@ fn policy(read: Option<&Facet<Document>>) -> Option<Value> {
     read?.present().map(Document::json)
 }
 
-/// What stands and what the step writes.
+/// What exists and what the step writes.
 fn documents(step: &Step, observed: &Observed) -> Option<(Option<Value>, Option<Value>)> {
     let bucket_policy = |bucket| policy(observed.buckets.get(bucket).map(|read| &read.policy));
     let inline = |role: &str, own: &str| {

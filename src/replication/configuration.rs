@@ -15,31 +15,31 @@ pub struct Configuration {
     pub rules: Vec<ReplicationRule>,
 }
 
-/// `ReplicationRule` of the S3 API. Every element is kept, so that a foreign rule is written back as it was read.
+/// `ReplicationRule` of the S3 API. Every element is kept, so that an unmanaged rule is written back as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ReplicationRule {
     /// At most 255 characters, unique in the configuration.
     #[serde(rename = "ID", default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Of rules toward one bucket, the one with the higher number wins.
+    /// Of rules with the same destination bucket, the one with the higher number wins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
-    /// Stands only in rules of the old schema, V1.
+    /// Only in rules of the earlier schema, V1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Stands in every rule of the schema V2.
+    /// In every rule of the schema V2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filter>,
-    /// Whether the rule acts.
+    /// Whether the rule is enabled.
     pub status: Status,
     /// What else is selected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_selection_criteria: Option<SourceSelectionCriteria>,
-    /// Not taken by S3 any more, but found in old configurations.
+    /// No longer accepted by S3, but found in earlier configurations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing_object_replication: Option<Setting>,
-    /// Where to.
+    /// The destination.
     pub destination: RuleDestination,
     /// Whether delete markers are replicated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,12 +80,12 @@ impl From<bool> for Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Setting {
-    /// Whether it is on.
+    /// Whether it is enabled.
     pub status: Status,
 }
 
 impl Setting {
-    /// On or off.
+    /// Enabled or disabled.
     #[must_use]
     pub fn new(enabled: bool) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl Setting {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Filter {
-    /// The beginning of the keys.
+    /// The prefix of the object keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// One tag.
@@ -110,7 +110,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The filter for a prefix and tags, in the one form that S3 takes for them.
+    /// The filter for a prefix and tags, in the form that S3 accepts for them.
     #[must_use]
     pub fn new(prefix: &str, tags: Vec<Tag>) -> Self {
         let prefix = Some(prefix.to_owned());
@@ -134,7 +134,7 @@ impl Filter {
         }
     }
 
-    /// The prefix, wherever it stands; empty where there is none.
+    /// The prefix, in either form; empty if there is none.
     #[must_use]
     pub fn prefix(&self) -> &str {
         self.prefix
@@ -143,7 +143,7 @@ impl Filter {
             .unwrap_or_default()
     }
 
-    /// The tags, wherever they stand, sorted.
+    /// The tags, in either form, sorted.
     #[must_use]
     pub fn tags(&self) -> Vec<&Tag> {
         let mut tags: Vec<_> = self
@@ -160,7 +160,7 @@ impl Filter {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct And {
-    /// The beginning of the keys.
+    /// The prefix of the object keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The tags.
@@ -178,7 +178,7 @@ pub struct Tag {
     pub value: String,
 }
 
-/// What is selected beside the filter.
+/// What is selected in addition to the filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SourceSelectionCriteria {
@@ -196,7 +196,7 @@ pub struct SourceSelectionCriteria {
 pub struct RuleDestination {
     /// ARN of the bucket.
     pub bucket: String,
-    /// The account that owns the bucket: S3 then refuses a bucket that somebody else made under its name.
+    /// The account that owns the bucket. S3 refuses a bucket of that name in another account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
     /// The storage class of replicas.
@@ -220,7 +220,7 @@ pub struct RuleDestination {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AccessControlTranslation {
-    /// `Destination`, the only value that S3 takes.
+    /// `Destination`, the only value that S3 accepts.
     pub owner: String,
 }
 
@@ -241,9 +241,9 @@ pub struct EncryptionConfiguration {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ReplicationTime {
-    /// Whether it is on.
+    /// Whether it is enabled.
     pub status: Status,
-    /// 15 minutes, the only value that S3 takes.
+    /// 15 minutes, the only value that S3 accepts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Minutes>,
 }
@@ -254,7 +254,7 @@ pub struct ReplicationTime {
 pub struct Metrics {
     /// Whether they are on.
     pub status: Status,
-    /// 15 minutes beside Replication Time Control, else absent.
+    /// 15 minutes with Replication Time Control, otherwise absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_threshold: Option<Minutes>,
 }
@@ -267,14 +267,14 @@ pub struct Minutes {
     pub minutes: i32,
 }
 
-/// What the ID of a rule of ours says: `<id>/<namespace>/<name>/<rule>`, before it `retained/` where its object left it behind.
+/// The content of the ID of one of the operator's rules: `<id>/<namespace>/<name>/<rule>`, with `retained/` before it if its object retained it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleMark {
     /// The object that the rule is of.
     pub object: ObjectKey,
     /// The rule's name in the object.
     pub rule: String,
-    /// Whether the object is gone and the rule was meant to stay.
+    /// Whether the object was deleted and retained the rule.
     pub retained: bool,
 }
 
@@ -286,7 +286,7 @@ impl RuleMark {
         format!("{retained}{installation}/{}/{}", self.object, self.rule)
     }
 
-    /// What a rule's ID says, where `installation` made it.
+    /// The content of a rule's ID, if it is of `installation`.
     #[must_use]
     pub fn parse(id: &str, installation: &InstallationId) -> Option<Self> {
         let (retained, id) = id
@@ -308,13 +308,13 @@ impl RuleMark {
 }
 
 impl ReplicationRule {
-    /// What the rule's ID says, where `installation` made it.
+    /// The content of the rule's ID, if it is of `installation`.
     #[must_use]
     pub fn mark(&self, installation: &InstallationId) -> Option<RuleMark> {
         RuleMark::parse(self.id.as_deref()?, installation)
     }
 
-    /// The beginning of the keys that the rule selects.
+    /// The prefix that the rule selects.
     #[must_use]
     pub fn selected_prefix(&self) -> &str {
         self.filter.as_ref().map_or_else(
@@ -323,7 +323,7 @@ impl ReplicationRule {
         )
     }
 
-    /// Whether both mean the same: the form of the filter is left out of it.
+    /// Whether both mean the same, whatever the form of the filter.
     #[must_use]
     pub fn means(&self, other: &Self) -> bool {
         let filter = |rule: &Self| {
@@ -341,7 +341,7 @@ impl ReplicationRule {
         filter(self) == filter(other) && rest(self) == rest(other)
     }
 
-    /// The rule in the schema V2: in the old one the prefix stands beside the rest, and delete markers are replicated ("Backward
+    /// The rule in the schema V2. In V1, the prefix is outside of a filter, and delete markers are replicated ("Backward
     /// compatibility considerations" under "Replication configuration file elements" in the S3 User Guide).
     #[must_use]
     pub fn as_version_2(&self) -> Self {
@@ -373,7 +373,7 @@ impl ReplicationRule {
         (a.starts_with(b) || b.starts_with(a)) && !contradict
     }
 
-    /// Whether both act, and would treat some object differently on its way to the same bucket: then the one with the higher priority wins.
+    /// Whether both are enabled, and would treat an object differently on its way to the same bucket. Then the one with the higher priority wins.
     #[must_use]
     pub fn rivals(&self, other: &Self) -> bool {
         let acts = |rule: &Self| rule.status == Status::Enabled;
@@ -400,7 +400,7 @@ impl Configuration {
         xml_length("ReplicationConfiguration", &serde_json::json!(self))
     }
 
-    /// Whether a rule that acts replicates changes on replicas to the bucket with that ARN.
+    /// Whether an enabled rule replicates changes on replicas to the bucket with that ARN.
     #[must_use]
     pub fn syncs_to(&self, bucket: &str) -> bool {
         let syncs = |rule: &ReplicationRule| {
@@ -440,7 +440,7 @@ fn xml_length(name: &str, value: &Value) -> usize {
                 .map(|(name, value)| xml_length(name, value))
                 .sum(),
         ),
-        // The elements of a list stand one after another under the name of one.
+        // A list is a sequence of elements with the same name.
         Value::Array(items) => items
             .iter()
             .map(|item| xml_length(name.strip_suffix('s').unwrap_or(name), item))

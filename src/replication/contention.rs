@@ -1,4 +1,4 @@
-//! A fight with another writer: what we put right is changed again. It is noticed, slowed down, and told.
+//! Contention with another writer, which changes again what the operator corrects. Corrections are slowed down, and contention is reported.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,14 +9,14 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::plan::Step;
 
-/// From the second time on, an element is put right at most once in this time.
+/// From the second time on, an element is corrected at most once in this time.
 const PACE: SignedDuration = SignedDuration::from_mins(1);
-/// So many corrections of one element within `LONG` are a fight.
+/// This many corrections of one element within `LONG` are contention.
 const MOST: usize = 5;
-/// In a fight, an element is put right at most once in this time; the fight is over when a correction stood for so long.
+/// With contention, an element is corrected at most once in this time. It ends when a correction lasts for this long.
 const LONG: SignedDuration = SignedDuration::from_hours(1);
 
-/// What was put right, element by element: the document that a step writes.
+/// What was corrected, by element: the resource or policy that a step writes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contention {
     elements: BTreeMap<String, Fight>,
@@ -28,18 +28,18 @@ struct Fight {
     contended: bool,
 }
 
-/// Whether drift may be put right now.
+/// Whether drift may be corrected now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// Now.
     Correct,
-    /// Later: it was just put right.
+    /// Later: it was just corrected.
     Later(Duration),
-    /// Much later: somebody else changes this element again and again.
+    /// Much later: another writer keeps changing this element.
     Contended {
         /// The element.
         element: String,
-        /// How long until it is put right again.
+        /// How long until it is corrected again.
         wait: Duration,
     },
 }
@@ -49,7 +49,7 @@ fn until(from: Timestamp, pause: SignedDuration, now: Timestamp) -> Option<Durat
     Duration::try_from(left).ok().filter(|left| !left.is_zero())
 }
 
-/// Who writes a bucket, as far as its tags tell: these controllers tag what they manage ("Resource tagging" in the ACK documentation,
+/// The other writer of a bucket, by its tags: these controllers tag what they manage ("Resource tagging" in the ACK documentation,
 /// `crossplane-*` of Crossplane's providers, "Resource tags" in the `CloudFormation` User Guide).
 #[must_use]
 pub fn writer(tags: &BTreeMap<String, String>) -> Option<String> {
@@ -60,13 +60,13 @@ pub fn writer(tags: &BTreeMap<String, String>) -> Option<String> {
 }
 
 impl Contention {
-    /// Whether something was put right lately.
+    /// Whether something was corrected recently.
     #[must_use]
     pub fn is_on(&self) -> bool {
         !self.elements.is_empty()
     }
 
-    /// Whether what is `needed` may be done at `now`.
+    /// Whether the `needed` steps may be applied at `now`.
     #[must_use]
     pub fn verdict(&self, needed: &[Step], now: Timestamp) -> Verdict {
         let mut verdict = Verdict::Correct;
@@ -88,8 +88,8 @@ impl Contention {
         verdict
     }
 
-    /// Notes what a look at `now` found: the steps that were needed, those of them that were done, and whether they put right drift. An object
-    /// that is contended is not ready, so that its drift no longer looks like one: what was fought over before counts as well.
+    /// Notes a visit at `now`: the steps that were needed, those that were applied, and whether they corrected drift. A contended object is not
+    /// ready, so its drift no longer looks like drift: elements with earlier corrections count as well.
     pub fn note(&mut self, needed: &[Step], done: &[Step], drift: bool, now: Timestamp) {
         let differing: Vec<_> = needed.iter().filter_map(Step::element).collect();
         self.elements.retain(|element, fight| {

@@ -76,8 +76,8 @@ pub enum Judgement {
     Nothing,
     /// The policy has to become this document.
     Write(Document),
-    /// What was read lacks what was written lately, and differs in statements of others as well, so that it is not known which of them are
-    /// newer. It has to be read again a grace period later.
+    /// What was read lacks what was written recently, and its unmanaged statements differ as well, so it is not known which are newer. It has to be
+    /// read again a grace period later.
     ReadAgain,
 }
 
@@ -85,14 +85,14 @@ pub enum Judgement {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Journal {
     entries: BTreeMap<String, (Option<Statement>, Timestamp)>,
-    /// The statements of others in the document that was written last.
+    /// The unmanaged statements in the document that was written last.
     foreign: Option<Vec<String>>,
-    /// The statements of others in a read that was not believed, and since when they were read so.
+    /// The unmanaged statements in a read that was not believed, and since when they were read so.
     doubted: Option<(Vec<String>, Timestamp)>,
 }
 
 impl Journal {
-    /// Whether nothing that was written has to be remembered at `now`.
+    /// Whether nothing has to be remembered at `now`.
     pub fn is_over(&mut self, now: Timestamp) -> bool {
         self.entries
             .retain(|_, (_, written)| now.duration_since(*written) < REMEMBERED);
@@ -169,7 +169,7 @@ impl Journal {
         self.foreign = Some(foreign(written, &edit.installation));
     }
 
-    /// The document as it is where every write that is remembered shows.
+    /// The document with every write that is remembered.
     fn applied_to(&self, read: &Document) -> Document {
         let set: Vec<_> = self
             .entries

@@ -1,4 +1,4 @@
-//! A configuration that somebody else made: whether our rules may be added to it, and which rules of it they take the place of.
+//! A configuration that another writer created: whether the operator's rules may be added to it, and which of its rules they take over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,8 +13,7 @@ use super::{
 };
 use crate::api::condition::{ConditionType, Reason};
 
-/// The role of somebody else under which `configuration` stands. Without foreign rules it is none: then only the role was changed, and is
-/// put right.
+/// The unmanaged role of `configuration`. Without unmanaged rules there is none: then only the role was changed, and that is corrected.
 #[must_use]
 pub fn foreign_role<'a>(
     configuration: Option<&'a Configuration>,
@@ -31,8 +30,8 @@ fn is(role: &str, own: &RoleName) -> bool {
     role_name(role).as_ref() == Some(own)
 }
 
-/// The roles of others on which an inline policy of ours may stand: where objects ask to merge, those that the platform team lists, and
-/// that of a configuration that holds rules of both.
+/// The unmanaged roles that may have an inline policy of the operator: if objects ask to merge, those that the platform team lists, and that of
+/// a configuration with rules of both.
 #[must_use]
 pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BTreeSet<String> {
     let mut roles = if scope.merges {
@@ -55,10 +54,10 @@ pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BT
     roles
 }
 
-/// The foreign rules whose place rules of an object take, as its annotation says: their IDs, each with the name of the object's rule.
+/// The unmanaged rules that an object takes over by its annotation: their IDs, each with the name of the object's rule.
 ///
 /// # Errors
-/// When a rule that the annotation names says something else than each rule of the object.
+/// When a rule in the annotation differs from every rule of the object.
 pub fn taken_over(
     resolved: &Resolved,
     configuration: Option<&Configuration>,
@@ -85,7 +84,7 @@ pub fn taken_over(
             .find(|(ours, _)| essence(ours, &resolved.valid.destination).means(&theirs));
         let Some((_, named)) = equal else {
             let message = format!(
-                "rule {id} on bucket {}, which the annotation {} names, says something else than each rule of the object: it is {}",
+                "rule {id} on bucket {}, which the annotation {} names, differs from every rule of the object: it is {}",
                 resolved.valid.source.name,
                 crate::api::TAKE_OVER,
                 serde_json::json!(theirs)
@@ -101,8 +100,8 @@ pub fn taken_over(
     Ok(taken)
 }
 
-/// What a rule does: without its ID and priority, with nothing in it that is off, and with the account of its destination, which people often
-/// leave out.
+/// What a rule does: without its ID and priority, without elements that are off, and with the account of its destination, which is often left
+/// out.
 fn essence(rule: &ReplicationRule, destination: &OwnedBucket) -> ReplicationRule {
     let on = |setting: Option<Setting>| setting.filter(|setting| setting.status == Status::Enabled);
     let mut rule = ReplicationRule {
@@ -135,7 +134,7 @@ fn essence(rule: &ReplicationRule, destination: &OwnedBucket) -> ReplicationRule
     rule
 }
 
-/// What of the standing configuration is in the way of an object.
+/// What in the existing configuration blocks an object.
 #[must_use]
 pub fn obstacle(
     resolved: &Resolved,
@@ -171,7 +170,7 @@ pub fn obstacle(
             return problem(
                 Reason::OtherInstallation,
                 format!(
-                    "another installation of this operator works on bucket {}, with role {role}: leave the bucket to one of them",
+                    "another installation of this operator manages bucket {} with role {role}: use one installation for the bucket",
                     source.name
                 ),
             );
@@ -180,7 +179,7 @@ pub fn obstacle(
             return problem(
                 Reason::ForeignConfiguration,
                 format!(
-                    "bucket {} has a replication configuration under role {role}, which is not ours: set spec.existingConfiguration to Merge, which adds to it, or take its rules over with the annotation {}, or remove it",
+                    "bucket {} already has a replication configuration with the unmanaged role {role}: set spec.existingConfiguration to Merge to add to it, take its rules over with the annotation {}, or remove it",
                     source.name,
                     crate::api::TAKE_OVER
                 ),
@@ -195,7 +194,7 @@ pub fn obstacle(
             return problem(
                 Reason::RoleNotMergeable,
                 format!(
-                    "bucket {} has a replication configuration under role {role}, which AWSAccount {} does not list in roles.mergeableRoleARNs: {}",
+                    "bucket {} already has a replication configuration with role {role}, which AWSAccount {} does not list in roles.mergeableRoleARNs: {}",
                     source.name,
                     account.name,
                     account.whom_to_ask()
@@ -208,7 +207,7 @@ pub fn obstacle(
     problem(
         Reason::ForeignVersion1Rules,
         format!(
-            "rule {id} on bucket {} is of the old schema, which can't stand beside ours: write it anew with a Filter, or take it over with the annotation {}",
+            "rule {id} on bucket {} has the earlier schema (V1), which can't be combined with the operator's rules: rewrite it with a Filter, or take it over with the annotation {}",
             source.name,
             crate::api::TAKE_OVER
         ),

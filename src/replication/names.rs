@@ -1,4 +1,4 @@
-//! Names of AWS: each type holds only values that AWS takes, so that what is built from them needs no second check.
+//! Names of AWS: each type holds only values that AWS accepts, so that what is built from them needs no second check.
 
 use std::{
     fmt::{self, Write},
@@ -76,7 +76,7 @@ text_type! {
     RoleName
 }
 text_type! {
-    /// What marks the things of one installation of the operator: 1 to 16 lower-case letters and digits.
+    /// The ID of an installation of the operator, which marks its resources: 1 to 16 lower-case letters and digits.
     InstallationId
 }
 
@@ -95,7 +95,7 @@ pub enum Partition {
 impl Partition {
     const ALL: [Self; 3] = [Self::Aws, Self::AwsCn, Self::AwsUsGov];
 
-    /// The partition as it stands in an ARN.
+    /// The partition as in an ARN.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -220,7 +220,7 @@ impl FromStr for Prefix {
         }
         if text.contains(['*', '?']) || text.contains("${") {
             return refuse(format!(
-                "prefix \"{text}\" holds a wildcard or policy variable (*, ? or ${{): name the beginning of the keys as it is"
+                "prefix \"{text}\" contains a wildcard or policy variable (*, ? or ${{): name the beginning of the keys as it is"
             ));
         }
         if let Some(character) = text
@@ -228,7 +228,7 @@ impl FromStr for Prefix {
             .find(|c| !matches!(c, '\u{20}'..='\u{7e}' | '\u{a1}'..='\u{ff}'))
         {
             return refuse(format!(
-                "prefix \"{}\" holds {character:?}, which an IAM policy can't express",
+                "prefix \"{}\" contains {character:?}, which an IAM policy can't express",
                 text.escape_default()
             ));
         }
@@ -295,7 +295,7 @@ impl RoleName {
     }
 }
 
-/// A managed policy of ours.
+/// A managed policy of the operator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ManagedPolicyName {
     /// The partition of the account.
@@ -403,12 +403,12 @@ pub enum KeyReference {
         /// The name, beginning with `alias/`.
         alias: String,
     },
-    /// `alias/NAME`, looked up beside the bucket that it is for.
+    /// `alias/NAME`, in the account and Region of the bucket that it is for.
     Alias(String),
 }
 
 impl KeyReference {
-    /// This reference with account and Region filled in, as they are beside the bucket that it is for.
+    /// This reference with the account and Region of the bucket that it is for.
     #[must_use]
     pub fn beside(self, partition: Partition, account: &AccountId, region: &Region) -> Self {
         match self {
@@ -529,7 +529,7 @@ pub fn path_of_role(arn: &str) -> String {
     format!("{}/", path.unwrap_or_default())
 }
 
-/// The object of Kubernetes that something in AWS belongs to.
+/// The Kubernetes object that a resource in AWS belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// The namespace.

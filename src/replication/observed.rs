@@ -1,4 +1,4 @@
-//! What AWS said, as plain data: which things to read, and for each whether it is there.
+//! What to read from AWS, and what was read, as plain data.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,15 +12,15 @@ use super::{
     role_policies::RolePolicies,
 };
 
-/// One thing in AWS. A refusal is not an absence: what may not be read may not be overwritten either.
+/// One read. A refusal is not an absence: what can't be read must not be overwritten either.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Facet<T> {
-    /// It was not asked for.
+    /// It was not read.
     #[default]
     Unread,
-    /// AWS says that it is not there.
+    /// It does not exist.
     Absent,
-    /// It is there.
+    /// It exists.
     Present(T),
     /// It could not be read.
     Failed(Failure),
@@ -48,7 +48,7 @@ impl<T> Facet<T> {
         }
     }
 
-    /// The same where the thing is there; unread where it is not, so that it is read again.
+    /// The same if it exists; otherwise unread, so that it is read again.
     #[must_use]
     fn lasting(&self) -> Self
     where
@@ -57,7 +57,7 @@ impl<T> Facet<T> {
         self.present().cloned().map_or(Self::Unread, Self::Present)
     }
 
-    /// The thing, where it is there.
+    /// What was read, if it exists.
     #[must_use]
     pub fn present(&self) -> Option<&T> {
         match self {
@@ -76,7 +76,7 @@ impl<T> Facet<T> {
     }
 }
 
-/// A call that AWS did not do.
+/// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -84,7 +84,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The action as IAM names it, such as `s3:PutReplicationConfiguration`.
     pub action: String,
-    /// Which call on what, as whom, and AWS's words; without request ids.
+    /// Which call, on what, as whom, and AWS's error; without request IDs.
     pub message: String,
 }
 
@@ -97,21 +97,21 @@ pub enum FailureKind {
     DeniedByOrganization,
     /// What the call is about does not exist.
     NotFound,
-    /// AWS asked to slow down.
+    /// AWS throttled the call.
     Throttled,
-    /// Something else stands in the way.
+    /// Another change of the resource, or its state, conflicts with the call.
     Conflict,
-    /// A role that was just made is not known everywhere yet (`Principal` in the IAM User Guide).
+    /// A role that was just created is not yet visible everywhere (`Principal` in the IAM User Guide).
     PrincipalNotVisible,
     /// A fault of the network or of AWS, or no answer in time.
     Transient,
-    /// AWS did not take what was sent.
+    /// AWS refused the call as invalid.
     Invalid,
-    /// What this rests on was read before it changed: it has to be looked at anew.
+    /// What the call depends on changed since it was read: it has to be read again.
     Outdated,
 }
 
-/// A key to look up: how it was named, and the bucket beside which an alias is looked up.
+/// A key to read: how it is named, and the bucket whose account and Region an alias is in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyQuery {
     /// How it was named.
@@ -120,13 +120,13 @@ pub struct KeyQuery {
     pub beside: OwnedBucket,
 }
 
-/// How deep to look. Where what is less deep forbids everything, what is deeper does not matter, and is not asked for.
+/// How deep to read. If what is less deep forbids everything, what is deeper does not matter and is not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, strum::VariantArray)]
 pub enum Depth {
-    /// Whether buckets and keys are there and can be used.
+    /// Whether buckets and keys exist and can be used.
     #[default]
     Foundation,
-    /// What decides whether buckets can be replicated from or to, and what the permissions boundary allows; but for Requester Pays.
+    /// What decides whether buckets can be replicated from or to, except for Requester Pays, and what the permissions boundary allows.
     Traits,
     /// The policies of destinations and keys.
     Policies,
@@ -143,38 +143,38 @@ pub enum Depth {
 pub struct Scope {
     /// The bucket that is visited.
     pub source: OwnedBucket,
-    /// The role of the bucket, and the name of our inline policy on it.
+    /// The role of the bucket, and the name of the operator's inline policy on it.
     pub role: RoleName,
-    /// The installation whose statements in the role's policy tell which buckets and keys carry statements of ours.
+    /// The installation whose statements in the role's policy name the buckets and keys that have statements of the operator.
     pub installation: super::names::InstallationId,
     /// Destinations that objects name.
     pub destinations: BTreeSet<OwnedBucket>,
     /// Keys that objects name.
     pub keys: BTreeSet<KeyQuery>,
-    /// Destinations of objects that say who is to own replicas.
+    /// Destinations of objects that set the owner of replicas.
     pub ownership: BTreeSet<OwnedBucket>,
     /// Destinations of objects that ask for changes on replicas to be replicated back.
     pub synced: BTreeSet<OwnedBucket>,
     /// ARN of the permissions boundary that the account's roles have to have.
     pub boundary: Option<String>,
-    /// Roles of others that may get an inline policy of ours.
+    /// Unmanaged roles that may get an inline policy.
     pub mergeable: BTreeSet<String>,
     /// Whether an object asks to merge, so that each of them may have one.
     pub merges: bool,
     /// Whether the source bucket's default encryption matters.
     pub default_encryption: bool,
-    /// Whether the tags of the buckets matter, which tell of another writer.
+    /// Whether the tags of the buckets matter, which may name another writer.
     pub tags: bool,
-    /// Whether all objects are leaving, so that only what may have to be removed is read.
+    /// Whether all objects are being deleted, so that only what may have to be removed is read.
     pub removing: bool,
-    /// How deep to look.
+    /// How deep to read.
     pub depth: Depth,
 }
 
-/// What stands in AWS.
+/// What exists in AWS.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
-    /// How deep was looked.
+    /// How deep was read.
     pub depth: Depth,
     /// The source bucket and all destinations.
     pub buckets: BTreeMap<OwnedBucket, Bucket>,
@@ -186,15 +186,15 @@ pub struct Observed {
     pub default_encryption: Facet<DefaultEncryption>,
     /// The replication configuration of the source bucket.
     pub configuration: Facet<Configuration>,
-    /// What the standing configuration holds beyond our types.
+    /// The elements of the existing configuration that the types do not support.
     pub unknown_elements: Vec<UnknownElement>,
     /// The role of the source bucket.
     pub role: Facet<Role>,
-    /// Our policies on that role.
+    /// The operator's policies on that role.
     pub role_policies: Facet<RolePolicies>,
     /// The permissions boundary that the account's roles have to have.
     pub boundary: Facet<Document>,
-    /// Our inline policy on roles of others, by their ARN.
+    /// The operator's inline policy on unmanaged roles, by their ARN.
     pub merged: BTreeMap<String, Facet<Document>>,
 }
 
@@ -231,7 +231,7 @@ impl Observed {
         }
     }
 
-    /// All statements in our policies, on whatever role they stand: the ledger of what may have to be cleaned up.
+    /// All statements in the operator's policies, on whatever role: the ledger of what may have to be cleaned up.
     #[must_use]
     pub fn role_statements(&self) -> Vec<Statement> {
         let own = self
@@ -247,17 +247,17 @@ impl Observed {
         own.into_iter().chain(merged).collect()
     }
 
-    /// The bucket's Region, where it was read.
+    /// The bucket's Region, if it was read.
     #[must_use]
     pub fn region(&self, bucket: &OwnedBucket) -> Option<&Region> {
         self.buckets.get(bucket)?.region.present()
     }
 }
 
-/// An element of the standing configuration that our types can't write back.
+/// An element of the existing configuration that can't be written back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownElement {
-    /// The ID of its rule; `None` where the rule has none, or the element stands beside the rules.
+    /// The ID of its rule; `None` if the rule has none, or the element is outside of the rules.
     pub rule: Option<String>,
     /// The names of the elements that lead to it.
     pub path: String,
@@ -276,9 +276,9 @@ impl UnknownElement {
 /// A bucket.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bucket {
-    /// Absent where there is no such bucket in that account.
+    /// Absent if the account has no such bucket.
     pub region: Facet<Region>,
-    /// Whether versioning is on.
+    /// Whether versioning is enabled.
     pub versioning: Facet<bool>,
     /// The bucket policy; read for destinations in another account.
     pub policy: Facet<Document>,
@@ -291,15 +291,16 @@ pub struct Bucket {
 /// What of a bucket decides whether it can be replicated from or to, and seldom changes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traits {
-    /// Whether who asks for objects pays; read for destinations in another account.
+    /// Whether it is a Requester Pays bucket; read for destinations in another account.
     pub requester_pays: Facet<bool>,
-    /// Whether the bucket's owner owns every object in it; read where objects say who is to own replicas.
+    /// Whether the bucket's owner owns every object in it; read if objects set the owner of replicas.
     pub owner_enforced: Facet<bool>,
-    /// Whether Object Lock is on; read for sources, and for destinations where it is on for the source.
+    /// Whether Object Lock is enabled; read for sources, and for destinations if it is enabled on the source.
     pub object_lock: Facet<bool>,
-    /// Whether the bucket has a rule toward the source that replicates changes on replicas; read where an object asks for that.
+    /// Whether the bucket has a rule to the source that replicates changes on replicas; read if an object asks for that.
     pub syncs_back: Facet<bool>,
-    /// The bucket's policy where we write none, since it can deny: read for sources, and for destinations in the same account.
+    /// The policy of a bucket whose policy the operator does not write, because it can deny: read for sources, and for destinations in the same
+    /// account.
     pub policy: Facet<Document>,
 }
 
@@ -334,9 +335,9 @@ pub enum DefaultEncryption {
 pub struct KeyDescription {
     /// The key's ARN.
     pub arn: KeyArn,
-    /// `Enabled` where it can be used.
+    /// `Enabled` if it can be used.
     pub state: String,
-    /// Whether it encrypts symmetrically, the only kind that S3 uses.
+    /// Whether it is a symmetric encryption key, the only kind that S3 uses.
     pub symmetric: bool,
     /// Whether AWS manages it.
     pub managed_by_aws: bool,

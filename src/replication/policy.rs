@@ -1,4 +1,4 @@
-//! Policy documents of IAM, S3 and KMS: read, compared in meaning, and merged, so that what is not ours stays as it was.
+//! Policy documents of IAM, S3 and KMS: read, compared by meaning, and merged, so that unmanaged statements never change.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,10 +10,10 @@ use wildmatch::WildMatch;
 
 use super::names::{InstallationId, fingerprint};
 
-/// Digits of each of the two fingerprints in a Sid: 40 bits, so that the 1,000 objects a bucket can have do not meet by chance.
+/// Digits of each of the two fingerprints in a Sid: 40 bits, so that the 1,000 objects that a bucket can have do not collide by chance.
 const DIGITS: usize = 10;
 
-/// What a statement of ours is for; it stands in the Sid.
+/// What one of the operator's statements is for. It is part of the Sid.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::EnumString,
 )]
@@ -32,19 +32,19 @@ pub enum Purpose {
     KeyUse,
 }
 
-/// What the Sid of a statement of ours says: `Brepl<id><Purpose><owner><content>`, letters and digits only as IAM wants them.
+/// The content of the Sid of one of the operator's statements: `Brepl<id><Purpose><owner><content>`, letters and digits only, as IAM requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// The installation that wrote the statement.
     pub installation: String,
     /// What the statement is for.
     pub purpose: Purpose,
-    /// The fingerprint of whom the statement serves: an object, or a role.
+    /// The fingerprint of the object or role that the statement is for.
     pub owner: String,
 }
 
 impl Mark {
-    /// What `sid` says, if it is one of ours.
+    /// The content of `sid`, if it is the operator's.
     #[must_use]
     pub fn parse(sid: &str) -> Option<Self> {
         let rest = sid.strip_prefix("Brepl")?;
@@ -62,14 +62,14 @@ impl Mark {
         })
     }
 
-    /// The fingerprint under which statements that serve `owner` are marked.
+    /// The fingerprint that marks statements for `owner`.
     #[must_use]
     pub fn owner(owner: &str) -> String {
         fingerprint(&[owner], DIGITS)
     }
 }
 
-/// A statement, of ours or foreign, as the JSON object it was read as.
+/// A statement, as the JSON object that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statement(Value);
 
@@ -77,8 +77,8 @@ pub struct Statement(Value);
 pub type Conditions = Vec<(&'static str, String, Vec<String>)>;
 
 impl Statement {
-    /// A statement of ours that allows `actions`. The Sid holds a fingerprint of the content too: the statements before and after an
-    /// edit can then stand side by side until the old one has no use.
+    /// One of the operator's statements that allows `actions`. The Sid includes a fingerprint of the content, so that the statements before and
+    /// after an edit can both exist until the former one is no longer needed.
     #[must_use]
     pub fn allow(
         installation: &InstallationId,
@@ -118,19 +118,19 @@ impl Statement {
         Self(Value::Object(statement))
     }
 
-    /// The Sid, where there is one.
+    /// The Sid, if there is one.
     #[must_use]
     pub fn sid(&self) -> Option<&str> {
         self.0.get("Sid")?.as_str()
     }
 
-    /// What the Sid says, where it is one of ours.
+    /// The content of the Sid, if it is the operator's.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
         self.sid().and_then(Mark::parse)
     }
 
-    /// The mark, where it is of `installation`.
+    /// The content of the Sid, if it is of `installation`.
     #[must_use]
     pub fn mark_of(&self, installation: &InstallationId) -> Option<Mark> {
         self.mark()
@@ -242,11 +242,11 @@ fn sorted_list(value: &Value, normal: impl Fn(&str) -> String) -> Value {
     json!(texts)
 }
 
-/// Who asks, and under which condition keys, when a document is asked whether it allows something.
+/// A request that a policy is evaluated for: the caller, the actions, and the condition keys.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// The forms under which the caller may be named as principal: its ARN, its account's root ARN, its account id. None for a document that names
-    /// no principals, as those of IAM.
+    /// The forms of the caller as a principal: its ARN, its account's root ARN, its account ID. None for a policy without principals, such as those
+    /// of IAM.
     pub principals: Vec<String>,
     /// All of these have to be allowed.
     pub actions: &'a [&'a str],
@@ -256,7 +256,7 @@ pub struct Request<'a> {
     pub context: BTreeMap<&'static str, String>,
 }
 
-/// A policy document. What is not a statement of ours is kept as it was read.
+/// A policy document. Unmanaged statements are kept as they were read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document(Map<String, Value>);
 
@@ -308,8 +308,8 @@ impl Document {
             .collect()
     }
 
-    /// This document with `wanted` in place of the statements for which `replaced` holds. Foreign statements keep order and form; a
-    /// wanted statement that stands keeps its place, so that merging what is there already changes nothing.
+    /// This document with `wanted` in place of the statements for which `replaced` is true. Unmanaged statements keep their order and form; a
+    /// wanted statement that already exists keeps its place, so that merging it again changes nothing.
     #[must_use]
     pub fn merged(&self, wanted: &[Statement], replaced: impl Fn(&Statement) -> bool) -> Self {
         let mut missing: Vec<&Statement> = wanted.iter().collect();
@@ -380,8 +380,8 @@ impl Document {
         Value::Object(self.0.clone())
     }
 
-    /// Whether statements outside of `ignored` allow all that `request` asks for. An answer of yes is certain; where a statement uses a
-    /// condition that can't be told here, it does not count.
+    /// Whether statements outside of `ignored` allow all that `request` asks for. If true, that is certain: a statement with a condition that can't
+    /// be evaluated does not count.
     #[must_use]
     pub fn allows(&self, request: &Request<'_>, ignored: impl Fn(&Statement) -> bool) -> bool {
         let statements = self.statements();
@@ -408,7 +408,7 @@ impl Document {
 pub enum Denial {
     /// No statement does.
     No,
-    /// A statement may: it names conditions, or a part of the resources, that can't be told here.
+    /// A statement may: it has conditions that can't be evaluated, or covers a part of the resources.
     Perhaps(DenyingStatement),
     /// A statement does.
     Yes(DenyingStatement),
@@ -417,9 +417,9 @@ pub enum Denial {
 /// Which statement denies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DenyingStatement {
-    /// Its Sid, where it has one.
+    /// Its Sid, if it has one.
     pub sid: Option<String>,
-    /// How many statements stand before it.
+    /// How many statements come before it.
     pub position: usize,
 }
 
@@ -433,7 +433,7 @@ impl fmt::Display for DenyingStatement {
 }
 
 impl Document {
-    /// Whether a statement outside of `ignored` denies any of what `request` asks for. `context` holds all that is known of such requests.
+    /// Whether a statement outside of `ignored` denies any of what `request` asks for. `context` has all that is known about such requests.
     #[must_use]
     pub fn denies(&self, request: &Request<'_>, ignored: impl Fn(&Statement) -> bool) -> Denial {
         let mut perhaps = Denial::No;
@@ -495,7 +495,7 @@ fn hits_principal(statement: &Statement, principals: &[String]) -> bool {
     }
 }
 
-/// Whether the element, or the one that begins with `Not`, takes in what `test` asks of a pattern.
+/// Whether the element, or the one that begins with `Not`, matches by `test` of its patterns.
 fn hits(statement: &Statement, element: &str, test: &dyn Fn(&str) -> Option<bool>) -> Option<bool> {
     let any = |patterns: Vec<&str>| {
         let answers: Vec<_> = patterns.into_iter().map(test).collect();
@@ -515,7 +515,7 @@ fn hits(statement: &Statement, element: &str, test: &dyn Fn(&str) -> Option<bool
     }
 }
 
-/// Whether `pattern` takes in all that `resource`, a pattern too, stands for; `None` where it takes in a part.
+/// Whether `pattern` covers everything that `resource`, also a pattern, matches; `None` if it covers a part.
 fn covers(pattern: &str, resource: &str) -> Option<bool> {
     if matches(pattern, resource) {
         return Some(true);
@@ -539,7 +539,7 @@ fn covers(pattern: &str, resource: &str) -> Option<bool> {
     }
 }
 
-/// Whether the statement's conditions hold; `None` where that can't be told.
+/// Whether the statement's conditions are met; `None` if that is not known.
 fn condition_holds(
     statement: &Statement,
     context: &BTreeMap<&'static str, String>,

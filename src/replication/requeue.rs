@@ -1,4 +1,4 @@
-//! When to come back to a bucket.
+//! When to visit a bucket again.
 
 use std::time::Duration;
 
@@ -7,29 +7,29 @@ use super::names::fingerprint;
 /// How a visit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// All is as it should be: look again for drift.
+    /// Everything is as it should be: check for drift later.
     Done,
-    /// Somebody has to act: look again, but seldom.
+    /// Someone has to act: check again, but rarely.
     Blocked,
-    /// AWS or the API server could not do it now: try again, each time later.
+    /// AWS or the API server failed: retry, each time later.
     Retry,
-    /// Come back at a set time.
+    /// Visit again at a set time.
     After(Duration),
 }
 
 /// The periods that endings are turned into.
 #[derive(Clone, Copy, Debug)]
 pub struct Periods {
-    /// Within it, drift is found and put right.
+    /// Within it, drift is found and corrected.
     pub drift: Duration,
-    /// The second look at what differs comes so much later than the first; at most a quarter of `drift`.
+    /// The time between the two reads that confirm drift; at most a quarter of `drift`.
     pub grace: Duration,
-    /// The longest wait between two tries.
+    /// The longest wait between two retries.
     pub longest_retry: Duration,
 }
 
 impl Periods {
-    /// A grace period that does not fit into `drift` is cut, so that what was found can still be put right within it.
+    /// A grace period that does not fit into `drift` is cut, so that what was found can still be corrected within it.
     #[must_use]
     pub fn new(drift: Duration, grace: Duration, longest_retry: Duration) -> Self {
         Self {
@@ -40,11 +40,11 @@ impl Periods {
     }
 }
 
-/// The first wait between two tries; each further one is twice as long.
+/// The first wait before a retry; each further one is twice as long.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// How long to wait. `attempt` counts the visits in a row that ended in `Retry`, this one included. Where many buckets would come due
-/// together, a fingerprint of the bucket spreads them.
+/// How long to wait. `attempt` counts the visits in a row that ended in `Retry`, this one included. If many buckets would be due at
+/// the same time, a fingerprint of the bucket spreads them.
 #[must_use]
 pub fn wait(ending: Ending, bucket: &str, attempt: u32, periods: &Periods) -> Duration {
     match ending {

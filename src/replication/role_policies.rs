@@ -1,6 +1,6 @@
-//! How the statements of a role are spread over its inline policy and, where that is too small, managed policies of ours.
+//! How the statements of a role are spread over its inline policy and, if that is too small, managed policies.
 //!
-//! A statement stays where it stands, so that adding or removing an object rewrites only the documents that it is in.
+//! A statement stays in its policy, so that adding or removing an object rewrites only the policies that have its statements.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub const MOST_MANAGED: usize = 6_144;
 /// Managed policies on one role, the default of an adjustable quota (same page).
 pub const MOST_POLICIES: u32 = 10;
 
-/// The policies of ours on a role.
+/// The operator's policies on a role.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RolePolicies {
     /// The inline policy.
@@ -26,16 +26,16 @@ pub struct RolePolicies {
     pub managed: BTreeMap<u32, ManagedPolicy>,
 }
 
-/// A managed policy of ours.
+/// A managed policy of the operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ManagedPolicy {
-    /// What its default version says.
+    /// Its default version.
     pub document: Document,
-    /// The id of its default version.
+    /// The ID of its default version.
     pub version: String,
-    /// The ids of its other versions.
+    /// The IDs of its other versions.
     pub stale_versions: Vec<String>,
-    /// Whether the role has it.
+    /// Whether it is attached to the role.
     pub attached: bool,
 }
 
@@ -67,7 +67,7 @@ impl RolePolicies {
     }
 }
 
-/// What each policy should hold.
+/// What each policy should contain.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spread {
     /// The inline policy.
@@ -107,7 +107,7 @@ fn length(statement: &Statement) -> usize {
 }
 
 impl Spread {
-    /// Spreads `wanted` over the policies that stand and as few more as are needed.
+    /// Spreads `wanted` over the existing policies and as few more as are needed.
     #[must_use]
     pub fn of(existing: &RolePolicies, wanted: &[Statement]) -> Self {
         let mut left: Vec<&Statement> = wanted.iter().collect();
@@ -174,7 +174,7 @@ impl Spread {
         )
     }
 
-    /// What stands once this was written over `before`.
+    /// The policies once this was written over `before`.
     #[must_use]
     pub fn applied_to(&self, before: &RolePolicies) -> RolePolicies {
         let policy = |(number, document): (&u32, &Document)| {
@@ -182,7 +182,7 @@ impl Spread {
                 .managed
                 .get(number)
                 .filter(|policy| policy.document.means(document));
-            // A version that was written on the way has an id that only AWS knows: it is found and removed at the next look.
+            // A version that was written in between has an ID that only AWS knows: the next visit reads and deletes it.
             let version = same
                 .map(|policy| policy.version.clone())
                 .unwrap_or_default();
@@ -202,7 +202,7 @@ impl Spread {
         }
     }
 
-    /// Whether IAM takes it.
+    /// Whether it is within IAM's limits.
     #[must_use]
     pub fn fits(&self) -> bool {
         let sizes = self
@@ -214,13 +214,13 @@ impl Spread {
             && self.inline.compact().len() <= MOST_INLINE
     }
 
-    /// How many managed policies have to be looked for.
+    /// How many managed policies have to be read.
     #[must_use]
     pub fn last(&self) -> u32 {
         self.managed.keys().next_back().copied().unwrap_or_default()
     }
 
-    /// All in the inline policy, as on the role of somebody else, where managed policies would count against its owner's quota.
+    /// All statements in the inline policy, as on an unmanaged role, whose owner's quota managed policies would use.
     #[must_use]
     pub fn inline(document: Document) -> Self {
         Self {
@@ -229,7 +229,7 @@ impl Spread {
         }
     }
 
-    /// The steps from what stands to this.
+    /// The steps from what exists to this.
     #[must_use]
     pub fn steps(&self, existing: &RolePolicies, of: &PolicyOwner<'_>) -> Vec<Step> {
         let mut steps = vec![];
@@ -291,7 +291,7 @@ impl Spread {
     }
 }
 
-/// The steps that remove a managed policy of ours (`DeletePolicy` in the IAM API Reference).
+/// The steps that delete a managed policy (`DeletePolicy` in the IAM API Reference).
 pub(super) fn removal(
     policy: &ManagedPolicy,
     role: &RoleName,
@@ -324,7 +324,7 @@ pub struct PolicyOwner<'a> {
     pub path: &'a str,
     /// The role.
     pub role: &'a RoleName,
-    /// The name of the inline policy, with which the names of the managed ones begin: that of our own role for the bucket.
+    /// The name of the inline policy, with which the names of the managed ones begin: that of the operator's role for the bucket.
     pub name: &'a RoleName,
 }
 

@@ -1,7 +1,7 @@
-//! When the rules of an object may be written: once AWS has had time to make known everywhere what they need.
+//! When the rules of an object may be written: once the permissions that they need have settled.
 //!
-//! S3 never retries an object that failed while a permission was missing. Each object waits for its own permissions, so that a neighbour on the
-//! bucket who changes theirs again and again holds up nobody.
+//! S3 never retries an object that failed while a permission was missing. Each object waits for its own permissions, so that a neighbor on the
+//! bucket that changes again and again blocks no other object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +16,14 @@ use super::{
 /// What the rules of an object need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// A fingerprint of it: as long as it is the same, what was granted for it is of use.
+    /// A fingerprint of it. As long as it is the same, what was granted stays useful.
     pub fingerprint: String,
-    /// Whether AWS was seen to grant all of it, as far as that can be read.
+    /// Whether AWS was seen to allow all of it, as far as that can be read.
     pub granted: bool,
 }
 
 /// What the rules of each acting object that are not withheld need from `role`. Whether it is granted is only read for those whose rules are
-/// `changing`: what is in use already was. Until someone else grants what withheld rules need, nothing of theirs settles.
+/// `changing`: what is in use already was. Rules that are withheld settle only once someone grants what they need.
 #[must_use]
 pub fn needs(
     claims: &Claims<'_>,
@@ -55,7 +55,7 @@ pub fn needs(
     free.map(need).collect()
 }
 
-/// Whether role, destination and keys were seen to let the object's rules work, as if it were alone on the bucket.
+/// Whether role, destination and keys were seen to allow what the object's rules need, as if it were alone on the bucket.
 fn is_granted(claims: &Claims<'_>, resolved: &Resolved) -> bool {
     let (nobody, nothing) = (BTreeSet::new(), BTreeMap::new());
     let alone = Claims {

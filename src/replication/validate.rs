@@ -1,4 +1,4 @@
-//! From what users wrote to values that AWS takes: what passes here can't fail later for its form, and its namespace may ask for it.
+//! Validates specs: what passes has a form that AWS accepts, and its namespace is allowed to ask for it.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::api::{
     condition::{ConditionType, Reason},
 };
 
-/// An object that AWS would take.
+/// A valid object.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the spec of its own"
@@ -33,7 +33,7 @@ pub struct Valid {
     pub source: OwnedBucket,
     /// The bucket to replicate to.
     pub destination: OwnedBucket,
-    /// What becomes of SSE-KMS objects.
+    /// What happens with SSE-KMS objects.
     pub encryption: Encryption,
     /// The storage class of replicas.
     pub storage_class: Option<StorageClass>,
@@ -51,15 +51,15 @@ pub struct Valid {
     pub metrics: bool,
     /// Whether versioning may be switched on.
     pub enable_versioning: bool,
-    /// Whether our rules may be added to a configuration under a role of somebody else.
+    /// Whether its rules may be added to a configuration with an unmanaged role.
     pub merge: bool,
-    /// IDs of foreign rules whose place a rule of the object takes.
+    /// IDs of unmanaged rules that its rules take over.
     pub take_over: BTreeSet<String>,
-    /// Whether the object only wants to be told.
+    /// Whether the object only shows what would be done.
     pub observe: bool,
 }
 
-/// What becomes of SSE-KMS objects.
+/// What happens with SSE-KMS objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Encryption {
     /// They are replicated.
@@ -69,18 +69,18 @@ pub enum Encryption {
         /// The key of the replicas.
         replica_key: KeyQuery,
     },
-    /// They stay behind, as the user said.
+    /// They are not replicated, as the user asks.
     Skip,
     /// The user named no key, which is right as long as the source bucket does not encrypt with KMS by default.
     NoKey,
 }
 
-/// A rule that AWS would take.
+/// A valid rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidRule {
     /// The name in the object.
     pub name: String,
-    /// The beginning of the keys.
+    /// The prefix of the object keys.
     pub prefix: Prefix,
     /// Tags that an object must have.
     pub tags: Vec<Tag>,
@@ -103,7 +103,7 @@ pub fn source_of(
     let account = accounts.by_name(&spec.source.account_name)?;
     if account.access == Access::External {
         let message = format!(
-            "AWSAccount {} says access: External, which is for destinations only: {}",
+            "AWSAccount {} has access: External, which is for destinations only: {}",
             account.name,
             account.whom_to_ask()
         );
@@ -310,7 +310,7 @@ fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
         (SseKmsObjects::Skip, Some(_)) => {
             problems.push(invalid(
                 "spec.destination.kmsKey",
-                "it has no use with spec.source.sseKMSObjects: Skip: remove one of them",
+                "it can't be used with spec.source.sseKMSObjects: Skip: remove one of them",
             ));
             Keys::Skip
         }

@@ -215,7 +215,7 @@ pub fn accounts() -> Vec<Case> {
             "a tag of ours",
             "/spec/roles",
             json!({"tags": {"bucketops.dev/installation": "x"}}),
-            "are the operator's own",
+            "are reserved for the operator",
         ),
     ]
 }

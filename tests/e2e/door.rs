@@ -163,7 +163,7 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(
         set("/spec/source/bucket", json!("payroll")),
         "Accepted",
         "NotGranted",
-        "lets this namespace replicate from bucket payroll",
+        "allows this namespace to replicate from bucket payroll",
     )
     .await?;
     refuses(
