@@ -1,4 +1,4 @@
-# Everything that is done with this repository, the same for people and CI. `make` alone lists it.
+# Every task of this repository, the same for people and CI. `make` alone lists it.
 
 SHELL := /bin/bash -eu -o pipefail
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ NODE := 24.19.0
 # A clean checkout and a second run build the same way; Go keeps its cache in the home directory.
 export GOFLAGS := -mod=readonly
 export GOTOOLCHAIN := local
-# What was green stays green until the code changes; `make soak` looks for histories that nobody has tried.
+# What was green stays green until the code changes; `make soak` searches for histories that were never tried.
 SEED := 1
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
 IMAGES := $(foreach arch,amd64 arm64,target/image/bucket-replication-operator-$(VERSION)-$(arch).tar)
@@ -28,12 +28,12 @@ export PODS
 BUILDAH = buildah --storage-driver vfs --root $(CURDIR)/target/image/storage --runroot $(CURDIR)/target/image/run
 OPERATOR := target/debug/bucket-replication-operator
 TESTBED := target/debug/testbed
-# Go names each package that it compiles: every 200th one is told.
+# Go names each package that it compiles: every 200th one is printed.
 counted = 2>&1 | awk '/^[A-Za-z0-9_.\/~-]+$$/ { if (++n % 200 == 0) { print "  " n " packages"; fflush() } next } { print; fflush() }'
 timed = @start=$$(date +%s); $(2); echo "$(1): $$(( $$(date +%s) - start )) s"
 
 .PHONY: help
-help: ## List what can be done
+help: ## List all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 .PHONY: build
@@ -53,30 +53,30 @@ test-node: tools build node-tools image ## The chart's own pods on a real node: 
 	$(call timed,test-node,cargo test --locked --test node)
 
 .PHONY: soak
-soak: ## The property tests with other random histories each time, until one fails or you end it
+soak: ## The property tests with other random histories each time, until one fails or you stop it
 	@while PROPTEST_RNG_SEED=$$RANDOM$$RANDOM cargo test --locked --quiet --test convergence --test sharing; do date; done
 
 .PHONY: check
-check: fmt clippy docs deny charts checkov test ## What CI runs
+check: fmt clippy docs deny charts checkov test ## Everything that CI runs
 
 .PHONY: fmt
-fmt: ## Is everything formatted?
+fmt: ## Check the format
 	cargo fmt --all --check
 
 .PHONY: clippy
-clippy: ## Lints, with warnings as errors
+clippy: ## Lint, with warnings as errors
 	$(call timed,clippy,cargo clippy --locked --workspace --all-targets -- -D warnings)
 
 .PHONY: docs
-docs: ## Does the documentation of the code build?
+docs: ## Build the documentation of the code, with warnings as errors
 	$(call timed,docs,RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet)
 
 .PHONY: deny
-deny: $(BIN)/cargo-deny ## Licences, bans and sources of all dependencies
+deny: $(BIN)/cargo-deny ## Check licences, bans and sources of all dependencies
 	$(BIN)/cargo-deny --locked check bans licenses sources
 
 .PHONY: checkov
-checkov: $(BIN)/helm $(BIN)/kube-apiserver $(TOOLS)/checkov/.stamp ## What a scanner holds of chart and overlays; exceptions stand with their reasons in tests/tools/checkov
+checkov: $(BIN)/helm $(BIN)/kube-apiserver $(TOOLS)/checkov/.stamp ## Scan the chart and the overlays with Checkov; exceptions and their reasons are in tests/tools/checkov
 	@mkdir -p target/checkov
 	$(BIN)/helm template bucket-replication-operator charts/bucket-replication-operator --namespace bucket-replication --no-hooks > target/checkov/chart.yaml
 	$(BIN)/kubectl kustomize deploy/kustomize/overlays/production > target/checkov/production.yaml
@@ -97,7 +97,7 @@ charts: $(BIN)/helm $(BIN)/promtool ## Lint the chart, and try its alerts
 	$(BIN)/promtool test rules tests/alerts.yaml
 
 .PHONY: update
-update: $(BIN)/helm ## Write all generated files and goldens anew
+update: $(BIN)/helm ## Regenerate all generated files and goldens
 	UPDATE=1 cargo test --locked --test generated --test golden
 	UPDATE=1 cargo test --locked --test deploy -- the_base_is
 
@@ -106,7 +106,7 @@ env-up: tools build ## Start etcd, kube-apiserver, kube-controller-manager and m
 	@$(TESTBED) up
 
 .PHONY: env-down
-env-down: ## End what env-up started
+env-down: ## Stop what env-up started
 	@if [ -x $(TESTBED) ]; then $(TESTBED) down; else echo "nothing was running"; fi
 
 # Variables that the caller has set win over those of aws.env.
@@ -124,7 +124,7 @@ image: $(BIN)/jq $(BIN)/cargo-cyclonedx $(TOOLS)/python/.stamp ## The image, as 
 	$(call timed,image,deploy/image/build $(ARCH))
 
 .PHONY: node-tools
-node-tools: $(BIN)/kubelet $(BIN)/containerd $(BIN)/bridge $(BIN)/promtool target/image/pause.tar ## What a node in the tests consists of, beside the control plane
+node-tools: $(BIN)/kubelet $(BIN)/containerd $(BIN)/bridge $(BIN)/promtool target/image/pause.tar ## Get the parts of a node for the tests, without the control plane
 	@tests/tools/require runc nft:nftables conntrack ip:iproute2
 
 .PHONY: tools

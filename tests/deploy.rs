@@ -401,7 +401,7 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
         object("BucketReplication", 1, false, &default),
         "Progressing",
         "InProgress",
-        "not looked at",
+        "not read",
     );
     cluster.apply("tax", &wish(&json!({"mode": "Observe"})));
     cluster.settle(&world).await;
@@ -416,7 +416,7 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
         tax(&cluster),
         "Progressing",
         "InProgress",
-        "has not looked at this generation",
+        "has not read this generation",
     );
     cluster.settle(&world).await;
     see(
@@ -534,10 +534,10 @@ fn argo_cd_sees_how_accounts_stand() {
         (
             json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "prod", "generation": 1}}),
             "Progressing",
-            "not looked",
+            "not read",
         ),
         (account(1, false, &ready), "Healthy", "is reached"),
-        (account(2, false, &ready), "Progressing", "not looked"),
+        (account(2, false, &ready), "Progressing", "not read"),
         (account(1, true, &ready), "Progressing", "is reached"),
         (
             account(

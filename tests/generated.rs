@@ -64,7 +64,7 @@ fn conditions_and_reasons() {
         .unwrap();
     }
     text.push_str(
-        "\n## Events\n\nAn Event is recorded when the status or the reason of `Ready` changes, with that reason, and beside it:\n\n",
+        "\n## Events\n\nAn Event is recorded when the status or the reason of `Ready` changes, with that reason. Other Events are:\n\n",
     );
     text.push_str("| Reason | When | What to do |\n|---|---|---|\n");
     for reason in EventReason::iter() {
@@ -129,7 +129,7 @@ fn troubleshooting() {
     let goldens = goldens();
     let mut text = format!("{HEAD}# Troubleshooting, by reason\n\n");
     text.push_str("`kubectl get bucketreplication` shows the reason of `Ready`, `kubectl describe bucketreplication` the message of each condition.\n");
-    text.push_str("What the object of a test said stands under each reason.\n");
+    text.push_str("Each reason is followed by the message of a test's object.\n");
     for reason in Reason::iter() {
         let name = reason.as_str();
         let words = |line: &str| {
@@ -160,7 +160,7 @@ fn troubleshooting() {
 #[test]
 fn commands_and_flags() {
     let mut text = format!(
-        "{HEAD}# Commands and flags\n\nEach flag of `run` can be set by the environment variable beside it. Flags win.\n"
+        "{HEAD}# Commands and flags\n\nEach flag of `run` can be set by the environment variable next to it. Flags win.\n"
     );
     for command in Arguments::command()
         .get_subcommands()
@@ -295,7 +295,7 @@ fn values_of_the_chart() {
     let mut text = format!(
         "{HEAD}# The Helm chart\n\nIt installs the CRDs, two replicas of the operator under the restricted Pod Security Standard, what they need in the cluster and no more, and\n\
          admission policies that refuse at `kubectl apply` what the grants forbid. The CRDs stay when the chart is uninstalled, and are upgraded with it.\n\
-         [How to install it](../../docs/install-eks.md). `helm test` tells whether an installation is well.\n\n## Values\n\n"
+         [How to install it](../../docs/install-eks.md). `helm test` checks an installation.\n\n## Values\n\n"
     );
     text.push_str("| Value | Default | What it is |\n|---|---|---|\n");
     let (mut path, mut comment) = (Vec::<String>::new(), String::new());

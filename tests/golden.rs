@@ -229,7 +229,7 @@ async fn somebody_else_changes_what_stands() {
 #[tokio::test]
 async fn observe_and_pause() {
     let mut story = Story::new(
-        "Observe tells and writes nothing; Paused leaves what stands, whatever happens to it.",
+        "Observe reports and writes nothing; Paused leaves what exists, whatever happens to it.",
     );
     story.apply("tax", &tax(&json!({"mode": "Observe"})));
     story.then("tax is applied with mode Observe").await;
@@ -378,7 +378,7 @@ async fn an_account_that_can_t_be_read() {
     );
     story.cluster.delete("tax");
     story
-        .then("it asks for more, which nobody attests, and is deleted")
+        .then("it asks for more, which no one attests, and is deleted")
         .await;
     story.compare("external");
 }
@@ -427,7 +427,7 @@ async fn what_stands_in_the_way() {
         "A configuration under a foreign role is left as it is; so are rules of the old schema.",
     );
     let theirs = ReplicationRule {
-        id: Some("theirs".into()),
+        id: Some("legacy".into()),
         ..ReplicationRule::default()
     };
     story.world.edit(|state| {
@@ -439,7 +439,7 @@ async fn what_stands_in_the_way() {
     });
     story.apply("tax", &tax(&json!({})));
     story
-        .then("tax is applied where a foreign configuration stands")
+        .then("tax is applied where an unmanaged configuration exists")
         .await;
     story.world.edit(|state| {
         state
@@ -475,7 +475,7 @@ fn put_theirs(story: &Story, rule: ReplicationRule) {
 /// A rule of the schema V2 that copies `prefix` to the bucket `backup`.
 fn their_rule(prefix: &str) -> ReplicationRule {
     ReplicationRule {
-        id: Some("theirs".into()),
+        id: Some("legacy".into()),
         priority: Some(3),
         filter: Some(Filter::new(prefix, vec![])),
         destination: RuleDestination {
@@ -521,7 +521,7 @@ async fn merging_into_a_configuration_of_theirs() {
 #[tokio::test]
 async fn rules_that_are_taken_over() {
     let mut story = Story::new(
-        "Rules of theirs that say what ours say are taken over where an annotation names them, and only then.",
+        "Unmanaged rules with the content of an object's rules are taken over if an annotation names them, and only then.",
     );
     let mut old = ReplicationRule {
         filter: None,
@@ -551,7 +551,7 @@ async fn rules_that_are_taken_over() {
         .get_mut(&object_key("tax"))
         .unwrap()
         .0
-        .take_over = ["theirs".to_owned()].into();
+        .take_over = ["legacy".to_owned()].into();
     story.then("tax is applied with the annotation, and ignores delete markers, which the old schema replicates").await;
     story.apply("tax", &backup("Replicate"));
     story.then("it replicates them").await;
@@ -571,7 +571,9 @@ async fn rules_that_are_taken_over() {
 
 #[tokio::test]
 async fn overlap_with_a_rule_of_theirs() {
-    let mut story = Story::new("A rule of theirs comes first: ours may not change what it does.");
+    let mut story = Story::new(
+        "An unmanaged rule comes first: the operator's rules must not change its effect.",
+    );
     put_theirs(&story, their_rule("Tax"));
     let rules = json!([{"name": "tax", "prefix": "Tax/2026"}]);
     story.apply(
@@ -583,7 +585,7 @@ async fn overlap_with_a_rule_of_theirs() {
         ),
     );
     story
-        .then("tax is applied, whose metrics theirs does not have")
+        .then("tax is applied, whose metrics the unmanaged rule does not have")
         .await;
     story.compare("overlap-foreign");
 }

@@ -566,7 +566,7 @@ async fn lines_of_the_log_name_bucket_object_and_request(story: &Story) -> anyho
     let status = lines
         .iter()
         .filter(bucket)
-        .find(|line| line["message"] == "status" && line["ready"] == "True")
+        .find(|line| line["message"] == "status changed" && line["ready"] == "True")
         .context("no status")?;
     ensure!(status["object"] == "walk/tax", "{status}");
     let call = lines

@@ -669,7 +669,7 @@ async fn every_other_answer_is_told() {
         ),
         (
             "an AWSAccount that does not exist",
-            json!("nobody"),
+            json!("unknown"),
             "AccountNotFound",
         ),
         (
@@ -703,7 +703,7 @@ async fn every_other_answer_is_told() {
             Some(Filter::new("theirs/", vec![])),
         );
         state.unknown = vec![UnknownElement {
-            rule: Some("theirs".into()),
+            rule: Some("legacy".into()),
             path: "Pace".into(),
         }];
     });

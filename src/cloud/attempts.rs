@@ -12,7 +12,10 @@ use aws_smithy_runtime_api::{
         runtime_components::RuntimeComponents,
     },
 };
-use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
+use aws_smithy_types::{
+    config_bag::{ConfigBag, Storable, StoreReplace},
+    error::display::DisplayErrorContext,
+};
 use tracing::{Span, field::Empty};
 
 use super::error::kind;
@@ -90,13 +93,18 @@ impl Intercept for Attempts {
                 "AWS answered"
             );
         } else {
-            tracing::info!(
+            let error = context
+                .output_or_error()
+                .and_then(Result::err)
+                .map(|error| DisplayErrorContext(error).to_string());
+            tracing::warn!(
                 service,
                 operation,
                 status,
                 request_id,
                 outcome = reported,
-                "AWS did not do it"
+                error,
+                "AWS call failed"
             );
         }
         if let Some(Attempt(span)) = config.load::<Attempt>() {

@@ -133,19 +133,19 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(
     refuses(
         &stage,
         "no-account",
-        set("/spec/destination/accountName", json!("nobody")),
+        set("/spec/destination/accountName", json!("unknown")),
         "Accepted",
         "AccountNotFound",
-        "AWSAccount nobody does not exist",
+        "AWSAccount unknown does not exist",
     )
     .await?;
     refuses(
         &stage,
         "no-source",
-        set("/spec/source/accountName", json!("nobody")),
+        set("/spec/source/accountName", json!("unknown")),
         "Accepted",
         "AccountNotFound",
-        "AWSAccount nobody does not exist",
+        "AWSAccount unknown does not exist",
     )
     .await?;
     refuses(

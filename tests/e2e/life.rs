@@ -496,10 +496,18 @@ pub async fn a_deletion_that_aws_refuses_says_so_and_can_be_abandoned(
         .wait_for("tax", "Ready", "False", "DeletionBlocked")
         .await?;
     ensure!(
-        message.contains("may not call s3:DeleteBucketPolicy on bucket blocked-dest-bucket"),
+        message
+            .contains("is not allowed to call s3:DeleteBucketPolicy on bucket blocked-dest-bucket"),
         "{message}"
     );
     ensure!(message.contains("bucketops.dev/abandon=true"), "{message}");
+    let log = std::fs::read_to_string(stage.log())?;
+    let warned = |line: &str| line.contains("AWS call failed") && line.contains("AccessDenied");
+    ensure!(
+        log.lines()
+            .any(|line| line.contains("DeleteBucketPolicy") && warned(line)),
+        "the log does not say what AWS answered"
+    );
     let _ = stage.proxy.take();
     stage
         .environment

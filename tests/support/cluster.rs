@@ -146,7 +146,7 @@ pub fn make_their_role(state: &mut State) {
 pub fn put_theirs(state: &mut State, held_by: &str, filter: Option<Filter>) {
     make_their_role(state);
     let rule = ReplicationRule {
-        id: Some("theirs".into()),
+        id: Some("legacy".into()),
         priority: Some(9),
         filter,
         destination: RuleDestination {

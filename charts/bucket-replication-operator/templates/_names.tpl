@@ -40,7 +40,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* The regular expression, in CEL, for a glob over a whole text: * stands for any characters, ? for one. */ -}}
+{{- /* The regular expression, in CEL, for a glob over a whole text: * matches any characters, ? matches one. */ -}}
 {{- define "brepl.glob" -}}
 '^' + {{ . }}.replace('.', '[.]').replace('*', '.*').replace('?', '.') + '$'
 {{- end -}}
