@@ -190,7 +190,7 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(
         set("/spec/destination/kmsKey", json!(region_key)),
         "KeysReady",
         "KeyInOtherRegion",
-        "name a key of us-west-2",
+        "name a key in us-west-2",
     )
     .await?;
     refuses(
