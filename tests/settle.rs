@@ -22,7 +22,9 @@ use bucket_replication_operator::{
 };
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, PROD, account, bucket, ground, key, object_key, spec},
+    cluster::{
+        Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, object_key, put_theirs, spec,
+    },
     life::ready,
     world::{Faults, State, World},
 };
@@ -230,6 +232,118 @@ async fn what_an_owner_applies_has_to_settle_too() {
     ready(&cluster);
 }
 
+/// While the policy of one destination is contended, nothing is written: who waits for another step is not ready, and is not released.
+#[tokio::test]
+async fn what_another_object_fights_for_makes_no_one_else_ready() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let contended = spec(
+        ("dr", "archive"),
+        None,
+        &json!({"rules": [{"name": "a", "prefix": "Contended/"}]}),
+    );
+    cluster.apply("contended", &contended);
+    cluster.settle(&world).await;
+    let revert = |world: &World| {
+        world.edit(|state| {
+            state
+                .buckets
+                .get_mut(&bucket(DR, "archive"))
+                .unwrap()
+                .policy = None;
+        });
+    };
+    for _ in 0..12 {
+        for _ in 0..2 {
+            revert(&world);
+            cluster.visit(&world).await;
+            cluster.pass(30);
+        }
+    }
+    assert_eq!(cluster.condition("contended", "Ready").1, "Contended");
+    cluster.apply("one", &wish("One/"));
+    cluster.visit(&world).await;
+    assert_eq!(cluster.condition("one", "Ready").1, "Progressing");
+    revert(&world);
+    cluster.pass(20);
+    let report = cluster.visit(&world).await;
+    assert_eq!(cluster.condition("contended", "Ready").1, "Contended");
+    assert!(!writes_rules(&report));
+    assert_eq!(cluster.condition("one", "Ready").1, "Progressing");
+
+    cluster.pass(3_600);
+    cluster.settle(&world).await;
+    cluster.pass(7_200);
+    cluster.settle(&world).await;
+    ready(&cluster);
+}
+
+/// A retained rule of a deleted object needs nothing of those who come later, even if the owner of its destination no longer allows the role.
+#[tokio::test]
+async fn a_retained_rule_that_is_no_longer_allowed_blocks_no_one() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let to_backup = |prefix: &str| {
+        let rules = json!({"rules": [{"name": "a", "prefix": prefix}]});
+        spec(("prod", "backup"), None, &rules)
+    };
+    let retained = json!({"deletionPolicy": "Retain", "rules": [{"name": "a", "prefix": "Kept/"}]});
+    cluster.apply("kept", &spec(("dr", "archive"), None, &retained));
+    cluster.settle(&world).await;
+    cluster.delete("kept");
+    cluster.apply("one", &to_backup("One/"));
+    cluster.settle(&world).await;
+    let check = json!({"policies": {"bucketPolicy": "Check"}});
+    cluster.accounts[1] = account("dr", DR, &check);
+    world.edit(|state| {
+        state
+            .buckets
+            .get_mut(&bucket(DR, "archive"))
+            .unwrap()
+            .policy = None;
+    });
+    cluster.apply("two", &to_backup("Two/"));
+    for _ in 0..4 {
+        cluster.visit(&world).await;
+        cluster.pass(20);
+    }
+    ready(&cluster);
+}
+
+/// Two objects that take over the last two unmanaged rules of a bucket move it to the operator's role together.
+#[tokio::test]
+async fn all_unmanaged_rules_are_taken_over_at_once() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let prefixes = ["One/", "Two/"];
+    world.edit(|state| {
+        put_theirs(state, THEIR_ROLE, None);
+        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
+        let rules = &mut source.configuration.as_mut().unwrap().rules;
+        *rules = [1, 2]
+            .map(|priority| ReplicationRule {
+                id: Some(prefixes[priority - 1].to_lowercase().replace('/', "")),
+                priority: i32::try_from(priority).ok(),
+                filter: Some(Filter::new(prefixes[priority - 1], vec![])),
+                ..rules[0].clone()
+            })
+            .into();
+    });
+    for (name, prefix) in ["one", "two"].into_iter().zip(prefixes) {
+        let settings = json!({
+            "existingConfiguration": "Merge",
+            "metrics": "Disabled",
+            "rules": [{"name": "a", "prefix": prefix}],
+        });
+        cluster.apply(name, &spec(("prod", "backup"), None, &settings));
+        let object = &mut cluster.objects.get_mut(&object_key(name)).unwrap().0;
+        object.take_over = [name.to_owned()].into();
+    }
+    for _ in 0..4 {
+        cluster.visit(&world).await;
+        cluster.pass(20);
+    }
+    assert_eq!(rules(&world), ["test/finance/one/a", "test/finance/two/a"]);
+    ready(&cluster);
+}
+
 /// Whatever the failure: within minutes it says that it is blocked, and then it can be abandoned.
 #[tokio::test]
 async fn a_deletion_that_fails_for_minutes_says_so() {
@@ -316,5 +430,10 @@ async fn a_visit_that_is_given_up_is_told() {
         told(&mut cluster),
         ["AWSUnavailable", "Ready", "DeletionBlocked"]
     );
+    let object = &mut cluster.objects.get_mut(&object_key("going")).unwrap().0;
+    object.abandoned = true;
+    let now = *cluster.clock.lock().unwrap();
+    let report = cluster.subject().unended(Duration::from_mins(5), now);
+    assert_eq!(report.released, [object_key("going")].into());
     world.set_faults(Faults::default());
 }

@@ -207,9 +207,11 @@ pub async fn visit<C: Cloud, G: Gate>(
                 }
                 Verdict::Contended { element, wait } => {
                     memory.contention.note(&needed, &[], reverted, now);
-                    decision.contend(&element, &subject.source, &observed);
-                    let report =
-                        subject.report(&decision, &observed, &Outcome::default(), done, now);
+                    let outcome = Outcome {
+                        undone: decision.contend(&element, &subject.source, &observed),
+                        ..Outcome::default()
+                    };
+                    let report = subject.report(&decision, &observed, &outcome, done, now);
                     return Report {
                         ending: Ending::After(wait),
                         notices,
@@ -442,8 +444,15 @@ impl Subject {
         });
         Report {
             statuses: statuses.collect(),
+            released: self.abandoned().collect(),
             ..Report::unchanged(Ending::Retry)
         }
+    }
+
+    /// The objects that are released whatever becomes of what they created.
+    fn abandoned(&self) -> impl Iterator<Item = ObjectKey> {
+        let abandoned = self.objects.iter().filter(|(object, ..)| object.abandoned);
+        abandoned.map(|(object, ..)| object.key.clone())
     }
 
     /// The report if what was read is outdated: only corrections are reported.
@@ -504,12 +513,7 @@ impl Subject {
         } else {
             BTreeSet::new()
         };
-        released.extend(
-            self.objects
-                .iter()
-                .filter(|(object, ..)| object.abandoned)
-                .map(|(object, ..)| object.key.clone()),
-        );
+        released.extend(self.abandoned());
         let corrections = outcome
             .done
             .iter()

@@ -157,6 +157,27 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     }
 }
 
+/// What the rules of some objects need, whatever else exists on the bucket.
+pub(super) struct Required {
+    /// Statements of the role.
+    pub(super) role: Vec<Statement>,
+    /// Statements of the destinations in other accounts.
+    pub(super) buckets: BTreeMap<OwnedBucket, Vec<Statement>>,
+    /// Statements of the keys.
+    pub(super) keys: BTreeMap<KeyArn, Vec<Statement>>,
+}
+
+/// What the rules of the acting objects need from `role`, their destinations and their keys.
+pub(super) fn required(claims: &Claims<'_>, role: &DesiredRole) -> Required {
+    let rules: Vec<_> = claims.acting.iter().flat_map(rules_of).collect();
+    let role_statements = wanted_statements(claims);
+    Required {
+        buckets: bucket_statements(claims, role, rules.iter()),
+        keys: key_statements(claims, role, &role_statements, &[]),
+        role: role_statements,
+    }
+}
+
 /// Adds the statements that will exist once no rule waits, so that none is removed in between.
 fn announce(
     claims: &Claims<'_>,

@@ -170,12 +170,19 @@ impl Decision {
                 .all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
     }
 
-    /// Leaves `element` as another writer keeps changing it, and reports that on the objects that it is for.
-    pub fn contend(&mut self, element: &str, source: &OwnedBucket, observed: &Observed) {
-        for planned in std::mem::take(&mut self.steps) {
-            if planned.step.element().as_deref() != Some(element) {
-                continue;
-            }
+    /// Leaves `element` as another writer keeps changing it, and reports that on the objects that it is for. Returns the other steps, which are not
+    /// applied either.
+    #[must_use]
+    pub fn contend(
+        &mut self,
+        element: &str,
+        source: &OwnedBucket,
+        observed: &Observed,
+    ) -> Vec<PlannedStep> {
+        let (contended, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.steps)
+            .into_iter()
+            .partition(|planned| planned.step.element().as_deref() == Some(element));
+        for planned in contended {
             let tags = planned
                 .step
                 .bucket()
@@ -197,6 +204,7 @@ impl Decision {
                 }
             }
         }
+        others
     }
 
     /// The steps as text, to distinguish one drift from another.

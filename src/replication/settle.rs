@@ -39,7 +39,7 @@ pub fn needs(
             .chain([role.arn.clone()])
             .collect();
         let fingerprint = fingerprint(&texts.iter().map(String::as_str).collect::<Vec<_>>(), 32);
-        let granted = !changing.contains(&key) || is_granted(claims, resolved);
+        let granted = !changing.contains(&key) || is_granted(claims, role, resolved);
         (
             key,
             Need {
@@ -55,19 +55,14 @@ pub fn needs(
     free.map(need).collect()
 }
 
-/// Whether role, destination and keys were seen to allow what the object's rules need, as if it were alone on the bucket.
-fn is_granted(claims: &Claims<'_>, resolved: &Resolved) -> bool {
-    let (nobody, nothing) = (BTreeSet::new(), BTreeMap::new());
+/// Whether `role`, the destination and the keys were seen to allow what the object's rules need. What other rules on the bucket need does not
+/// count: the owner of a retained rule's destination may no longer allow it.
+fn is_granted(claims: &Claims<'_>, role: &DesiredRole, resolved: &Resolved) -> bool {
     let alone = Claims {
         acting: std::slice::from_ref(resolved),
-        withheld: &nobody,
-        carried: &nothing,
         ..*claims
     };
-    let desired = compose::compose(&alone);
-    let Some(role) = &desired.role else {
-        return false;
-    };
+    let required = compose::required(&alone, role);
     let observed = claims.observed;
     let readable = |account| claims.accounts.managed(account).is_some();
     let holds = |policy: Option<&Document>, statements: &[Statement]| {
@@ -75,38 +70,23 @@ fn is_granted(claims: &Claims<'_>, resolved: &Resolved) -> bool {
             .iter()
             .all(|statement| compose::allows_already(policy, statement, &role.arn))
     };
-    let buckets = desired
-        .bucket_statements
+    let policy_of_bucket = |bucket| observed.buckets.get(bucket)?.policy.present();
+    let policy_of_key = |key| observed.key_policies.get(key).and_then(Facet::present);
+    let mut buckets = required
+        .buckets
         .iter()
         .filter(|(bucket, _)| readable(&bucket.account));
-    let keys = desired
-        .key_statements
+    let mut keys = required
+        .keys
         .iter()
         .filter(|(key, _)| readable(&key.account));
-    is_role_ready(observed, role)
-        && buckets
-            .map(|(bucket, statements)| {
-                (
-                    observed
-                        .buckets
-                        .get(bucket)
-                        .and_then(|read| read.policy.present()),
-                    statements,
-                )
-            })
-            .all(|(policy, statements)| holds(policy, statements))
-        && keys
-            .map(|(key, statements)| {
-                (
-                    observed.key_policies.get(key).and_then(Facet::present),
-                    statements,
-                )
-            })
-            .all(|(policy, statements)| holds(policy, statements))
+    is_role_ready(observed, role, &required.role)
+        && buckets.all(|(bucket, statements)| holds(policy_of_bucket(bucket), statements))
+        && keys.all(|(key, statements)| holds(policy_of_key(key), statements))
 }
 
-/// Whether the role was seen with all that it needs, and S3 may assume it.
-fn is_role_ready(observed: &Observed, role: &DesiredRole) -> bool {
+/// Whether the role was seen with the statements, and S3 may assume it.
+fn is_role_ready(observed: &Observed, role: &DesiredRole, needed: &[Statement]) -> bool {
     let existing = if role.merged {
         observed
             .merged
@@ -126,8 +106,7 @@ fn is_role_ready(observed: &Observed, role: &DesiredRole) -> bool {
         .flatten()
         .map(|statement| statement.canonical().to_string())
         .collect();
-    role.policy
-        .statements()
+    needed
         .iter()
         .all(|statement| existing.contains(&statement.canonical().to_string()))
 }
