@@ -386,7 +386,7 @@ impl Context {
         if let (true, Some((holds, reason, message))) = (written, find(status)) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
-                tracing::info!(object = %key_of(object), ready = holds, reason, message, "status changed");
+                tracing::info!(object = %key_of(object), ready = holds, reason, condition_message = message, "status changed");
                 self.kubernetes
                     .record(object, holds == "False", &reason, RECONCILE, &message)
                     .await;
