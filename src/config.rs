@@ -38,7 +38,7 @@ pub enum Command {
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// Marks what this installation creates in AWS: 1 to 16 lower-case letters and digits. Set it in production, so that a rebuilt cluster recognizes its resources. By default, it is derived from the identity of the cluster and the release.
+    /// Marks what this installation creates in AWS: 1 to 16 lowercase letters and digits. Set it in production, so that a rebuilt cluster recognizes its resources. By default, it is derived from the identity of the cluster and the release.
     #[arg(long, env)]
     pub installation_id: Option<InstallationId>,
     /// The installation in the cluster.

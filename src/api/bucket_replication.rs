@@ -158,7 +158,7 @@ pub struct Destination {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.tags) || size(self.tags) == 0 || !has(self.deleteMarkers) || self.deleteMarkers != 'Replicate'", "deleteMarkers: Replicate can't be used with tags: S3 replicates no delete markers of rules that select by tag"))]
 pub struct RuleSpec {
-    /// Name of the rule, unique in the object: lower-case letters, digits and hyphens. Example: tax
+    /// Name of the rule, unique in the object: lowercase letters, digits and hyphens. Example: tax
     #[schemars(
         length(min = 1, max = 63),
         regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")

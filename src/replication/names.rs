@@ -76,7 +76,7 @@ text_type! {
     RoleName
 }
 text_type! {
-    /// The ID of an installation of the operator, which marks its resources: 1 to 16 lower-case letters and digits.
+    /// The ID of an installation of the operator, which marks its resources: 1 to 16 lowercase letters and digits.
     InstallationId
 }
 
@@ -175,7 +175,7 @@ impl FromStr for BucketName {
             text.split('.').count() == 4 && text.split('.').all(|part| part.parse::<u8>().is_ok());
         if !(3..=63).contains(&text.len()) || !characters {
             return refuse(format!(
-                "\"{text}\" is not a bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens, and no ARN"
+                "\"{text}\" is not a bucket name: use 3 to 63 lowercase letters, digits, dots and hyphens, and no ARN"
             ));
         }
         if !edge(text.bytes().next())
@@ -248,7 +248,7 @@ impl FromStr for InstallationId {
             return Ok(Self(text.to_owned()));
         }
         refuse(format!(
-            "\"{text}\" is not an installation id: use 1 to 16 lower-case letters and digits"
+            "\"{text}\" is not an installation ID: use 1 to 16 lowercase letters and digits"
         ))
     }
 }

@@ -252,7 +252,7 @@ fn rules(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Vec<Valid
         {
             problems.push(invalid(
                 &field("name"),
-                "use 1 to 63 lower-case letters, digits and hyphens",
+                "use 1 to 63 lowercase letters, digits and hyphens",
             ));
         }
         if !rule.tags.is_empty() && rule.delete_markers == DeleteMarkers::Replicate {
