@@ -33,7 +33,7 @@ for (const cell of cells) {
         request: {
           principal: cell.principal,
           action,
-          resource: { resource: cell.resource, accountID: cell.account },
+          resource: { resource: cell.resource, accountId: cell.account },
           contextVariables: cell.context
         },
         identityPolicies: [{ name: 'identity', policy: cell.identity }],
