@@ -21,10 +21,10 @@ use crate::{
 const SOURCE_ACCOUNT: &str = "111111111111";
 const DESTINATION_ACCOUNT: &str = "222222222222";
 const OPERATOR_NAMESPACE: &str = "bucket-replication";
-/// Between two looks for drift, so that one comes up while somebody watches.
+/// Between two drift checks, so that one takes place during the demo.
 const DRIFT_PERIOD: Duration = Duration::from_secs(10);
 
-/// What the demo plays on, and where it tells.
+/// What the demo runs on, and where it prints.
 struct Demo<'a> {
     stage: Stage<'a>,
     files: PathBuf,
@@ -107,7 +107,7 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
     demo.apply().await?;
     let created = demo.stage.proxy.take();
 
-    heading(6, "What stands in AWS now");
+    heading(6, "What exists in AWS now");
     let before = demo.show_documents().await?;
 
     heading(
@@ -116,12 +116,12 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
     );
     demo.upload().await?;
 
-    heading(8, "Looking for drift: reads only");
+    heading(8, "A drift check: reads only");
     let checked = demo.drift_check().await?;
 
     heading(
         9,
-        "The object is deleted: nothing of ours is left, and everything foreign is",
+        "The object is deleted: nothing of the operator's is left, and everything unmanaged is",
     );
     let deleted = demo.delete(&before).await?;
 
@@ -285,7 +285,7 @@ impl Demo<'_> {
         }
         self.kubectl("wait --for=condition=Ready --timeout=60s awsaccount/finance-prod awsaccount/finance-dr").await?;
         let identified = self.stage.proxy.take();
-        // Who the operator is there, and whether roles of ours are left that nobody uses.
+        // The operator's identity there, and whether orphaned roles are left.
         ensure!(
             identified
                 .iter()
@@ -405,7 +405,7 @@ impl Demo<'_> {
         };
         until(DRIFT_PERIOD * 2, looked)
             .await?
-            .context("nothing was looked at")?;
+            .context("no drift check took place")?;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let calls = self.stage.proxy.take();
         ensure!(
@@ -424,7 +424,7 @@ impl Demo<'_> {
             .await?;
         let calls = self.stage.proxy.take();
         self.stage.is_tidy().await?.map_err(anyhow::Error::msg)?;
-        self.tell("source-bucket has no replication configuration, account A no role brepl-*, and no policy a statement of ours.");
+        self.tell("source-bucket has no replication configuration, account A no role brepl-*, and no policy a statement of the operator.");
         let bucket = self
             .policy("s3api get-bucket-policy --bucket dest-bucket")
             .await?;
@@ -457,7 +457,7 @@ impl Demo<'_> {
             "the replica is gone"
         );
         self.tell(
-            "The statements of account B's own stand as they stood, in dest-bucket's policy and in its key's, and the replica is there.",
+            "Account B's own statements are unchanged in the policies of dest-bucket and of its key, and the replica exists.",
         );
         Ok(calls)
     }
