@@ -44,16 +44,16 @@ pub struct Settings {
     /// The installation in the cluster.
     #[command(flatten)]
     pub release: Release,
-    /// Within this time, drift is corrected.
+    /// The time within which drift is corrected.
     #[arg(long, env, default_value = "10m", value_parser = period)]
     pub drift_period: Duration,
     /// The time between two reads of everything, keys and Regions included.
     #[arg(long, env, default_value = "1h", value_parser = period)]
     pub preflight_period: Duration,
-    /// Two reads this far apart that both differ from the desired state are drift, because reads of S3 can lag. At most a quarter of the drift period.
+    /// The time between the two reads that must both differ from the desired state to count as drift, because reads of S3 can lag. At most a quarter of the drift period.
     #[arg(long, env, default_value = "5s", value_parser = duration)]
     pub drift_grace: Duration,
-    /// How long new permissions settle before the rules that need them are written. S3 does not retry objects that fail in between.
+    /// How long to wait for new permissions to settle before writing the rules that need them. S3 does not retry objects that fail before the permissions have settled.
     #[arg(long, env, default_value = "15s", value_parser = duration)]
     pub settle_delay: Duration,
     /// The longest time between two retries.
@@ -83,7 +83,7 @@ pub struct Settings {
     /// The format of log lines.
     #[arg(long, env, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// The log filter, as directives of tracing.
+    /// The log filter, in the syntax of the tracing crate's directives.
     #[arg(
         long,
         env = "RUST_LOG",
@@ -95,7 +95,7 @@ pub struct Settings {
 /// An installation in a cluster, for the operator itself and for commands that read it.
 #[derive(Clone, Debug, Args)]
 pub struct Release {
-    /// The namespace of the release. It has the lease, and the default installation ID is derived from it.
+    /// The namespace of the release. It contains the lease, and the default installation ID is derived from it.
     #[arg(
         long = "release-namespace",
         env = "RELEASE_NAMESPACE",
@@ -135,7 +135,7 @@ pub struct Plan {
     /// Show how each policy and configuration changes.
     #[arg(short, long)]
     pub verbose: bool,
-    /// Use neither cluster nor AWS, and print the documents for the files.
+    /// Print the documents for the files without using the cluster or AWS.
     #[arg(long)]
     pub offline: bool,
     /// Also write each document to a file in this directory.
@@ -150,7 +150,7 @@ pub struct Plan {
     /// The Region of the destination bucket, if no key's ARN contains it.
     #[arg(long, default_value = "us-east-1")]
     pub destination_region: String,
-    /// The installation that the plan is for. By default, the one in the status of an object in the cluster, and offline "default".
+    /// The installation that the plan is for. By default, the one in the status of an object in the cluster; with --offline, "default".
     #[arg(long, env)]
     pub installation_id: Option<InstallationId>,
     /// The format of the documents.
@@ -181,7 +181,7 @@ pub struct IamPolicy {
     /// Print only the policy of the operator's own identity.
     #[arg(long)]
     pub identity: bool,
-    /// Print a template that creates that AWSAccount's role, with its policy, trust policy and the permissions boundary, instead.
+    /// Instead of the policy, print a template that creates the role of the AWSAccount in --account, with its policy, its trust policy and the permissions boundary.
     #[arg(long, value_enum, requires = "account")]
     pub template: Option<Template>,
 }
@@ -192,7 +192,7 @@ pub struct Check {
     /// The installation in the cluster to check.
     #[command(flatten)]
     pub release: Release,
-    /// How long to wait until every check passes. A leader shows by renewing its lease, which takes a few seconds.
+    /// How long to wait until every check passes. A leader is detected when it renews its lease, which takes a few seconds.
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub wait: Duration,
 }

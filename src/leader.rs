@@ -123,7 +123,11 @@ impl Candidate {
         loop {
             let leadership = tokio::select! {
                 leadership = self.acquire() => leadership,
-                () = stop() => return Ok(()),
+                () = stop() => {
+                    // The lease may have been taken just now.
+                    self.give_back().await;
+                    return Ok(());
+                }
             };
             tokio::select! {
                 worked = work(leadership.clone()) => {
@@ -141,13 +145,13 @@ impl Candidate {
         loop {
             let asked = Instant::now();
             match self.try_hold().await {
-                Ok(true) => {
+                Ok(Hold::Ours) => {
                     let leadership = Leadership(Arc::new(Mutex::new(None)));
                     leadership.extend(Term::of(asked, self.duration));
                     tracing::info!(lease = %self.name, identity = %self.identity, "this replica leads");
                     return leadership;
                 }
-                Ok(false) => {}
+                Ok(Hold::Theirs | Hold::Conflict) => {}
                 Err(error) => {
                     tracing::warn!(%error, lease = %self.name, "the lease was not read or written");
                 }
@@ -162,11 +166,12 @@ impl Candidate {
             tokio::time::sleep(self.interval()).await;
             let asked = Instant::now();
             match tokio::time::timeout(self.interval(), self.try_hold()).await {
-                Ok(Ok(true)) if leadership.holds() => {
+                Ok(Ok(Hold::Ours)) if leadership.holds() => {
                     leadership.extend(Term::of(asked, self.duration));
                 }
-                Ok(Ok(held)) if !held => return "another replica took the lease",
-                Ok(Ok(_)) => {}
+                Ok(Ok(Hold::Theirs)) => return "another replica took the lease",
+                // Whoever changed it may not be a replica: the next read shows who holds it.
+                Ok(Ok(Hold::Ours | Hold::Conflict)) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(%error, lease = %self.name, "the lease was not renewed");
                 }
@@ -183,7 +188,7 @@ impl Candidate {
     }
 
     /// Takes or renews the lease, unless another replica holds it. The resource version allows only one to succeed.
-    async fn try_hold(&mut self) -> kube::Result<bool> {
+    async fn try_hold(&mut self) -> kube::Result<Hold> {
         let now = MicroTime(Timestamp::now());
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
             let mut lease = Lease::default();
@@ -201,7 +206,7 @@ impl Candidate {
             && !holder.is_empty()
             && !self.is_over(lease.resource_version(), &spec)
         {
-            return Ok(false);
+            return Ok(Hold::Theirs);
         }
         lease.spec = Some(if holder == self.identity {
             LeaseSpec {
@@ -272,18 +277,103 @@ impl Candidate {
     }
 }
 
-/// A conflict means that another one was faster.
-fn taken(written: kube::Result<Lease>) -> kube::Result<bool> {
+/// Who holds the lease after it was to be taken or renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// This replica.
+    Ours,
+    /// Another replica.
+    Theirs,
+    /// The lease changed between the read and the write, so that it is not known.
+    Conflict,
+}
+
+fn taken(written: kube::Result<Lease>) -> kube::Result<Hold> {
     match written {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Ok(_) => Ok(Hold::Ours),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Hold::Conflict),
         Err(error) => Err(error),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
+
+    /// A candidate before an API server whose lease has this holder, and that answers the first writes with conflicts.
+    fn candidate(holder: &'static str, conflicts: u32) -> (Candidate, Arc<AtomicU32>) {
+        let writes = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&writes);
+        let serve = move |request: axum::http::Request<Body>| {
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": "lease", "namespace": "system", "resourceVersion": "1"},
+                "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15},
+            });
+            let conflict = json!({
+                "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Conflict",
+                "message": "the object has been modified", "code": 409,
+            });
+            let refused = request.method() == axum::http::Method::PUT
+                && counted.fetch_add(1, Ordering::SeqCst) < conflicts;
+            let (code, body) = if refused {
+                (409, conflict)
+            } else {
+                (200, lease)
+            };
+            let answer = axum::http::Response::builder()
+                .status(code)
+                .body(Body::from(body.to_string().into_bytes()));
+            std::future::ready(answer)
+        };
+        let client = Client::new(tower::service_fn(serve), "system");
+        let candidate = Candidate {
+            api: Api::namespaced(client, "system"),
+            name: "lease".into(),
+            identity: "this".into(),
+            duration: Duration::from_secs(15),
+            seen: None,
+        };
+        (candidate, writes)
+    }
+
+    fn term() -> Leadership {
+        let leadership = Leadership::alone();
+        leadership.extend(Term::of(Instant::now(), Duration::from_secs(15)));
+        leadership
+    }
+
+    /// Whoever labels the lease, for example, takes nothing over.
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_on_the_own_lease_is_no_loss() {
+        let (mut candidate, writes) = candidate("this", 2);
+        let leadership = term();
+        let kept = tokio::time::timeout(Duration::from_mins(1), candidate.keep(&leadership)).await;
+        assert_eq!(kept.ok(), None, "the work was dropped");
+        assert!(leadership.holds() && writes.load(Ordering::SeqCst) > 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_can_t_be_renewed_for_too_long_is_lost() {
+        let (mut candidate, _) = candidate("this", u32::MAX);
+        let lost = candidate.keep(&term()).await;
+        assert_eq!(lost, "the lease could not be renewed in time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_another_replica_holds_is_lost_at_once() {
+        let (mut candidate, writes) = candidate("another", 0);
+        assert_eq!(
+            candidate.keep(&term()).await,
+            "another replica took the lease"
+        );
+        assert_eq!(writes.load(Ordering::SeqCst), 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_begins_and_ends_within_the_term() {

@@ -174,7 +174,7 @@ async fn default_installation(
 ) -> anyhow::Result<InstallationId> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let system = namespaces.get_metadata("kube-system").await.context(
-        "the default installation ID needs the uid of namespace kube-system: set --installation-id",
+        "the UID of namespace kube-system, from which the default installation ID is derived, can't be read: set --installation-id",
     )?;
     let cluster = system.uid().unwrap_or_default();
     Ok(fingerprint(

@@ -54,7 +54,7 @@ pub const TABLE: [Described; 8] = [
         "aws_calls",
         "counter",
         "service, operation: AWS's names; outcome: ok, denied, not_found, throttled, failed, unreachable",
-        "Attempts of calls to AWS",
+        "Attempts to call AWS",
     ),
     (
         "objects",

@@ -40,8 +40,8 @@ fn definitions_in_crds_and_in_the_chart() {
 #[test]
 fn conditions_and_reasons() {
     let mut text = format!("{HEAD}# Conditions and reasons\n\n");
-    text.push_str("A `BucketReplication` always has the conditions `Accepted` to `Ready`; `Reconciling` and `Stalled` are there only while they hold.\n");
-    text.push_str("`Ready` has the reason and the message of the first condition that does not hold. An `AWSAccount` has the condition `Ready` alone.\n\n");
+    text.push_str("A `BucketReplication` always has the conditions `Accepted` to `Ready`; `Reconciling` and `Stalled` are present only while they are True.\n");
+    text.push_str("`Ready` has the reason and the message of the first condition that is not True. An `AWSAccount` has the condition `Ready` alone.\n\n");
     text.push_str("## Conditions\n\n| Condition | True when |\n|---|---|\n");
     for condition in ConditionType::iter() {
         writeln!(
@@ -129,7 +129,7 @@ fn troubleshooting() {
     let goldens = goldens();
     let mut text = format!("{HEAD}# Troubleshooting, by reason\n\n");
     text.push_str("`kubectl get bucketreplication` shows the reason of `Ready`, `kubectl describe bucketreplication` the message of each condition.\n");
-    text.push_str("Each reason is followed by the message of a test's object.\n");
+    text.push_str("An example message follows most reasons.\n");
     for reason in Reason::iter() {
         let name = reason.as_str();
         let words = |line: &str| {

@@ -591,6 +591,23 @@ async fn overlap_with_a_rule_of_theirs() {
 }
 
 #[tokio::test]
+async fn a_finalizer_that_is_refused() {
+    let mut story = Story::new(
+        "Nothing is written for an object to which the API server adds no finalizer, and its neighbor is served.",
+    );
+    story.apply("tax", &tax(&json!({})));
+    let mut unheld = tax(&json!({"rules": [{"name": "ledger", "prefix": "Ledger"}]}));
+    unheld["destination"] = json!({"accountName": "prod", "bucket": "backup"});
+    unheld["source"] = json!({"accountName": "prod", "bucket": "source"});
+    story.apply("unheld", &unheld);
+    story.cluster.unholdable = [object_key("unheld")].into();
+    story
+        .then("both are applied, and a webhook refuses the finalizer of unheld")
+        .await;
+    story.compare("finalizer");
+}
+
+#[tokio::test]
 async fn overlap_and_versioning() {
     let mut story = Story::new(
         "Of two objects that overlap with other settings the first wins; versioning is enabled where that is asked for.",

@@ -203,6 +203,158 @@ async fn what_is_taken_away_while_it_settles_has_to_settle_again() {
     ready(&cluster);
 }
 
+/// Existing rules stay, but an object that needs another permission is not ready before that has settled.
+#[tokio::test]
+async fn another_source_key_has_to_settle_although_no_rule_changes() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("one", &wish("One/"));
+    cluster.apply("two", &wish("Two/"));
+    cluster.settle(&world).await;
+    let before = rules(&world);
+    let mut both = wish("One/");
+    let keys = ["src", "src2"].map(|id| key(PROD, "us-east-1", id).to_string());
+    both["source"]["kmsKeys"] = json!(keys);
+    cluster.apply("one", &both);
+    let report = cluster.visit(&world).await;
+    assert!(!writes_rules(&report) && rules(&world) == before);
+    assert_eq!(
+        cluster.condition("one", "Ready"),
+        ("Unknown".into(), "Progressing".into())
+    );
+    assert!(
+        matches!(report.ending, Ending::After(wait) if wait > Duration::from_secs(14)),
+        "{:?}",
+        report.ending
+    );
+    ready_alone(&cluster, "two");
+    cluster.pass(16);
+    let report = cluster.visit(&world).await;
+    assert_eq!(report.done, []);
+    ready(&cluster);
+}
+
+/// So it is if what another writer removed is granted again.
+#[tokio::test]
+async fn a_corrected_permission_has_to_settle() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let theirs = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
+    cluster.apply("one", &wish("One/"));
+    cluster.settle(&world).await;
+    world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = theirs);
+    cluster.visit(&world).await;
+    cluster.pass(6);
+    let report = cluster.visit(&world).await;
+    assert!(!report.corrections.is_empty());
+    assert_eq!(cluster.condition("one", "Ready").1, "Progressing");
+    cluster.pass(16);
+    cluster.visit(&world).await;
+    ready(&cluster);
+}
+
+/// After a restart, what was ready is ready at once, and what was not has to settle.
+#[tokio::test]
+async fn a_restart_while_permissions_settle_makes_no_one_ready() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("one", &wish("One/"));
+    cluster.settle(&world).await;
+    cluster.restart();
+    cluster.visit(&world).await;
+    ready(&cluster);
+    let mut other = wish("One/");
+    other["source"]["kmsKeys"] = json!([key(PROD, "us-east-1", "src2").to_string()]);
+    cluster.apply("one", &other);
+    cluster.visit(&world).await;
+    cluster.restart();
+    cluster.pass(5);
+    cluster.visit(&world).await;
+    assert_eq!(cluster.condition("one", "Ready").1, "Progressing");
+    cluster.pass(16);
+    cluster.visit(&world).await;
+    ready(&cluster);
+}
+
+/// A read that does not show the statement yet is no reason to leave it.
+#[tokio::test]
+async fn a_deletion_leaves_nothing_that_a_lagging_read_did_not_show() {
+    for restarts in [false, true] {
+        let (world, mut cluster) = (ground(), Cluster::default());
+        let before = world.snapshot();
+        cluster.times.settle = Duration::ZERO;
+        cluster.apply("one", &wish("One/"));
+        cluster.settle(&world).await;
+        // Reads show the bucket policy as it was before the operator wrote it.
+        let granted = world.snapshot();
+        let mut former = granted.clone();
+        let dest = bucket(DR, "dest");
+        former.buckets.get_mut(&dest).unwrap().policy = before.buckets[&dest].policy.clone();
+        world.set_faults(Faults {
+            lag: true,
+            ..Faults::default()
+        });
+        *world.former.lock().unwrap() = Some(former);
+        if restarts {
+            cluster.restart();
+        }
+        cluster.delete("one");
+        cluster.visit(&world).await;
+        assert!(!cluster.objects.is_empty(), "it was released in doubt");
+        world.catch_up();
+        world.set_faults(Faults::default());
+        cluster.pass(6);
+        cluster.settle(&world).await;
+        assert!(cluster.objects.is_empty());
+        let after = world.snapshot();
+        assert_eq!(after.buckets, before.buckets);
+        assert_eq!(after.keys, before.keys);
+        assert_eq!(after.roles, before.roles);
+    }
+}
+
+/// Nothing is written for an object without the finalizer, and no neighbor waits for it.
+#[tokio::test]
+async fn a_refused_finalizer_concerns_its_object_alone() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("one", &wish("One/"));
+    cluster.apply("refused", &wish("Refused/"));
+    cluster.unholdable = [object_key("refused")].into();
+    cluster.settle(&world).await;
+    ready_alone(&cluster, "one");
+    assert_eq!(
+        cluster.condition("refused", "Ready"),
+        ("False".into(), "FinalizerRefused".into())
+    );
+    assert!(
+        cluster
+            .message("refused", "Ready")
+            .contains("denied by a webhook")
+    );
+    assert_eq!(rules(&world), ["test/finance/one/a"]);
+    cluster.unholdable.clear();
+    cluster.settle(&world).await;
+    ready(&cluster);
+}
+
+/// A policy that can't name the role for minutes blocks no object but those that need it.
+#[tokio::test]
+async fn a_principal_that_never_becomes_visible_blocks_no_neighbor() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    world.edit(|state| {
+        state.failing = [("PutKeyPolicy".to_owned(), FailureKind::PrincipalNotVisible)].into();
+    });
+    cluster.apply("blocked", &wish("Blocked/"));
+    let rules_to_backup = json!({"rules": [{"name": "a", "prefix": "One/"}]});
+    cluster.apply("one", &spec(("prod", "backup"), None, &rules_to_backup));
+    for _ in 0..10 {
+        cluster.visit(&world).await;
+        cluster.pass(30);
+    }
+    ready_alone(&cluster, "one");
+    assert_eq!(cluster.condition("blocked", "Ready").0, "False");
+    world.edit(|state| state.failing.clear());
+    cluster.settle(&world).await;
+    ready(&cluster);
+}
+
 /// What the owner of a destination applies has to settle like what the operator writes.
 #[tokio::test]
 async fn what_an_owner_applies_has_to_settle_too() {

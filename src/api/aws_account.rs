@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
     category = "aws",
     status = "AwsAccountStatus",
     derive = "PartialEq",
-    doc = "An AWS account: how the operator reaches it, and which namespaces may replicate what in it. What no grant lists is denied.",
+    doc = "An AWS account: how the operator reaches it, and which namespaces may replicate what in it. Anything that no grant lists is denied.",
     printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountID"),
     printcolumn(
         name = "Ready",
@@ -62,10 +62,10 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = ("!has(self.assumeRole) || self.assumeRole.roleARN.contains(':' + self.accountID + ':')", "assumeRole.roleARN is in another account than accountID"),
+    validation = ("!has(self.assumeRole) || self.assumeRole.roleARN.contains(':' + self.accountID + ':')", "assumeRole.roleARN is not in the account accountID"),
     validation = ("!has(self.access) || self.access != 'External' || !has(self.assumeRole)", "assumeRole can't be used with access: External: remove one of them"),
-    validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || self.roles.mergeableRoleARNs.all(role, role.contains(':' + self.accountID + ':'))", "roles.mergeableRoleARNs names a role in another account than accountID"),
-    validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || !has(self.assumeRole) || !(self.assumeRole.roleARN in self.roles.mergeableRoleARNs)", "roles.mergeableRoleARNs names the operator's own role, which could then change its own permissions")
+    validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || self.roles.mergeableRoleARNs.all(role, role.contains(':' + self.accountID + ':'))", "roles.mergeableRoleARNs names a role that is not in the account accountID"),
+    validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || !has(self.assumeRole) || !(self.assumeRole.roleARN in self.roles.mergeableRoleARNs)", "roles.mergeableRoleARNs names the operator's own role, which could then change its own permissions: remove it from the list")
 )]
 pub struct AwsAccountSpec {
     /// The 12 digits of the account, in quotes. It can't be changed. Example: "111111111111"
@@ -93,7 +93,7 @@ pub struct AwsAccountSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub contact: Option<String>,
-    /// Which namespaces may replicate what from and to the account. What no grant lists is denied. Example: [{"namespaces": {"matchLabels": {"team": "finance"}}, "sources": [{"bucket": "finance-*"}], "kmsKeys": ["*"]}]
+    /// Which namespaces may replicate what from and to the account. Anything that no grant lists is denied. Example: [{"namespaces": {"matchLabels": {"team": "finance"}}, "sources": [{"bucket": "finance-*"}], "kmsKeys": ["*"]}]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub grants: Vec<Grant>,
@@ -130,10 +130,10 @@ pub enum Access {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Policies {
-    /// Policies of destination buckets. Manage: the operator adds its statements and removes them again. Check: it only reads them, and reports what is missing in status.requiredActions.
+    /// Policies of destination buckets. Manage: the operator adds its statements, and removes them when they are no longer needed. Check: it only reads them, and reports what is missing in status.requiredActions.
     #[serde(default)]
     pub bucket_policy: PolicyMode,
-    /// Policies of KMS keys. Manage: the operator adds its statements, unless the policy already allows what is needed, and removes them again. Check: it only reads them, and reports what is missing in status.requiredActions.
+    /// Policies of KMS keys. Manage: the operator adds its statements, unless the policy already allows what is needed, and removes them when they are no longer needed. Check: it only reads them, and reports what is missing in status.requiredActions.
     #[serde(default)]
     pub key_policy: PolicyMode,
 }
@@ -221,7 +221,7 @@ pub enum AwsPartition {
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
     /// A label selector of namespaces, which can't be empty. Use kubernetes.io/metadata.name, or labels that tenants can't change. Example: {"matchLabels": {"kubernetes.io/metadata.name": "finance"}}
-    #[x_kube(validation = ("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)", "namespaces selects every namespace: name a label"))]
+    #[x_kube(validation = ("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)", "namespaces is empty and selects every namespace: set matchLabels or matchExpressions"))]
     pub namespaces: LabelSelector,
     /// What may be replicated from the account. Example: [{"bucket": "finance-*", "prefixes": ["Tax"]}]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -231,7 +231,7 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub destinations: Vec<DestinationGrant>,
-    /// Globs of ARNs of the account's KMS keys that may be used. They are checked against the resolved key, also if it is a bucket's default key. Example: arn:aws:kms:*:111111111111:key/*
+    /// Globs of ARNs of the account's KMS keys that may be used. They are checked against the resolved key, even if it is a bucket's default key. Example: arn:aws:kms:*:111111111111:key/*
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 100),
@@ -251,7 +251,7 @@ pub struct SourceGrant {
     /// A glob over whole bucket names: * matches any characters, ? matches one. Example: finance-*
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9.*?-]+$"))]
     pub bucket: String,
-    /// What the prefix of every rule has to begin with; by default, any prefix is allowed, also the whole bucket. Example: ["Tax"]
+    /// The prefix that every rule has to begin with; by default, any prefix is allowed, including the whole bucket. Example: ["Tax"]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub prefixes: Option<Vec<String>>,

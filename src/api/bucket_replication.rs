@@ -156,7 +156,7 @@ pub struct Destination {
 /// Which objects are replicated, and how.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("!has(self.tags) || size(self.tags) == 0 || !has(self.deleteMarkers) || self.deleteMarkers != 'Replicate'", "deleteMarkers: Replicate can't be used with tags: S3 replicates no delete markers of rules that select by tag"))]
+#[x_kube(validation = ("!has(self.tags) || size(self.tags) == 0 || !has(self.deleteMarkers) || self.deleteMarkers != 'Replicate'", "deleteMarkers: Replicate can't be used with tags: S3 does not replicate delete markers for rules that filter by tag"))]
 pub struct RuleSpec {
     /// Name of the rule, unique in the object: lowercase letters, digits and hyphens. Example: tax
     #[schemars(
@@ -167,7 +167,7 @@ pub struct RuleSpec {
     /// The prefix of the object keys, without wildcards, at most 1024 bytes. An empty prefix selects all objects. Example: Tax/
     #[serde(default)]
     #[schemars(length(max = 1024))]
-    #[x_kube(validation = ("!self.contains('*') && !self.contains('?') && !self.contains('${')", "prefix holds a wildcard or policy variable (*, ? or ${): name the beginning of the keys as it is"))]
+    #[x_kube(validation = ("!self.contains('*') && !self.contains('?') && !self.contains('${')", "prefix holds a wildcard or policy variable (*, ? or ${): use the literal beginning of the object keys"))]
     pub prefix: String,
     /// Tags that an object must have, all of them, when it is written. Example: {"class": "records"}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -82,7 +82,7 @@ pub enum Reason {
     )]
     KeysReady,
     #[strum(
-        message = "the object does not ask to replicate SSE-KMS objects, so it needs no key",
+        message = "the spec does not include SSE-KMS objects, so no key is needed",
         detailed_message = "nothing"
     )]
     NoKeysNeeded,
@@ -97,14 +97,14 @@ pub enum Reason {
     )]
     RulesConfigured,
     #[strum(
-        message = "everything that the object needs was read in AWS and is correct",
+        message = "everything that the object needs was read from AWS and is correct",
         detailed_message = "nothing"
     )]
     Ready,
     // Not known yet.
     #[strum(
         message = "the operator has not read the object yet",
-        detailed_message = "wait; if it stays, check that the operator runs"
+        detailed_message = "wait; if the reason does not change, check that the operator is running"
     )]
     Pending,
     #[strum(
@@ -128,13 +128,13 @@ pub enum Reason {
     )]
     PlanPending,
     #[strum(
-        message = "the object is being deleted, and what it created in AWS is being removed",
+        message = "the object is being deleted, and the operator is removing its resources from AWS",
         detailed_message = "wait"
     )]
     Deleting,
     #[strum(
         message = "the destination's AWSAccount has access: External, so nothing in that account can be read",
-        detailed_message = "have its owner apply status.requiredActions, then attest that with the annotation bucketops.dev/applied"
+        detailed_message = "have its owner apply status.requiredActions, then set the annotation bucketops.dev/applied to attest that they are applied"
     )]
     NotObservable,
     #[strum(
@@ -150,7 +150,7 @@ pub enum Reason {
     // The spec, or what it may ask for.
     #[strum(
         message = "a field of the spec has a value that AWS does not accept",
-        detailed_message = "correct the field in the message"
+        detailed_message = "correct the field that the message names"
     )]
     InvalidSpec,
     #[strum(
@@ -164,10 +164,15 @@ pub enum Reason {
     )]
     AccountNotReady,
     #[strum(
-        message = "no grant of the AWSAccount allows this namespace to do that",
+        message = "no grant of the AWSAccount allows this namespace to do what the message names",
         detailed_message = "ask the AWSAccount's contact for a grant"
     )]
     NotGranted,
+    #[strum(
+        message = "the API server refused to add the operator's finalizer to the object, so nothing is written to AWS for it",
+        detailed_message = "change the admission policy or webhook that the message names"
+    )]
+    FinalizerRefused,
     // Buckets.
     #[strum(
         message = "the bucket does not exist, or belongs to another account",
@@ -186,12 +191,12 @@ pub enum Reason {
     BucketPolicyNeeded,
     #[strum(
         message = "the destination is a Requester Pays bucket, and S3 does not replicate to these across accounts",
-        detailed_message = "have the bucket's owner run the command in the message"
+        detailed_message = "have the bucket's owner run the command that the message shows"
     )]
     RequesterPays,
     #[strum(
         message = "destination.owner is Source, but the destination bucket's account owns every object in it",
-        detailed_message = "set spec.destination.owner to Destination, or leave it out"
+        detailed_message = "set spec.destination.owner to Destination, or omit it"
     )]
     OwnerNotPossible,
     #[strum(
@@ -201,18 +206,18 @@ pub enum Reason {
     ObjectLockMissing,
     #[strum(
         message = "a statement of a bucket policy denies what the role needs",
-        detailed_message = "have the bucket's owner exempt the role from the statement in the message"
+        detailed_message = "have the bucket's owner exempt the role from the statement that the message names"
     )]
     DeniedByBucketPolicy,
     // Keys.
     #[strum(
         message = "SSE-KMS objects can't be replicated, because destination.kmsKey is missing",
-        detailed_message = "set spec.destination.kmsKey, or spec.source.sseKMSObjects to Skip"
+        detailed_message = "set spec.destination.kmsKey, or set spec.source.sseKMSObjects to Skip"
     )]
     ReplicaKeyMissing,
     #[strum(
         message = "it is not known which keys encrypt the source objects",
-        detailed_message = "set spec.source.kmsKeys, or SSE-KMS default encryption on the source bucket"
+        detailed_message = "set spec.source.kmsKeys, or enable SSE-KMS default encryption on the source bucket"
     )]
     SourceKeysMissing,
     #[strum(
@@ -226,7 +231,7 @@ pub enum Reason {
     )]
     KeyNotUsable,
     #[strum(
-        message = "the key is in another Region than the bucket",
+        message = "the key is not in the bucket's Region",
         detailed_message = "name a key of the bucket's Region"
     )]
     KeyInOtherRegion,
@@ -248,28 +253,28 @@ pub enum Reason {
     KeyPolicyNeeded,
     #[strum(
         message = "a statement of the key policy denies what the role needs",
-        detailed_message = "have the key's owner exempt the role from the statement in the message"
+        detailed_message = "have the key's owner exempt the role from the statement that the message names"
     )]
     DeniedByKeyPolicy,
     // Role and configuration.
     #[strum(
         message = "the AWSAccount's permissions boundary does not allow what the role needs",
-        detailed_message = "have the platform team add the actions in the message to the boundary"
+        detailed_message = "have the platform team add the actions that the message names to the boundary"
     )]
     BoundaryTooNarrow,
     #[strum(
-        message = "a role with the name of the operator's role already exists without its tags",
-        detailed_message = "delete or rename that role if it is not needed"
+        message = "a role with the name of the operator's role already exists without the operator's tags",
+        detailed_message = "delete that role if it is not needed"
     )]
     RoleNotOurs,
     #[strum(
         message = "the bucket already has a replication configuration with a role that the operator does not manage",
-        detailed_message = "set spec.existingConfiguration to Merge if the platform team allows it, take its rules over, or remove it; status.plan shows what Merge would do"
+        detailed_message = "set spec.existingConfiguration to Merge if the platform team allows it, take over the existing rules, or remove the existing configuration; status.plan shows what Merge would do"
     )]
     ForeignConfiguration,
     #[strum(
         message = "spec.existingConfiguration is Merge, but the AWSAccount does not list the existing configuration's role in roles.mergeableRoleARNs",
-        detailed_message = "ask the AWSAccount's contact to list the role in the message"
+        detailed_message = "ask the AWSAccount's contact to add the role that the message names to roles.mergeableRoleARNs"
     )]
     RoleNotMergeable,
     #[strum(
@@ -284,7 +289,7 @@ pub enum Reason {
     ForeignVersion1Rules,
     #[strum(
         message = "an unmanaged rule has an element that this version of the operator does not support and would remove with any write",
-        detailed_message = "upgrade the operator, or remove the element in the message"
+        detailed_message = "upgrade the operator, or remove the element that the message names"
     )]
     ForeignRuleNotPreservable,
     #[strum(
@@ -298,24 +303,24 @@ pub enum Reason {
     )]
     OverlappingRules,
     #[strum(
-        message = "the configuration or a policy would exceed a limit of AWS",
+        message = "the configuration or a policy would exceed an AWS quota",
         detailed_message = "use fewer rules or shorter prefixes on this bucket"
     )]
     LimitExceeded,
     #[strum(
         message = "another writer keeps changing what the object created; the operator corrects it at most once an hour",
-        detailed_message = "find the other writer of the resource in the message, and keep only one of the two"
+        detailed_message = "find the other writer of the resource that the message names, and let only it or the operator manage that resource"
     )]
     Contended,
     // What AWS answered.
     #[strum(
         message = "AWS denied a call because a permission is missing",
-        detailed_message = "grant the action in the message to the operator's role in that account"
+        detailed_message = "grant the action that the message names to the operator's role in that account"
     )]
     AccessDenied,
     #[strum(
         message = "a policy of the organization (a service control policy or resource control policy) denies a call, whatever the account allows",
-        detailed_message = "ask the organization's administrators to exempt the call in the message"
+        detailed_message = "ask the organization's administrators to exempt the call that the message names"
     )]
     DeniedByOrganization,
     #[strum(
@@ -331,7 +336,7 @@ pub enum Reason {
     )]
     AwsUnavailable,
     #[strum(
-        message = "what the object created can't be removed: AWS refuses it, or it has failed for minutes",
+        message = "the object's resources in AWS can't be removed: AWS refuses the removal, or it has failed for three minutes",
         detailed_message = "do what the message says"
     )]
     DeletionBlocked,
@@ -342,7 +347,7 @@ pub enum Reason {
     )]
     DuplicateAccount,
     #[strum(
-        message = "the credentials belong to another account than spec.accountID",
+        message = "the credentials belong to a different account from spec.accountID",
         detailed_message = "correct spec.accountID or spec.assumeRole.roleARN"
     )]
     WrongAccount,

@@ -7,20 +7,20 @@
 pub enum EventReason {
     /// Drift was corrected.
     #[strum(
-        message = "another writer changed or removed what the object created, and the operator corrected it; the action of the Event is the step",
+        message = "another writer changed or removed what the object created, and the operator corrected it; the Event's action names the step",
         detailed_message = "if it happens again, find the other writer in CloudTrail"
     )]
     DriftCorrected,
     /// An object was released before what it created was removed.
     #[strum(
-        message = "the object was released while something that it created still exists in AWS",
-        detailed_message = "remove that by hand if it is not needed"
+        message = "the object was released, but some of its resources still exist in AWS",
+        detailed_message = "remove these resources by hand if they are not needed"
     )]
     Abandoned,
     /// An unmanaged rule disappeared after the operator's write.
     #[strum(
         message = "an unmanaged rule that was in the configuration that the operator wrote no longer exists",
-        detailed_message = "if it was not removed on purpose, two writers overwrote each other: write it again"
+        detailed_message = "if no one removed it on purpose, two writers overwrote each other: add the rule again"
     )]
     ForeignRuleGone,
     /// A role could not be deleted.

@@ -137,9 +137,15 @@ impl Editors {
                 format!("the read of {policy} does not show what the operator just wrote to it"),
             )),
             Judgement::Write(document) => {
-                write(document.clone()).await?;
-                journal.note(edit, &read, &document, (self.clock)());
-                Ok(())
+                let written = write(document.clone()).await;
+                // A write whose outcome is not known may have been made.
+                let refused = written
+                    .as_ref()
+                    .is_err_and(|failure| failure.kind != FailureKind::Transient);
+                if !refused {
+                    journal.note(edit, &read, &document, (self.clock)());
+                }
+                written
             }
         }
     }
@@ -214,6 +220,46 @@ mod tests {
                 .map(|policy| policy.statements().len()),
             Some(30)
         );
+    }
+
+    /// A removal that timed out may have been made: a later read that still shows the statement is not written back by a neighbor.
+    #[tokio::test]
+    async fn a_write_whose_outcome_is_not_known_is_remembered() {
+        for (kind, left) in [(FailureKind::Transient, 1), (FailureKind::Denied, 2)] {
+            let editors = Editors::new(Duration::from_secs(5), Timestamp::now);
+            let statements = |role: &str| edit(role).applied_to(&Document::default()).statements();
+            let one = Document::of(statements("one"));
+            let installation = "prod".parse().expect("an id");
+            let gone =
+                StatementEdit::replacing(&Document::default(), &installation, &Mark::owner("one"));
+            let read = || std::future::ready(Ok(Some(one.clone())));
+            let fails = async |_| {
+                Err(Failure {
+                    kind,
+                    action: "test".into(),
+                    message: "no answer".into(),
+                })
+            };
+            editors
+                .edit(&key("a"), &gone, read(), fails)
+                .await
+                .expect_err("it fails");
+            let written = Mutex::new(None);
+            let write = async |document: Document| {
+                *written.lock().expect("unpoisoned") = Some(document);
+                Ok(())
+            };
+            editors
+                .edit(&key("a"), &edit("two"), read(), write)
+                .await
+                .expect("it is written");
+            let written = written.lock().expect("unpoisoned").take();
+            assert_eq!(
+                written.map(|document| document.statements().len()),
+                Some(left),
+                "{kind:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -40,17 +40,17 @@ impl Call<'_> {
         let message = match kind {
             FailureKind::DeniedByOrganization => {
                 format!(
-                    "a policy of the organization denies {caller} to call {action} on {on} ({said}): ask the organization's administrators"
+                    "an AWS Organizations policy denies {caller} permission to call {action} on {on} ({said}): ask the organization's administrators to exempt this call"
                 )
             }
             // Every S3 call names the expected owner, and S3 gives the same error for a bucket of another owner.
             FailureKind::Denied if action.starts_with("s3:") => {
                 format!(
-                    "{caller} is not allowed to call {action} on {on} ({said}): allow it, or correct the account if another one owns the bucket"
+                    "{caller} is not allowed to call {action} on {on} ({said}): allow the action, or correct accountName if another account owns the bucket"
                 )
             }
             FailureKind::Denied if *action == super::calls::action::ASSUME_ROLE => format!(
-                "{caller} is not allowed to call {action} on {on} ({said}): create the role, allow the operator with the AWSAccount's externalID in its trust policy, and allow the operator to assume it, as iam-policy prints"
+                "{caller} is not allowed to call {action} on {on} ({said}): create the role with a trust policy that allows the operator and requires the AWSAccount's externalID, and give the operator's own identity the policy that iam-policy --identity prints"
             ),
             FailureKind::Denied => {
                 format!("{caller} is not allowed to call {action} on {on} ({said}): allow it")

@@ -224,6 +224,7 @@ fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> O
         abandoned: false,
         held: false,
         configured: false,
+        ready: false,
         namespace_labels: labels,
     }
 }
@@ -522,7 +523,7 @@ async fn online(
     {
         known
     } else {
-        let warning = "no object in the cluster has the installation's ID, so the plan uses \"default\": set --installation-id";
+        let warning = "no BucketReplication in the cluster shows an installation ID in its status, so the plan uses \"default\": set --installation-id";
         warnings.push(warning.to_owned());
         default_installation()?
     };

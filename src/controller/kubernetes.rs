@@ -13,7 +13,10 @@ use kube::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{trigger, visit::Gate};
+use super::{
+    trigger,
+    visit::{Gate, Opened},
+};
 use crate::{
     api::{
         AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, aws_account::AwsAccountStatus,
@@ -109,6 +112,13 @@ impl Kubernetes {
             &Patch::Merge(patch),
         )
         .await
+    }
+
+    /// Adds the operator's finalizer.
+    async fn hold(&self, object: &BucketReplication) -> kube::Result<BucketReplication> {
+        let own = [FINALIZER.to_owned()];
+        let all: Vec<_> = object.finalizers().iter().cloned().chain(own).collect();
+        self.set_finalizers(object, &all).await
     }
 
     /// Releases a deleted object.
@@ -238,7 +248,7 @@ impl<'a> StoreGate<'a> {
         self.versions.into_inner().unwrap_or_default()
     }
 
-    async fn try_open(&self, acting: &BTreeSet<ObjectKey>) -> kube::Result<bool> {
+    async fn try_open(&self, acting: &BTreeSet<ObjectKey>) -> kube::Result<Opened> {
         let live: Vec<_> = self
             .kubernetes
             .on_bucket(self.bucket)
@@ -251,19 +261,24 @@ impl<'a> StoreGate<'a> {
                 bucket = self.bucket,
                 "the store lags behind: visiting again"
             );
-            return Ok(false);
+            return Ok(Opened::Changed);
         }
-        let mut versions = BTreeMap::new();
+        let (mut versions, mut refused) = (BTreeMap::new(), BTreeMap::new());
         for object in live {
             let key = key_of(&object);
             let current = if acting.contains(&key) && !is_held(&object) {
-                let finalizers: Vec<_> = object
-                    .finalizers()
-                    .iter()
-                    .cloned()
-                    .chain([FINALIZER.to_owned()])
-                    .collect();
-                self.kubernetes.set_finalizers(&object, &finalizers).await?
+                match self.kubernetes.hold(&object).await {
+                    Ok(held) => held,
+                    Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                        return Ok(Opened::Changed);
+                    }
+                    Err(kube::Error::Api(status)) if is_refusal(status.code) => {
+                        tracing::warn!(object = %key, %status, "the finalizer was refused");
+                        refused.insert(key, status.message.clone());
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
             } else {
                 object
             };
@@ -272,15 +287,24 @@ impl<'a> StoreGate<'a> {
         if let Ok(mut kept) = self.versions.lock() {
             kept.extend(versions);
         }
-        Ok(true)
+        Ok(if refused.is_empty() {
+            Opened::Open
+        } else {
+            Opened::Refused(refused)
+        })
     }
 }
 
+/// Whether a retry does not solve it: the request is invalid or not allowed.
+fn is_refusal(code: u16) -> bool {
+    matches!(code, 400 | 403 | 405 | 422)
+}
+
 impl Gate for StoreGate<'_> {
-    async fn open(&self, acting: &BTreeSet<ObjectKey>) -> bool {
+    async fn open(&self, acting: &BTreeSet<ObjectKey>) -> Opened {
         self.try_open(acting).await.unwrap_or_else(|error| {
             tracing::warn!(%error, bucket = self.bucket, "the API server did not confirm what is in the store");
-            false
+            Opened::Unanswered(error.to_string())
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::replication::{
     names::{InstallationId, ObjectKey},
     observed::{Facet, Observed},
     plan::Step,
+    requeue::Ending,
     settle::Need,
     status::Outcome,
 };
@@ -45,6 +46,14 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Counts a visit that ended so.
+    pub fn count(&mut self, ending: Ending) {
+        self.attempts = match ending {
+            Ending::Retry => self.attempts.saturating_add(1),
+            Ending::Done | Ending::Blocked | Ending::After(_) => 0,
+        };
+    }
+
     /// Whether something was read that has to be read again soon.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.missing.is_some()
@@ -161,9 +170,9 @@ impl Memory {
             self.suspicion = None;
             return true;
         }
-        let texts = decision.texts();
+        let changes = decision.changes();
         match &self.suspicion {
-            Some((suspected, since)) if *suspected == texts => {
+            Some((suspected, since)) if *suspected == changes => {
                 let confirmed = age(*since, now) >= grace;
                 if confirmed {
                     (self.suspicion, self.put) = (None, None);
@@ -171,7 +180,7 @@ impl Memory {
                 confirmed
             }
             _ => {
-                self.suspicion = Some((texts, now));
+                self.suspicion = Some((changes, now));
                 false
             }
         }
@@ -230,10 +239,11 @@ impl Memory {
             .next()
             .is_some();
         self.granted.retain(|key, (fingerprint, _)| {
-            decision
-                .needs
-                .get(key)
-                .is_some_and(|need| need.granted && need.fingerprint == *fingerprint)
+            decision.needs.get(key).map_or_else(
+                // It can't be read now, for example because AWS does not answer.
+                || decision.dispositions.contains_key(key),
+                |need| need.granted && need.fingerprint == *fingerprint,
+            )
         });
         if !is_granting {
             for (key, need) in &decision.needs {

@@ -10,7 +10,7 @@ pub mod visit;
 
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, future::try_join_all};
+use futures::{FutureExt, Stream, StreamExt, future::try_join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -110,10 +110,17 @@ pub async fn run(
         memory: std::sync::Mutex::default(),
         account_memory: std::sync::Mutex::default(),
     });
+    let stop = stop.boxed().shared();
     // If a store lacks objects, a bucket is composed without them.
-    try_join_all(context.objects.iter().map(Store::wait_until_ready)).await?;
-    context.accounts.wait_until_ready().await?;
-    context.namespaces.wait_until_ready().await?;
+    let listed = async {
+        try_join_all(context.objects.iter().map(Store::wait_until_ready)).await?;
+        context.accounts.wait_until_ready().await?;
+        context.namespaces.wait_until_ready().await
+    };
+    tokio::select! {
+        listed = listed => listed?,
+        () = stop.clone() => return Ok(()),
+    }
     synced();
     let settings = queue::Settings {
         window: settings.event_window,

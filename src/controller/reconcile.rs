@@ -225,11 +225,7 @@ impl Context {
         let report = visited.instrument(span.clone()).await;
         span.record("steps", report.done.len())
             .record("ending", tracing::field::debug(report.ending));
-        memory.attempts = if report.ending == Ending::Retry {
-            memory.attempts.saturating_add(1)
-        } else {
-            0
-        };
+        memory.count(report.ending);
         let after = wait(
             report.ending,
             owned.name.as_str(),
@@ -272,6 +268,9 @@ impl Context {
                 .status
                 .as_ref()
                 .is_some_and(|status| !status.rules.is_empty()),
+            ready: ready(object).is_some_and(|ready| {
+                ready.status == "True" && ready.observed_generation == object.metadata.generation
+            }),
         }
     }
 
@@ -301,7 +300,9 @@ impl Context {
                 .iter()
                 .filter(|(concerned, _)| *concerned == key)
             {
-                let note = format!("another writer changed what this object created: {correction}");
+                let note = format!(
+                    "the operator corrected a change by another writer with this step: {correction}"
+                );
                 self.kubernetes
                     .record(
                         object,
@@ -314,8 +315,7 @@ impl Context {
             }
             if report.released.contains(&key) {
                 if is_abandoned(object) {
-                    let note =
-                        "what this object created in AWS and could not be removed stays there";
+                    let note = "the operator released this object, but could not remove all of its resources in AWS: remove the rest by hand if it is not needed";
                     self.kubernetes
                         .record(
                             object,
@@ -406,8 +406,7 @@ impl Context {
             .any(|problem| problem.reason == Reason::AccountNotFound);
         let deleting = object.metadata.deletion_timestamp.is_some();
         if deleting && (gone || is_abandoned(object)) {
-            let note =
-                "the source AWSAccount can't be used: what this object created in AWS stays there";
+            let note = "the source AWSAccount can't be used, so this object's resources in AWS were not removed: remove them by hand if they are not needed";
             self.kubernetes
                 .record(
                     object,
@@ -445,7 +444,7 @@ fn left_to_owners(object: &BucketReplication) -> Option<String> {
         .collect();
     let reported = reported.into_iter().collect::<Vec<_>>().join(" and ");
     (!reported.is_empty()).then(|| {
-        format!("status.requiredActions asked for changes of {reported}: what was applied still exists there, and only its owner can remove it")
+        format!("the changes that status.requiredActions listed for {reported} still exist if the owner applied them: have the owner remove them")
     })
 }
 

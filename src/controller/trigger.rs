@@ -87,7 +87,7 @@ where
     events
         .filter_map(|event| {
             if let Err(error) = &event {
-                tracing::warn!(%error, "a watch failed and is restarted");
+                tracing::warn!(%error, "a watch failed; the operator restarts it");
             }
             std::future::ready(event.ok())
         })

@@ -35,7 +35,20 @@ use crate::{
 /// What has to be true in Kubernetes before anything is written to AWS.
 pub trait Gate: Send + Sync {
     /// Whether the objects are still as the visit took them, by a consistent read, and those of `acting` have the operator's finalizer.
-    fn open(&self, acting: &BTreeSet<ObjectKey>) -> impl Future<Output = bool> + Send;
+    fn open(&self, acting: &BTreeSet<ObjectKey>) -> impl Future<Output = Opened> + Send;
+}
+
+/// What the API server says before anything is written to AWS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// The objects are as the visit took them, and those that act have the finalizer.
+    Open,
+    /// They changed, so that the visit has to begin again.
+    Changed,
+    /// It did not answer: its error.
+    Unanswered(String),
+    /// It refuses to add the finalizer to some objects: its error for each.
+    Refused(BTreeMap<ObjectKey, String>),
 }
 
 /// What a visit is about.
@@ -106,18 +119,20 @@ impl fmt::Display for Notice {
         match self {
             Self::ForeignRuleGone(id) => write!(
                 f,
-                "the unmanaged rule {id} was in the configuration that the operator wrote and no longer exists. If it was not removed on purpose, two writers overwrote each other: write it again"
+                "the unmanaged rule {id} was in the configuration that the operator wrote and no longer exists. If no one removed it on purpose, the operator and another writer overwrote each other: add the rule again"
             ),
             Self::RoleLeft(message) => {
                 write!(
                     f,
-                    "the operator removed its policies from the role but can't delete it, because another writer added something to it: {message}"
+                    "the operator removed its policies from the role but can't delete the role, because another writer added something to the role: {message}"
                 )
             }
         }
     }
 }
 
+/// Objects that changed meanwhile are taken from the store again after this time.
+const CHANGED: Duration = Duration::from_millis(200);
 /// What is read again because it changed meanwhile is read again no sooner.
 const SOONEST: Duration = Duration::from_secs(1);
 /// Timers and clocks differ by a little, and a visit that comes too early would have to be repeated.
@@ -137,11 +152,10 @@ pub async fn visit<C: Cloud, G: Gate>(
         .iter()
         .map(|(object, ..)| object.clone())
         .collect();
-    let ready: BTreeSet<_> = subject
-        .objects
+    let ready: BTreeSet<_> = objects
         .iter()
-        .filter(|(_, generation, status)| was_ready(*generation, status))
-        .map(|(object, ..)| object.key.clone())
+        .filter(|object| object.ready)
+        .map(|object| object.key.clone())
         .collect();
     let inputs = inputs(subject);
     let mut refusals = Refusals::default();
@@ -187,6 +201,7 @@ pub async fn visit<C: Cloud, G: Gate>(
         if !memory.confirms(&decision, in_doubt, times.grace, now) {
             return Report {
                 notices,
+                released: subject.abandoned().collect(),
                 ..Report::unchanged(Ending::After(times.grace))
             };
         }
@@ -233,11 +248,26 @@ pub async fn visit<C: Cloud, G: Gate>(
             .steps
             .iter()
             .any(|planned| planned.step != Step::Settle);
-        if (writes || unheld) && !gate.open(&acting).await {
-            return Report {
-                notices,
-                ..Report::unchanged(Ending::After(Duration::from_millis(200)))
-            };
+        if writes || unheld {
+            match gate.open(&acting).await {
+                Opened::Open => {}
+                Opened::Changed => {
+                    return Report {
+                        notices,
+                        ..Report::unchanged(Ending::After(CHANGED))
+                    };
+                }
+                Opened::Unanswered(error) => {
+                    return Report {
+                        notices,
+                        ..subject.unconfirmed(&error, now)
+                    };
+                }
+                Opened::Refused(errors) => {
+                    refusals.finalizers.extend(errors);
+                    continue;
+                }
+            }
         }
         let mut outcome = apply(cloud, &decision, drift).await;
         done.extend(outcome.done.iter().map(|planned| planned.step.clone()));
@@ -327,13 +357,6 @@ async fn look<C: Cloud>(
     observed
 }
 
-fn was_ready(generation: Option<i64>, status: &BucketReplicationStatus) -> bool {
-    let ready = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        condition.type_ == ConditionType::Ready.as_str() && condition.status == "True"
-    };
-    status.observed_generation == generation && status.conditions.iter().any(ready)
-}
-
 /// A fingerprint of all inputs other than AWS: if it changes, everything is read again.
 fn inputs(subject: &Subject) -> String {
     let objects = subject.objects.iter().map(|(object, generation, _)| {
@@ -387,7 +410,7 @@ async fn apply<C: Cloud>(cloud: &C, decision: &Decision, drift: bool) -> Outcome
     outcome
 }
 
-/// A failure that a retry does not solve, which concerns only the objects that the step was for.
+/// A failure that concerns only the objects that the step was for, so that others are served.
 fn refusal<'a>(outcome: &'a Outcome, source: &OwnedBucket) -> Option<(&'a PlannedStep, Problem)> {
     let failure = outcome.failure.as_ref().filter(|failure| {
         matches!(
@@ -396,6 +419,7 @@ fn refusal<'a>(outcome: &'a Outcome, source: &OwnedBucket) -> Option<(&'a Planne
                 | FailureKind::DeniedByOrganization
                 | FailureKind::Invalid
                 | FailureKind::NotFound
+                | FailureKind::PrincipalNotVisible
         )
     })?;
     let refused = outcome.undone.first()?;
@@ -437,6 +461,30 @@ impl Subject {
             .iter()
             .filter(|(object, ..)| object.is_deleting() || object.spec.mode != Mode::Paused);
         let statuses = read.map(|(object, generation, previous)| {
+            (
+                object.key.clone(),
+                status::unended(object, *generation, previous, &problem, now),
+            )
+        });
+        Report {
+            statuses: statuses.collect(),
+            released: self.abandoned().collect(),
+            ..Report::unchanged(Ending::Retry)
+        }
+    }
+
+    /// The report if the API server did not confirm the objects. Only deletions report it: others are as they were.
+    fn unconfirmed(&self, error: &str, now: Timestamp) -> Report {
+        let message = format!(
+            "the API server did not confirm the objects on bucket {}: {error}; the operator retries",
+            self.source.name
+        );
+        let problem = Problem::new(ConditionType::Accepted, Reason::AwsUnavailable, message);
+        let deleting = self
+            .objects
+            .iter()
+            .filter(|(object, ..)| object.is_deleting());
+        let statuses = deleting.map(|(object, generation, previous)| {
             (
                 object.key.clone(),
                 status::unended(object, *generation, previous, &problem, now),

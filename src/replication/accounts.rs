@@ -209,7 +209,7 @@ impl Account {
             condition,
             Reason::NotGranted,
             format!(
-                "no grant of AWSAccount {} allows this namespace to {what}: {ask}",
+                "no grant of AWSAccount {} allows this namespace to {what}: {ask} for a grant",
                 self.name
             ),
         )
@@ -273,7 +273,9 @@ impl Account {
         match prefixes.iter().find(|prefix| !allowed(prefix)) {
             Some(prefix) if prefix.as_str().is_empty() => Err(self.refusal(
                 ConditionType::Accepted,
-                &format!("replicate all of bucket {bucket}, only some prefixes of it"),
+                &format!(
+                    "replicate all of bucket {bucket} (grants cover only some of its prefixes)"
+                ),
             )),
             Some(prefix) => Err(self.refusal(
                 ConditionType::Accepted,
@@ -424,7 +426,7 @@ mod tests {
         let error = check(serde_json::json!([]), "finance-a", "Tax", "dr").expect_err("refused");
         assert_eq!(
             error,
-            "no grant of AWSAccount prod allows this namespace to replicate from bucket finance-a: ask #storage"
+            "no grant of AWSAccount prod allows this namespace to replicate from bucket finance-a: ask #storage for a grant"
         );
     }
 

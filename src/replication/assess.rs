@@ -205,7 +205,7 @@ fn keys(
                 problems.push(missing(
                     Reason::ReplicaKeyMissing,
                     format!(
-                        "source bucket {} encrypts with {key} by default, and S3 replicates such objects only with a key for the replicas: set spec.destination.kmsKey, or spec.source.sseKMSObjects to Skip",
+                        "source bucket {} encrypts objects with {key} by default, and S3 replicates them only if a key for the replicas is set: set spec.destination.kmsKey, or set spec.source.sseKMSObjects to Skip",
                         valid.source.name
                     ),
                 ));
@@ -320,7 +320,10 @@ fn key(
         };
         return Err(missing(
             Reason::KeyNotUsable,
-            format!("key {} can't be used: {state}", description.arn),
+            format!(
+                "key {} can't be used: {state}. Name an enabled symmetric encryption key, or enable this one",
+                description.arn
+            ),
         ));
     }
     if replica && description.managed_by_aws && valid.source.account != valid.destination.account {

@@ -12,7 +12,7 @@ use super::{
     names::{AccountId, InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
     observed::{Depth, Facet, KeyQuery, Observed, Scope},
     plan::{self, Fit, PlannedStep, Step, Users},
-    policy::{Document, Mark},
+    policy::{Document, Mark, Statement},
     preflight,
     remedy::PolicyOf,
     settle::{self, Need},
@@ -50,13 +50,15 @@ pub struct Visit<'a> {
     pub refusals: &'a Refusals,
 }
 
-/// What AWS refused. The rules of the objects concerned wait, and do not block the rules of others.
+/// What AWS or the API server refused. The rules of the objects concerned wait, and do not block the rules of others.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals {
     /// The objects concerned.
     pub problems: BTreeMap<ObjectKey, Problem>,
     /// The steps, which are not tried again in this visit.
     pub steps: Vec<Step>,
+    /// The objects to which the API server refuses to add the finalizer, with its error. Nothing is written for them.
+    pub finalizers: BTreeMap<ObjectKey, String>,
 }
 
 /// What a visit does for an object.
@@ -114,9 +116,10 @@ pub struct Decision {
     pub pending: BTreeMap<ObjectKey, Vec<String>>,
     /// What the rules of each acting object need.
     pub needs: BTreeMap<ObjectKey, Need>,
-    /// The objects whose rules are not written yet, because the permissions that they need have not settled.
+    /// The objects whose permissions have not settled: either their rules are not written yet, or what their existing rules need was granted just
+    /// now.
     pub settling: BTreeSet<ObjectKey>,
-    /// Whether a leaving object has role statements, but no rule was read: the read may lag, and the rule may exist.
+    /// Whether what the role's policies name was not read where it should be: the read may lag, and what is to be removed may exist.
     pub doubtful: bool,
     /// What blocks the removal of what leaving objects created.
     pub blockers: Vec<Problem>,
@@ -189,8 +192,8 @@ impl Decision {
                 .and_then(|bucket| observed.buckets.get(bucket)?.tags.present());
             let writer = tags.and_then(contention::writer);
             let message = writer.map_or_else(
-                || format!("another writer changed {element} five times or more within an hour. Find that writer and keep only one of the two; until then, the operator corrects it at most once an hour"),
-                |writer| format!("another writer, probably {writer} (by the bucket's tags), changed {element} five times or more within an hour. Keep only one of the two; until then, the operator corrects it at most once an hour"),
+                || format!("another writer changed {element} five times or more within an hour. Find that writer, and let only it or the operator manage {element}; until then, the operator corrects changes at most once an hour"),
+                |writer| format!("another writer, probably {writer} (by the bucket's tags), changed {element} five times or more within an hour. Let only it or the operator manage {element}; until then, the operator corrects changes at most once an hour"),
             );
             let condition = planned.step.condition(source);
             let problem = Problem::new(condition, Reason::Contended, message);
@@ -207,12 +210,12 @@ impl Decision {
         others
     }
 
-    /// The steps as text, to distinguish one drift from another.
+    /// What the steps change, to distinguish one drift from another.
     #[must_use]
-    pub fn texts(&self) -> Vec<String> {
+    pub fn changes(&self) -> Vec<String> {
         self.steps
             .iter()
-            .map(|planned| planned.step.to_string())
+            .map(|planned| planned.step.change())
             .collect()
     }
 }
@@ -397,20 +400,33 @@ pub fn decide(
             &now.users,
         )
     };
-    let needs = now.needs(visit, account, observed, &changing);
-    let unsettled = needs
+    let needs = now.needs(visit, account, observed);
+    let mut unsettled: BTreeMap<_, _> = needs
         .iter()
-        .filter(|(key, need)| changing.contains(*key) && !settled(key, need));
-    let settling: BTreeSet<_> = unsettled.map(|(key, _)| key.clone()).collect();
+        .filter(|(key, need)| !settled(key, need))
+        .collect();
+    let waiting: BTreeSet<_> = unsettled
+        .keys()
+        .filter(|key| changing.contains(**key))
+        .map(|key| (*key).clone())
+        .collect();
+    // Existing rules stay while their permissions settle, but that they replicate is only reported afterwards.
+    let ready: BTreeSet<_> = objects
+        .iter()
+        .filter(|object| object.ready)
+        .map(|object| &object.key)
+        .collect();
+    unsettled.retain(|key, need| waiting.contains(*key) || !need.granted || !ready.contains(*key));
+    let settling: BTreeSet<_> = unsettled.into_keys().cloned().collect();
     // The configuration has one role, so that a move concerns all rules on the bucket.
-    if !settling.is_empty() && !moves_role {
+    if !waiting.is_empty() && !moves_role {
         now = Round::new(
             visit,
             account,
             observed,
             &objects,
             &dispositions,
-            &settling,
+            &waiting,
             false,
         );
     }
@@ -421,7 +437,7 @@ pub fn decide(
         let place = steps
             .iter()
             .position(writes_rules)
-            .filter(|_| moves_role)
+            .filter(|_| moves_role && !waiting.is_empty())
             .unwrap_or(steps.len());
         steps.insert(
             place,
@@ -452,7 +468,7 @@ pub fn decide(
         .collect();
     let doubtful = dispositions.iter().any(|(key, disposition)| {
         *disposition == Disposition::Leaving && is_doubtful(key, visit, observed)
-    });
+    }) || now.forgets_unseen(visit, observed);
     Decision {
         dispositions,
         desired: now.desired,
@@ -584,10 +600,17 @@ fn obstacles(
     account: &Account,
     observed: &Observed,
 ) -> Vec<Problem> {
-    let foreign_role = observed.role.present().filter(|role| !plan::is_ours(role, visit.installation, visit.source)).map(|role| {
-        let message = format!("role {} already exists without the operator's tags: delete or rename it if it is not needed", role.arn);
-        Problem::new(ConditionType::RoleReady, Reason::RoleNotOurs, message)
-    });
+    let foreign_role = observed
+        .role
+        .present()
+        .filter(|role| !plan::is_ours(role, visit.installation, visit.source))
+        .map(|role| {
+            let message = format!(
+                "role {} already exists without the operator's tags: delete it if it is not needed",
+                role.arn
+            );
+            Problem::new(ConditionType::RoleReady, Reason::RoleNotOurs, message)
+        });
     let configuration = observed.configuration.present();
     let blockers = configuration.and_then(|configuration| {
         merge::obstacle(resolved, configuration, visit.installation, account)
@@ -614,6 +637,16 @@ fn disposition(
     };
     if object.spec.mode == Mode::Paused {
         return Disposition::Paused;
+    }
+    if let Some(error) = visit.refusals.finalizers.get(&object.key) {
+        let message = format!(
+            "the API server refused to add the operator's finalizer to the object: {error}. Allow the operator to change the object's finalizers"
+        );
+        return Disposition::refused(vec![Problem::new(
+            ConditionType::Accepted,
+            Reason::FinalizerRefused,
+            message,
+        )]);
     }
     let resolved = match assess::assess(&valid, observed, visit.accounts) {
         Ok(resolved) if unreadable.is_empty() => Box::new(resolved),
@@ -897,7 +930,6 @@ impl Round {
         visit: &Visit<'_>,
         account: &Account,
         observed: &Observed,
-        changing: &BTreeSet<ObjectKey>,
     ) -> BTreeMap<ObjectKey, Need> {
         let Some(role) = &self.desired.role else {
             return BTreeMap::new();
@@ -912,7 +944,40 @@ impl Round {
             withheld: &self.withheld,
             carried: &BTreeMap::new(),
         };
-        settle::needs(&claims, role, changing)
+        settle::needs(&claims, role)
+    }
+
+    /// Whether the role's policies would stop naming a place that should have statements of the operator and was read without any.
+    fn forgets_unseen(&self, visit: &Visit<'_>, observed: &Observed) -> bool {
+        let places = |statements: &[Statement]| {
+            compose::ledger(visit.installation, visit.source, None, statements)
+        };
+        let wanted = self.desired.role.as_ref();
+        let wanted = wanted.map(|role| role.policy.statements());
+        let (buckets, keys) = places(&observed.role_statements());
+        let (wanted_buckets, wanted_keys) = places(&wanted.unwrap_or_default());
+        let owner = Mark::owner(RoleName::of(visit.installation, visit.source).as_str());
+        let lacks = |policy: &Facet<Document>| match policy {
+            Facet::Absent => true,
+            Facet::Present(policy) => policy
+                .ours(visit.installation)
+                .iter()
+                .all(|statement| statement.mark().is_none_or(|mark| mark.owner != owner)),
+            Facet::Unread | Facet::Failed(_) => false,
+        };
+        let across = |account: &AccountId| *account != visit.source.account;
+        let mut buckets = buckets.difference(&wanted_buckets).filter(|bucket| {
+            across(&bucket.account) && writes_bucket_policies(visit.accounts, bucket)
+        });
+        let mut keys = keys
+            .difference(&wanted_keys)
+            .filter(|key| across(&key.account) && writes_key_policies(visit.accounts, key));
+        buckets.any(|bucket| {
+            observed
+                .buckets
+                .get(bucket)
+                .is_some_and(|read| lacks(&read.policy))
+        }) || keys.any(|key| observed.key_policies.get(key).is_some_and(lacks))
     }
 
     /// The steps, without those on policies that the `AWSAccount` says are only checked.
@@ -951,7 +1016,7 @@ impl Round {
     fn exceeded(&self, visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
         let problem = |condition, what: &str, size: usize, most: usize| {
             let message = format!(
-                "with this object, {what} would be {size}, and AWS allows {most}: use fewer rules or shorter prefixes on this bucket"
+                "with this object, {what} would be {size}, but AWS allows at most {most}: use fewer rules or shorter prefixes on this bucket"
             );
             Some(Problem::new(condition, Reason::LimitExceeded, message))
         };
@@ -975,7 +1040,7 @@ impl Round {
         ) {
             Fit::Fits => None,
             Fit::NotYet => Some(
-                "the role's policies have no room for the former and the new permissions of all objects on this bucket that change now, so this object waits for the others. If it keeps waiting, change fewer rules at once",
+                "the role's policies can't hold both the old and the new permissions of all objects that are changing on this bucket, so this object waits for the others. If it keeps waiting, change fewer rules at once",
             ),
             Fit::Never => Some(
                 "with this object, the role's permissions do not fit into one inline policy and ten managed policies: use fewer rules or shorter prefixes on this bucket",
@@ -996,14 +1061,14 @@ impl Round {
                     bucket, document, ..
                 } if length(document) > MOST_BUCKET_POLICY => problem(
                     ConditionType::DestinationReady,
-                    &format!("the size of the policy of bucket {} in bytes", bucket.name),
+                    &format!("the size in bytes of the policy of bucket {}", bucket.name),
                     length(document),
                     MOST_BUCKET_POLICY,
                 ),
                 Step::PutKeyPolicy { key, document, .. } if length(document) > MOST_KEY_POLICY => {
                     problem(
                         ConditionType::KeysReady,
-                        &format!("the size of the policy of key {key} in bytes"),
+                        &format!("the size in bytes of the policy of key {key}"),
                         length(document),
                         MOST_KEY_POLICY,
                     )
@@ -1027,7 +1092,7 @@ fn sizes(configuration: Option<&Configuration>) -> [(&'static str, usize, usize)
             MOST_DESTINATIONS,
         ),
         (
-            "the size of the bucket's replication configuration in bytes",
+            "the size in bytes of the bucket's replication configuration",
             configuration.map(Configuration::length).unwrap_or_default(),
             MOST_CONFIGURATION,
         ),

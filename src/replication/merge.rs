@@ -179,7 +179,7 @@ pub fn obstacle(
             return problem(
                 Reason::ForeignConfiguration,
                 format!(
-                    "bucket {} already has a replication configuration with the unmanaged role {role}: set spec.existingConfiguration to Merge to add to it, take its rules over with the annotation {}, or remove it",
+                    "bucket {} already has a replication configuration with the unmanaged role {role}: set spec.existingConfiguration to Merge to add to the configuration, take over its rules with the annotation {}, or remove the configuration",
                     source.name,
                     crate::api::TAKE_OVER
                 ),
@@ -194,7 +194,7 @@ pub fn obstacle(
             return problem(
                 Reason::RoleNotMergeable,
                 format!(
-                    "bucket {} already has a replication configuration with role {role}, which AWSAccount {} does not list in roles.mergeableRoleARNs: {}",
+                    "bucket {} already has a replication configuration with role {role}, which AWSAccount {} does not list in roles.mergeableRoleARNs: {} to list it",
                     source.name,
                     account.name,
                     account.whom_to_ask()

@@ -90,6 +90,8 @@ pub struct Object {
     pub held: bool,
     /// Whether its status lists rules: the finalizer may have been removed since.
     pub configured: bool,
+    /// Whether its status says that it is ready, at the generation of its spec.
+    pub ready: bool,
     /// The labels of its namespace.
     pub namespace_labels: accounts::Labels,
 }

@@ -220,7 +220,7 @@ impl FromStr for Prefix {
         }
         if text.contains(['*', '?']) || text.contains("${") {
             return refuse(format!(
-                "prefix \"{text}\" contains a wildcard or policy variable (*, ? or ${{): name the beginning of the keys as it is"
+                "prefix \"{text}\" contains a wildcard or policy variable (*, ? or ${{): use the literal beginning of the object keys"
             ));
         }
         if let Some(character) = text

@@ -289,6 +289,19 @@ impl Step {
         }
     }
 
+    /// What the step changes, in a form that is equal for equal changes: of a policy that others share only the edit.
+    #[must_use]
+    pub fn change(&self) -> String {
+        match self {
+            Self::PutBucketPolicy { edit, .. }
+            | Self::DeleteBucketPolicy { edit, .. }
+            | Self::PutKeyPolicy { edit, .. } => {
+                format!("{}: {edit:?}", self.element().unwrap_or_default())
+            }
+            _ => self.to_string(),
+        }
+    }
+
     /// The condition that is about what the step changes.
     #[must_use]
     pub fn condition(&self, source: &OwnedBucket) -> ConditionType {
@@ -310,7 +323,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EnableVersioning { bucket, .. } => {
-                write!(f, "enable versioning of bucket {bucket}")
+                write!(f, "enable versioning on bucket {bucket}")
             }
             Self::CreateRole(role) => write!(f, "create role {}", role.arn),
             Self::UpdateTrustPolicy(role) => {
@@ -346,7 +359,7 @@ impl fmt::Display for Step {
             }
             Self::DeleteBucketPolicy { bucket, .. } => write!(
                 f,
-                "delete the policy of bucket {bucket}, which has only statements of the operator"
+                "delete the policy of bucket {bucket}, which contains only the operator's statements"
             ),
             Self::PutKeyPolicy { key, document, .. } => {
                 write!(

@@ -122,7 +122,7 @@ impl Observation<'_> {
             && valid.source.account != valid.destination.account
         {
             let message = format!(
-                "spec.destination.owner is Source, but bucket {name} enforces that account {owner} owns every object in it: set it to Destination, or leave it out"
+                "spec.destination.owner is Source, but bucket {name} enforces that account {owner} owns every object in it: set owner to Destination, or omit owner"
             );
             self.found.problems.push(Problem::new(
                 ConditionType::DestinationReady,
@@ -160,7 +160,7 @@ impl Observation<'_> {
             && matches!(destination.syncs_back, Facet::Present(false))
         {
             let note = format!(
-                "changes on replicas are not replicated back, because bucket {name} has no rule with replicaModifications: Sync to this bucket"
+                "changes to replicas are not replicated back, because bucket {name} has no rule to the source bucket with replicaModifications: Sync"
             );
             self.found
                 .notes
@@ -343,7 +343,7 @@ impl Observation<'_> {
             Facet::Present(document) => document,
             Facet::Absent => {
                 self.found.problems.push(problem(format!(
-                    "permissions boundary {arn} does not exist: {}",
+                    "permissions boundary {arn} does not exist: {} to create it or to correct roles.permissionsBoundaryARN",
                     self.account.whom_to_ask()
                 )));
                 return;
@@ -383,7 +383,7 @@ impl Observation<'_> {
             let whom = self.account.whom_to_ask();
             self.found
                 .problems
-                .push(problem(format!("permissions boundary {arn} does not allow {first}{more}, which the role needs: {whom}")));
+                .push(problem(format!("permissions boundary {arn} does not allow {first}{more}, which the role needs: {whom} to add the missing actions")));
         }
     }
 }

@@ -22,14 +22,10 @@ pub struct Need {
     pub granted: bool,
 }
 
-/// What the rules of each acting object that are not withheld need from `role`. Whether it is granted is only read for those whose rules are
-/// `changing`: what is in use already was. Rules that are withheld settle only once someone grants what they need.
+/// What the rules of each acting object that are not withheld need from `role`. Rules that are withheld settle only once someone grants what
+/// they need.
 #[must_use]
-pub fn needs(
-    claims: &Claims<'_>,
-    role: &DesiredRole,
-    changing: &BTreeSet<ObjectKey>,
-) -> BTreeMap<ObjectKey, Need> {
+pub fn needs(claims: &Claims<'_>, role: &DesiredRole) -> BTreeMap<ObjectKey, Need> {
     let need = |resolved: &Resolved| {
         let key = resolved.valid.key.clone();
         let statements = compose::object_statements(claims.installation, resolved);
@@ -39,14 +35,12 @@ pub fn needs(
             .chain([role.arn.clone()])
             .collect();
         let fingerprint = fingerprint(&texts.iter().map(String::as_str).collect::<Vec<_>>(), 32);
-        let granted = !changing.contains(&key) || is_granted(claims, role, resolved);
-        (
-            key,
-            Need {
-                fingerprint,
-                granted,
-            },
-        )
+        let granted = is_granted(claims, role, resolved);
+        let need = Need {
+            fingerprint,
+            granted,
+        };
+        (key, need)
     };
     let free = claims
         .acting

@@ -165,7 +165,7 @@ fn not_removed(problem: &Problem, deleted: Option<Timestamp>, now: Timestamp) ->
         return Finding::unknown(
             Reason::Deleting,
             format!(
-                "what the object created in AWS is being removed; {}",
+                "the operator is removing this object's resources from AWS; {}",
                 problem.message
             ),
         );
@@ -339,7 +339,7 @@ fn attest(key: &ObjectKey, external: &External) -> String {
         .collect();
     let accounts: Vec<_> = accounts.into_iter().collect();
     format!(
-        "have the owner of account {} apply status.requiredActions, then attest that: kubectl annotate --overwrite bucketreplication {} -n {} {}={}",
+        "have the owner of account {} apply status.requiredActions, then attest that they are applied: kubectl annotate --overwrite bucketreplication {} -n {} {}={}",
         accounts.join(" and "),
         key.name,
         key.namespace,
@@ -386,7 +386,7 @@ fn findings(
                 || {
                     Finding::unknown(
                         Reason::Deleting,
-                        "what the object created in AWS is being removed",
+                        "the operator is removing this object's resources from AWS",
                     )
                 },
                 |problem| not_removed(&problem, object.deleted, grounds.now),
@@ -467,7 +467,8 @@ fn findings(
                 );
             }
             if !problems.is_empty() {
-                let waits = "the rules wait for the problems that the other conditions report";
+                let waits =
+                    "the rules wait until the problems that the other conditions report are solved";
                 findings.insert(
                     ConditionType::ReplicationConfigured,
                     Finding::unknown(Reason::Waiting, waits),

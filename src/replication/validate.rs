@@ -103,7 +103,7 @@ pub fn source_of(
     let account = accounts.by_name(&spec.source.account_name)?;
     if account.access == Access::External {
         let message = format!(
-            "AWSAccount {} has access: External, which is for destinations only: {}",
+            "AWSAccount {} has access: External, so it can own only destinations: name another source account, or {} for access",
             account.name,
             account.whom_to_ask()
         );
@@ -165,7 +165,7 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
     if source_account.partition != destination_account.partition {
         problems.push(invalid(
             "spec.destination.accountName",
-            "it is in another partition than the source account: S3 does not replicate between partitions",
+            "it is not in the source account's partition: S3 does not replicate between partitions",
         ));
     }
     let source = OwnedBucket {
@@ -258,7 +258,7 @@ fn rules(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Vec<Valid
         if !rule.tags.is_empty() && rule.delete_markers == DeleteMarkers::Replicate {
             problems.push(invalid(
                 &field("deleteMarkers"),
-                "S3 replicates no delete markers of rules that select by tag",
+                "S3 does not replicate delete markers for rules that filter by tag",
             ));
         }
         if let Some(prefix) = keep(named(rule.prefix.parse(), &field("prefix")), problems) {

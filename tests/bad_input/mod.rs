@@ -191,7 +191,7 @@ pub fn accounts() -> Vec<Case> {
             "a role of another account",
             "/spec/assumeRole/roleARN",
             json!("arn:aws:iam::444444444444:role/x"),
-            "is in another account than accountID",
+            "is not in the account accountID",
         ),
         (
             "no external id",

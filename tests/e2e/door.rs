@@ -1,10 +1,12 @@
 //! Bad input: refused by the API server where it can see it, else by the controller, which then writes nothing.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use testbed::{
     proxy::Call,
-    stage::{SOURCE_REGION, Stage},
+    stage::{SOURCE_REGION, Stage, until},
 };
 
 use crate::{Ground, bad_input};
@@ -91,6 +93,79 @@ async fn refuses(
     stage.wait_for(name, "Ready", "False", reason).await?;
     ensure!(message.contains(told), "{name}: {message}");
     stage.delete(name).await
+}
+
+/// A policy of the cluster that lets no one add a finalizer to one object: that object says so, and its neighbor on the bucket is served.
+pub async fn a_finalizer_that_is_refused_concerns_its_object_alone(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let mut stage = ground.stage("finalizer").await?;
+    let refuse = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "no-finalizer"},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": ["bucketops.dev"], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": ["bucketreplications"],
+            }]},
+            "validations": [{"expression": "object.metadata.name != 'unheld' || !has(object.metadata.finalizers)", "message": "no finalizers here"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": "no-finalizer"},
+        "spec": {"policyName": "no-finalizer", "validationActions": ["Deny"]},
+    });
+    stage.apply(&refuse).await?;
+    stage.apply(&binding).await?;
+    let mut unheld = stage.replication();
+    unheld["metadata"]["name"] = "unheld".into();
+    unheld["spec"]["rules"] = json!([{"name": "a", "prefix": "Tax/Unheld/"}]);
+    stage.apply(&unheld).await?;
+    let words = [
+        "patch",
+        "bucketreplication",
+        "unheld",
+        "-n",
+        &stage.name,
+        "--dry-run=server",
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":["test/one"]}}"#,
+    ];
+    let refused = until(Duration::from_secs(30), async || {
+        Ok(ground
+            .environment
+            .kubectl(&words)
+            .await
+            .is_err()
+            .then_some(()))
+    });
+    refused.await?.context("the policy is not enforced")?;
+    let mut held = stage.replication();
+    held["spec"]["rules"] = json!([{"name": "a", "prefix": "Tax/Held/"}]);
+    stage.apply(&held).await?;
+    stage.start().await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let message = stage
+        .wait_for("unheld", "Accepted", "False", "FinalizerRefused")
+        .await?;
+    ensure!(message.contains("no finalizers here"), "{message}");
+    let configuration = stage
+        .source
+        .replication(SOURCE_REGION, &stage.source_bucket)
+        .await?
+        .context("no configuration")?;
+    ensure!(configuration.rules().len() == 1, "{configuration:?}");
+    stage.delete("unheld").await?;
+    stage.delete("tax").await?;
+    for kind in [
+        "validatingadmissionpolicybinding",
+        "validatingadmissionpolicy",
+    ] {
+        ground
+            .environment
+            .kubectl(&["delete", kind, "no-finalizer"])
+            .await?;
+    }
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
 pub async fn the_controller_refuses_the_rest_and_writes_nothing(

@@ -212,6 +212,7 @@ const TESTS: &[(&str, Test)] = tests![
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
     door::the_api_server_refuses_what_it_can_see,
+    door::a_finalizer_that_is_refused_concerns_its_object_alone,
     door::the_controller_refuses_the_rest_and_writes_nothing,
     traces::a_visit_and_each_call_in_it_are_spans,
     tls::a_private_authority_is_trusted_where_it_is_named_and_not_otherwise,

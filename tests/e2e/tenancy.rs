@@ -49,6 +49,7 @@ fn reduced(object: &Value, labels: &Value) -> anyhow::Result<Object> {
         abandoned: false,
         held: true,
         configured: false,
+        ready: false,
         namespace_labels: serde_json::from_value(labels.clone())?,
     })
 }

@@ -14,7 +14,7 @@ use bucket_replication_operator::{
     cloud::editor::Editors,
     controller::{
         memory::Memory,
-        visit::{Gate, Report, Subject, Times, visit},
+        visit::{Gate, Opened, Report, Subject, Times, visit},
     },
     replication::{
         Object,
@@ -178,6 +178,8 @@ pub struct Cluster {
     pub times: Times,
     /// What the operator's store holds, where it lags behind the API server.
     pub stale: Option<Objects>,
+    /// The objects to which the API server adds no finalizer.
+    pub unholdable: BTreeSet<ObjectKey>,
     pub created: i64,
 }
 
@@ -211,6 +213,7 @@ impl Default for Cluster {
                 sweep: Duration::from_hours(6),
             },
             stale: None,
+            unholdable: BTreeSet::new(),
             created: 0,
         }
     }
@@ -219,15 +222,27 @@ impl Default for Cluster {
 /// Opens where the store is up to date, and notes whom the finalizer then holds.
 struct StoreGate<'a> {
     up_to_date: bool,
+    refused: &'a BTreeSet<ObjectKey>,
     opened: &'a Mutex<BTreeSet<ObjectKey>>,
 }
 
 impl Gate for StoreGate<'_> {
-    async fn open(&self, acting: &BTreeSet<ObjectKey>) -> bool {
-        if self.up_to_date {
-            self.opened.lock().unwrap().extend(acting.iter().cloned());
+    async fn open(&self, acting: &BTreeSet<ObjectKey>) -> Opened {
+        if !self.up_to_date {
+            return Opened::Changed;
         }
-        self.up_to_date
+        let refused: BTreeMap<_, _> = acting
+            .iter()
+            .filter(|key| self.refused.contains(key))
+            .map(|key| (key.clone(), "denied by a webhook".to_owned()))
+            .collect();
+        let held = acting.iter().filter(|key| !refused.contains_key(key));
+        self.opened.lock().unwrap().extend(held.cloned());
+        if refused.is_empty() {
+            Opened::Open
+        } else {
+            Opened::Refused(refused)
+        }
     }
 }
 
@@ -259,6 +274,7 @@ impl Cluster {
                     abandoned: false,
                     held: false,
                     configured: false,
+                    ready: false,
                     namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
                 };
                 (object, 0, BucketReplicationStatus::default())
@@ -305,7 +321,15 @@ impl Cluster {
             source: self.source.clone(),
             objects: objects
                 .map(|(object, generation, status)| {
-                    (object.clone(), Some(*generation), status.clone())
+                    let ready = status.observed_generation == Some(*generation)
+                        && status.conditions.iter().any(|condition| {
+                            condition.type_ == "Ready" && condition.status == "True"
+                        });
+                    let object = Object {
+                        ready,
+                        ..object.clone()
+                    };
+                    (object, Some(*generation), status.clone())
                 })
                 .collect(),
         }
@@ -318,6 +342,7 @@ impl Cluster {
         let now = *self.clock.lock().unwrap();
         let gate = StoreGate {
             up_to_date: self.stale.is_none(),
+            refused: &self.unholdable,
             opened: &opened,
         };
         let process = Process {
@@ -333,6 +358,7 @@ impl Cluster {
             || now,
         )
         .await;
+        self.memory.count(report.ending);
         if self.stale.is_some() {
             // The API server takes no write that names an old resource version.
             return report;
