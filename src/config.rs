@@ -38,7 +38,7 @@ pub enum Command {
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// Marks what this installation creates in AWS: 1 to 16 lowercase letters and digits. Set it in production, so that a rebuilt cluster recognizes its resources. By default, it is derived from the identity of the cluster and the release.
+    /// The ID that marks what this installation creates in AWS. It has 1 to 16 lowercase letters and digits. Set it in production, so that a rebuilt cluster recognizes its resources. By default, it is derived from the identity of the cluster and the release.
     #[arg(long, env)]
     pub installation_id: Option<InstallationId>,
     /// The installation in the cluster.
@@ -50,7 +50,7 @@ pub struct Settings {
     /// The time between two reads of everything, keys and Regions included.
     #[arg(long, env, default_value = "1h", value_parser = period)]
     pub preflight_period: Duration,
-    /// The time between the two reads that must both differ from the desired state to count as drift, because reads of S3 can lag. At most a quarter of the drift period.
+    /// The time between the two reads that confirm drift. Both must differ from the desired state, because reads of S3 can lag. At most a quarter of the drift period.
     #[arg(long, env, default_value = "5s", value_parser = duration)]
     pub drift_grace: Duration,
     /// How long to wait for new permissions to settle before writing the rules that need them. S3 does not retry objects that fail before the permissions have settled.
@@ -62,7 +62,7 @@ pub struct Settings {
     /// How often each account is checked for orphaned roles, which no object uses any longer. They are reported and never deleted.
     #[arg(long, env, default_value = "6h", value_parser = period)]
     pub sweep_period: Duration,
-    /// Events for a bucket within this time after the first one cause a single visit.
+    /// How long to wait after the first event for a bucket. All events in this time are handled by one visit.
     #[arg(long, env, default_value = "250ms", value_parser = duration)]
     pub event_window: Duration,
     /// The number of buckets that are visited at the same time, from 1 to 1024.
@@ -129,7 +129,7 @@ pub struct Plan {
     /// Print status.plan of this BucketReplication. This needs no AWS credentials.
     #[arg(conflicts_with_all = ["filename", "offline", "directory", "verbose"])]
     pub name: Option<String>,
-    /// YAML files with one BucketReplication and, if there is no cluster, the AWSAccounts that it names; - reads standard input.
+    /// YAML files with one BucketReplication and, if there is no cluster, the AWSAccounts that it names. Use - for standard input.
     #[arg(short, long, required_unless_present = "name")]
     pub filename: Vec<PathBuf>,
     /// Show how each policy and configuration changes.
@@ -141,13 +141,13 @@ pub struct Plan {
     /// Also write each document to a file in this directory.
     #[arg(long)]
     pub directory: Option<PathBuf>,
-    /// The namespace of a BucketReplication without one.
+    /// The namespace of NAME, or of a BucketReplication whose file does not set one.
     #[arg(short, long, default_value = "default")]
     pub namespace: String,
-    /// The Region of the source bucket, if no key's ARN contains it.
+    /// With --offline, the Region of the source bucket, if no key's ARN contains it.
     #[arg(long, default_value = "us-east-1")]
     pub source_region: String,
-    /// The Region of the destination bucket, if no key's ARN contains it.
+    /// With --offline, the Region of the destination bucket, if no key's ARN contains it.
     #[arg(long, default_value = "us-east-1")]
     pub destination_region: String,
     /// The installation that the plan is for. By default, the one in the status of an object in the cluster; with --offline, "default".
@@ -172,7 +172,7 @@ pub enum Output {
 /// Flags of `iam-policy`.
 #[derive(Debug, Args)]
 pub struct IamPolicy {
-    /// YAML files with AWSAccounts; - reads standard input. By default, those in the cluster.
+    /// YAML files with AWSAccounts. Use - for standard input. By default, those in the cluster.
     #[arg(short, long)]
     pub filename: Vec<PathBuf>,
     /// Print only the policy of this AWSAccount's role.

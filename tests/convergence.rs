@@ -505,7 +505,7 @@ async fn the_limits_of_a_configuration_are_met_before_the_call() {
     for (existing, what) in [
         (rules, "the number of rules"),
         (destinations, "the number of destinations"),
-        (bytes, "the size of the bucket's"),
+        (bytes, "the size in bytes of the bucket's"),
     ] {
         let (world, mut cluster) = (ground(), Cluster::default());
         cluster.apply(

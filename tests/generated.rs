@@ -175,7 +175,7 @@ fn commands_and_flags() {
         .unwrap();
         let flags: Vec<_> = command
             .get_arguments()
-            .filter(|flag| flag.get_long().is_some_and(|long| long != "help"))
+            .filter(|flag| flag.get_long().is_none_or(|long| long != "help"))
             .collect();
         if flags.is_empty() {
             continue;
@@ -204,10 +204,13 @@ fn commands_and_flags() {
             } else {
                 String::new()
             };
+            let name = flag.get_long().map_or_else(
+                || flag.get_id().as_str().to_uppercase(),
+                |long| format!("--{long}"),
+            );
             writeln!(
                 text,
-                "| `--{}` | {} | {default} | {} |",
-                flag.get_long().unwrap(),
+                "| `{name}` | {} | {default} | {} |",
                 quoted(&environment),
                 flag.get_help().unwrap()
             )

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = ("self.source.bucket != self.destination.bucket", "destination.bucket is the source bucket: replicate to another bucket"),
     validation = ("!has(self.replicationTimeControl) || self.replicationTimeControl != 'Enabled' || !has(self.metrics) || self.metrics == 'Enabled'", "replicationTimeControl needs metrics: Enabled"),
-    validation = ("!has(self.destination.kmsKey) || !has(self.source.sseKMSObjects) || self.source.sseKMSObjects != 'Skip'", "destination.kmsKey has no use with source.sseKMSObjects: Skip: remove one of them"),
+    validation = ("!has(self.destination.kmsKey) || !has(self.source.sseKMSObjects) || self.source.sseKMSObjects != 'Skip'", "destination.kmsKey has no use if source.sseKMSObjects is Skip: remove one of them"),
     validation = ("!has(self.source.kmsKeys) || has(self.destination.kmsKey)", "source.kmsKeys need destination.kmsKey, the key that encrypts the replicas"),
     validation = ("self.source.accountName == self.destination.accountName || !has(self.destination.kmsKey) || !self.destination.kmsKey.endsWith('alias/aws/s3')", "destination.kmsKey is alias/aws/s3, which can't be used across accounts: name a customer managed key")
 )]

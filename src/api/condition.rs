@@ -269,7 +269,7 @@ pub enum Reason {
     RoleNotOurs,
     #[strum(
         message = "the bucket already has a replication configuration with a role that the operator does not manage",
-        detailed_message = "set spec.existingConfiguration to Merge if the platform team allows it, take over the existing rules, or remove the existing configuration; status.plan shows what Merge would do"
+        detailed_message = "set spec.existingConfiguration to Merge (if the platform team allows it), take over the existing rules, or remove the existing configuration; status.plan shows what Merge would do"
     )]
     ForeignConfiguration,
     #[strum(
@@ -298,7 +298,7 @@ pub enum Reason {
     )]
     OtherInstallation,
     #[strum(
-        message = "an older object has overlapping rules with other settings to the same destination bucket",
+        message = "an older object has rules that overlap, with the same destination bucket but other settings",
         detailed_message = "narrow the prefix or tags, or use the same settings"
     )]
     OverlappingRules,

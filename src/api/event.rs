@@ -19,7 +19,7 @@ pub enum EventReason {
     Abandoned,
     /// An unmanaged rule disappeared after the operator's write.
     #[strum(
-        message = "an unmanaged rule that was in the configuration that the operator wrote no longer exists",
+        message = "an unmanaged rule no longer exists, although the configuration that the operator wrote contained it",
         detailed_message = "if no one removed it on purpose, two writers overwrote each other: add the rule again"
     )]
     ForeignRuleGone,

@@ -6,23 +6,24 @@ use std::future::Future;
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 
 use super::{
-    Cloud, aws::AwsCloud, calls::action, convert::configuration_to_sdk, editor::SharedPolicy,
-    error::Call, observe::observe, read::Read,
+    Cloud, ask::Read, aws::AwsCloud, calls::action, convert::configuration_to_sdk,
+    editor::SharedPolicy, error::Call,
 };
 use crate::replication::{
     compose::DesiredRole,
     configuration::Configuration,
     edit::StatementEdit,
     names::{KeyArn, ManagedPolicyName, OwnedBucket, Region},
-    observed::{Failure, FailureKind, Observed, Scope},
+    observed::{Failure, FailureKind},
     plan::Step,
     policy::Document,
+    question::{Answer, Question},
 };
 
 impl Cloud for AwsCloud {
-    // On the heap: with all calls side by side the future is large, and it is moved through every layer above.
-    async fn observe(&self, scope: &Scope, seen: &Observed) -> Observed {
-        Box::pin(observe(self, scope, seen)).await
+    // On the heap: the future of a call of the SDK is large, and it is moved through every layer above.
+    async fn ask(&self, question: &Question) -> Answer {
+        Box::pin(self.answer(question)).await
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {

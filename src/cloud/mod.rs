@@ -1,6 +1,7 @@
 //! The border to AWS: one trait with two methods, and what implements it on the SDK.
 
 pub mod apply;
+pub mod ask;
 pub mod attempts;
 pub mod aws;
 pub mod bootstrap;
@@ -8,23 +9,20 @@ pub mod calls;
 pub mod convert;
 pub mod editor;
 pub mod error;
-pub mod observe;
 mod raw;
-mod read;
 
 use std::future::Future;
 
 use crate::replication::{
-    observed::{Failure, Observed, Scope},
+    observed::Failure,
     plan::Step,
+    question::{Answer, Question},
 };
 
 /// AWS, as far as this operator uses it.
 pub trait Cloud: Send + Sync {
-    /// Reads what `scope` names, as deep as it says, and the buckets and keys that have statements of the operator by what was read. What `seen`
-    /// contains is not read again. Changes nothing. What can't be read is a failed facet of the answer, so that one refusal does not hide the
-    /// rest.
-    fn observe(&self, scope: &Scope, seen: &Observed) -> impl Future<Output = Observed> + Send;
+    /// Asks one question, which changes nothing. What can't be read is a failed facet of the answer.
+    fn ask(&self, question: &Question) -> impl Future<Output = Answer> + Send;
 
     /// Applies one step. Applying a step again changes nothing more.
     ///

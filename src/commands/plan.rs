@@ -20,11 +20,11 @@ use crate::{
     api::{APPLIED, AwsAccount, BucketReplication, bucket_replication::Mode},
     api_server,
     cloud::{
-        Cloud,
         aws::{Aws, AwsCloud},
         editor::Editors,
     },
     config::{Output, Plan},
+    controller::visit::read,
     leader::Leadership,
     metrics::Metrics,
     replication::{
@@ -566,7 +566,8 @@ async fn online(
         editors,
         leadership: Leadership::alone(),
     };
-    let observed = cloud.observe(&scope(&visit), &Observed::default()).await;
+    let mut observed = Observed::default();
+    read(&cloud, &scope(&visit), &mut observed).await;
     let decision = decide(&visit, &observed, &|_, _| true);
     let resolved = match decision.dispositions.get(&key) {
         Some(Disposition::Acting {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use strum::VariantArray;
 
@@ -27,6 +28,7 @@ use crate::{
         names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
         observed::{Depth, FailureKind, Observed, Scope},
         plan::{PlannedStep, Step},
+        question::questions,
         requeue::Ending,
         status::{self, Grounds, Outcome, status},
     },
@@ -336,25 +338,34 @@ async fn look<C: Cloud>(
     scope: Scope,
     known: Option<Observed>,
 ) -> Observed {
-    if known.is_some() || scope.removing {
-        return cloud.observe(&scope, &known.unwrap_or_default()).await;
-    }
-    let mut observed = Observed::default();
+    let at_once = known.is_some() || scope.removing;
+    let mut observed = known.unwrap_or_default();
     for depth in Depth::VARIANTS {
-        observed = cloud
-            .observe(
-                &Scope {
-                    depth: *depth,
-                    ..scope.clone()
-                },
-                &observed,
-            )
-            .await;
-        if !decision::is_worth_reading_deeper(visit, &observed) {
+        let depth = if at_once { Depth::Everything } else { *depth };
+        let scope = Scope {
+            depth,
+            ..scope.clone()
+        };
+        read(cloud, &scope, &mut observed).await;
+        if depth == Depth::Everything || !decision::is_worth_reading_deeper(visit, &observed) {
             break;
         }
     }
     observed
+}
+
+/// Asks all that `scope` asks for, side by side as far as no question depends on another answer.
+pub async fn read<C: Cloud>(cloud: &C, scope: &Scope, observed: &mut Observed) {
+    loop {
+        let questions = questions(scope, observed);
+        if questions.is_empty() {
+            observed.depth = scope.depth;
+            return;
+        }
+        for answer in join_all(questions.iter().map(|question| cloud.ask(question))).await {
+            observed.fold(scope, answer);
+        }
+    }
 }
 
 /// A fingerprint of all inputs other than AWS: if it changes, everything is read again.

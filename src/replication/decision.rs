@@ -19,7 +19,7 @@ use super::{
     validate::{self, Valid},
 };
 use crate::api::{
-    aws_account::PolicyMode,
+    aws_account::{Access, PolicyMode},
     bucket_replication::{DeletionPolicy, ExistingConfiguration, Mode, RequiredAction},
     condition::{ConditionType, Reason},
 };
@@ -284,6 +284,12 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
             .iter()
             .any(|object| object.spec.existing_configuration == ExistingConfiguration::Merge),
         default_encryption: false,
+        managed: visit
+            .accounts
+            .all()
+            .filter(|account| account.access == Access::Managed)
+            .map(|account| account.id.clone())
+            .collect(),
         tags: false,
         removing: visit.objects.iter().all(Object::is_deleting),
         depth: Depth::Everything,
@@ -1040,7 +1046,7 @@ impl Round {
         ) {
             Fit::Fits => None,
             Fit::NotYet => Some(
-                "the role's policies can't hold both the old and the new permissions of all objects that are changing on this bucket, so this object waits for the others. If it keeps waiting, change fewer rules at once",
+                "the role's policies can't hold both the old and the new permissions of all BucketReplications that are changing on this bucket, so this one waits for the others. If it keeps waiting, change fewer rules at once",
             ),
             Fit::Never => Some(
                 "with this object, the role's permissions do not fit into one inline policy and ten managed policies: use fewer rules or shorter prefixes on this bucket",

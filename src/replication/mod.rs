@@ -23,6 +23,7 @@ pub mod observed;
 pub mod plan;
 pub mod policy;
 pub mod preflight;
+pub mod question;
 pub mod remedy;
 pub mod requeue;
 pub mod role_policies;

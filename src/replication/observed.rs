@@ -3,13 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::RangeInclusive,
 };
 
 use super::{
+    compose::TAG_POLICIES,
     configuration::{Configuration, RuleMark},
-    names::{KeyArn, KeyReference, OwnedBucket, Region, RoleName},
+    names::{AccountId, KeyArn, KeyReference, OwnedBucket, Region, RoleName, path_of_role},
     policy::{Document, Statement},
-    role_policies::RolePolicies,
+    role_policies::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
 };
 
 /// One read. A refusal is not an absence: what can't be read must not be overwritten either.
@@ -29,14 +31,19 @@ pub enum Facet<T> {
 impl<T> From<Result<Option<T>, Failure>> for Facet<T> {
     fn from(read: Result<Option<T>, Failure>) -> Self {
         match read {
-            Ok(Some(thing)) => Self::Present(thing),
-            Ok(None) => Self::Absent,
+            Ok(read) => Self::from_option(read),
             Err(failure) => Self::Failed(failure),
         }
     }
 }
 
 impl<T> Facet<T> {
+    /// What was read: the thing, or that it does not exist.
+    #[must_use]
+    pub fn from_option(read: Option<T>) -> Self {
+        read.map_or(Self::Absent, Self::Present)
+    }
+
     /// The same of a part of the thing.
     #[must_use]
     pub fn map<U>(self, part: impl FnOnce(T) -> U) -> Facet<U> {
@@ -165,6 +172,8 @@ pub struct Scope {
     pub default_encryption: bool,
     /// Whether the tags of the buckets matter, which may name another writer.
     pub tags: bool,
+    /// The accounts in which the operator may make calls.
+    pub managed: BTreeSet<AccountId>,
     /// Whether all objects are being deleted, so that only what may have to be removed is read.
     pub removing: bool,
     /// How deep to read.
@@ -190,10 +199,14 @@ pub struct Observed {
     pub unknown_elements: Vec<UnknownElement>,
     /// The role of the source bucket.
     pub role: Facet<Role>,
-    /// The operator's policies on that role.
+    /// The operator's policies on that role, once all of them were read.
     pub role_policies: Facet<RolePolicies>,
+    /// What was read of them.
+    pub role_read: RoleRead,
     /// The permissions boundary that the account's roles have to have.
     pub boundary: Facet<Document>,
+    /// Its default version.
+    pub boundary_version: Facet<String>,
     /// The operator's inline policy on unmanaged roles, by their ARN.
     pub merged: BTreeMap<String, Facet<Document>>,
 }
@@ -354,6 +367,105 @@ pub struct Role {
     pub tags: BTreeMap<String, String>,
     /// ARN of its permissions boundary.
     pub boundary: Option<String>,
+}
+
+impl Role {
+    /// The path that the role is under.
+    #[must_use]
+    pub fn path(&self) -> String {
+        path_of_role(&self.arn)
+    }
+
+    /// The numbers of the operator's managed policies on the role, as its tag says.
+    #[must_use]
+    pub fn managed_policies(&self) -> RangeInclusive<u32> {
+        let last = self
+            .tags
+            .get(TAG_POLICIES)
+            .and_then(|last| last.parse::<u32>().ok());
+        1..=last.unwrap_or_default().min(MOST_POLICIES)
+    }
+}
+
+/// The versions of a managed policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyVersions {
+    /// The default version.
+    pub default: String,
+    /// The others.
+    pub others: Vec<String>,
+}
+
+/// What was read of the operator's policies on its role.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RoleRead {
+    /// The inline policy.
+    pub inline: Facet<Document>,
+    /// The ARNs of the role's managed policies.
+    pub attached: Facet<BTreeSet<String>>,
+    /// The operator's managed policies, by ARN.
+    pub managed: BTreeMap<String, PolicyRead>,
+}
+
+/// What was read of a managed policy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyRead {
+    /// Its versions.
+    pub versions: Facet<PolicyVersions>,
+    /// The document of the default version.
+    pub document: Facet<Document>,
+}
+
+impl RoleRead {
+    /// The policies on `role`, once all of them were read.
+    #[must_use]
+    pub fn policies(&self, scope: &Scope, role: &Facet<Role>) -> Facet<RolePolicies> {
+        let role = match role {
+            Facet::Present(role) => role,
+            Facet::Absent => return Facet::Absent,
+            Facet::Unread | Facet::Failed(_) => return Facet::Unread,
+        };
+        let inline = match &self.inline {
+            Facet::Unread => return Facet::Unread,
+            Facet::Failed(failure) => return Facet::Failed(failure.clone()),
+            Facet::Absent => None,
+            Facet::Present(document) => Some(document.clone()),
+        };
+        let numbers = role.managed_policies();
+        let attached = match &self.attached {
+            Facet::Unread if !numbers.is_empty() => return Facet::Unread,
+            Facet::Failed(failure) => return Facet::Failed(failure.clone()),
+            read => read.present().cloned().unwrap_or_default(),
+        };
+        let path = role.path();
+        let owner = PolicyOwner::of(&scope.source, &path, &scope.role);
+        let mut managed = BTreeMap::new();
+        for number in numbers {
+            let arn = owner.policy(number).to_string();
+            let read = self.managed.get(&arn).cloned().unwrap_or_default();
+            let attached = attached.contains(&arn);
+            match (read.versions, read.document) {
+                (Facet::Failed(failure), _) | (_, Facet::Failed(failure)) => {
+                    return Facet::Failed(failure);
+                }
+                (Facet::Unread, _) | (Facet::Present(_), Facet::Unread) => return Facet::Unread,
+                (Facet::Absent, _) | (_, Facet::Absent) => {}
+                (Facet::Present(versions), Facet::Present(document)) => {
+                    let policy = ManagedPolicy {
+                        document,
+                        version: versions.default,
+                        stale_versions: versions.others,
+                        attached,
+                    };
+                    managed.insert(number, policy);
+                }
+            }
+        }
+        if inline.is_none() && managed.is_empty() {
+            return Facet::Absent;
+        }
+        Facet::Present(RolePolicies { inline, managed })
+    }
 }
 
 impl fmt::Display for KeyQuery {

@@ -427,7 +427,7 @@ impl fmt::Display for DenyingStatement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.sid {
             Some(sid) => f.write_str(sid),
-            None => write!(f, "number {}, which has no Sid,", self.position + 1),
+            None => write!(f, "number {} (no Sid)", self.position + 1),
         }
     }
 }

@@ -432,7 +432,7 @@ fn findings(
                 {
                     let finding = Finding::unknown(
                         Reason::NotObservable,
-                        "the key's account can't be read: its owner applies status.requiredActions",
+                        "the key's account can't be read: have its owner apply status.requiredActions",
                     );
                     findings.insert(ConditionType::KeysReady, finding);
                 }
@@ -527,7 +527,7 @@ fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, 
     let not_observable = || {
         Finding::unknown(
             Reason::NotObservable,
-            "the account can't be read: its owner applies status.requiredActions",
+            "the account can't be read: have its owner apply status.requiredActions",
         )
     };
     let keys = resolved.keys.as_ref().map_or_else(

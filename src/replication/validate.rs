@@ -310,7 +310,7 @@ fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
         (SseKmsObjects::Skip, Some(_)) => {
             problems.push(invalid(
                 "spec.destination.kmsKey",
-                "it can't be used with spec.source.sseKMSObjects: Skip: remove one of them",
+                "it can't be used if spec.source.sseKMSObjects is Skip: remove one of them",
             ));
             Keys::Skip
         }

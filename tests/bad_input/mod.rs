@@ -149,7 +149,7 @@ pub fn replications() -> Vec<Case> {
             "a replica key and Skip",
             "/spec/source/sseKMSObjects",
             json!("Skip"),
-            "has no use with source.sseKMSObjects: Skip",
+            "has no use if source.sseKMSObjects is Skip",
         ),
         (
             "the managed key across accounts",

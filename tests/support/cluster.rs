@@ -14,7 +14,7 @@ use bucket_replication_operator::{
     cloud::editor::Editors,
     controller::{
         memory::Memory,
-        visit::{Gate, Opened, Report, Subject, Times, visit},
+        visit::{Gate, Opened, Report, Subject, Times, read, visit},
     },
     replication::{
         Object,
@@ -395,7 +395,12 @@ impl Cluster {
             objects: &objects,
             refusals: &refusals,
         };
-        let observed = world.observe(&scope(&visit), &Observed::default()).await;
+        let process = Process {
+            world,
+            editors: &self.editors,
+        };
+        let mut observed = Observed::default();
+        read(&process, &scope(&visit), &mut observed).await;
         (decide(&visit, &observed, &|_, _| true), observed)
     }
 

@@ -14,20 +14,19 @@ use bucket_replication_operator::{
         editor::{Editors, SharedPolicy},
     },
     replication::{
-        compose::{TAG_POLICIES, destination_of, ledger},
+        compose::destination_of,
         configuration::{Configuration, Setting},
-        merge::roles_to_read,
         names::{
             AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket,
-            Region, RoleName, path_of_role,
+            Region, RoleName,
         },
         observed::{
-            Bucket, DefaultEncryption, Depth, Facet, Failure, FailureKind, KeyDescription,
-            KeyQuery, Observed, Role, Scope, Traits, UnknownElement,
+            DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, PolicyVersions, Role,
+            Traits, UnknownElement,
         },
         plan::Step,
         policy::{Document, Request, Statement},
-        role_policies::{ManagedPolicy, PolicyOwner, RolePolicies},
+        question::{Answer, Question},
     },
 };
 
@@ -103,9 +102,7 @@ pub struct World {
     pub installation: Option<InstallationId>,
     /// What stood before the last write.
     pub former: Mutex<Option<State>>,
-    /// How often it was looked at.
-    pub observed: Mutex<usize>,
-    /// The calls that all reads were.
+    /// How many questions were asked.
     pub calls: Mutex<usize>,
     /// How long each look and each step takes, so that those of others come in between.
     pub latency: Mutex<Duration>,
@@ -168,7 +165,7 @@ impl World {
     }
 
     pub fn reads(&self) -> usize {
-        *self.observed.lock().unwrap()
+        *self.calls.lock().unwrap()
     }
 
     /// Somebody else's change. Reads lag behind the operator's own writes only: what others write in that time can be lost, as the docs say.
@@ -555,38 +552,165 @@ impl State {
         }
     }
 
-    /// Our policies on a role, as far as its tag tells to look.
-    fn role_policies(
-        &self,
-        source: &OwnedBucket,
-        name: &RoleName,
-        role: &WorldRole,
-    ) -> RolePolicies {
-        let path = path_of_role(&role.role.arn);
-        let owner = PolicyOwner::of(source, &path, name);
-        let last = role
-            .role
-            .tags
-            .get(TAG_POLICIES)
-            .map_or(0, |last| last.parse().unwrap());
-        let read = |number: u32| {
-            let policy = owner.policy(number);
-            let found = self.policies.get(&policy)?;
-            let stale = found
-                .versions
-                .keys()
-                .filter(|version| **version != found.default);
-            let read = ManagedPolicy {
-                document: found.versions[&found.default].clone(),
-                version: format!("v{}", found.default),
-                stale_versions: stale.map(|version| format!("v{version}")).collect(),
-                attached: role.attached.contains(&policy),
-            };
-            Some((number, read))
+    /// What AWS answers. Nothing is asked in an external account.
+    #[allow(clippy::too_many_lines, reason = "one match over the questions")]
+    fn answer(&self, question: &Question) -> Answer {
+        let account = match question {
+            Question::Region(bucket)
+            | Question::Versioning(bucket, _)
+            | Question::DefaultEncryption(bucket, _)
+            | Question::ObjectLock(bucket, _)
+            | Question::RequesterPays(bucket, _)
+            | Question::OwnerEnforced(bucket, _)
+            | Question::BucketPolicy(bucket, _)
+            | Question::Configuration(bucket, _)
+            | Question::Tags(bucket, _) => &bucket.account,
+            Question::KeyPolicy(key) => &key.account,
+            Question::PolicyVersions(policy) => &policy.account,
+            Question::Role(account, _)
+            | Question::AttachedPolicies(account, _)
+            | Question::Key { account, .. }
+            | Question::InlinePolicy { account, .. }
+            | Question::DefaultVersion { account, .. }
+            | Question::PolicyDocument { account, .. } => account,
         };
-        RolePolicies {
-            inline: role.policies.get(name.as_str()).cloned(),
-            managed: (1..=last).filter_map(read).collect(),
+        assert!(
+            !self.external.contains(account),
+            "{question:?} in an external account"
+        );
+        let found = |bucket: &OwnedBucket| self.buckets.get(bucket);
+        let role_of =
+            |account: &AccountId, role: &RoleName| self.roles.get(&(account.clone(), role.clone()));
+        let managed = |arn: &str| {
+            let mut policies = self.policies.iter();
+            policies.find(|(name, _)| name.to_string() == arn)
+        };
+        match question {
+            Question::Region(bucket) => Answer::Region(
+                bucket.clone(),
+                Facet::from_option(found(bucket).map(|found| found.region.clone())),
+            ),
+            Question::Versioning(bucket, _) => Answer::Versioning(
+                bucket.clone(),
+                Facet::from_option(found(bucket).map(|found| found.versioning)),
+            ),
+            Question::DefaultEncryption(bucket, _) => Answer::DefaultEncryption(
+                Facet::from_option(found(bucket).map(|found| found.encryption.clone())),
+            ),
+            Question::ObjectLock(bucket, _) => Answer::ObjectLock(
+                bucket.clone(),
+                Facet::from_option(
+                    found(bucket).and_then(|found| found.traits.object_lock.present().copied()),
+                ),
+            ),
+            Question::RequesterPays(bucket, _) => Answer::RequesterPays(
+                bucket.clone(),
+                Facet::from_option(
+                    found(bucket).and_then(|found| found.traits.requester_pays.present().copied()),
+                ),
+            ),
+            Question::OwnerEnforced(bucket, _) => Answer::OwnerEnforced(
+                bucket.clone(),
+                Facet::from_option(
+                    found(bucket).and_then(|found| found.traits.owner_enforced.present().copied()),
+                ),
+            ),
+            Question::BucketPolicy(bucket, _) => Answer::BucketPolicy(
+                bucket.clone(),
+                match self.denied("s3:GetBucketPolicy", &bucket.account) {
+                    Some(failure) => Facet::Failed(failure),
+                    None => {
+                        Facet::from_option(found(bucket).and_then(|found| found.policy.clone()))
+                    }
+                },
+            ),
+            Question::Configuration(bucket, _) => {
+                Answer::Configuration(
+                    bucket.clone(),
+                    Facet::from_option(found(bucket).and_then(|found| {
+                        Some((found.configuration.clone()?, self.unknown.clone()))
+                    })),
+                )
+            }
+            Question::Tags(bucket, _) => Answer::Tags(
+                bucket.clone(),
+                Facet::from_option(found(bucket).map(|found| found.tags.clone())),
+            ),
+            Question::Key {
+                query, reference, ..
+            } => {
+                let arn = match reference {
+                    KeyReference::Key(arn) => Some(arn),
+                    alias => self.aliases.get(alias),
+                };
+                let key = arn.and_then(|arn| Some((arn, self.keys.get(arn)?)));
+                let described = key.map(|(arn, key)| KeyDescription {
+                    arn: arn.clone(),
+                    state: key.state.clone(),
+                    symmetric: true,
+                    managed_by_aws: key.managed_by_aws,
+                });
+                Answer::Key(query.clone(), Facet::from_option(described))
+            }
+            Question::KeyPolicy(key) => Answer::KeyPolicy(
+                key.clone(),
+                match self.denied("kms:GetKeyPolicy", &key.account) {
+                    Some(failure) => Facet::Failed(failure),
+                    None => {
+                        Facet::from_option(self.keys.get(key).map(|found| found.policy.clone()))
+                    }
+                },
+            ),
+            Question::Role(account, role) => Answer::Role(Facet::from_option(
+                role_of(account, role).map(|found| found.role.clone()),
+            )),
+            Question::InlinePolicy {
+                account,
+                role_arn,
+                role,
+                policy,
+            } => Answer::InlinePolicy(
+                role_arn.clone(),
+                Facet::from_option(
+                    role_of(account, role)
+                        .and_then(|found| found.policies.get(policy.as_str()).cloned()),
+                ),
+            ),
+            Question::AttachedPolicies(account, role) => {
+                Answer::AttachedPolicies(Facet::from_option(
+                    role_of(account, role)
+                        .map(|found| found.attached.iter().map(ToString::to_string).collect()),
+                ))
+            }
+            Question::PolicyVersions(policy) => Answer::PolicyVersions(
+                policy.to_string(),
+                Facet::from_option(self.policies.get(policy).map(|found| {
+                    let others = found
+                        .versions
+                        .keys()
+                        .filter(|version| **version != found.default);
+                    PolicyVersions {
+                        default: format!("v{}", found.default),
+                        others: others.map(|version| format!("v{version}")).collect(),
+                    }
+                })),
+            ),
+            Question::DefaultVersion { policy_arn, .. } => Answer::DefaultVersion(
+                policy_arn.clone(),
+                Facet::from_option(self.boundaries.get(policy_arn).map(|_| "v1".to_owned())),
+            ),
+            Question::PolicyDocument {
+                policy_arn,
+                version,
+                ..
+            } => {
+                let own = managed(policy_arn).and_then(|(_, policy)| {
+                    let number = version.trim_start_matches('v').parse().ok()?;
+                    policy.versions.get(&number)
+                });
+                let document = own.or_else(|| self.boundaries.get(policy_arn));
+                Answer::PolicyDocument(policy_arn.clone(), Facet::from_option(document.cloned()))
+            }
         }
     }
 
@@ -702,104 +826,6 @@ impl State {
     }
 }
 
-/// What a look reads, and how many calls that would be.
-struct Reader<'a> {
-    depth: Depth,
-    calls: &'a mut usize,
-}
-
-impl Reader<'_> {
-    fn at<T>(
-        &mut self,
-        depth: Depth,
-        matters: bool,
-        seen: Facet<T>,
-        read: impl FnOnce() -> Result<Option<T>, Failure>,
-    ) -> Facet<T> {
-        match seen {
-            Facet::Unread if matters && self.depth >= depth => {
-                *self.calls += 1;
-                read().into()
-            }
-            seen => seen,
-        }
-    }
-
-    fn bucket(&mut self, state: &State, scope: &Scope, name: &OwnedBucket, seen: Bucket) -> Bucket {
-        let found = state.buckets.get(name);
-        let region = self.at(Depth::Foundation, true, seen.region, || {
-            Ok(found.map(|found| found.region.clone()))
-        });
-        let Some(found) = found else {
-            return Bucket {
-                region,
-                ..Bucket::default()
-            };
-        };
-        let source = *name == scope.source;
-        let across = name.account != scope.source.account;
-        let matters = !scope.removing && (source || scope.destinations.contains(name));
-        let syncs = found
-            .configuration
-            .as_ref()
-            .is_some_and(|found| found.syncs_to(&scope.source.arn()));
-        let policy = || match state
-            .denied("s3:GetBucketPolicy", &name.account)
-            .filter(|_| across)
-        {
-            Some(failure) => Err(failure),
-            None => Ok(found.policy.clone()),
-        };
-        let pays = || Ok(found.traits.requester_pays.present().copied());
-        let pays = self.at(
-            Depth::Everything,
-            matters && across,
-            seen.traits.requester_pays,
-            pays,
-        );
-        let mut switch = |matters: bool, seen: Facet<bool>, existing: &Facet<bool>| {
-            self.at(Depth::Traits, matters, seen, || {
-                Ok(existing.present().copied())
-            })
-        };
-        let traits = Traits {
-            requester_pays: pays,
-            owner_enforced: switch(
-                matters && scope.ownership.contains(name),
-                seen.traits.owner_enforced,
-                &found.traits.owner_enforced,
-            ),
-            object_lock: switch(
-                matters && source,
-                seen.traits.object_lock,
-                &found.traits.object_lock,
-            ),
-            syncs_back: switch(
-                matters && scope.synced.contains(name),
-                seen.traits.syncs_back,
-                &Facet::Present(syncs),
-            ),
-            policy: self.at(
-                Depth::Traits,
-                matters && !across,
-                seen.traits.policy,
-                policy,
-            ),
-        };
-        Bucket {
-            region,
-            versioning: self.at(Depth::Foundation, !scope.removing, seen.versioning, || {
-                Ok(Some(found.versioning))
-            }),
-            policy: self.at(Depth::Policies, across, seen.policy, policy),
-            tags: self.at(Depth::Everything, scope.tags, Facet::Unread, || {
-                Ok(Some(found.tags.clone()))
-            }),
-            traits,
-        }
-    }
-}
-
 /// A process of the operator that works on the world: what it wrote lately is forgotten with it.
 pub struct Process<'a> {
     pub world: &'a World,
@@ -807,8 +833,8 @@ pub struct Process<'a> {
 }
 
 impl Cloud for Process<'_> {
-    async fn observe(&self, scope: &Scope, seen: &Observed) -> Observed {
-        self.world.observe(scope, seen).await
+    async fn ask(&self, question: &Question) -> Answer {
+        self.world.ask(question).await
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
@@ -888,170 +914,10 @@ impl World {
         }
     }
 
-    pub async fn observe(&self, scope: &Scope, seen: &Observed) -> Observed {
+    pub async fn ask(&self, question: &Question) -> Answer {
         self.take_time().await;
-        *self.observed.lock().unwrap() += 1;
-        let state = self.readable();
-        let mut calls = self.calls.lock().unwrap();
-        let mut reader = Reader {
-            depth: scope.depth,
-            calls: &mut calls,
-        };
-        let asked = scope
-            .destinations
-            .iter()
-            .map(|bucket| &bucket.account)
-            .chain(
-                scope
-                    .keys
-                    .iter()
-                    .filter_map(|query| query.reference.account()),
-            );
-        assert!(
-            !asked
-                .into_iter()
-                .any(|account| state.external.contains(account)),
-            "a read in an external account"
-        );
-        let mut observed = Observed {
-            depth: scope.depth,
-            unknown_elements: state.unknown.clone(),
-            ..Observed::default()
-        };
-        let source = state.buckets.get(&scope.source);
-        if let Some(source) = source {
-            let configuration = source.configuration.clone();
-            observed.configuration =
-                reader.at(Depth::Everything, true, Facet::Unread, || Ok(configuration));
-            let seen = seen.default_encryption.clone();
-            observed.default_encryption =
-                reader.at(Depth::Foundation, scope.default_encryption, seen, || {
-                    Ok(Some(source.encryption.clone()))
-                });
-        }
-        let role = state
-            .roles
-            .get(&(scope.source.account.clone(), scope.role.clone()));
-        observed.role = reader.at(Depth::Everything, true, Facet::Unread, || {
-            Ok(role.map(|role| role.role.clone()))
-        });
-        let policies = role
-            .map(|role| state.role_policies(&scope.source, &scope.role, role))
-            .filter(|policies| *policies != RolePolicies::default());
-        observed.role_policies =
-            reader.at(Depth::Everything, role.is_some(), Facet::Unread, || {
-                Ok(policies)
-            });
-        if role.is_none() && scope.depth == Depth::Everything {
-            observed.role_policies = Facet::Absent;
-        }
-        for arn in roles_to_read(scope, observed.configuration.present()) {
-            let found = state
-                .roles
-                .values()
-                .find(|role| role.role.arn == arn)
-                .and_then(|role| role.policies.get(scope.role.as_str()));
-            observed.merged.insert(
-                arn,
-                reader.at(
-                    Depth::Everything,
-                    true,
-                    Facet::Unread,
-                    || Ok(found.cloned()),
-                ),
-            );
-        }
-        if let Some(arn) = scope.boundary.as_ref().filter(|_| !scope.removing) {
-            let found = state.boundaries.get(arn).cloned();
-            // GetPolicy comes before GetPolicyVersion.
-            *reader.calls += usize::from(
-                found.is_some() && scope.depth >= Depth::Traits && seen.boundary == Facet::Unread,
-            );
-            observed.boundary = reader.at(Depth::Traits, true, seen.boundary.clone(), || Ok(found));
-        }
-        let (mut ledger_buckets, mut ledger_keys) = ledger(
-            &scope.installation,
-            &scope.source,
-            observed.configuration.present(),
-            &observed.role_statements(),
-        );
-        ledger_buckets.retain(|bucket| !state.external.contains(&bucket.account));
-        ledger_keys.retain(|key| !state.external.contains(&key.account));
-        let buckets: BTreeSet<_> = scope
-            .destinations
-            .iter()
-            .chain(&ledger_buckets)
-            .chain([&scope.source])
-            .collect();
-        for name in buckets {
-            let seen = seen.buckets.get(name).cloned().unwrap_or_default();
-            observed
-                .buckets
-                .insert(name.clone(), reader.bucket(&state, scope, name, seen));
-        }
-        let locked = observed.buckets[&scope.source].traits.object_lock == Facet::Present(true);
-        for name in &scope.destinations {
-            let (Some(bucket), Some(found)) =
-                (observed.buckets.get_mut(name), state.buckets.get(name))
-            else {
-                continue;
-            };
-            let seen = bucket.traits.object_lock.clone();
-            bucket.traits.object_lock = reader.at(Depth::Traits, locked, seen, || {
-                Ok(found.traits.object_lock.present().copied())
-            });
-        }
-        let default = match &observed.default_encryption {
-            Facet::Present(DefaultEncryption::Kms(reference)) => Some(KeyQuery {
-                reference: reference.clone(),
-                beside: scope.source.clone(),
-            }),
-            _ => None,
-        };
-        for query in scope.keys.iter().cloned().chain(default) {
-            let Some(region) = observed.region(&query.beside) else {
-                continue;
-            };
-            let reference = query.reference.clone().beside(
-                query.beside.partition,
-                &query.beside.account,
-                region,
-            );
-            let arn = match &reference {
-                KeyReference::Key(arn) => Some(arn),
-                alias => state.aliases.get(alias),
-            };
-            let described =
-                arn.and_then(|arn| Some((arn, state.keys.get(arn)?)))
-                    .map(|(arn, key)| KeyDescription {
-                        arn: arn.clone(),
-                        state: key.state.clone(),
-                        symmetric: true,
-                        managed_by_aws: key.managed_by_aws,
-                    });
-            let seen = seen.keys.get(&query).cloned().unwrap_or_default();
-            observed.keys.insert(
-                query,
-                reader.at(Depth::Foundation, true, seen, || Ok(described)),
-            );
-        }
-        let named = observed
-            .keys
-            .values()
-            .filter_map(Facet::present)
-            .map(|key| key.arn.clone());
-        let arns: BTreeSet<_> = named.chain(ledger_keys).collect();
-        for arn in arns {
-            let seen = seen.key_policies.get(&arn).cloned().unwrap_or_default();
-            let policy = reader.at(Depth::Policies, true, seen, || {
-                match state.denied("kms:GetKeyPolicy", &arn.account) {
-                    Some(failure) => Err(failure),
-                    None => Ok(state.keys.get(&arn).map(|key| key.policy.clone())),
-                }
-            });
-            observed.key_policies.insert(arn, policy);
-        }
-        observed
+        *self.calls.lock().unwrap() += 1;
+        self.readable().answer(question)
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {

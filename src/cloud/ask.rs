@@ -1,16 +1,6 @@
-//! Single reads: each is one question to AWS. What does not exist is no failure; what can't be read, or got no answer, is one.
+//! Asks AWS: one `match`, and in each arm one call. What does not exist is no failure; what can't be read, or got no answer, is one.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use aws_sdk_s3::{
-    error::{ProvideErrorMetadata, SdkError},
-    types::{
-        BucketVersioningStatus, ObjectLockEnabled, ObjectOwnership, OwnershipControls, Payer,
-        ServerSideEncryption,
-    },
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use futures::future::join_all;
 
 use super::{
     aws::AwsCloud,
@@ -20,16 +10,23 @@ use super::{
     raw::{Body, unknown_elements},
 };
 use crate::replication::{
-    compose::TAG_POLICIES,
     configuration::Configuration,
-    names::{
-        AccountId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName,
-        path_of_role,
+    names::{AccountId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName},
+    observed::{
+        DefaultEncryption, Failure, FailureKind, KeyDescription, PolicyVersions, Role,
+        UnknownElement,
     },
-    observed::{DefaultEncryption, Failure, FailureKind, KeyDescription, Role, UnknownElement},
     policy::Document,
-    role_policies::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
+    question::{Answer, Question},
 };
+use aws_sdk_s3::{
+    error::{ProvideErrorMetadata, SdkError},
+    types::{
+        BucketVersioningStatus, ObjectLockEnabled, ObjectOwnership, OwnershipControls, Payer,
+        ServerSideEncryption,
+    },
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 /// The resource, nothing if AWS says that it does not exist, or why it is not known.
 pub(super) type Read<T> = Result<Option<T>, Failure>;
@@ -74,6 +71,89 @@ fn about<'a>(bucket: &OwnedBucket, action: &'static str, caller: &'a str) -> Cal
 }
 
 impl AwsCloud {
+    pub(super) async fn answer(&self, question: &Question) -> Answer {
+        match question {
+            Question::Region(bucket) => {
+                Answer::Region(bucket.clone(), self.region(bucket).await.into())
+            }
+            Question::Versioning(bucket, region) => {
+                Answer::Versioning(bucket.clone(), self.versioning(bucket, region).await.into())
+            }
+            Question::DefaultEncryption(bucket, region) => {
+                Answer::DefaultEncryption(self.default_encryption(bucket, region).await.into())
+            }
+            Question::ObjectLock(bucket, region) => Answer::ObjectLock(
+                bucket.clone(),
+                self.object_lock(bucket, region).await.into(),
+            ),
+            Question::RequesterPays(bucket, region) => {
+                let read = self.requester_pays(bucket, region).await;
+                Answer::RequesterPays(bucket.clone(), read.into())
+            }
+            Question::OwnerEnforced(bucket, region) => {
+                let read = self.owner_enforced(bucket, region).await;
+                Answer::OwnerEnforced(bucket.clone(), read.into())
+            }
+            Question::BucketPolicy(bucket, region) => Answer::BucketPolicy(
+                bucket.clone(),
+                self.bucket_policy(bucket, region).await.into(),
+            ),
+            Question::Configuration(bucket, region) => Answer::Configuration(
+                bucket.clone(),
+                self.configuration(bucket, region).await.into(),
+            ),
+            Question::Tags(bucket, region) => {
+                Answer::Tags(bucket.clone(), self.tags(bucket, region).await.into())
+            }
+            Question::Key {
+                query,
+                reference,
+                account,
+                region,
+            } => Answer::Key(
+                query.clone(),
+                self.key(reference, account, region).await.into(),
+            ),
+            Question::KeyPolicy(key) => {
+                Answer::KeyPolicy(key.clone(), self.key_policy(key).await.into())
+            }
+            Question::Role(account, role) => Answer::Role(self.role(account, role).await.into()),
+            Question::InlinePolicy {
+                account,
+                role_arn,
+                role,
+                policy,
+            } => Answer::InlinePolicy(
+                role_arn.clone(),
+                self.inline_policy(account, role, policy).await.into(),
+            ),
+            Question::AttachedPolicies(account, role) => {
+                Answer::AttachedPolicies(self.attached_policies(account, role).await.into())
+            }
+            Question::PolicyVersions(policy) => Answer::PolicyVersions(
+                policy.to_string(),
+                self.policy_versions(policy).await.into(),
+            ),
+            Question::DefaultVersion {
+                account,
+                policy_arn,
+            } => Answer::DefaultVersion(
+                policy_arn.clone(),
+                self.default_version(account, policy_arn).await.into(),
+            ),
+            Question::PolicyDocument {
+                account,
+                policy_arn,
+                version,
+            } => Answer::PolicyDocument(
+                policy_arn.clone(),
+                self.policy_document(account, policy_arn, version)
+                    .await
+                    .into(),
+            ),
+        }
+    }
+
     /// The Region of the bucket.
     pub(super) async fn region(&self, bucket: &OwnedBucket) -> Read<Region> {
         let session = self.session(&bucket.account).await?;
@@ -215,19 +295,6 @@ impl AwsCloud {
             .object_lock_configuration()
             .and_then(|lock| lock.object_lock_enabled());
         Ok(Some(enabled == Some(&ObjectLockEnabled::Enabled)))
-    }
-
-    /// Whether `bucket` has a rule to `source` that replicates changes on replicas.
-    pub(super) async fn syncs_to(
-        &self,
-        bucket: &OwnedBucket,
-        region: &Region,
-        source: &OwnedBucket,
-    ) -> Read<bool> {
-        let read = self.configuration(bucket, region).await?;
-        Ok(Some(read.is_some_and(|(configuration, _)| {
-            configuration.syncs_to(&source.arn())
-        })))
     }
 
     /// The bucket's tags.
@@ -448,36 +515,43 @@ impl AwsCloud {
             .transpose()
     }
 
-    /// The document of a permissions boundary, which is a managed policy of the account's or AWS's own.
-    pub(super) async fn boundary(&self, account: &AccountId, arn: &str) -> Read<Document> {
+    /// The default version of a managed policy of the account's or AWS's own.
+    async fn default_version(&self, account: &AccountId, arn: &str) -> Read<String> {
         let session = self.session(account).await?;
         let call = Call {
             action: action::GET_POLICY,
             on: format!("policy {arn}"),
             caller: &session.caller,
         };
-        let Some(policy) = found(session.iam.get_policy().policy_arn(arn).send().await, &call)?
-        else {
-            return Ok(None);
-        };
-        let version = policy
-            .policy()
-            .and_then(|policy| policy.default_version_id())
-            .unwrap_or_default();
+        let answer = found(session.iam.get_policy().policy_arn(arn).send().await, &call)?;
+        Ok(answer.map(|answer| {
+            answer
+                .policy()
+                .and_then(|policy| policy.default_version_id())
+                .unwrap_or_default()
+                .to_owned()
+        }))
+    }
+
+    /// The document of a version of a managed policy.
+    async fn policy_document(
+        &self,
+        account: &AccountId,
+        arn: &str,
+        version: &str,
+    ) -> Read<Document> {
+        let session = self.session(account).await?;
         let call = Call {
             action: action::GET_POLICY_VERSION,
-            ..call
+            on: format!("policy {arn}"),
+            caller: &session.caller,
         };
-        let answer = found(
-            session
-                .iam
-                .get_policy_version()
-                .policy_arn(arn)
-                .version_id(version)
-                .send()
-                .await,
-            &call,
-        )?;
+        let request = session
+            .iam
+            .get_policy_version()
+            .policy_arn(arn)
+            .version_id(version);
+        let answer = found(request.send().await, &call)?;
         let text = answer
             .as_ref()
             .and_then(|answer| answer.policy_version()?.document());
@@ -518,37 +592,6 @@ impl AwsCloud {
         }))
     }
 
-    /// The operator's policies on its role for `source`, as many as the role's tag says.
-    pub(super) async fn role_policies(
-        &self,
-        source: &OwnedBucket,
-        name: &RoleName,
-        role: &Role,
-    ) -> Read<RolePolicies> {
-        let last = role
-            .tags
-            .get(TAG_POLICIES)
-            .and_then(|last| last.parse::<u32>().ok())
-            .unwrap_or_default()
-            .min(MOST_POLICIES);
-        let path = path_of_role(&role.arn);
-        let owner = PolicyOwner::of(source, &path, name);
-        let inline = self.inline_policy(&source.account, name, name).await?;
-        let mut managed = BTreeMap::new();
-        if last > 0 {
-            let attached = self.attached_policies(&source.account, name).await?;
-            let read = join_all(
-                (1..=last).map(|number| self.managed_policy(owner.policy(number), &attached)),
-            )
-            .await;
-            for (number, policy) in (1..=last).zip(read) {
-                managed.extend(policy?.map(|policy| (number, policy)));
-            }
-        }
-        let nothing = inline.is_none() && managed.is_empty();
-        Ok((!nothing).then_some(RolePolicies { inline, managed }))
-    }
-
     /// The inline policy `policy` of a role.
     pub(super) async fn inline_policy(
         &self,
@@ -577,11 +620,12 @@ impl AwsCloud {
             .transpose()
     }
 
+    /// The ARNs of a role's managed policies.
     async fn attached_policies(
         &self,
         account: &AccountId,
         role: &RoleName,
-    ) -> Result<BTreeSet<String>, Failure> {
+    ) -> Read<BTreeSet<String>> {
         let session = self.session(account).await?;
         let call = Call {
             action: action::LIST_ATTACHED_ROLE_POLICIES,
@@ -589,81 +633,43 @@ impl AwsCloud {
             caller: &session.caller,
         };
         // A role has at most 20 managed policies, and a page 100 entries.
-        let answer = session
+        let request = session
             .iam
             .list_attached_role_policies()
-            .role_name(role.as_str())
-            .send()
-            .await
-            .map_err(|error| call.failed(&error))?;
-        Ok(answer
-            .attached_policies()
-            .iter()
-            .filter_map(|policy| policy.policy_arn().map(ToOwned::to_owned))
-            .collect())
+            .role_name(role.as_str());
+        let answer = found(request.send().await, &call)?;
+        Ok(answer.map(|answer| {
+            answer
+                .attached_policies()
+                .iter()
+                .filter_map(|policy| policy.policy_arn().map(ToOwned::to_owned))
+                .collect()
+        }))
     }
 
-    async fn managed_policy(
-        &self,
-        name: ManagedPolicyName,
-        attached: &BTreeSet<String>,
-    ) -> Read<ManagedPolicy> {
-        let session = self.session(&name.account).await?;
-        let arn = name.to_string();
+    /// The versions of a managed policy.
+    async fn policy_versions(&self, policy: &ManagedPolicyName) -> Read<PolicyVersions> {
+        let session = self.session(&policy.account).await?;
+        let arn = policy.to_string();
         let call = Call {
             action: action::LIST_POLICY_VERSIONS,
             on: format!("policy {arn}"),
             caller: &session.caller,
         };
-        let Some(versions) = found(
-            session
-                .iam
-                .list_policy_versions()
-                .policy_arn(&arn)
-                .send()
-                .await,
-            &call,
-        )?
-        else {
+        let request = session.iam.list_policy_versions().policy_arn(&arn);
+        let Some(answer) = found(request.send().await, &call)? else {
             return Ok(None);
         };
         let id = |version: &aws_sdk_iam::types::PolicyVersion| {
             version.version_id().unwrap_or_default().to_owned()
         };
-        let Some(version) = versions
+        let (default, others): (Vec<_>, Vec<_>) = answer
             .versions()
             .iter()
-            .find(|version| version.is_default_version())
-            .map(id)
-        else {
-            return Ok(None);
-        };
-        let call = Call {
-            action: action::GET_POLICY_VERSION,
-            ..call
-        };
-        let answer = session
-            .iam
-            .get_policy_version()
-            .policy_arn(&arn)
-            .version_id(&version)
-            .send()
-            .await;
-        let answer = answer.map_err(|error| call.failed(&error))?;
-        let text = answer
-            .policy_version()
-            .and_then(aws_sdk_iam::types::PolicyVersion::document)
-            .unwrap_or("{}");
-        Ok(Some(ManagedPolicy {
-            document: readable(iam_document(text), &call)?,
-            version,
-            stale_versions: versions
-                .versions()
-                .iter()
-                .filter(|version| !version.is_default_version())
-                .map(id)
-                .collect(),
-            attached: attached.contains(&arn),
+            .partition(|version| version.is_default_version());
+        Ok(default.first().map(|default| PolicyVersions {
+            default: id(default),
+            others: others.into_iter().map(id).collect(),
         }))
     }
 }

@@ -1,0 +1,522 @@
+//! What to ask AWS next: each question is one call, and an answer says what it is about, so that it can be folded into what was observed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    compose::ledger,
+    configuration::Configuration,
+    merge::roles_to_read,
+    names::{
+        AccountId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName,
+        role_name,
+    },
+    observed::{
+        Bucket, DefaultEncryption, Depth, Facet, KeyDescription, KeyQuery, Observed,
+        PolicyVersions, Role, Scope, UnknownElement,
+    },
+    policy::Document,
+    role_policies::PolicyOwner,
+};
+
+/// One read of AWS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+pub enum Question {
+    /// `GetBucketLocation`.
+    Region(OwnedBucket),
+    /// `GetBucketVersioning`.
+    Versioning(OwnedBucket, Region),
+    /// `GetBucketEncryption`.
+    DefaultEncryption(OwnedBucket, Region),
+    /// `GetObjectLockConfiguration`.
+    ObjectLock(OwnedBucket, Region),
+    /// `GetBucketRequestPayment`.
+    RequesterPays(OwnedBucket, Region),
+    /// `GetBucketOwnershipControls`.
+    OwnerEnforced(OwnedBucket, Region),
+    /// `GetBucketPolicy`.
+    BucketPolicy(OwnedBucket, Region),
+    /// `GetBucketReplication`.
+    Configuration(OwnedBucket, Region),
+    /// `GetBucketTagging`.
+    Tags(OwnedBucket, Region),
+    /// `DescribeKey`.
+    Key {
+        /// How the key was named.
+        query: KeyQuery,
+        /// The same with the account and Region to ask in.
+        reference: KeyReference,
+        /// The account.
+        account: AccountId,
+        /// The Region.
+        region: Region,
+    },
+    /// `GetKeyPolicy`.
+    KeyPolicy(KeyArn),
+    /// `GetRole`.
+    Role(AccountId, RoleName),
+    /// `GetRolePolicy`.
+    InlinePolicy {
+        /// The account.
+        account: AccountId,
+        /// The ARN of the role.
+        role_arn: String,
+        /// The role.
+        role: RoleName,
+        /// The policy's name.
+        policy: RoleName,
+    },
+    /// `ListAttachedRolePolicies`.
+    AttachedPolicies(AccountId, RoleName),
+    /// `ListPolicyVersions`.
+    PolicyVersions(ManagedPolicyName),
+    /// `GetPolicy`, for the version that is the default.
+    DefaultVersion {
+        /// The account.
+        account: AccountId,
+        /// The policy's ARN; AWS's own policies have none of the account.
+        policy_arn: String,
+    },
+    /// `GetPolicyVersion`.
+    PolicyDocument {
+        /// The account.
+        account: AccountId,
+        /// The policy's ARN.
+        policy_arn: String,
+        /// The version.
+        version: String,
+    },
+}
+
+/// What AWS answered to a question, with what the question is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The Region of a bucket.
+    Region(OwnedBucket, Facet<Region>),
+    /// Whether versioning is enabled on a bucket.
+    Versioning(OwnedBucket, Facet<bool>),
+    /// The default encryption of the source bucket.
+    DefaultEncryption(Facet<DefaultEncryption>),
+    /// Whether Object Lock is enabled on a bucket.
+    ObjectLock(OwnedBucket, Facet<bool>),
+    /// Whether a bucket is a Requester Pays bucket.
+    RequesterPays(OwnedBucket, Facet<bool>),
+    /// Whether a bucket's owner owns every object in it.
+    OwnerEnforced(OwnedBucket, Facet<bool>),
+    /// The policy of a bucket.
+    BucketPolicy(OwnedBucket, Facet<Document>),
+    /// The replication configuration of a bucket, and its elements that the types do not support.
+    Configuration(OwnedBucket, Facet<(Configuration, Vec<UnknownElement>)>),
+    /// The tags of a bucket.
+    Tags(OwnedBucket, Facet<BTreeMap<String, String>>),
+    /// A key.
+    Key(KeyQuery, Facet<KeyDescription>),
+    /// The policy of a key.
+    KeyPolicy(KeyArn, Facet<Document>),
+    /// The role of the source bucket.
+    Role(Facet<Role>),
+    /// The operator's inline policy on the role with that ARN.
+    InlinePolicy(String, Facet<Document>),
+    /// The ARNs of the managed policies of the source bucket's role.
+    AttachedPolicies(Facet<BTreeSet<String>>),
+    /// The versions of the managed policy with that ARN.
+    PolicyVersions(String, Facet<PolicyVersions>),
+    /// The default version of the managed policy with that ARN.
+    DefaultVersion(String, Facet<String>),
+    /// The document of the managed policy with that ARN.
+    PolicyDocument(String, Facet<Document>),
+}
+
+/// All that `scope` asks for, that was not answered yet, and that can be asked by what was answered. Empty when everything is answered.
+#[must_use]
+pub fn questions(scope: &Scope, observed: &Observed) -> BTreeSet<Question> {
+    let mut asking = Asking {
+        scope,
+        observed,
+        questions: BTreeSet::new(),
+    };
+    let (buckets, keys) = ledger(
+        &scope.installation,
+        &scope.source,
+        observed.configuration.present(),
+        &observed.role_statements(),
+    );
+    asking.source();
+    let managed = |bucket: &&OwnedBucket| scope.managed.contains(&bucket.account);
+    for bucket in buckets.iter().filter(managed).chain(&scope.destinations) {
+        asking.destination(bucket);
+    }
+    asking.role();
+    asking.unmanaged_roles();
+    asking.boundary();
+    asking.keys(keys);
+    asking.questions
+}
+
+struct Asking<'a> {
+    scope: &'a Scope,
+    observed: &'a Observed,
+    questions: BTreeSet<Question>,
+}
+
+impl Asking<'_> {
+    /// Asks if the scope is that deep, the answer `matters` and is not there yet.
+    fn at<T>(
+        &mut self,
+        depth: Depth,
+        matters: bool,
+        answered: &Facet<T>,
+        question: impl FnOnce() -> Question,
+    ) {
+        if matters && self.scope.depth >= depth && matches!(answered, Facet::Unread) {
+            self.questions.insert(question());
+        }
+    }
+
+    fn seen_of(&self, bucket: &OwnedBucket) -> Bucket {
+        self.observed
+            .buckets
+            .get(bucket)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// What was seen of the bucket, once its Region is known.
+    fn located(&mut self, bucket: &OwnedBucket) -> Option<(Bucket, Region)> {
+        let seen = self.seen_of(bucket);
+        self.at(Depth::Foundation, true, &seen.region, || {
+            Question::Region(bucket.clone())
+        });
+        let region = seen.region.present().cloned()?;
+        Some((seen, region))
+    }
+
+    fn source(&mut self) {
+        let (scope, observed) = (self.scope, self.observed);
+        let bucket = &scope.source;
+        let Some((seen, region)) = self.located(bucket) else {
+            return;
+        };
+        let of = |make: fn(OwnedBucket, Region) -> Question| {
+            let (bucket, region) = (bucket.clone(), region.clone());
+            move || make(bucket, region)
+        };
+        let matters = !scope.removing;
+        self.at(
+            Depth::Foundation,
+            matters,
+            &seen.versioning,
+            of(Question::Versioning),
+        );
+        self.at(
+            Depth::Foundation,
+            scope.default_encryption,
+            &observed.default_encryption,
+            of(Question::DefaultEncryption),
+        );
+        self.at(
+            Depth::Traits,
+            matters,
+            &seen.traits.object_lock,
+            of(Question::ObjectLock),
+        );
+        self.at(
+            Depth::Traits,
+            matters,
+            &seen.traits.policy,
+            of(Question::BucketPolicy),
+        );
+        self.at(
+            Depth::Everything,
+            true,
+            &observed.configuration,
+            of(Question::Configuration),
+        );
+        self.at(
+            Depth::Everything,
+            scope.tags,
+            &seen.tags,
+            of(Question::Tags),
+        );
+    }
+
+    fn destination(&mut self, bucket: &OwnedBucket) {
+        let scope = self.scope;
+        let Some((seen, region)) = self.located(bucket) else {
+            return;
+        };
+        let of = |make: fn(OwnedBucket, Region) -> Question| {
+            let (bucket, region) = (bucket.clone(), region.clone());
+            move || make(bucket, region)
+        };
+        // Within one account the role's own policy is enough, so the bucket's policy is not written, but it can deny.
+        let across = bucket.account != scope.source.account;
+        let matters = !scope.removing && scope.destinations.contains(bucket);
+        let locked = self.seen_of(&scope.source).traits.object_lock == Facet::Present(true);
+        let traits = &seen.traits;
+        self.at(
+            Depth::Foundation,
+            !scope.removing,
+            &seen.versioning,
+            of(Question::Versioning),
+        );
+        self.at(
+            Depth::Policies,
+            across,
+            &seen.policy,
+            of(Question::BucketPolicy),
+        );
+        self.at(
+            Depth::Traits,
+            matters && !across,
+            &traits.policy,
+            of(Question::BucketPolicy),
+        );
+        // Requester Pays is rare, so that it is asked last.
+        self.at(
+            Depth::Everything,
+            matters && across,
+            &traits.requester_pays,
+            of(Question::RequesterPays),
+        );
+        self.at(
+            Depth::Traits,
+            matters && scope.ownership.contains(bucket),
+            &traits.owner_enforced,
+            of(Question::OwnerEnforced),
+        );
+        self.at(
+            Depth::Traits,
+            matters && scope.synced.contains(bucket),
+            &traits.syncs_back,
+            of(Question::Configuration),
+        );
+        self.at(
+            Depth::Traits,
+            locked && scope.destinations.contains(bucket),
+            &traits.object_lock,
+            of(Question::ObjectLock),
+        );
+        self.at(
+            Depth::Everything,
+            scope.tags,
+            &seen.tags,
+            of(Question::Tags),
+        );
+    }
+
+    fn role(&mut self) {
+        let (scope, observed) = (self.scope, self.observed);
+        let account = &scope.source.account;
+        self.at(Depth::Everything, true, &observed.role, || {
+            Question::Role(account.clone(), scope.role.clone())
+        });
+        let Facet::Present(role) = &observed.role else {
+            return;
+        };
+        let read = &observed.role_read;
+        self.at(Depth::Everything, true, &read.inline, || {
+            Question::InlinePolicy {
+                account: account.clone(),
+                role_arn: role.arn.clone(),
+                role: scope.role.clone(),
+                policy: scope.role.clone(),
+            }
+        });
+        let numbers = role.managed_policies();
+        self.at(
+            Depth::Everything,
+            !numbers.is_empty(),
+            &read.attached,
+            || Question::AttachedPolicies(account.clone(), scope.role.clone()),
+        );
+        let path = role.path();
+        let owner = PolicyOwner::of(&scope.source, &path, &scope.role);
+        for policy in numbers.map(|number| owner.policy(number)) {
+            let arn = policy.to_string();
+            let seen = read.managed.get(&arn).cloned().unwrap_or_default();
+            self.at(Depth::Everything, true, &seen.versions, || {
+                Question::PolicyVersions(policy.clone())
+            });
+            if let Facet::Present(versions) = &seen.versions {
+                self.at(Depth::Everything, true, &seen.document, || {
+                    Question::PolicyDocument {
+                        account: account.clone(),
+                        policy_arn: arn,
+                        version: versions.default.clone(),
+                    }
+                });
+            }
+        }
+    }
+
+    fn unmanaged_roles(&mut self) {
+        let (scope, observed) = (self.scope, self.observed);
+        if matches!(observed.configuration, Facet::Unread) {
+            return;
+        }
+        for arn in roles_to_read(scope, observed.configuration.present()) {
+            let Some(role) = role_name(&arn) else {
+                continue;
+            };
+            let seen = observed.merged.get(&arn).cloned().unwrap_or_default();
+            self.at(Depth::Everything, true, &seen, || Question::InlinePolicy {
+                account: scope.source.account.clone(),
+                role_arn: arn,
+                role,
+                policy: scope.role.clone(),
+            });
+        }
+    }
+
+    fn boundary(&mut self) {
+        let (scope, observed) = (self.scope, self.observed);
+        let Some(policy_arn) = scope.boundary.clone().filter(|_| !scope.removing) else {
+            return;
+        };
+        if !matches!(observed.boundary, Facet::Unread) {
+            return;
+        }
+        let account = scope.source.account.clone();
+        match &observed.boundary_version {
+            Facet::Present(version) => self.at(Depth::Traits, true, &observed.boundary, || {
+                Question::PolicyDocument {
+                    account,
+                    policy_arn,
+                    version: version.clone(),
+                }
+            }),
+            unread => self.at(Depth::Traits, true, unread, || Question::DefaultVersion {
+                account,
+                policy_arn,
+            }),
+        }
+    }
+
+    /// Asks for keys that objects name, and their policies; of keys that only have statements of the operator, just for the policies.
+    fn keys(&mut self, ledger_keys: BTreeSet<KeyArn>) {
+        let (scope, observed) = (self.scope, self.observed);
+        let default = match &observed.default_encryption {
+            Facet::Present(DefaultEncryption::Kms(reference)) => Some(KeyQuery {
+                reference: reference.clone(),
+                beside: scope.source.clone(),
+            }),
+            _ => None,
+        };
+        for query in scope.keys.iter().cloned().chain(default) {
+            self.key(query);
+        }
+        let named = observed
+            .keys
+            .values()
+            .filter_map(Facet::present)
+            .map(|description| description.arn.clone());
+        let keys: BTreeSet<_> = named
+            .chain(ledger_keys)
+            .filter(|key| scope.managed.contains(&key.account))
+            .collect();
+        for key in keys {
+            let seen = observed.key_policies.get(&key).cloned().unwrap_or_default();
+            self.at(Depth::Policies, true, &seen, || Question::KeyPolicy(key));
+        }
+    }
+
+    fn key(&mut self, query: KeyQuery) {
+        let Some(region) = self.observed.region(&query.beside) else {
+            return;
+        };
+        let beside = &query.beside;
+        let reference = query
+            .reference
+            .clone()
+            .beside(beside.partition, &beside.account, region);
+        let (Some(account), Some(region)) =
+            (reference.account().cloned(), reference.region().cloned())
+        else {
+            return;
+        };
+        let readable = self.scope.managed.contains(&account);
+        let seen = self.observed.keys.get(&query).cloned().unwrap_or_default();
+        self.at(Depth::Foundation, readable, &seen, || Question::Key {
+            query,
+            reference,
+            account,
+            region,
+        });
+    }
+}
+
+impl Observed {
+    /// Adds an answer to a question of `scope`.
+    pub fn fold(&mut self, scope: &Scope, answer: Answer) {
+        let source = &scope.source;
+        match answer {
+            Answer::Region(bucket, read) => self.bucket(bucket).region = read,
+            Answer::Versioning(bucket, read) => self.bucket(bucket).versioning = read,
+            Answer::ObjectLock(bucket, read) => self.bucket(bucket).traits.object_lock = read,
+            Answer::RequesterPays(bucket, read) => self.bucket(bucket).traits.requester_pays = read,
+            Answer::OwnerEnforced(bucket, read) => self.bucket(bucket).traits.owner_enforced = read,
+            Answer::Tags(bucket, read) => self.bucket(bucket).tags = read,
+            Answer::BucketPolicy(bucket, read) if bucket.account == source.account => {
+                self.bucket(bucket).traits.policy = read;
+            }
+            Answer::BucketPolicy(bucket, read) => self.bucket(bucket).policy = read,
+            Answer::Configuration(bucket, read) if bucket == *source => {
+                self.unknown_elements = read
+                    .present()
+                    .map(|(_, unknown)| unknown.clone())
+                    .unwrap_or_default();
+                self.configuration = read.map(|(configuration, _)| configuration);
+            }
+            Answer::Configuration(bucket, read) => {
+                self.bucket(bucket).traits.syncs_back = match read {
+                    Facet::Absent => Facet::Present(false),
+                    read => read.map(|(configuration, _)| configuration.syncs_to(&source.arn())),
+                };
+            }
+            Answer::DefaultEncryption(read) => self.default_encryption = read,
+            Answer::Key(query, read) => {
+                self.keys.insert(query, read);
+            }
+            Answer::KeyPolicy(key, read) => {
+                self.key_policies.insert(key, read);
+            }
+            Answer::Role(read) => self.role = read,
+            Answer::InlinePolicy(role_arn, read) => {
+                if self.role.present().is_some_and(|role| role.arn == role_arn) {
+                    self.role_read.inline = read;
+                } else {
+                    self.merged.insert(role_arn, read);
+                }
+            }
+            Answer::AttachedPolicies(read) => self.role_read.attached = read,
+            Answer::PolicyVersions(policy_arn, read) => {
+                self.role_read
+                    .managed
+                    .entry(policy_arn)
+                    .or_default()
+                    .versions = read;
+            }
+            Answer::DefaultVersion(_, Facet::Absent) => self.boundary = Facet::Absent,
+            Answer::DefaultVersion(_, Facet::Failed(failure)) => {
+                self.boundary = Facet::Failed(failure);
+            }
+            Answer::DefaultVersion(_, read) => self.boundary_version = read,
+            Answer::PolicyDocument(policy_arn, read) => {
+                if scope.boundary.as_ref() == Some(&policy_arn) {
+                    self.boundary = read;
+                } else {
+                    self.role_read
+                        .managed
+                        .entry(policy_arn)
+                        .or_default()
+                        .document = read;
+                }
+            }
+        }
+        self.role_policies = self.role_read.policies(scope, &self.role);
+    }
+
+    fn bucket(&mut self, bucket: OwnedBucket) -> &mut Bucket {
+        self.buckets.entry(bucket).or_default()
+    }
+}
