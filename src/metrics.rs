@@ -19,7 +19,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    controller::visit::Report,
+    replication::visit::report::Report,
     replication::{names::ObjectKey, plan::Step, requeue::Ending},
 };
 

@@ -10,7 +10,7 @@
 mod support;
 
 use bucket_replication_operator::{
-    controller::visit::Notice,
+    replication::visit::report::Notice,
     replication::{
         configuration::{Filter, ReplicationRule, RuleDestination, Setting},
         policy::Document,

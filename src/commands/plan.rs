@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt, api::ListParams};
@@ -17,14 +18,14 @@ use similar::TextDiff;
 
 use super::{documents, objects};
 use crate::{
-    api::{APPLIED, AwsAccount, BucketReplication, bucket_replication::Mode},
+    api::{AwsAccount, BucketReplication, bucket_replication::Mode},
     api_server,
     cloud::{
+        Cloud,
         aws::{Aws, AwsCloud},
         editor::Editors,
     },
     config::{Output, Plan},
-    controller::visit::read,
     leader::Leadership,
     metrics::Metrics,
     replication::{
@@ -33,12 +34,13 @@ use crate::{
         assess::{Resolved, ResolvedKeys},
         change::{Change, changes},
         compose::{Claims, Desired, compose},
-        decision::{Disposition, Refusals, Visit, decide, scope},
-        names::{InstallationId, KeyArn, KeyReference, ObjectKey, Region},
+        decision::{Decision, Disposition},
+        names::{InstallationId, KeyArn, KeyReference, Region},
         observed::{KeyQuery, Observed},
         plan::{PlannedStep, Step},
         policy::Document,
         validate::{Encryption, Valid, source_of, validate},
+        visit::{Next, Times, Visit, memory::Memory, next, seen::Seen},
     },
 };
 
@@ -202,31 +204,54 @@ fn refused(problems: &[Problem]) -> anyhow::Error {
     )
 }
 
-fn object(replication: &BucketReplication, namespace: &str, labels: Labels) -> Object {
-    let namespace = replication
-        .namespace()
-        .unwrap_or_else(|| namespace.to_owned());
-    Object {
-        key: ObjectKey {
-            namespace,
-            name: replication.name_any(),
-        },
-        uid: replication.uid().unwrap_or_default(),
-        created: replication
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0),
-        spec: replication.spec.clone(),
-        take_over: replication.take_over(),
-        applied: replication.annotations().get(APPLIED).cloned(),
-        deleted: None,
-        abandoned: false,
-        held: false,
-        configured: false,
-        ready: false,
-        namespace_labels: labels,
+/// A plan takes new permissions as settled, and a read as final.
+pub const AT_ONCE: Times = Times {
+    preflight: Duration::ZERO,
+    grace: Duration::ZERO,
+    settle: Duration::ZERO,
+    sweep: Duration::ZERO,
+};
+
+/// What a visit would decide now. Nothing is written.
+///
+/// # Errors
+/// When what is needed can't be read.
+pub async fn decided<C: Cloud>(cloud: &C, visit: &Visit) -> anyhow::Result<(Decision, Observed)> {
+    let mut seen = Seen::new(visit, Memory::default(), Timestamp::now());
+    loop {
+        let decision = match next(visit, &seen, Timestamp::now()) {
+            Next::Ask(questions) => {
+                let answers = join_all(questions.iter().map(|question| cloud.ask(question))).await;
+                seen.answered(visit, answers);
+                continue;
+            }
+            Next::Confirm(prepared) | Next::Apply(prepared) => prepared.decision.clone(),
+            Next::End(report) => report.decision.context("nothing was decided")?,
+        };
+        return Ok((decision, seen.observed().clone()));
     }
+}
+
+fn in_namespace(replication: &BucketReplication, namespace: &str) -> BucketReplication {
+    let mut placed = replication.clone();
+    placed
+        .metadata
+        .namespace
+        .get_or_insert_with(|| namespace.to_owned());
+    placed
+}
+
+fn is_same(one: &BucketReplication, other: &BucketReplication) -> bool {
+    (one.namespace(), one.name_any()) == (other.namespace(), other.name_any())
+}
+
+/// What `existing` becomes when `planned` is applied to it.
+fn edited(existing: &BucketReplication, planned: &BucketReplication) -> BucketReplication {
+    let mut edited = existing.clone();
+    edited.spec = planned.spec.clone();
+    let annotations = planned.annotations().clone();
+    edited.annotations_mut().extend(annotations);
+    edited
 }
 
 /// The five documents of the walkthrough, in its order; then the policies of source keys that need a statement, such as those of a third account.
@@ -317,7 +342,7 @@ fn offline(
         "kubernetes.io/metadata.name".to_owned(),
         "offline".to_owned(),
     )]);
-    let object = object(replication, &arguments.namespace, labels);
+    let object = Object::of(&in_namespace(replication, &arguments.namespace), labels);
     let valid = validate(&object, &accounts).map_err(|problems| refused(&problems))?;
     let source = source_of(spec, &accounts).map_err(|problem| refused(&[problem]))?;
     let account = accounts
@@ -503,14 +528,9 @@ async fn online(
         .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
         .collect();
     let labels_of = |replication: &BucketReplication| {
-        let namespace = replication
-            .namespace()
-            .unwrap_or_else(|| arguments.namespace.clone());
+        let namespace = replication.namespace().unwrap_or_default();
         labels.get(&namespace).cloned().unwrap_or_default()
     };
-    let mut this = object(&replication, &arguments.namespace, labels_of(&replication));
-    // A plan shows what would be done, so an object in Observe mode is planned as in Enforce mode.
-    this.spec.mode = Mode::Enforce;
     let existing = Api::<BucketReplication>::all(client)
         .list(&ListParams::default())
         .await?
@@ -527,48 +547,36 @@ async fn online(
         warnings.push(warning.to_owned());
         default_installation()?
     };
-    let mut all = vec![];
-    for other in existing
-        .iter()
-        .filter(|other| other.spec.source.bucket == source.name.as_str())
-    {
-        let labels = labels_of(other);
-        let deleted = other
-            .metadata
-            .deletion_timestamp
-            .as_ref()
-            .map(|time| time.0);
-        let other = Object {
-            deleted,
-            ..object(other, &arguments.namespace, labels)
-        };
-        if other.key == this.key {
-            this.created = other.created;
-        } else if source_of(&other.spec, &accounts).is_ok_and(|other| other == source) {
-            all.push(other);
-        }
-    }
+    let planned = in_namespace(&replication, &arguments.namespace);
+    let mut this = match existing.iter().find(|other| is_same(other, &planned)) {
+        Some(existing) => Object::of(&edited(existing, &planned), labels_of(&planned)),
+        None => Object::of(&planned, labels_of(&planned)),
+    };
+    // A plan shows what would be done, so an object in Observe mode is planned as in Enforce mode.
+    this.spec.mode = Mode::Enforce;
     this.created = this.created.or_else(|| Some(Timestamp::now()));
     let key = this.key.clone();
+    let others = existing
+        .iter()
+        .filter(|other| other.spec.source.bucket == source.name.as_str())
+        .filter(|other| !is_same(other, &planned))
+        .filter(|other| source_of(&other.spec, &accounts).is_ok_and(|other| other == source));
+    let mut all: Vec<_> = others
+        .map(|other| Object::of(other, labels_of(other)))
+        .collect();
     all.push(this);
-    let visit = Visit {
-        installation: &installation,
-        accounts: &accounts,
-        source: &source,
-        objects: &all,
-        refusals: &Refusals::default(),
-    };
     let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
-    let editors = Editors::new(Duration::ZERO, Timestamp::now);
     let cloud = AwsCloud {
         aws,
         accounts: Arc::clone(&accounts),
-        editors,
+        editors: Editors::new(Duration::ZERO, Timestamp::now),
         leadership: Leadership::alone(),
     };
-    let mut observed = Observed::default();
-    read(&cloud, &scope(&visit), &mut observed).await;
-    let decision = decide(&visit, &observed, &|_, _| true);
+    let (decision, observed) = decided(
+        &cloud,
+        &Visit::new(installation, accounts, source, all, AT_ONCE),
+    )
+    .await?;
     let resolved = match decision.dispositions.get(&key) {
         Some(Disposition::Acting {
             resolved, problems, ..

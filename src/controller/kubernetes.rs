@@ -13,16 +13,13 @@ use kube::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{
-    trigger,
-    visit::{Gate, Opened},
-};
+use super::{trigger, visit::Gate};
 use crate::{
     api::{
         AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, aws_account::AwsAccountStatus,
         bucket_replication::BucketReplicationStatus,
     },
-    replication::names::ObjectKey,
+    replication::{names::ObjectKey, visit::Opened},
 };
 
 /// What writes to the API server.

@@ -2,7 +2,6 @@
 
 pub mod account;
 pub mod kubernetes;
-pub mod memory;
 pub mod queue;
 pub mod reconcile;
 pub mod trigger;
@@ -31,12 +30,11 @@ use crate::{
     config::Settings,
     leader::Leadership,
     metrics::Metrics,
-    replication::{names::InstallationId, requeue::Periods},
+    replication::{names::InstallationId, requeue::Periods, visit::Times},
 };
 use kubernetes::Kubernetes;
 use reconcile::{Context, Key};
 use trigger::{Touched, touched};
-use visit::Times;
 
 /// Runs until `stop`, and then lets running visits finish. `synced` is called once every watch has listed what there is.
 ///

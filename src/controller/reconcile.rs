@@ -13,13 +13,12 @@ use tracing::{Instrument, field::Empty};
 
 use super::{
     account::AccountMemory,
-    kubernetes::{Kubernetes, StoreGate, is_held, is_ours, key_of},
-    memory::Memory,
-    visit::{Report, Subject, Times, visit},
+    kubernetes::{Kubernetes, StoreGate, is_ours, key_of},
+    visit::visit,
 };
 use crate::{
     api::{
-        ABANDON, APPLIED, AwsAccount, BucketReplication,
+        ABANDON, AwsAccount, BucketReplication,
         bucket_replication::BucketReplicationStatus,
         condition::{ConditionType, Reason},
         event::EventReason,
@@ -37,6 +36,11 @@ use crate::{
         requeue::{Ending, Periods, wait},
         status,
         validate::{self, source_of},
+        visit::{
+            Times, Visit,
+            memory::Memory,
+            report::{Report, unended},
+        },
     },
 };
 
@@ -167,21 +171,13 @@ impl Context {
         accounts: &Arc<Accounts>,
     ) -> Duration {
         let started = Instant::now();
-        let subject = Subject {
-            installation: self.installation.clone(),
-            accounts: Arc::clone(accounts),
-            source: owned.clone(),
-            objects: objects
-                .iter()
-                .map(|object| {
-                    (
-                        self.reduced(object),
-                        object.metadata.generation,
-                        object.status.clone().unwrap_or_default(),
-                    )
-                })
-                .collect(),
-        };
+        let of_bucket = Visit::new(
+            self.installation.clone(),
+            Arc::clone(accounts),
+            owned.clone(),
+            objects.iter().map(|object| self.reduced(object)).collect(),
+            self.times,
+        );
         let cloud = AwsCloud {
             aws: self.aws.clone(),
             accounts: Arc::clone(accounts),
@@ -193,25 +189,20 @@ impl Context {
             owned.name.as_str(),
             taken.iter().map(AsRef::as_ref),
         );
-        let mut memory = self
+        let memory = self
             .memory
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(owned)
             .unwrap_or_default();
+        let remembered = memory.clone();
         let span = tracing::info_span!("visit", bucket = %owned.name, objects = objects.len(), steps = Empty, ending = Empty);
         let visited = async {
-            let visited = visit(
-                &cloud,
-                &gate,
-                &subject,
-                &mut memory,
-                &self.times,
-                Timestamp::now,
-            );
+            let visited = visit(&cloud, &gate, &of_bucket, memory, Timestamp::now);
             let visited = tokio::time::timeout(LONGEST_VISIT, visited).await;
-            let mut report =
-                visited.unwrap_or_else(|_| subject.unended(LONGEST_VISIT, Timestamp::now()));
+            let mut report = visited.unwrap_or_else(|_| {
+                unended(&of_bucket, LONGEST_VISIT, remembered, Timestamp::now())
+            });
             let reported = tokio::time::timeout(
                 LONGEST_PUBLISHING,
                 self.publish(objects, &report, &gate.versions()),
@@ -222,9 +213,10 @@ impl Context {
             }
             report
         };
-        let report = visited.instrument(span.clone()).await;
+        let mut report = visited.instrument(span.clone()).await;
         span.record("steps", report.done.len())
             .record("ending", tracing::field::debug(report.ending));
+        let mut memory = std::mem::take(&mut report.memory);
         memory.count(report.ending);
         let after = wait(
             report.ending,
@@ -242,36 +234,8 @@ impl Context {
     }
 
     fn reduced(&self, object: &BucketReplication) -> Object {
-        let key = key_of(object);
-        Object {
-            namespace_labels: self.labels(&key.namespace),
-            key,
-            uid: object.uid().unwrap_or_default(),
-            created: object
-                .metadata
-                .creation_timestamp
-                .as_ref()
-                .map(|time| time.0),
-            spec: object.spec.clone(),
-            take_over: object.take_over(),
-            applied: object.annotations().get(APPLIED).cloned(),
-            deleted: object
-                .metadata
-                .deletion_timestamp
-                .as_ref()
-                .map(|time| time.0),
-            abandoned: is_abandoned(object)
-                && ready(object)
-                    .is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str()),
-            held: is_held(object),
-            configured: object
-                .status
-                .as_ref()
-                .is_some_and(|status| !status.rules.is_empty()),
-            ready: ready(object).is_some_and(|ready| {
-                ready.status == "True" && ready.observed_generation == object.metadata.generation
-            }),
-        }
+        let namespace = object.namespace().unwrap_or_default();
+        Object::of(object, self.labels(&namespace))
     }
 
     /// Writes statuses, Events and finalizers. False if the API server did not accept all of it.
@@ -454,10 +418,6 @@ fn is_abandoned(object: &BucketReplication) -> bool {
             .annotations()
             .get(ABANDON)
             .is_some_and(|value| value == "true")
-}
-
-fn ready(object: &BucketReplication) -> Option<&Condition> {
-    ready_of(object.status.as_ref()?)
 }
 
 fn ready_of(status: &BucketReplicationStatus) -> Option<&Condition> {

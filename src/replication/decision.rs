@@ -11,12 +11,12 @@ use super::{
     contention, merge,
     names::{AccountId, InstallationId, KeyArn, ObjectKey, OwnedBucket, RoleName, fingerprint},
     observed::{Depth, Facet, KeyQuery, Observed, Scope},
-    plan::{self, Fit, PlannedStep, Step, Users},
+    plan::{self, Basis, Fit, PlannedStep, Settling, Step, Users},
     policy::{Document, Mark, Statement},
     preflight,
     remedy::PolicyOf,
     settle::{self, Need},
-    validate::{self, Valid},
+    validate::Valid,
 };
 use crate::api::{
     aws_account::{Access, PolicyMode},
@@ -35,9 +35,9 @@ const MOST_BUCKET_POLICY: usize = 20 * 1024;
 /// Bytes of a key policy ("Key policies in AWS KMS" in the KMS Developer Guide).
 const MOST_KEY_POLICY: usize = 32 * 1024;
 
-/// One visit: a source bucket and all objects that name it.
+/// A visit as decisions take it: a source bucket and all objects that name it.
 #[derive(Clone, Copy, Debug)]
-pub struct Visit<'a> {
+pub struct View<'a> {
     /// This installation.
     pub installation: &'a InstallationId,
     /// All accounts.
@@ -46,8 +46,20 @@ pub struct Visit<'a> {
     pub source: &'a OwnedBucket,
     /// All objects that name the bucket, in any order.
     pub objects: &'a [Object],
+    /// Each of them, validated.
+    pub validated: &'a BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
     /// What AWS refused in this visit.
     pub refusals: &'a Refusals,
+}
+
+impl<'a> View<'a> {
+    fn valid(&self, object: &Object) -> Result<&'a Valid, &'a [Problem]> {
+        match self.validated.get(&object.key) {
+            Some(Ok(valid)) => Ok(valid),
+            Some(Err(problems)) => Err(problems),
+            None => Err(&[]),
+        }
+    }
 }
 
 /// What AWS or the API server refused. The rules of the objects concerned wait, and do not block the rules of others.
@@ -153,6 +165,60 @@ impl Disposition {
     }
 }
 
+impl Refusals {
+    /// Adds the steps of `decision` on a policy, `element`, that another writer keeps changing: the objects that need them wait, and others are
+    /// planned without them. False if it is no such policy, or already refused.
+    pub fn contend(
+        &mut self,
+        decision: &Decision,
+        element: &str,
+        source: &OwnedBucket,
+        observed: &Observed,
+    ) -> bool {
+        let mut changed = false;
+        for planned in &decision.steps {
+            let step = &planned.step;
+            let is_new = || {
+                !self
+                    .steps
+                    .iter()
+                    .any(|refused| refused.is_on_same_document(step))
+            };
+            if step.element().as_deref() != Some(element)
+                || !step.is_on_same_document(step)
+                || !is_new()
+            {
+                continue;
+            }
+            let problem = contended(planned, element, source, observed);
+            let concerned = planned.concerns.iter();
+            self.problems
+                .extend(concerned.map(|key| (key.clone(), problem.clone())));
+            self.steps.push(step.clone());
+            changed = true;
+        }
+        changed
+    }
+}
+
+/// What a step whose element another writer keeps changing means for the objects that it is for.
+fn contended(
+    planned: &PlannedStep,
+    element: &str,
+    source: &OwnedBucket,
+    observed: &Observed,
+) -> Problem {
+    let tags = planned
+        .step
+        .bucket()
+        .and_then(|bucket| observed.buckets.get(bucket)?.tags.present());
+    let message = tags.and_then(contention::writer).map_or_else(
+        || format!("another writer changed {element} five times or more within an hour. Find that writer, and let only it or the operator manage {element}; until then, the operator corrects changes at most once an hour"),
+        |writer| format!("another writer, probably {writer} (by the bucket's tags), changed {element} five times or more within an hour. Let only it or the operator manage {element}; until then, the operator corrects changes at most once an hour"),
+    );
+    Problem::new(planned.step.condition(source), Reason::Contended, message)
+}
+
 impl Decision {
     /// Whether all steps correct what another writer changed: each is for objects that were ready, and that still get what they ask for.
     #[must_use]
@@ -173,30 +239,13 @@ impl Decision {
                 .all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
     }
 
-    /// Leaves `element` as another writer keeps changing it, and reports that on the objects that it is for. Returns the other steps, which are not
-    /// applied either.
-    #[must_use]
-    pub fn contend(
-        &mut self,
-        element: &str,
-        source: &OwnedBucket,
-        observed: &Observed,
-    ) -> Vec<PlannedStep> {
-        let (contended, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.steps)
-            .into_iter()
-            .partition(|planned| planned.step.element().as_deref() == Some(element));
-        for planned in contended {
-            let tags = planned
-                .step
-                .bucket()
-                .and_then(|bucket| observed.buckets.get(bucket)?.tags.present());
-            let writer = tags.and_then(contention::writer);
-            let message = writer.map_or_else(
-                || format!("another writer changed {element} five times or more within an hour. Find that writer, and let only it or the operator manage {element}; until then, the operator corrects changes at most once an hour"),
-                |writer| format!("another writer, probably {writer} (by the bucket's tags), changed {element} five times or more within an hour. Let only it or the operator manage {element}; until then, the operator corrects changes at most once an hour"),
-            );
-            let condition = planned.step.condition(source);
-            let problem = Problem::new(condition, Reason::Contended, message);
+    /// Leaves `element` as another writer keeps changing it, and reports that on the objects that it is for. What requires the steps waits, too.
+    pub fn contend(&mut self, element: &str, source: &OwnedBucket, observed: &Observed) {
+        let is_contended =
+            |planned: &&mut PlannedStep| planned.step.element().as_deref() == Some(element);
+        for planned in self.steps.iter_mut().filter(is_contended) {
+            planned.waits = true;
+            let problem = contended(planned, element, source, observed);
             for key in &planned.concerns {
                 match self.dispositions.get_mut(key) {
                     Some(Disposition::Acting { problems, .. }) => problems.push(problem.clone()),
@@ -207,7 +256,6 @@ impl Decision {
                 }
             }
         }
-        others
     }
 
     /// What the steps change, to distinguish one drift from another.
@@ -222,16 +270,13 @@ impl Decision {
 
 /// Whether every object on the bucket is paused or abandoned, so that nothing in AWS needs to be read.
 #[must_use]
-pub fn is_at_rest(visit: &Visit<'_>) -> bool {
+pub fn is_at_rest(visit: &View<'_>) -> bool {
     let paused = |object: &Object| {
-        !object.is_deleting()
-            && object.spec.mode == Mode::Paused
-            && validate::validate(object, visit.accounts).is_ok()
+        !object.is_deleting() && object.spec.mode == Mode::Paused && visit.valid(object).is_ok()
     };
     // An object that was never allowed has nothing in AWS, and what it names may be another tenant's: that is not even read.
-    let never_allowed = |object: &Object| {
-        !object.may_have_resources() && validate::validate(object, visit.accounts).is_err()
-    };
+    let never_allowed =
+        |object: &Object| !object.may_have_resources() && visit.valid(object).is_err();
     visit
         .objects
         .iter()
@@ -240,7 +285,7 @@ pub fn is_at_rest(visit: &Visit<'_>) -> bool {
 
 /// Whether an object can get what it asks for, as far as was read, or something has to be removed. Only then is a deeper read worth its calls.
 #[must_use]
-pub fn is_worth_reading_deeper(visit: &Visit<'_>, observed: &Observed) -> bool {
+pub fn is_worth_reading_deeper(visit: &View<'_>, observed: &Observed) -> bool {
     let Some(account) = visit.accounts.by_id(&visit.source.account) else {
         return false;
     };
@@ -261,7 +306,7 @@ pub fn is_worth_reading_deeper(visit: &Visit<'_>, observed: &Observed) -> bool {
 
 /// What to read for the visit: everything.
 #[must_use]
-pub fn scope(visit: &Visit<'_>) -> Scope {
+pub fn scope(visit: &View<'_>) -> Scope {
     let mut scope = Scope {
         source: visit.source.clone(),
         role: RoleName::of(visit.installation, visit.source),
@@ -295,7 +340,7 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
         depth: Depth::Everything,
     };
     for object in visit.objects {
-        let Ok(valid) = validate::validate(object, visit.accounts) else {
+        let Ok(valid) = visit.valid(object) else {
             continue;
         };
         let managed = |account: &AccountId| visit.accounts.managed(account).is_some();
@@ -306,12 +351,12 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
                 .unwrap_or(&query.beside.account)
                 .clone()
         };
-        let keys = assess::keys_of(&valid).into_iter().filter(|query| {
+        let keys = assess::keys_of(valid).into_iter().filter(|query| {
             visit.accounts.by_id(&of_key(query)).is_none() || managed(&of_key(query))
         });
         scope.keys.extend(keys);
         scope.default_encryption |=
-            !object.is_deleting() && assess::needs_default_encryption(&valid);
+            !object.is_deleting() && assess::needs_default_encryption(valid);
         if !managed(&valid.destination.account) {
             continue;
         }
@@ -329,7 +374,7 @@ pub fn scope(visit: &Visit<'_>) -> Scope {
 /// Decides. `settled` says whether the permissions that the rules of an object need have settled.
 #[must_use]
 pub fn decide(
-    visit: &Visit<'_>,
+    visit: &View<'_>,
     observed: &Observed,
     settled: &dyn Fn(&ObjectKey, &Need) -> bool,
 ) -> Decision {
@@ -365,13 +410,7 @@ pub fn decide(
     let mut now = round(&dispositions, false);
     while let Some(problem) = now.exceeded(visit, observed) {
         // An object that already has what it asks for exceeds no limit.
-        let changing = plan::changing(
-            visit.installation,
-            visit.source,
-            &now.desired,
-            observed,
-            &now.users,
-        );
+        let changing = plan::changing(&now.basis(visit, observed));
         let acting = |object: &&&Object| {
             matches!(
                 dispositions.get(&object.key),
@@ -398,13 +437,7 @@ pub fn decide(
     let changing = if moves_role {
         now.users.all.clone()
     } else {
-        plan::changing_rules(
-            visit.installation,
-            visit.source,
-            &now.desired,
-            observed,
-            &now.users,
-        )
+        plan::changing_rules(&now.basis(visit, observed))
     };
     let needs = now.needs(visit, account, observed);
     let mut unsettled: BTreeMap<_, _> = needs
@@ -419,7 +452,7 @@ pub fn decide(
     // Existing rules stay while their permissions settle, but that they replicate is only reported afterwards.
     let ready: BTreeSet<_> = objects
         .iter()
-        .filter(|object| object.ready)
+        .filter(|object| object.is_ready())
         .map(|object| &object.key)
         .collect();
     unsettled.retain(|key, need| waiting.contains(*key) || !need.granted || !ready.contains(*key));
@@ -436,23 +469,14 @@ pub fn decide(
             false,
         );
     }
-    let mut steps = now.steps(visit, observed);
-    if !settling.is_empty() {
-        let writes_rules =
-            |planned: &PlannedStep| matches!(planned.step, Step::PutReplication { .. });
-        let place = steps
-            .iter()
-            .position(writes_rules)
-            .filter(|_| moves_role && !waiting.is_empty())
-            .unwrap_or(steps.len());
-        steps.insert(
-            place,
-            PlannedStep {
-                step: Step::Settle,
-                concerns: settling.clone(),
-            },
-        );
-    }
+    let settle = if settling.is_empty() {
+        Settling::Nothing
+    } else if moves_role && !waiting.is_empty() {
+        Settling::BeforeRules(&settling)
+    } else {
+        Settling::AtTheEnd(&settling)
+    };
+    let mut steps = now.steps(visit, observed, settle);
     // What was not read can't be changed.
     let seen = observed.depth == Depth::Everything;
     if !seen || !unreadable.is_empty() || !now.has_work(&dispositions) {
@@ -500,7 +524,7 @@ fn rules_known(observed: &Observed) -> bool {
     matches!(observed.configuration, Facet::Present(_) | Facet::Absent)
 }
 
-fn is_doubtful(key: &ObjectKey, visit: &Visit<'_>, observed: &Observed) -> bool {
+fn is_doubtful(key: &ObjectKey, visit: &View<'_>, observed: &Observed) -> bool {
     let owner = Mark::owner(&key.to_string());
     let mut rules = observed
         .configuration
@@ -519,7 +543,7 @@ fn is_doubtful(key: &ObjectKey, visit: &Visit<'_>, observed: &Observed) -> bool 
         })
 }
 
-fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
+fn nothing(visit: &View<'_>, observed: &Observed) -> Decision {
     let desired = Desired {
         configuration: observed.configuration.present().cloned(),
         role: None,
@@ -527,11 +551,11 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
         key_statements: BTreeMap::new(),
         versioning: BTreeMap::new(),
     };
-    let refused = |object: &Object| match validate::validate(object, visit.accounts) {
+    let refused = |object: &Object| match visit.valid(object) {
         _ if object.abandoned => Disposition::Abandoned,
         _ if object.is_deleting() => Disposition::Leaving,
         Ok(_) => Disposition::refused(vec![]),
-        Err(problems) => Disposition::refused(problems),
+        Err(problems) => Disposition::refused(problems.to_vec()),
     };
     let dispositions = visit
         .objects
@@ -553,7 +577,7 @@ fn nothing(visit: &Visit<'_>, observed: &Observed) -> Decision {
 }
 
 /// What every object on the bucket depends on and could not be read, so that nothing may be overwritten.
-fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
+fn unreadable(visit: &View<'_>, observed: &Observed) -> Vec<Problem> {
     let region = observed
         .buckets
         .get(visit.source)
@@ -579,7 +603,7 @@ fn unreadable(visit: &Visit<'_>, observed: &Observed) -> Vec<Problem> {
 }
 
 /// A PUT replaces the whole configuration, so an element that can't be written back forbids it.
-fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
+fn not_preservable(visit: &View<'_>, observed: &Observed) -> Option<Problem> {
     let unknown = observed
         .unknown_elements
         .iter()
@@ -602,7 +626,7 @@ fn not_preservable(visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
 /// What exists on the bucket and is not the operator's to change.
 fn obstacles(
     resolved: &Resolved,
-    visit: &Visit<'_>,
+    visit: &View<'_>,
     account: &Account,
     observed: &Observed,
 ) -> Vec<Problem> {
@@ -626,7 +650,7 @@ fn obstacles(
 
 fn disposition(
     object: &Object,
-    visit: &Visit<'_>,
+    visit: &View<'_>,
     account: &Account,
     observed: &Observed,
     unreadable: &[Problem],
@@ -637,9 +661,9 @@ fn disposition(
     if object.is_deleting() {
         return Disposition::Leaving;
     }
-    let valid: Valid = match validate::validate(object, visit.accounts) {
+    let valid = match visit.valid(object) {
         Ok(valid) => valid,
-        Err(problems) => return Disposition::refused(problems),
+        Err(problems) => return Disposition::refused(problems.to_vec()),
     };
     if object.spec.mode == Mode::Paused {
         return Disposition::Paused;
@@ -654,7 +678,7 @@ fn disposition(
             message,
         )]);
     }
-    let resolved = match assess::assess(&valid, observed, visit.accounts) {
+    let resolved = match assess::assess(valid, observed, visit.accounts) {
         Ok(resolved) if unreadable.is_empty() => Box::new(resolved),
         Ok(_) => return Disposition::refused(unreadable.to_vec()),
         Err(problems) => {
@@ -725,7 +749,7 @@ fn disposition(
 fn refuse_overlaps(
     objects: &[&Object],
     dispositions: &mut BTreeMap<ObjectKey, Disposition>,
-    visit: &Visit<'_>,
+    visit: &View<'_>,
     observed: &Observed,
 ) {
     let existing: Vec<_> = observed
@@ -824,7 +848,8 @@ struct Round {
     desired: Desired,
     users: Users,
     acting: Vec<Resolved>,
-    settling: BTreeSet<ObjectKey>,
+    /// Those whose new rules wait for permissions to settle.
+    waiting: BTreeSet<ObjectKey>,
     /// Those whose new rules wait, for whatever reason.
     withheld: BTreeSet<ObjectKey>,
     disabled: bool,
@@ -832,17 +857,17 @@ struct Round {
 
 impl Round {
     fn new(
-        visit: &Visit<'_>,
+        visit: &View<'_>,
         account: &Account,
         observed: &Observed,
         objects: &[&Object],
         dispositions: &BTreeMap<ObjectKey, Disposition>,
-        settling: &BTreeSet<ObjectKey>,
+        waiting: &BTreeSet<ObjectKey>,
         observing: bool,
     ) -> Self {
         let mut acting = vec![];
         let mut carried = BTreeMap::new();
-        let mut withheld = settling.clone();
+        let mut withheld = waiting.clone();
         let mut users = Users::default();
         for object in objects {
             let key = &object.key;
@@ -924,7 +949,7 @@ impl Round {
             desired,
             users,
             acting,
-            settling: settling.clone(),
+            waiting: waiting.clone(),
             withheld,
             disabled,
         }
@@ -933,7 +958,7 @@ impl Round {
     /// What the rules of each acting object need; nothing, where no role is wanted.
     fn needs(
         &self,
-        visit: &Visit<'_>,
+        visit: &View<'_>,
         account: &Account,
         observed: &Observed,
     ) -> BTreeMap<ObjectKey, Need> {
@@ -954,7 +979,7 @@ impl Round {
     }
 
     /// Whether the role's policies would stop naming a place that should have statements of the operator and was read without any.
-    fn forgets_unseen(&self, visit: &Visit<'_>, observed: &Observed) -> bool {
+    fn forgets_unseen(&self, visit: &View<'_>, observed: &Observed) -> bool {
         let places = |statements: &[Statement]| {
             compose::ledger(visit.installation, visit.source, None, statements)
         };
@@ -986,18 +1011,31 @@ impl Round {
         }) || keys.any(|key| observed.key_policies.get(key).is_some_and(lacks))
     }
 
-    /// The steps, without those on policies that the `AWSAccount` says are only checked.
-    fn steps(&self, visit: &Visit<'_>, observed: &Observed) -> Vec<PlannedStep> {
-        let (users, refused) = (&self.users, &visit.refusals.steps);
-        let mut steps = plan::plan(
-            visit.installation,
-            visit.source,
-            &self.desired,
+    fn basis<'a>(&'a self, visit: &View<'a>, observed: &'a Observed) -> Basis<'a> {
+        Basis {
+            installation: visit.installation,
+            source: visit.source,
+            desired: &self.desired,
             observed,
-            users,
-            &self.settling,
-            refused,
-        );
+            users: &self.users,
+            waiting: &self.waiting,
+            refused: &visit.refusals.steps,
+            settle: Settling::Nothing,
+        }
+    }
+
+    /// The steps, without those on policies that the `AWSAccount` says are only checked.
+    fn steps(
+        &self,
+        visit: &View<'_>,
+        observed: &Observed,
+        settle: Settling<'_>,
+    ) -> Vec<PlannedStep> {
+        let basis = Basis {
+            settle,
+            ..self.basis(visit, observed)
+        };
+        let mut steps = plan::plan(&basis);
         steps.retain(|planned| match &planned.step {
             Step::PutBucketPolicy { bucket, .. } | Step::DeleteBucketPolicy { bucket, .. } => {
                 writes_bucket_policies(visit.accounts, bucket)
@@ -1019,7 +1057,7 @@ impl Round {
     }
 
     /// The first limit of AWS that the composition exceeds.
-    fn exceeded(&self, visit: &Visit<'_>, observed: &Observed) -> Option<Problem> {
+    fn exceeded(&self, visit: &View<'_>, observed: &Observed) -> Option<Problem> {
         let problem = |condition, what: &str, size: usize, most: usize| {
             let message = format!(
                 "with this object, {what} would be {size}, but AWS allows at most {most}: use fewer rules or shorter prefixes on this bucket"
@@ -1038,12 +1076,7 @@ impl Round {
         if let Some(((what, size, most), _)) = crossed {
             return problem(ConditionType::ReplicationConfigured, what, size, most);
         }
-        let message = match plan::permissions_fit(
-            visit.installation,
-            visit.source,
-            &self.desired,
-            observed,
-        ) {
+        let message = match plan::permissions_fit(&self.basis(visit, observed)) {
             Fit::Fits => None,
             Fit::NotYet => Some(
                 "the role's policies can't hold both the old and the new permissions of all BucketReplications that are changing on this bucket, so this one waits for the others. If it keeps waiting, change fewer rules at once",
@@ -1060,7 +1093,7 @@ impl Round {
             ));
         }
         let length = |document: &Document| document.compact().len();
-        self.steps(visit, observed)
+        self.steps(visit, observed, Settling::Nothing)
             .iter()
             .find_map(|planned| match &planned.step {
                 Step::PutBucketPolicy {
@@ -1119,7 +1152,7 @@ fn writes_key_policies(accounts: &Accounts, key: &KeyArn) -> bool {
 
 /// If a policy is only checked and lacks what an object needs, the object's rules wait, and its status says what has to be applied.
 fn await_owners(
-    visit: &Visit<'_>,
+    visit: &View<'_>,
     observed: &Observed,
     dispositions: &mut BTreeMap<ObjectKey, Disposition>,
     round: &dyn Fn(&BTreeMap<ObjectKey, Disposition>, bool) -> Round,
@@ -1230,7 +1263,7 @@ fn await_owners(
 
 /// What would be done for the objects that only show it, and for those that are blocked.
 fn pending(
-    visit: &Visit<'_>,
+    visit: &View<'_>,
     observed: &Observed,
     dispositions: &BTreeMap<ObjectKey, Disposition>,
     round: &dyn Fn(&BTreeMap<ObjectKey, Disposition>, bool) -> Round,
@@ -1249,7 +1282,7 @@ fn pending(
     if observing.is_empty() {
         return BTreeMap::new();
     }
-    let steps = round(dispositions, true).steps(visit, observed);
+    let steps = round(dispositions, true).steps(visit, observed, Settling::Nothing);
     let texts = |key: &ObjectKey| {
         let concerned = steps
             .iter()

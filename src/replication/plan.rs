@@ -427,13 +427,59 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// A step, and the objects that it is for.
+/// A step, the objects that it is for, and what has to be done before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedStep {
+    /// Its number in the plan.
+    pub number: usize,
     /// The step.
     pub step: Step,
     /// The objects whose part in AWS it changes.
     pub concerns: BTreeSet<ObjectKey>,
+    /// The numbers of the steps that have to be applied before.
+    pub requires: BTreeSet<usize>,
+    /// Whether it is not applied now, because another writer keeps changing what it corrects.
+    pub waits: bool,
+}
+
+/// A step that has no place in a plan yet.
+struct Draft {
+    step: Step,
+    concerns: BTreeSet<ObjectKey>,
+}
+
+/// Steps with their numbers, in an order in which each comes after what it requires.
+#[derive(Default)]
+struct Steps(Vec<PlannedStep>);
+
+impl Steps {
+    /// All numbers so far.
+    fn all(&self) -> BTreeSet<usize> {
+        self.0.iter().map(|planned| planned.number).collect()
+    }
+
+    /// Adds steps that do not depend on each other.
+    fn side_by_side(&mut self, drafts: Vec<Draft>, requires: &BTreeSet<usize>) {
+        for draft in drafts {
+            let number = self.0.len();
+            self.0.push(PlannedStep {
+                number,
+                step: draft.step,
+                concerns: draft.concerns,
+                requires: requires.clone(),
+                waits: false,
+            });
+        }
+    }
+
+    /// Adds steps of which each requires those before it.
+    fn in_sequence(&mut self, drafts: Vec<Draft>, requires: &BTreeSet<usize>) {
+        let mut requires = requires.clone();
+        for draft in drafts {
+            self.side_by_side(vec![draft], &requires);
+            requires.insert(self.0.len() - 1);
+        }
+    }
 }
 
 /// Which objects use what: needed to say which objects a step is for.
@@ -447,55 +493,94 @@ pub struct Users {
     pub keys: BTreeMap<KeyArn, BTreeSet<ObjectKey>>,
 }
 
-/// The ordered steps from what exists to what should exist. Policies of `refused` steps do not change. Policies that are used by objects whose
-/// rules are `settling` lose no statement, because the former rules of these objects may still exist.
+/// What a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Basis<'a> {
+    /// This installation.
+    pub installation: &'a InstallationId,
+    /// The source bucket.
+    pub source: &'a OwnedBucket,
+    /// What should exist.
+    pub desired: &'a Desired,
+    /// What exists.
+    pub observed: &'a Observed,
+    /// Which objects use what.
+    pub users: &'a Users,
+    /// The objects whose rules wait. Policies that they use lose no statement, because their former rules may still exist.
+    pub waiting: &'a BTreeSet<ObjectKey>,
+    /// The steps that AWS refused: their policies do not change.
+    pub refused: &'a [Step],
+    /// Where the plan waits for permissions to settle.
+    pub settle: Settling<'a>,
+}
+
+/// Where a plan waits for permissions to settle, with the objects that it waits for.
+#[derive(Clone, Copy, Debug)]
+pub enum Settling<'a> {
+    /// Nowhere.
+    Nothing,
+    /// Before the configuration, which moves all rules to another role.
+    BeforeRules(&'a BTreeSet<ObjectKey>),
+    /// At the end: the rules of these objects come with a later visit, or exist already.
+    AtTheEnd(&'a BTreeSet<ObjectKey>),
+}
+
+/// The ordered steps from what exists to what should exist, each with what it requires.
 #[must_use]
-pub fn plan(
-    installation: &InstallationId,
-    source: &OwnedBucket,
-    desired: &Desired,
-    observed: &Observed,
-    users: &Users,
-    settling: &BTreeSet<ObjectKey>,
-    refused: &[Step],
-) -> Vec<PlannedStep> {
-    let used = used_by(installation, source, observed, settling);
-    let planner = Planner {
-        installation,
-        source,
-        desired,
-        observed,
-        users,
-        used,
-    };
+pub fn plan(basis: &Basis<'_>) -> Vec<PlannedStep> {
+    let used = used_by(
+        basis.installation,
+        basis.source,
+        basis.observed,
+        basis.waiting,
+    );
+    let planner = Planner::of(basis, used);
     let configuration = planner.configuration();
-    let mut steps = planner.versioning();
     let transition = configuration.is_some();
     let RoleChange {
         role,
         grown: role_grown,
         shrunk: role_shrunk,
     } = planner.role_change(transition);
-    steps.extend(role);
-    let (buckets_grown, buckets_shrunk) = planner.bucket_policies(transition);
+    let (mut places_grown, mut places_shrunk) = planner.bucket_policies(transition);
     let (keys_grown, keys_shrunk) = planner.key_policies(transition);
-    steps.extend(role_grown);
-    steps.extend(buckets_grown);
-    steps.extend(keys_grown);
-    steps.extend(configuration);
-    steps.extend(buckets_shrunk);
-    steps.extend(keys_shrunk);
-    // The role's policy names every place that has statements of the operator: if one of them can't be read or written, it does not shrink.
-    if unreached(observed).is_empty() && refused.is_empty() {
-        steps.extend(role_shrunk);
-        steps.extend(planner.role_removal());
+    places_grown.extend(keys_grown);
+    places_shrunk.extend(keys_shrunk);
+    let mut steps = Steps::default();
+    steps.side_by_side(planner.versioning(), &BTreeSet::new());
+    let versioning = steps.all();
+    steps.in_sequence(role, &BTreeSet::new());
+    let of_role = steps.all().difference(&versioning).copied().collect();
+    steps.in_sequence(role_grown, &of_role);
+    // The role's policy names a place before the place has a statement.
+    let of_role = steps.all().difference(&versioning).copied().collect();
+    steps.side_by_side(places_grown, &of_role);
+    if let Settling::BeforeRules(settling) = basis.settle {
+        steps.in_sequence(vec![wait(settling)], &steps.all());
     }
+    steps.in_sequence(configuration.into_iter().collect(), &steps.all());
+    steps.side_by_side(places_shrunk, &steps.all());
+    // The role's policy names every place that has statements of the operator: if one of them can't be read or written, it does not shrink.
+    if unreached(basis.observed).is_empty() && basis.refused.is_empty() {
+        steps.in_sequence(role_shrunk, &steps.all());
+        steps.in_sequence(planner.role_removal(), &steps.all());
+    }
+    if let Settling::AtTheEnd(settling) = basis.settle {
+        steps.side_by_side(vec![wait(settling)], &BTreeSet::new());
+    }
+    let mut steps = steps.0;
     steps.retain(|planned| {
-        !refused
-            .iter()
-            .any(|refused| refused.is_on_same_document(&planned.step))
+        let is_refused = |refused: &Step| refused.is_on_same_document(&planned.step);
+        !basis.refused.iter().any(is_refused)
     });
     steps
+}
+
+fn wait(settling: &BTreeSet<ObjectKey>) -> Draft {
+    Draft {
+        step: Step::Settle,
+        concerns: settling.clone(),
+    }
 }
 
 /// The policies of destinations and keys that could not be read.
@@ -528,21 +613,9 @@ pub enum Fit {
 
 /// Whether IAM takes the role's policies, on the way and in the end.
 #[must_use]
-pub fn permissions_fit(
-    installation: &InstallationId,
-    source: &OwnedBucket,
-    desired: &Desired,
-    observed: &Observed,
-) -> Fit {
-    let planner = Planner {
-        installation,
-        source,
-        desired,
-        observed,
-        users: &Users::default(),
-        used: Places::default(),
-    };
-    let Some(role) = &desired.role else {
+pub fn permissions_fit(basis: &Basis<'_>) -> Fit {
+    let planner = Planner::of(basis, Places::default());
+    let Some(role) = &basis.desired.role else {
         return Fit::Fits;
     };
     let Spreads { grown, last } = planner.spreads(role, planner.configuration().is_some());
@@ -555,21 +628,9 @@ pub fn permissions_fit(
 
 /// The objects whose rules or permissions are not yet as they should be.
 #[must_use]
-pub fn changing(
-    installation: &InstallationId,
-    source: &OwnedBucket,
-    desired: &Desired,
-    observed: &Observed,
-    users: &Users,
-) -> BTreeSet<ObjectKey> {
-    let planner = Planner {
-        installation,
-        source,
-        desired,
-        observed,
-        users,
-        used: Places::default(),
-    };
+pub fn changing(basis: &Basis<'_>) -> BTreeSet<ObjectKey> {
+    let planner = Planner::of(basis, Places::default());
+    let (desired, observed) = (basis.desired, basis.observed);
     let policy = desired
         .role
         .as_ref()
@@ -585,21 +646,9 @@ pub fn changing(
 
 /// The objects whose rules are not yet as they should be.
 #[must_use]
-pub fn changing_rules(
-    installation: &InstallationId,
-    source: &OwnedBucket,
-    desired: &Desired,
-    observed: &Observed,
-    users: &Users,
-) -> BTreeSet<ObjectKey> {
-    let planner = Planner {
-        installation,
-        source,
-        desired,
-        observed,
-        users,
-        used: Places::default(),
-    };
+pub fn changing_rules(basis: &Basis<'_>) -> BTreeSet<ObjectKey> {
+    let planner = Planner::of(basis, Places::default());
+    let (desired, observed) = (basis.desired, basis.observed);
     if planner.configuration().is_none() {
         return BTreeSet::new();
     }
@@ -612,9 +661,9 @@ pub fn changing_rules(
 /// The steps for a role, those that add permissions, and those that remove some.
 #[derive(Default)]
 struct RoleChange {
-    role: Vec<PlannedStep>,
-    grown: Vec<PlannedStep>,
-    shrunk: Vec<PlannedStep>,
+    role: Vec<Draft>,
+    grown: Vec<Draft>,
+    shrunk: Vec<Draft>,
 }
 
 struct Spreads {
@@ -630,6 +679,19 @@ struct Planner<'a> {
     users: &'a Users,
     /// The policies that lose no statement now.
     used: Places,
+}
+
+impl<'a> Planner<'a> {
+    fn of(basis: &Basis<'a>, used: Places) -> Self {
+        Self {
+            installation: basis.installation,
+            source: basis.source,
+            desired: basis.desired,
+            observed: basis.observed,
+            users: basis.users,
+            used,
+        }
+    }
 }
 
 /// The buckets and keys that may have statements of the operator.
@@ -674,7 +736,7 @@ struct Edited {
 }
 
 impl Planner<'_> {
-    fn versioning(&self) -> Vec<PlannedStep> {
+    fn versioning(&self) -> Vec<Draft> {
         let enable = |(bucket, region): (&OwnedBucket, &Region)| {
             let concerns = self
                 .users
@@ -682,7 +744,7 @@ impl Planner<'_> {
                 .get(bucket)
                 .unwrap_or(&self.users.all)
                 .clone();
-            PlannedStep {
+            Draft {
                 step: Step::EnableVersioning {
                     bucket: bucket.clone(),
                     region: region.clone(),
@@ -693,7 +755,7 @@ impl Planner<'_> {
         self.desired.versioning.iter().map(enable).collect()
     }
 
-    fn role(&self, wanted: &DesiredRole) -> Vec<PlannedStep> {
+    fn role(&self, wanted: &DesiredRole) -> Vec<Draft> {
         let Some(existing) = self.observed.role.present() else {
             return vec![self.for_all(Step::CreateRole(Box::new(wanted.clone())))];
         };
@@ -754,12 +816,12 @@ impl Planner<'_> {
             }
             tagged
         };
-        let planned = |before: &RolePolicies, spread: &Spread| -> Vec<PlannedStep> {
+        let planned = |before: &RolePolicies, spread: &Spread| -> Vec<Draft> {
             let concerns = self.concerned(&before.document(), &spread.all());
             spread
                 .steps(before, &owner)
                 .into_iter()
-                .map(|step| PlannedStep {
+                .map(|step| Draft {
                     step,
                     concerns: concerns.clone(),
                 })
@@ -837,7 +899,7 @@ impl Planner<'_> {
         Spreads { grown, last }
     }
 
-    fn bucket_policies(&self, transition: bool) -> (Vec<PlannedStep>, Vec<PlannedStep>) {
+    fn bucket_policies(&self, transition: bool) -> (Vec<Draft>, Vec<Draft>) {
         let (mut grown, mut shrunk) = (vec![], vec![]);
         for (bucket, read) in &self.observed.buckets {
             let (Some(region), nothing) = (read.region.present(), Document::default()) else {
@@ -879,7 +941,7 @@ impl Planner<'_> {
                         document,
                     }
                 };
-                PlannedStep { step, concerns }
+                Draft { step, concerns }
             };
             grown.extend(growth.map(step));
             shrunk.extend(shrinkage.map(step));
@@ -887,7 +949,7 @@ impl Planner<'_> {
         (grown, shrunk)
     }
 
-    fn key_policies(&self, transition: bool) -> (Vec<PlannedStep>, Vec<PlannedStep>) {
+    fn key_policies(&self, transition: bool) -> (Vec<Draft>, Vec<Draft>) {
         let (mut grown, mut shrunk) = (vec![], vec![]);
         for (key, read) in &self.observed.key_policies {
             let Some(existing) = read.present() else {
@@ -906,7 +968,7 @@ impl Planner<'_> {
             let (growth, shrinkage) = self.change(existing, wanted, timing);
             let step = |Edited { edit, document }: Edited| {
                 let concerns = self.users_of(self.users.keys.get(key), &key.to_string());
-                PlannedStep {
+                Draft {
                     step: Step::PutKeyPolicy {
                         key: key.clone(),
                         edit,
@@ -979,7 +1041,7 @@ impl Planner<'_> {
         Mark::owner(RoleName::of(self.installation, self.source).as_str())
     }
 
-    fn configuration(&self) -> Option<PlannedStep> {
+    fn configuration(&self) -> Option<Draft> {
         let bucket = self.source.clone();
         let region = self.observed.region(&bucket)?.clone();
         let existing = match &self.observed.configuration {
@@ -1003,7 +1065,7 @@ impl Planner<'_> {
             },
         };
         let concerns = self.changed_owners(existing, self.desired.configuration.as_ref());
-        Some(PlannedStep {
+        Some(Draft {
             step,
             concerns: if concerns.is_empty() {
                 self.users.all.clone()
@@ -1014,7 +1076,7 @@ impl Planner<'_> {
     }
 
     /// What roles that are not wanted lose: the operator's role is deleted, unmanaged roles only lose the operator's policy.
-    fn role_removal(&self) -> Vec<PlannedStep> {
+    fn role_removal(&self) -> Vec<Draft> {
         let wanted = self.desired.role.as_ref();
         let (account, policy) = (
             self.source.account.clone(),
@@ -1077,8 +1139,8 @@ impl Planner<'_> {
         steps
     }
 
-    fn for_all(&self, step: Step) -> PlannedStep {
-        PlannedStep {
+    fn for_all(&self, step: Step) -> Draft {
+        Draft {
             step,
             concerns: self.users.all.clone(),
         }

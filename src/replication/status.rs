@@ -6,13 +6,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Object, Problem,
+    Problem,
     assess::{self, Resolved},
     compose::Desired,
     decision::{Decision, Disposition, External},
     names::{InstallationId, ObjectKey, OwnedBucket, Region},
-    observed::{Depth, Failure},
-    plan::PlannedStep,
+    object::Object,
+    observed::{Depth, Failure, FailureKind},
+    plan::{PlannedStep, Step},
 };
 use crate::api::{
     bucket_replication::{
@@ -24,14 +25,57 @@ use crate::api::{
 /// The outcome of the steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The steps that were not applied.
-    pub undone: Vec<PlannedStep>,
-    /// The failure of the first of them, if it was tried.
-    pub failure: Option<Failure>,
-    /// Whether the applied steps corrected what another writer had changed.
-    pub drift: bool,
     /// The steps that were applied.
     pub done: Vec<PlannedStep>,
+    /// The steps that failed, and why.
+    pub failed: Vec<(PlannedStep, Failure)>,
+    /// The steps that were not tried, because a step that they require was not applied.
+    pub undone: Vec<PlannedStep>,
+    /// Whether the applied steps corrected what another writer had changed.
+    pub drift: bool,
+}
+
+impl Outcome {
+    /// None of `steps` was applied.
+    #[must_use]
+    pub fn of(steps: &[PlannedStep], drift: bool) -> Self {
+        Self {
+            undone: steps.to_vec(),
+            drift,
+            ..Self::default()
+        }
+    }
+
+    /// The steps whose requirements are met, and that were not tried. They can be applied side by side.
+    #[must_use]
+    pub fn ready(&self) -> Vec<PlannedStep> {
+        let open: BTreeSet<_> = self.open().map(|planned| planned.number).collect();
+        let is_ready = |planned: &&PlannedStep| {
+            planned.step != Step::Settle && !planned.waits && planned.requires.is_disjoint(&open)
+        };
+        self.undone.iter().filter(is_ready).cloned().collect()
+    }
+
+    /// Adds that a step was applied, or why not.
+    pub fn add(&mut self, planned: PlannedStep, result: Result<(), Failure>) {
+        self.undone.retain(|undone| undone.number != planned.number);
+        match result {
+            Ok(()) => self.done.push(planned),
+            Err(failure) => self.failed.push((planned, failure)),
+        }
+    }
+
+    /// Whether a step failed in this way.
+    #[must_use]
+    pub fn has_failed(&self, kind: FailureKind) -> bool {
+        self.failed.iter().any(|(_, failure)| failure.kind == kind)
+    }
+
+    /// The steps that were not applied, tried or not.
+    fn open(&self) -> impl DoubleEndedIterator<Item = &PlannedStep> {
+        let failed = self.failed.iter().map(|(planned, _)| planned);
+        failed.chain(&self.undone)
+    }
 }
 
 /// What a status is derived from.
@@ -51,13 +95,8 @@ pub struct Grounds<'a> {
 
 /// The status of an object at `generation`. It does not change if nothing changed in fact.
 #[must_use]
-pub fn status(
-    object: &Object,
-    generation: Option<i64>,
-    previous: &BucketReplicationStatus,
-    grounds: &Grounds<'_>,
-) -> BucketReplicationStatus {
-    let key = &object.key;
+pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus {
+    let (key, generation, previous) = (&object.key, object.generation, &object.status);
     let Some(disposition) = grounds
         .decision
         .dispositions
@@ -178,13 +217,8 @@ fn not_removed(problem: &Problem, deleted: Option<Timestamp>, now: Timestamp) ->
 
 /// The status of an object whose visit did not end in time.
 #[must_use]
-pub fn unended(
-    object: &Object,
-    generation: Option<i64>,
-    previous: &BucketReplicationStatus,
-    problem: &Problem,
-    now: Timestamp,
-) -> BucketReplicationStatus {
+pub fn unended(object: &Object, problem: &Problem, now: Timestamp) -> BucketReplicationStatus {
+    let (generation, previous) = (object.generation, &object.status);
     if !object.is_deleting() {
         return refused(generation, previous, std::slice::from_ref(problem), now);
     }
@@ -375,11 +409,8 @@ fn findings(
         Disposition::Leaving | Disposition::Abandoned => {
             let blockers = grounds.decision.blockers.first().cloned();
             let failed = || {
-                grounds
-                    .outcome
-                    .failure
-                    .as_ref()
-                    .map(|failure| assess::failed(ConditionType::Ready, failure))
+                let first = grounds.outcome.failed.first();
+                first.map(|(_, failure)| assess::failed(ConditionType::Ready, failure))
             };
             let problem = blockers.or_else(failed);
             all(&problem.map_or_else(
@@ -441,31 +472,22 @@ fn findings(
                     findings.insert(ConditionType::ReplicationConfigured, waits);
                 }
             }
-            for planned in grounds
-                .outcome
-                .undone
-                .iter()
-                .filter(|planned| planned.concerns.contains(key))
-                .rev()
-            {
+            let concerned = |planned: &&PlannedStep| planned.concerns.contains(key);
+            for planned in grounds.outcome.open().filter(concerned).rev() {
                 let text = format!("not yet done: {}", planned.step);
                 findings.insert(
                     planned.step.condition(grounds.source),
                     Finding::unknown(Reason::Progressing, text),
                 );
             }
-            if let (Some(failure), Some(planned)) =
-                (&grounds.outcome.failure, grounds.outcome.undone.first())
-                && planned.concerns.contains(key)
-            {
-                insert_problems(
-                    &mut findings,
-                    &[assess::failed(
-                        planned.step.condition(grounds.source),
-                        failure,
-                    )],
-                );
-            }
+            let failed = grounds.outcome.failed.iter();
+            let failed: Vec<_> = failed
+                .filter(|(planned, _)| concerned(&planned))
+                .map(|(planned, failure)| {
+                    assess::failed(planned.step.condition(grounds.source), failure)
+                })
+                .collect();
+            insert_problems(&mut findings, &failed);
             if !problems.is_empty() {
                 let waits =
                     "the rules wait until the problems that the other conditions report are solved";

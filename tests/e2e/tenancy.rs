@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 use bucket_replication_operator::{
     api::{AwsAccount, BucketReplication},
-    replication::{Object, accounts::Accounts, names::ObjectKey, validate::validate},
+    replication::{Object, accounts::Accounts, validate::validate},
 };
 use futures::StreamExt;
 use kube::{
@@ -28,30 +28,7 @@ use crate::{
 
 fn reduced(object: &Value, labels: &Value) -> anyhow::Result<Object> {
     let read: BucketReplication = serde_json::from_value(object.clone())?;
-    let text = |pointer: &str| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    Ok(Object {
-        key: ObjectKey {
-            namespace: text("/metadata/namespace"),
-            name: text("/metadata/name"),
-        },
-        uid: String::new(),
-        created: None,
-        spec: read.spec,
-        take_over: BTreeSet::new(),
-        applied: None,
-        deleted: None,
-        abandoned: false,
-        held: true,
-        configured: false,
-        ready: false,
-        namespace_labels: serde_json::from_value(labels.clone())?,
-    })
+    Ok(Object::of(&read, serde_json::from_value(labels.clone())?))
 }
 
 /// Which of the objects the API server would take, by name, and what it says of the others.

@@ -12,20 +12,19 @@ use bucket_replication_operator::{
         bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
     },
     cloud::editor::Editors,
-    controller::{
-        memory::Memory,
-        visit::{Gate, Opened, Report, Subject, Times, read, visit},
-    },
+    commands::plan::{AT_ONCE, decided},
+    controller::visit::{Gate, visit},
     replication::{
         Object,
         accounts::Accounts,
         configuration::{Configuration, Filter, ReplicationRule, RuleDestination, Setting},
-        decision::{Decision, Refusals, Visit, decide, scope},
+        decision::Decision,
         names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, Partition},
         observed::{DefaultEncryption, Facet, Observed, Role, Traits},
         plan::Step,
         policy::Document,
         requeue::Ending,
+        visit::{Opened, Times, Visit, memory::Memory, report::Report},
     },
 };
 use jiff::Timestamp;
@@ -273,8 +272,8 @@ impl Cluster {
                     deleted: None,
                     abandoned: false,
                     held: false,
-                    configured: false,
-                    ready: false,
+                    generation: None,
+                    status: BucketReplicationStatus::default(),
                     namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
                 };
                 (object, 0, BucketReplicationStatus::default())
@@ -313,26 +312,20 @@ impl Cluster {
     }
 
     /// What a visit to the bucket is about.
-    pub fn subject(&self) -> Subject {
+    pub fn subject(&self) -> Visit {
         let objects = self.stale.as_ref().unwrap_or(&self.objects).values();
-        Subject {
-            installation: installation(),
-            accounts: Arc::new(Accounts::new(&self.accounts)),
-            source: self.source.clone(),
-            objects: objects
-                .map(|(object, generation, status)| {
-                    let ready = status.observed_generation == Some(*generation)
-                        && status.conditions.iter().any(|condition| {
-                            condition.type_ == "Ready" && condition.status == "True"
-                        });
-                    let object = Object {
-                        ready,
-                        ..object.clone()
-                    };
-                    (object, Some(*generation), status.clone())
-                })
-                .collect(),
-        }
+        let objects = objects.map(|(object, generation, status)| Object {
+            generation: Some(*generation),
+            status: status.clone(),
+            ..object.clone()
+        });
+        Visit::new(
+            installation(),
+            Arc::new(Accounts::new(&self.accounts)),
+            self.source.clone(),
+            objects.collect(),
+            self.times,
+        )
     }
 
     /// One visit to the bucket.
@@ -349,15 +342,9 @@ impl Cluster {
             world,
             editors: &self.editors,
         };
-        let report = visit(
-            &process,
-            &gate,
-            &subject,
-            &mut self.memory,
-            &self.times,
-            || now,
-        )
-        .await;
+        let memory = std::mem::take(&mut self.memory);
+        let report = visit(&process, &gate, &subject, memory, || now).await;
+        self.memory = report.memory.clone();
         self.memory.count(report.ending);
         if self.stale.is_some() {
             // The API server takes no write that names an old resource version.
@@ -377,31 +364,13 @@ impl Cluster {
 
     /// What a visit would decide now, as `plan` does: with permissions taken for known everywhere.
     pub async fn decide(&self, world: &World) -> (Decision, Observed) {
-        let (installation, accounts, source) = (
-            installation(),
-            Accounts::new(&self.accounts),
-            self.source.clone(),
-        );
-        let objects: Vec<_> = self
-            .objects
-            .values()
-            .map(|(object, ..)| object.clone())
-            .collect();
-        let refusals = Refusals::default();
-        let visit = Visit {
-            installation: &installation,
-            accounts: &accounts,
-            source: &source,
-            objects: &objects,
-            refusals: &refusals,
-        };
         let process = Process {
             world,
             editors: &self.editors,
         };
-        let mut observed = Observed::default();
-        read(&process, &scope(&visit), &mut observed).await;
-        (decide(&visit, &observed, &|_, _| true), observed)
+        let mut visit = self.subject();
+        visit.times = AT_ONCE;
+        decided(&process, &visit).await.unwrap()
     }
 
     /// Visits until nothing is left to do, with time passing in between; the number of visits that it took.

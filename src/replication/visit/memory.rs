@@ -7,6 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
+use super::Visit;
 use crate::replication::{
     configuration::Configuration,
     contention::Contention,
@@ -191,18 +192,18 @@ impl Memory {
         decision: &Decision,
         observed: &Observed,
         outcome: &Outcome,
-        inputs: &str,
-        installation: &InstallationId,
+        visit: &Visit,
         now: Timestamp,
     ) {
+        let (inputs, installation) = (&visit.inputs, &visit.installation);
         let facts = observed.facts();
         let since = self
             .facts
             .as_ref()
-            .filter(|(known, _)| self.inputs == inputs && *known == facts)
+            .filter(|(known, _)| self.inputs == *inputs && *known == facts)
             .map_or(now, |(_, since)| *since);
         self.facts = Some((facts, since));
-        inputs.clone_into(&mut self.inputs);
+        self.inputs.clone_from(inputs);
         for planned in &outcome.done {
             match &planned.step {
                 Step::PutReplication { configuration, .. } => {
@@ -222,7 +223,7 @@ impl Memory {
             }
         }
         self.note_grants(decision, outcome, now);
-        self.settling = !decision.settling.is_empty() && outcome.failure.is_none();
+        self.settling = !decision.settling.is_empty() && outcome.failed.is_empty();
     }
 
     fn note_grants(&mut self, decision: &Decision, outcome: &Outcome, now: Timestamp) {
@@ -232,12 +233,13 @@ impl Memory {
                 Step::PutReplication { .. } | Step::DeleteReplication { .. } | Step::Settle
             )
         };
-        let is_granting = outcome
-            .undone
+        let before_rules = decision
+            .steps
             .iter()
-            .take_while(|planned| !writes_rules(&planned.step))
-            .next()
-            .is_some();
+            .take_while(|planned| !writes_rules(&planned.step));
+        let is_granting = before_rules
+            .into_iter()
+            .any(|planned| !outcome.done.contains(planned));
         self.granted.retain(|key, (fingerprint, _)| {
             decision.needs.get(key).map_or_else(
                 // It can't be read now, for example because AWS does not answer.

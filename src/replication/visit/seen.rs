@@ -1,0 +1,212 @@
+//! What a visit has seen so far: AWS's answers, what the API server confirmed, the outcome of steps, and what was refused.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use strum::VariantArray;
+
+use super::{
+    Opened, Prepared, Visit, is_at_rest,
+    memory::Memory,
+    report::{self, CHANGED, Notice, Report},
+};
+use crate::replication::{
+    assess,
+    decision::{self, Refusals},
+    object::Object,
+    observed::{Depth, FailureKind, Observed, Scope},
+    plan::Step,
+    question::{Answer, Question, questions},
+    requeue::Ending,
+    status::Outcome,
+};
+
+/// What a visit has seen so far.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub(super) memory: Memory,
+    pub(super) observed: Observed,
+    pub(super) refusals: Refusals,
+    /// The steps that were applied before others were refused.
+    pub(super) done: Vec<Step>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) progress: Progress,
+    /// What is read, and how deep. `None`: nothing needs to be read.
+    scope: Option<Scope>,
+}
+
+/// How far a visit has come.
+#[derive(Clone, Debug)]
+pub(super) enum Progress {
+    /// AWS is read.
+    Reading,
+    /// The API server confirmed the objects.
+    Confirmed(Arc<Prepared>),
+    /// It did not, and the visit ends.
+    Stopped(Box<Report>),
+    /// The steps were applied.
+    Applied(Arc<Prepared>, Outcome),
+}
+
+impl Seen {
+    /// Nothing yet, but what is remembered from earlier visits.
+    #[must_use]
+    pub fn new(visit: &Visit, memory: Memory, now: Timestamp) -> Self {
+        let all_ready = visit.objects.iter().all(Object::is_ready);
+        let believes = visit.removes_all()
+            || (memory.inputs == visit.inputs && all_ready)
+            || memory.was_settling(&visit.inputs);
+        let known = memory
+            .known(visit.times.preflight, now)
+            .filter(|_| believes);
+        let at_once = known.is_some() || visit.removes_all();
+        let mut seen = Self {
+            memory,
+            observed: known.unwrap_or_default(),
+            refusals: Refusals::default(),
+            done: vec![],
+            notices: vec![],
+            progress: Progress::Reading,
+            scope: None,
+        };
+        seen.begin(visit, at_once);
+        seen
+    }
+
+    /// Begins to read: everything at once, or depth by depth, so that an object that can't succeed costs few calls.
+    fn begin(&mut self, visit: &Visit, at_once: bool) {
+        self.progress = Progress::Reading;
+        self.observed.depth = if at_once {
+            Depth::Everything
+        } else {
+            Depth::Foundation
+        };
+        self.scope = (!is_at_rest(visit)).then(|| Scope {
+            tags: self.memory.contention.is_on(),
+            depth: self.observed.depth,
+            ..decision::scope(&visit.view(&self.refusals))
+        });
+    }
+
+    /// What AWS answered.
+    #[must_use]
+    pub fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
+    /// What to ask AWS now. Empty: everything that is needed was read.
+    pub(super) fn questions(&self) -> std::collections::BTreeSet<Question> {
+        self.scope
+            .as_ref()
+            .map(|scope| questions(scope, &self.observed))
+            .unwrap_or_default()
+    }
+
+    /// Whether a part of the steps was applied in this visit, so that what was read after them is not in doubt.
+    pub(super) fn was_just_read(&self) -> bool {
+        !self.refusals.steps.is_empty()
+    }
+
+    /// Adds AWS's answers, and reads deeper if that is worth it.
+    pub fn answered(&mut self, visit: &Visit, answers: Vec<Answer>) {
+        let Some(scope) = &mut self.scope else { return };
+        for answer in answers {
+            self.observed.fold(scope, answer);
+        }
+        let view = visit.view(&self.refusals);
+        while questions(scope, &self.observed).is_empty() {
+            let deeper = Depth::VARIANTS.iter().find(|depth| **depth > scope.depth);
+            match deeper {
+                Some(depth) if decision::is_worth_reading_deeper(&view, &self.observed) => {
+                    scope.depth = *depth;
+                    self.observed.depth = *depth;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Adds what the API server said to the objects that act.
+    pub fn opened(
+        &mut self,
+        visit: &Visit,
+        prepared: Arc<Prepared>,
+        opened: Opened,
+        now: Timestamp,
+    ) {
+        let memory = || prepared.memory.clone();
+        let stopped = match opened {
+            Opened::Open => {
+                self.progress = Progress::Confirmed(prepared);
+                return;
+            }
+            // Nothing was written, so that what was read is still good.
+            Opened::Refused(errors) => {
+                self.refusals.finalizers.extend(errors);
+                self.progress = Progress::Reading;
+                return;
+            }
+            Opened::Changed => Report::unchanged(Ending::After(CHANGED), memory()),
+            Opened::Unanswered(error) => report::unconfirmed(visit, &error, memory(), now),
+        };
+        self.progress = Progress::Stopped(Box::new(Report {
+            notices: prepared.notices.clone(),
+            ..stopped
+        }));
+    }
+
+    /// Adds the outcome of the steps. If AWS refused some of them, the objects that they are for wait, and the others are planned again.
+    pub fn applied(
+        &mut self,
+        visit: &Visit,
+        prepared: Arc<Prepared>,
+        outcome: Outcome,
+        now: Timestamp,
+    ) {
+        if !self.refusals.add(&prepared, &outcome, visit) {
+            self.progress = Progress::Applied(prepared, outcome);
+            return;
+        }
+        self.memory = prepared.remember(visit, &self.observed, &outcome, now);
+        self.notices.clone_from(&prepared.notices);
+        self.done
+            .extend(outcome.done.into_iter().map(|planned| planned.step));
+        self.observed = self.observed.facts();
+        self.begin(visit, true);
+    }
+}
+
+impl Refusals {
+    /// Adds the steps that AWS refused, with the objects that they are for. False if no others are left that could be served.
+    fn add(&mut self, prepared: &Prepared, outcome: &Outcome, visit: &Visit) -> bool {
+        let mut narrowed = false;
+        for (refused, failure) in &outcome.failed {
+            let is_refusal = match failure.kind {
+                FailureKind::Denied
+                | FailureKind::DeniedByOrganization
+                | FailureKind::Invalid
+                | FailureKind::NotFound
+                | FailureKind::PrincipalNotVisible => true,
+                FailureKind::Throttled
+                | FailureKind::Conflict
+                | FailureKind::Transient
+                | FailureKind::Outdated => false,
+            };
+            if !is_refusal {
+                continue;
+            }
+            let problem = assess::failed(refused.step.condition(&visit.source), failure);
+            let before = self.problems.len();
+            let concerned = refused.concerns.iter();
+            self.problems
+                .extend(concerned.map(|key| (key.clone(), problem.clone())));
+            self.steps.push(refused.step.clone());
+            // The planner leaves out steps on the same policy, so that the next round gets further.
+            let of_no_object =
+                refused.concerns.is_empty() && refused.step.is_on_same_document(&refused.step);
+            narrowed |= self.problems.len() > before || of_no_object;
+        }
+        let acting = prepared.acting();
+        narrowed && acting.iter().any(|key| !self.problems.contains_key(key))
+    }
+}
