@@ -3,7 +3,6 @@
 //! Read in this order: [`api`] is what users write; [`replication`] decides, without doing anything; [`cloud`] reads and writes AWS;
 //! [`controller`] watches Kubernetes and ties the three together. `ARCHITECTURE.md` has the picture and the invariants.
 
-pub mod api;
 pub mod api_server;
 pub mod cloud;
 pub mod commands;
@@ -11,6 +10,8 @@ pub mod config;
 pub mod controller;
 pub mod leader;
 pub mod metrics;
-pub mod replication;
 pub mod server;
 pub mod telemetry;
+
+pub use api;
+pub use replication;

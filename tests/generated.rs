@@ -358,7 +358,10 @@ fn attacks_have_tests() {
         }
         found
     };
-    let all: Vec<_> = sources("src").into_iter().chain(sources("tests")).collect();
+    let all: Vec<_> = ["src", "crates", "tests"]
+        .into_iter()
+        .flat_map(sources)
+        .collect();
     let text = fs::read_to_string(root.join("docs/security.md")).unwrap();
     let (_, table) = text.split_once("## Attacks").unwrap();
     let rows: Vec<_> = table

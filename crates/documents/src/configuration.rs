@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::names::{InstallationId, ObjectKey};
+use crate::names::{InstallationId, ObjectKey};
 
 /// `ReplicationConfiguration` of the S3 API: a bucket has one, and a PUT replaces all of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

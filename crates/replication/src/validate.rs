@@ -9,7 +9,7 @@ use super::{
     names::{BucketName, InvalidName, KeyReference, ObjectKey, OwnedBucket, Prefix},
     observed::KeyQuery,
 };
-use crate::api::{
+use api::{
     aws_account::{Access, Permission},
     bucket_replication::{
         BucketReplicationSpec, DeleteMarkers, DeletionPolicy, ExistingConfiguration, Mode, Owner,

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Map, Value, json};
 use wildmatch::WildMatch;
 
-use super::names::{InstallationId, fingerprint};
+use crate::names::{InstallationId, fingerprint};
 
 /// Digits of each of the two fingerprints in a Sid: 40 bits, so that the 1,000 objects that a bucket can have do not collide by chance.
 const DIGITS: usize = 10;

@@ -11,7 +11,7 @@ use super::{
     },
     validate::{Encryption, Valid},
 };
-use crate::api::{
+use api::{
     aws_account::Access,
     condition::{ConditionType, Reason},
 };

@@ -10,21 +10,19 @@ use jiff::Timestamp;
 
 use super::{Prepared, Visit, memory::Memory, seen::Seen};
 use crate::{
-    api::{
-        bucket_replication::{BucketReplicationStatus, Mode},
-        condition::{ConditionType, Reason},
-        event::EventReason,
-    },
-    replication::{
-        Problem,
-        decision::{Decision, Disposition},
-        names::ObjectKey,
-        object::Object,
-        observed::{FailureKind, Observed},
-        plan::Step,
-        requeue::Ending,
-        status::{self, Grounds, Outcome, status},
-    },
+    Problem,
+    decision::{Decision, Disposition},
+    names::ObjectKey,
+    object::Object,
+    observed::{FailureKind, Observed},
+    plan::Step,
+    requeue::Ending,
+    status::{self, Grounds, Outcome, status},
+};
+use api::{
+    bucket_replication::{BucketReplicationStatus, Mode},
+    condition::{ConditionType, Reason},
+    event::EventReason,
 };
 
 /// Objects that changed meanwhile are taken from the store again after this time.

@@ -15,7 +15,7 @@ use super::{
     observed::{Depth, Failure, FailureKind},
     plan::{PlannedStep, Step},
 };
-use crate::api::{
+use api::{
     bucket_replication::{
         BucketReplicationStatus, DestinationStatus, Drift, RuleStatus, SourceStatus,
     },
@@ -377,7 +377,7 @@ fn attest(key: &ObjectKey, external: &External) -> String {
         accounts.join(" and "),
         key.name,
         key.namespace,
-        crate::api::APPLIED,
+        api::APPLIED,
         external.fingerprint
     )
 }

@@ -11,7 +11,7 @@ use super::{
     names::{InstallationId, OwnedBucket, RoleName, role_name},
     observed::Scope,
 };
-use crate::api::condition::{ConditionType, Reason};
+use api::condition::{ConditionType, Reason};
 
 /// The unmanaged role of `configuration`. Without unmanaged rules there is none: then only the role was changed, and that is corrected.
 #[must_use]
@@ -86,7 +86,7 @@ pub fn taken_over(
             let message = format!(
                 "rule {id} on bucket {}, which the annotation {} names, differs from every rule of the object: it is {}",
                 resolved.valid.source.name,
-                crate::api::TAKE_OVER,
+                api::TAKE_OVER,
                 serde_json::json!(theirs)
             );
             return Err(Problem::new(
@@ -181,7 +181,7 @@ pub fn obstacle(
                 format!(
                     "bucket {} already has a replication configuration with the unmanaged role {role}: set spec.existingConfiguration to Merge to add to the configuration, take over its rules with the annotation {}, or remove the configuration",
                     source.name,
-                    crate::api::TAKE_OVER
+                    api::TAKE_OVER
                 ),
             );
         }
@@ -209,7 +209,7 @@ pub fn obstacle(
         format!(
             "rule {id} on bucket {} has the earlier schema (V1), which can't be combined with the operator's rules: rewrite it with a Filter, or take it over with the annotation {}",
             source.name,
-            crate::api::TAKE_OVER
+            api::TAKE_OVER
         ),
     )
 }

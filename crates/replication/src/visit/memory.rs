@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::Visit;
-use crate::replication::{
+use crate::{
     configuration::Configuration,
     contention::Contention,
     decision::Decision,

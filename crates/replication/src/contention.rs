@@ -117,7 +117,7 @@ impl Contention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::names::{OwnedBucket, Partition};
+    use crate::names::{OwnedBucket, Partition};
 
     fn step() -> Step {
         let bucket = OwnedBucket {
@@ -128,7 +128,7 @@ mod tests {
         Step::DeleteReplication {
             bucket,
             region: "us-east-1".parse().expect("region"),
-            existing: crate::replication::configuration::Configuration {
+            existing: crate::configuration::Configuration {
                 role: String::new(),
                 rules: vec![],
             },

@@ -20,7 +20,7 @@ use super::{
     policy::{Document, Mark, Statement},
     role_policies::{PolicyOwner, RolePolicies, Spread, removal},
 };
-use crate::api::condition::ConditionType;
+use api::condition::ConditionType;
 
 /// One change in AWS. Each is one call, but for `Settle`, which is none.
 #[derive(Clone, Debug, PartialEq, strum::IntoStaticStr)]

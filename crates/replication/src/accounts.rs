@@ -9,7 +9,7 @@ use super::{
     Problem,
     names::{AccountId, BucketName, KeyArn, Partition, Prefix, fingerprint},
 };
-use crate::api::{
+use api::{
     AwsAccount,
     aws_account::{Access, AssumeRole, AwsPartition, Grant, Permission, Policies, Roles},
     condition::{ConditionType, Reason},

@@ -8,7 +8,7 @@ use super::{
     names::{AccountId, KeyArn, OwnedBucket},
     policy::{DenyingStatement, Statement},
 };
-use crate::api::bucket_replication::RequiredAction;
+use api::bucket_replication::RequiredAction;
 
 /// A policy that its owner writes.
 #[derive(Clone, Copy, Debug)]

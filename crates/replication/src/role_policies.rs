@@ -358,7 +358,7 @@ impl<'a> PolicyOwner<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::policy::Purpose;
+    use crate::policy::Purpose;
 
     fn statements(range: std::ops::Range<usize>) -> Vec<Statement> {
         let id: InstallationId = "prod".parse().expect("an id");

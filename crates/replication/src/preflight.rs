@@ -10,7 +10,7 @@ use super::{
     policy::{Denial, Document, Request},
     remedy::PolicyOf,
 };
-use crate::api::{
+use api::{
     bucket_replication::RequiredAction,
     condition::{ConditionType, Reason},
 };

@@ -10,7 +10,7 @@ use super::{
     memory::Memory,
     report::{self, CHANGED, Notice, Report},
 };
-use crate::replication::{
+use crate::{
     assess,
     decision::{self, Refusals},
     object::Object,

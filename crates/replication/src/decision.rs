@@ -18,7 +18,7 @@ use super::{
     settle::{self, Need},
     validate::Valid,
 };
-use crate::api::{
+use api::{
     aws_account::{Access, PolicyMode},
     bucket_replication::{DeletionPolicy, ExistingConfiguration, Mode, RequiredAction},
     condition::{ConditionType, Reason},

@@ -13,16 +13,12 @@ pub mod assess;
 pub mod boundary;
 pub mod change;
 pub mod compose;
-pub mod configuration;
 pub mod contention;
 pub mod decision;
-pub mod edit;
 pub mod merge;
-pub mod names;
 pub mod object;
 pub mod observed;
 pub mod plan;
-pub mod policy;
 pub mod preflight;
 pub mod question;
 pub mod remedy;
@@ -33,10 +29,11 @@ pub mod status;
 pub mod validate;
 pub mod visit;
 
-use crate::api::{
+use api::{
     bucket_replication::RequiredAction,
     condition::{ConditionType, Reason},
 };
+pub use documents::{configuration, edit, names, policy};
 pub use object::Object;
 
 /// Why an object can't get what it asks for.

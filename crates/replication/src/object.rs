@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{accounts::Labels, names::ObjectKey};
-use crate::api::{
+use api::{
     ABANDON, APPLIED, BucketReplication, FINALIZER,
     bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
     condition::{ConditionType, Reason},

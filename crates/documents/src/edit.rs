@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
+use crate::{
     names::InstallationId,
     policy::{Document, Mark, Statement},
 };
@@ -200,7 +200,7 @@ fn foreign(document: &Document, installation: &InstallationId) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replication::policy::Purpose;
+    use crate::policy::Purpose;
 
     const GRACE: SignedDuration = SignedDuration::from_secs(5);
 
