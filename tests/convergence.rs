@@ -10,7 +10,7 @@
 mod support;
 
 use bucket_replication_operator::{
-    replication::visit::report::Notice,
+    replication::visit::notice::Notice,
     replication::{
         configuration::{Filter, ReplicationRule, RuleDestination, Setting},
         policy::Document,

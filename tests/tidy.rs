@@ -7,6 +7,7 @@
 )]
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -128,6 +129,139 @@ fn dependencies_point_one_way() {
         &["aws_sdk", "aws_smithy", "crate::commands"],
         "Kubernetes knows AWS only by the trait",
     );
+}
+
+/// The paths that a `use` tree names, as far as they begin with `crate`.
+fn paths(code: &str) -> Vec<String> {
+    fn tree(prefix: &str, text: &str, found: &mut Vec<String>) {
+        let (mut depth, mut start) = (0, 0);
+        let mut parts = vec![];
+        for (place, character) in text.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    parts.push(&text[start..place]);
+                    start = place + 1;
+                }
+                _ => {}
+            }
+        }
+        parts.push(&text[start..]);
+        for part in parts
+            .into_iter()
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            match part.split_once('{') {
+                Some((before, inside)) => {
+                    let inside = inside.rsplit_once('}').unwrap().0;
+                    tree(&format!("{prefix}{before}"), inside, found);
+                }
+                None => found.push(format!("{prefix}{part}")),
+            }
+        }
+    }
+    let mut found = vec![];
+    for (place, _) in code.match_indices("crate::") {
+        let rest = &code[place + "crate::".len()..];
+        let is_use = code[..place].trim_end().ends_with("use");
+        if is_use {
+            tree("", rest.split(';').next().unwrap(), &mut found);
+        } else {
+            let name = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
+            found.push(rest.split(|c| !name(c)).next().unwrap().to_owned());
+        }
+    }
+    found
+}
+
+/// Each module of the core by its name, with its wing and the modules that it uses.
+fn modules() -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let sources: Vec<_> = files("crates/replication/src", "rs")
+        .into_iter()
+        .filter_map(|(path, text)| {
+            let path = path
+                .strip_prefix("crates/replication/src")
+                .unwrap()
+                .to_owned();
+            let wing = path.parent().unwrap().to_string_lossy().into_owned();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (!wing.is_empty() && name != "mod").then(|| (name, wing, code(&text)))
+        })
+        .collect();
+    // A wing passes on what its modules define: whoever uses that depends on the module.
+    let mut passed_on = BTreeMap::new();
+    for (path, text) in files("crates/replication/src", "rs") {
+        if path.ends_with("mod.rs") || path.ends_with("lib.rs") {
+            for line in code(&text).split("pub use ").skip(1) {
+                let tree = line.split(';').next().unwrap();
+                let Some((from, items)) = tree.split_once("::") else {
+                    continue;
+                };
+                for item in items.split(|c: char| !c.is_alphanumeric() && c != '_') {
+                    passed_on.insert(item.to_owned(), from.trim().to_owned());
+                }
+            }
+        }
+    }
+    let names: BTreeSet<_> = sources.iter().map(|(name, ..)| name.clone()).collect();
+    sources
+        .iter()
+        .map(|(name, wing, code)| {
+            let used = paths(code).into_iter().filter_map(|path| {
+                let wings = sources.iter().map(|(_, wing, _)| wing.as_str());
+                let wings: BTreeSet<_> = wings.collect();
+                let parts: Vec<_> = path
+                    .split("::")
+                    .filter(|part| !wings.contains(part))
+                    .collect();
+                let module = parts.iter().find(|part| names.contains(**part));
+                let through = parts
+                    .iter()
+                    .find_map(|part| passed_on.get(*part).filter(|from| names.contains(*from)));
+                module
+                    .map(|module| (*module).to_owned())
+                    .or(through.cloned())
+            });
+            let used = used.filter(|used| used != name).collect();
+            (name.clone(), (wing.clone(), used))
+        })
+        .collect()
+}
+
+/// Each wing of the core uses only those before it, and no module depends on itself by way of others.
+#[test]
+fn the_core_has_no_circle() {
+    const WINGS: [&str; 5] = ["observation", "request", "composition", "plan", "visit"];
+    let modules = modules();
+    assert!(modules.len() > 30, "{} modules", modules.len());
+    let place = |wing: &str| WINGS.iter().position(|known| *known == wing).unwrap();
+    let mut uses = 0;
+    for (name, (wing, used)) in &modules {
+        for other in used {
+            uses += 1;
+            let of_other = &modules[other].0;
+            assert!(
+                place(of_other) <= place(wing),
+                "{wing}/{name} uses {of_other}/{other}, which comes later"
+            );
+        }
+    }
+    assert!(uses > 80, "{uses} uses");
+    let mut left: BTreeMap<_, _> = modules
+        .iter()
+        .map(|(name, (_, used))| (name.clone(), used.clone()))
+        .collect();
+    while !left.is_empty() {
+        let free: Vec<_> = left
+            .iter()
+            .filter(|(_, used)| used.iter().all(|other| !left.contains_key(other)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        assert!(!free.is_empty(), "a circle among {:?}", left.keys());
+        left.retain(|name, _| !free.contains(name));
+    }
 }
 
 #[test]

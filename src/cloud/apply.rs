@@ -10,7 +10,7 @@ use super::{
     editor::SharedPolicy, error::Call,
 };
 use crate::replication::{
-    compose::DesiredRole,
+    composition::desired::DesiredRole,
     configuration::Configuration,
     edit::StatementEdit,
     names::{KeyArn, ManagedPolicyName, OwnedBucket, Region},

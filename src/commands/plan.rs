@@ -33,14 +33,18 @@ use crate::{
         accounts::{Accounts, Labels},
         assess::{Resolved, ResolvedKeys},
         change::{Change, changes},
-        compose::{Claims, Desired, compose},
-        decision::{Decision, Disposition},
+        compose::compose,
+        composition::claims::Claims,
+        composition::desired::Desired,
         names::{InstallationId, KeyArn, KeyReference, Region},
         observed::{KeyQuery, Observed},
         plan::{PlannedStep, Step},
         policy::Document,
         validate::{Encryption, Valid, source_of, validate},
-        visit::{Next, Times, Visit, memory::Memory, next, seen::Seen},
+        visit::{
+            Next, Times, Visit, decision::Decision, disposition::Disposition, memory::Memory, next,
+            seen::Seen,
+        },
     },
 };
 

@@ -10,8 +10,10 @@ use crate::{
     cloud::Cloud,
     replication::{
         names::ObjectKey,
-        status::Outcome,
-        visit::{Next, Opened, Prepared, Visit, memory::Memory, next, report::Report, seen::Seen},
+        visit::{
+            Next, Opened, Prepared, Visit, memory::Memory, next, outcome::Outcome, report::Report,
+            seen::Seen,
+        },
     },
 };
 

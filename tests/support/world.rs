@@ -14,12 +14,12 @@ use bucket_replication_operator::{
         editor::{Editors, SharedPolicy},
     },
     replication::{
-        compose::destination_of,
         configuration::{Configuration, Setting},
         names::{
             AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket,
             Region, RoleName,
         },
+        observation::ledger::destination_of,
         observed::{
             DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, PolicyVersions, Role,
             Traits, UnknownElement,

@@ -7,7 +7,6 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::Visit;
 use crate::{
     configuration::Configuration,
     contention::Contention,
@@ -17,7 +16,7 @@ use crate::{
     plan::Step,
     requeue::Ending,
     settle::Need,
-    status::Outcome,
+    visit::{input::Visit, outcome::Outcome},
 };
 
 /// A read of a configuration that differs from what was written is believed at once if that was so long ago.

@@ -2,27 +2,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     time::Duration,
 };
 
 use jiff::Timestamp;
 
-use super::{Prepared, Visit, memory::Memory, seen::Seen};
 use crate::{
     Problem,
-    decision::{Decision, Disposition},
     names::ObjectKey,
     object::Object,
     observed::{FailureKind, Observed},
     plan::Step,
     requeue::Ending,
-    status::{self, Grounds, Outcome, status},
+    status::{self, status},
+    visit::{
+        decision::Decision, disposition::Disposition, findings::Grounds, input::Visit,
+        memory::Memory, notice::Notice, outcome::Outcome, prepared::Prepared,
+    },
 };
 use api::{
     bucket_replication::{BucketReplicationStatus, Mode},
     condition::{ConditionType, Reason},
-    event::EventReason,
 };
 
 /// Objects that changed meanwhile are taken from the store again after this time.
@@ -53,43 +53,6 @@ pub struct Report {
     pub decision: Option<Decision>,
 }
 
-/// What people should know about a bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// An unmanaged rule that was in the configuration that the operator wrote no longer exists: its ID.
-    ForeignRuleGone(String),
-    /// The role can't be deleted, because another writer added something to it: AWS's error.
-    RoleLeft(String),
-}
-
-impl Notice {
-    /// The reason of the Event that reports it.
-    #[must_use]
-    pub fn reason(&self) -> EventReason {
-        match self {
-            Self::ForeignRuleGone(_) => EventReason::ForeignRuleGone,
-            Self::RoleLeft(_) => EventReason::RoleLeft,
-        }
-    }
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ForeignRuleGone(id) => write!(
-                f,
-                "the unmanaged rule {id} was in the configuration that the operator wrote and no longer exists. If no one removed it on purpose, the operator and another writer overwrote each other: add the rule again"
-            ),
-            Self::RoleLeft(message) => {
-                write!(
-                    f,
-                    "the operator removed its policies from the role but can't delete the role, because another writer added something to the role: {message}"
-                )
-            }
-        }
-    }
-}
-
 impl Report {
     /// Nothing was found out.
     #[must_use]
@@ -107,38 +70,16 @@ impl Report {
     }
 }
 
-impl Prepared {
-    /// What to remember after the steps were applied.
-    pub(super) fn remember(
-        &self,
-        visit: &Visit,
-        observed: &Observed,
-        outcome: &Outcome,
-        now: Timestamp,
-    ) -> Memory {
-        let mut memory = self.memory.clone();
-        memory.note(&self.decision, observed, outcome, visit, now);
-        let done: Vec<_> = outcome
-            .done
-            .iter()
-            .map(|planned| planned.step.clone())
-            .collect();
-        memory
-            .contention
-            .note(&self.needed, &done, self.reverts, now);
-        memory
-    }
-}
-
 /// The report after the steps were applied.
 pub(super) fn of(
     visit: &Visit,
-    seen: &Seen,
+    observed: &Observed,
+    done_before: &[Step],
     prepared: &Prepared,
     outcome: &Outcome,
     now: Timestamp,
 ) -> Report {
-    let (decision, observed) = (&prepared.decision, &seen.observed);
+    let decision = &prepared.decision;
     let memory = prepared.remember(visit, observed, outcome, now);
     let grounds = Grounds {
         installation: &visit.installation,
@@ -158,7 +99,7 @@ pub(super) fn of(
     let report = Report {
         released: released(visit, decision, outcome),
         corrections: corrections(outcome),
-        done: seen.done.iter().cloned().chain(done).collect(),
+        done: done_before.iter().cloned().chain(done).collect(),
         notices,
         ending: ending(&statuses, decision, observed, outcome),
         statuses,
@@ -320,13 +261,10 @@ fn ending(
         .dispositions
         .values()
         .flat_map(|disposition| match disposition {
-            Disposition::Refused { problems, .. } | Disposition::Acting { problems, .. } => {
-                problems.as_slice()
-            }
-            Disposition::Observing(_)
-            | Disposition::Paused
-            | Disposition::Leaving
-            | Disposition::Abandoned => &[],
+            Disposition::Refused { problems, .. }
+            | Disposition::Acting { problems, .. }
+            | Disposition::Observing { problems, .. } => problems.as_slice(),
+            Disposition::Paused | Disposition::Leaving | Disposition::Abandoned => &[],
         });
     let problems: Vec<_> = problems.chain(&decision.blockers).collect();
     let retried = [

@@ -1,24 +1,31 @@
 //! What a visit has seen so far: AWS's answers, what the API server confirmed, the outcome of steps, and what was refused.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use strum::VariantArray;
 
-use super::{
-    Opened, Prepared, Visit, is_at_rest,
-    memory::Memory,
-    report::{self, CHANGED, Notice, Report},
-};
 use crate::{
     assess,
-    decision::{self, Refusals},
+    names::ObjectKey,
     object::Object,
     observed::{Depth, FailureKind, Observed, Scope},
     plan::Step,
     question::{Answer, Question, questions},
     requeue::Ending,
-    status::Outcome,
+    visit::{
+        disposition,
+        input::Visit,
+        memory::Memory,
+        notice::Notice,
+        outcome::Outcome,
+        prepared::Prepared,
+        report::{self, CHANGED, Report},
+        view::{self, Refusals},
+    },
 };
 
 /// What a visit has seen so far.
@@ -33,6 +40,19 @@ pub struct Seen {
     pub(super) progress: Progress,
     /// What is read, and how deep. `None`: nothing needs to be read.
     scope: Option<Scope>,
+}
+
+/// What the API server says before anything is written to AWS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// The objects are as the visit took them, and those that act have the finalizer.
+    Open,
+    /// They changed, so that the visit has to begin again.
+    Changed,
+    /// It did not answer: its error.
+    Unanswered(String),
+    /// It refuses to add the finalizer to some objects: its error for each.
+    Refused(BTreeMap<ObjectKey, String>),
 }
 
 /// How far a visit has come.
@@ -84,7 +104,7 @@ impl Seen {
         self.scope = (!is_at_rest(visit)).then(|| Scope {
             tags: self.memory.contention.is_on(),
             depth: self.observed.depth,
-            ..decision::scope(&visit.view(&self.refusals))
+            ..view::scope(&visit.view(&self.refusals))
         });
     }
 
@@ -95,7 +115,7 @@ impl Seen {
     }
 
     /// What to ask AWS now. Empty: everything that is needed was read.
-    pub(super) fn questions(&self) -> std::collections::BTreeSet<Question> {
+    pub(super) fn questions(&self) -> BTreeSet<Question> {
         self.scope
             .as_ref()
             .map(|scope| questions(scope, &self.observed))
@@ -117,7 +137,7 @@ impl Seen {
         while questions(scope, &self.observed).is_empty() {
             let deeper = Depth::VARIANTS.iter().find(|depth| **depth > scope.depth);
             match deeper {
-                Some(depth) if decision::is_worth_reading_deeper(&view, &self.observed) => {
+                Some(depth) if disposition::is_worth_reading_deeper(&view, &self.observed) => {
                     scope.depth = *depth;
                     self.observed.depth = *depth;
                 }
@@ -174,6 +194,11 @@ impl Seen {
         self.observed = self.observed.facts();
         self.begin(visit, true);
     }
+}
+
+/// Whether nothing in AWS needs to be read for the visit.
+fn is_at_rest(visit: &Visit) -> bool {
+    view::is_at_rest(&visit.view(&Refusals::default()))
 }
 
 impl Refusals {

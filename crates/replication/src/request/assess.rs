@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
+use crate::{
     Problem,
     accounts::Accounts,
     names::{KeyArn, KeyReference, Region},

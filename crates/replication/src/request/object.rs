@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{accounts::Labels, names::ObjectKey};
+use crate::{accounts::Labels, names::ObjectKey};
 use api::{
     ABANDON, APPLIED, BucketReplication, FINALIZER,
     bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},

@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
+use crate::{
     assess::Resolved,
-    compose::{self, Claims, DesiredRole},
+    compose,
+    composition::claims::Claims,
+    composition::{desired::DesiredRole, statements::allows_already},
     names::{ObjectKey, fingerprint},
     observed::{Facet, Observed},
     policy::{Document, Statement},
+    request::statements::object_statements,
 };
 
 /// What the rules of an object need.
@@ -28,7 +31,7 @@ pub struct Need {
 pub fn needs(claims: &Claims<'_>, role: &DesiredRole) -> BTreeMap<ObjectKey, Need> {
     let need = |resolved: &Resolved| {
         let key = resolved.valid.key.clone();
-        let statements = compose::object_statements(claims.installation, resolved);
+        let statements = object_statements(claims.installation, resolved);
         let texts: Vec<_> = statements
             .iter()
             .map(|statement| statement.json().to_string())
@@ -62,7 +65,7 @@ fn is_granted(claims: &Claims<'_>, role: &DesiredRole, resolved: &Resolved) -> b
     let holds = |policy: Option<&Document>, statements: &[Statement]| {
         statements
             .iter()
-            .all(|statement| compose::allows_already(policy, statement, &role.arn))
+            .all(|statement| allows_already(policy, statement, &role.arn))
     };
     let policy_of_bucket = |bucket| observed.buckets.get(bucket)?.policy.present();
     let policy_of_key = |key| observed.key_policies.get(key).and_then(Facet::present);
@@ -93,7 +96,7 @@ fn is_role_ready(observed: &Observed, role: &DesiredRole, needed: &[Statement]) 
             .present()
             .filter(|own| own.arn == role.arn && own.trust.means(&role.trust));
         own.and(observed.role_policies.present())
-            .map(super::role_policies::RolePolicies::statements)
+            .map(crate::role_policies::RolePolicies::statements)
     };
     let existing: BTreeSet<_> = existing
         .iter()

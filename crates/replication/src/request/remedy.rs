@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     names::{AccountId, KeyArn, OwnedBucket},
     policy::{DenyingStatement, Statement},
 };

@@ -6,10 +6,10 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::{
-    compose::TAG_POLICIES,
+use crate::{
     configuration::{Configuration, RuleMark},
     names::{AccountId, KeyArn, KeyReference, OwnedBucket, Region, RoleName, path_of_role},
+    observation::ledger::TAG_POLICIES,
     policy::{Document, Statement},
     role_policies::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
 };
@@ -153,7 +153,7 @@ pub struct Scope {
     /// The role of the bucket, and the name of the operator's inline policy on it.
     pub role: RoleName,
     /// The installation whose statements in the role's policy name the buckets and keys that have statements of the operator.
-    pub installation: super::names::InstallationId,
+    pub installation: crate::names::InstallationId,
     /// Destinations that objects name.
     pub destinations: BTreeSet<OwnedBucket>,
     /// Keys that objects name.
@@ -279,7 +279,7 @@ pub struct UnknownElement {
 impl UnknownElement {
     /// Whether it is not in a rule of `installation`, which replaces its own rules as a whole.
     #[must_use]
-    pub fn is_foreign(&self, installation: &super::names::InstallationId) -> bool {
+    pub fn is_foreign(&self, installation: &crate::names::InstallationId) -> bool {
         self.rule
             .as_ref()
             .is_none_or(|id| RuleMark::parse(id, installation).is_none())

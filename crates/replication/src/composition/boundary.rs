@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::{
+use crate::{
     accounts::{Account, Accounts},
-    compose::{
+    policy::Document,
+    request::statements::{
         ACTIONS_ON_SOURCE_BUCKET, REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS,
         actions_on_source_objects, replica_actions,
     },
-    policy::Document,
 };
 
 /// The most that the roles of `account` may do: with its source buckets, and with the destinations and keys that grants of any account name, for

@@ -1,15 +1,14 @@
 //! A configuration that another writer created: whether the operator's rules may be added to it, and which of its rules they take over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{
+use crate::{
     Problem,
     accounts::Account,
     assess::Resolved,
-    compose,
     configuration::{Configuration, ReplicationRule, Setting, SourceSelectionCriteria, Status},
     names::{InstallationId, OwnedBucket, RoleName, role_name},
-    observed::Scope,
+    request::rules::rules_of,
 };
 use api::condition::{ConditionType, Reason};
 
@@ -23,35 +22,7 @@ pub fn foreign_role<'a>(
     configuration
         .filter(|_| has_foreign_rules)
         .map(|configuration| configuration.role.as_str())
-        .filter(|role| !is(role, own))
-}
-
-fn is(role: &str, own: &RoleName) -> bool {
-    role_name(role).as_ref() == Some(own)
-}
-
-/// The unmanaged roles that may have an inline policy of the operator: if objects ask to merge, those that the platform team lists, and that of
-/// a configuration with rules of both.
-#[must_use]
-pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BTreeSet<String> {
-    let mut roles = if scope.merges {
-        scope.mergeable.clone()
-    } else {
-        BTreeSet::new()
-    };
-    let Some(configuration) = configuration else {
-        return roles;
-    };
-    let is_ours = |rule: &ReplicationRule| rule.mark(&scope.installation).is_some();
-    let (ours, theirs): (Vec<_>, Vec<_>) =
-        configuration.rules.iter().partition(|rule| is_ours(rule));
-    if !ours.is_empty()
-        && !is(&configuration.role, &scope.role)
-        && (!theirs.is_empty() || scope.mergeable.contains(&configuration.role))
-    {
-        roles.insert(configuration.role.clone());
-    }
-    roles
+        .filter(|role| role_name(role).as_ref() != Some(own))
 }
 
 /// The unmanaged rules that an object takes over by its annotation: their IDs, each with the name of the object's rule.
@@ -77,7 +48,7 @@ pub fn taken_over(
             continue;
         };
         let theirs = essence(rule, &resolved.valid.destination);
-        let ours = compose::rules_of(resolved);
+        let ours = rules_of(resolved);
         let equal = ours
             .iter()
             .zip(&resolved.valid.rules)

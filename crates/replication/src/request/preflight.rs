@@ -1,14 +1,14 @@
 //! What S3 accepts with a 200 and then does not replicate: found before anything is written.
 
-use super::{
+use crate::{
     Problem,
     accounts::Account,
     assess::{Resolved, failed},
-    compose,
     names::{InstallationId, KeyArn, OwnedBucket, Prefix, Region},
     observed::{Facet, Observed, Traits},
     policy::{Denial, Document, Request},
     remedy::PolicyOf,
+    request::statements,
 };
 use api::{
     bucket_replication::RequiredAction,
@@ -190,8 +190,8 @@ impl Observation<'_> {
                 .map(|prefix| bucket.objects(prefix))
                 .collect::<Vec<_>>()
         };
-        let replica = compose::actions_on_replicas(valid);
-        let read = compose::actions_on_source_objects(self.resolved.object_lock);
+        let replica = statements::actions_on_replicas(valid);
+        let read = statements::actions_on_source_objects(self.resolved.object_lock);
         self.bucket_denials(
             ConditionType::SourceReady,
             source,
@@ -212,11 +212,11 @@ impl Observation<'_> {
         let (source_region, destination_region) =
             (&self.resolved.source_region, &keys.replica.region);
         for key in &keys.source {
-            self.key_denials(key, compose::SOURCE_KEY_ACTIONS, source_region);
+            self.key_denials(key, statements::SOURCE_KEY_ACTIONS, source_region);
         }
         self.key_denials(
             &keys.replica,
-            compose::REPLICA_KEY_ACTIONS,
+            statements::REPLICA_KEY_ACTIONS,
             destination_region,
         );
     }
@@ -357,7 +357,7 @@ impl Observation<'_> {
             Facet::Unread => return,
         };
         let mut missing = vec![];
-        for statement in compose::object_statements(installation, self.resolved) {
+        for statement in statements::object_statements(installation, self.resolved) {
             let via = statement
                 .condition("StringEquals", "kms:ViaService")
                 .first()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use wildmatch::WildMatch;
 
-use super::{
+use crate::{
     Problem,
     names::{AccountId, BucketName, KeyArn, Partition, Prefix, fingerprint},
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     observed::{Facet, Observed},
     plan::{PlannedStep, Step},
     policy::Document,

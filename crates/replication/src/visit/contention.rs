@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::plan::Step;
+use crate::plan::Step;
 
 /// From the second time on, an element is corrected at most once in this time.
 const PACE: SignedDuration = SignedDuration::from_mins(1);

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    compose::ledger,
-    configuration::Configuration,
-    merge::roles_to_read,
+use crate::{
+    configuration::{Configuration, ReplicationRule},
     names::{
         AccountId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName,
         role_name,
     },
+    observation::ledger::ledger,
     observed::{
         Bucket, DefaultEncryption, Depth, Facet, KeyDescription, KeyQuery, Observed,
         PolicyVersions, Role, Scope, UnknownElement,
@@ -443,6 +442,30 @@ impl Asking<'_> {
             region,
         });
     }
+}
+
+/// The unmanaged roles that may have an inline policy of the operator: if objects ask to merge, those that the platform team lists, and that of
+/// a configuration with rules of both.
+#[must_use]
+pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BTreeSet<String> {
+    let mut roles = if scope.merges {
+        scope.mergeable.clone()
+    } else {
+        BTreeSet::new()
+    };
+    let Some(configuration) = configuration else {
+        return roles;
+    };
+    let is_ours = |rule: &ReplicationRule| rule.mark(&scope.installation).is_some();
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        configuration.rules.iter().partition(|rule| is_ours(rule));
+    if !ours.is_empty()
+        && role_name(&configuration.role).as_ref() != Some(&scope.role)
+        && (!theirs.is_empty() || scope.mergeable.contains(&configuration.role))
+    {
+        roles.insert(configuration.role.clone());
+    }
+    roles
 }
 
 impl Observed {

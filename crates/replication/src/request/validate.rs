@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
+use crate::{
     Object, Problem,
     accounts::{Account, Accounts},
     configuration::Tag,
@@ -28,7 +28,7 @@ pub struct Valid {
     /// Namespace and name.
     pub key: ObjectKey,
     /// The labels of its namespace, for the grants of keys that have yet to be looked up.
-    pub namespace_labels: super::accounts::Labels,
+    pub namespace_labels: crate::accounts::Labels,
     /// The bucket to replicate from.
     pub source: OwnedBucket,
     /// The bucket to replicate to.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::names::fingerprint;
+use crate::names::fingerprint;
 
 /// How a visit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,275 @@
+//! The one state of AWS that serves all objects on a source bucket, whatever their order.
+//!
+//! What is unmanaged is carried over, and so is what belongs to objects that do not act now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    Problem,
+    accounts::Account,
+    composition::{
+        claims::Claims,
+        desired::{Desired, DesiredRole, trust},
+        priorities::rules,
+        statements::{bucket_statements, key_statements},
+    },
+    configuration::{Configuration, ReplicationRule, RuleMark},
+    merge::foreign_role,
+    names::{InstallationId, KeyArn, OwnedBucket, Region, RoleName, role_arn, role_name},
+    observation::ledger::{TAG_INSTALLATION, TAG_SOURCE_BUCKET},
+    observed::{Facet, Observed},
+    policy::{Document, Mark, Purpose, Statement},
+    request::{
+        rules::rules_of,
+        statements::{ACTIONS_ON_SOURCE_BUCKET, object_statements},
+    },
+};
+
+/// Composes what all objects on a source bucket ask for.
+#[must_use]
+pub fn compose(claims: &Claims<'_>) -> Desired {
+    let rules = rules(claims);
+    let foreign = rules
+        .iter()
+        .any(|rule| rule.mark(claims.installation).is_none());
+    let role = role_frame(claims, foreign);
+    let configuration = configuration(claims, rules, &role.arn);
+    let ours: Vec<_> = configuration
+        .iter()
+        .flat_map(|c| &c.rules)
+        .filter_map(|rule| Some((rule.mark(claims.installation)?, rule.clone())))
+        .collect();
+    let needs_role = !ours.is_empty()
+        || !claims.acting.is_empty()
+        || (foreign && !role.merged && configuration.as_ref().is_some_and(|c| c.role == role.arn));
+    let wanted = if needs_role {
+        wanted_statements(claims)
+    } else {
+        vec![]
+    };
+    let carried = if needs_role {
+        carried_statements(claims, &ours, &wanted)
+    } else {
+        vec![]
+    };
+    let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));
+    if !claims.withheld.is_empty() {
+        announce(claims, &role, &mut bucket_statements);
+    }
+    let key_statements = key_statements(claims, &role, &wanted, &carried);
+    let versioning = versioning(claims);
+    let policy = Document::of(wanted.into_iter().chain(carried));
+    let role = needs_role.then_some(DesiredRole { policy, ..role });
+    Desired {
+        configuration,
+        role,
+        bucket_statements,
+        key_statements,
+        versioning,
+    }
+}
+
+/// What the rules of some objects need, whatever else exists on the bucket.
+pub(crate) struct Required {
+    /// Statements of the role.
+    pub(crate) role: Vec<Statement>,
+    /// Statements of the destinations in other accounts.
+    pub(crate) buckets: BTreeMap<OwnedBucket, Vec<Statement>>,
+    /// Statements of the keys.
+    pub(crate) keys: BTreeMap<KeyArn, Vec<Statement>>,
+}
+
+/// What the rules of the acting objects need from `role`, their destinations and their keys.
+pub(crate) fn required(claims: &Claims<'_>, role: &DesiredRole) -> Required {
+    let rules: Vec<_> = claims.acting.iter().flat_map(rules_of).collect();
+    let role_statements = wanted_statements(claims);
+    Required {
+        buckets: bucket_statements(claims, role, rules.iter()),
+        keys: key_statements(claims, role, &role_statements, &[]),
+        role: role_statements,
+    }
+}
+
+/// Adds the statements that will exist once no rule waits, so that none is removed in between.
+fn announce(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    statements: &mut BTreeMap<OwnedBucket, Vec<Statement>>,
+) {
+    let free = Claims {
+        withheld: &BTreeSet::new(),
+        ..*claims
+    };
+    let rules: Vec<_> = rules(&free)
+        .into_iter()
+        .filter(|rule| rule.mark(claims.installation).is_some())
+        .collect();
+    for (bucket, announced) in bucket_statements(&free, role, rules.iter()) {
+        let existing = statements.entry(bucket).or_default();
+        let new: Vec<_> = announced
+            .into_iter()
+            .filter(|new| existing.iter().all(|old| old.sid() != new.sid()))
+            .collect();
+        existing.extend(new);
+    }
+}
+
+/// The role, without its policy: the operator's, or that of the unmanaged rules, which can't have another.
+fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
+    let name = RoleName::of(claims.installation, claims.source);
+    let path = &claims.account.roles.path;
+    let mut tags = claims.account.roles.tags.clone();
+    tags.insert(TAG_INSTALLATION.into(), claims.installation.to_string());
+    tags.insert(TAG_SOURCE_BUCKET.into(), claims.source.name.to_string());
+    let existing = claims.observed.role.present().map(|role| role.arn.clone());
+    let theirs = foreign_role(claims.observed.configuration.present(), foreign, &name);
+    let theirs = theirs.and_then(|arn| Some((role_name(arn)?, arn.to_owned())));
+    let merged = theirs.is_some();
+    let own = || {
+        (
+            name.clone(),
+            existing.unwrap_or_else(|| {
+                role_arn(claims.account.partition, &claims.account.id, path, &name)
+            }),
+        )
+    };
+    let (name, arn) = theirs.unwrap_or_else(own);
+    DesiredRole {
+        account: claims.account.id.clone(),
+        arn,
+        name,
+        merged,
+        path: path.clone(),
+        trust: trust(),
+        tags,
+        boundary: claims.account.roles.permissions_boundary.clone(),
+        policy: Document::default(),
+    }
+}
+
+/// A configuration without rules of the operator does not change. One without any rules is deleted.
+fn configuration(
+    claims: &Claims<'_>,
+    rules: Vec<ReplicationRule>,
+    role: &str,
+) -> Option<Configuration> {
+    let ours = |rules: &[ReplicationRule]| {
+        rules
+            .iter()
+            .any(|rule| rule.mark(claims.installation).is_some())
+    };
+    let existing = claims.observed.configuration.present();
+    if !ours(&rules) && !existing.is_some_and(|existing| ours(&existing.rules)) {
+        return existing.cloned();
+    }
+    (!rules.is_empty()).then(|| Configuration {
+        role: role.to_owned(),
+        rules,
+    })
+}
+
+/// The role's statements for the objects that act.
+fn wanted_statements(claims: &Claims<'_>) -> Vec<Statement> {
+    let mut statements = vec![Statement::allow(
+        claims.installation,
+        Purpose::SourceBucket,
+        claims.source.name.as_str(),
+        None,
+        ACTIONS_ON_SOURCE_BUCKET,
+        &[claims.source.arn()],
+        &vec![],
+    )];
+    for resolved in claims.acting {
+        statements.extend(object_statements(claims.installation, resolved));
+    }
+    statements
+}
+
+/// The role's existing statements that it keeps. An object whose rules do not change keeps its statements. An object whose new rules wait has
+/// both, even if no rule of it was read, because that read may lag.
+fn carried_statements(
+    claims: &Claims<'_>,
+    ours: &[(RuleMark, ReplicationRule)],
+    wanted: &[Statement],
+) -> Vec<Statement> {
+    let acting = claims
+        .acting
+        .iter()
+        .map(|resolved| &resolved.valid.key)
+        .filter(|key| !claims.withheld.contains(key));
+    let acting: BTreeSet<_> = acting.map(|key| Mark::owner(&key.to_string())).collect();
+    let existing_rules = ours
+        .iter()
+        .map(|(mark, _)| &mark.object)
+        .chain(claims.withheld);
+    let carried: BTreeSet<_> = existing_rules
+        .map(|object| Mark::owner(&object.to_string()))
+        .filter(|owner| !acting.contains(owner))
+        .collect();
+    let mut existing = claims.observed.role_statements();
+    existing.retain(|existing| {
+        let is_carried = existing
+            .mark_of(claims.installation)
+            .is_some_and(|mark| carried.contains(&mark.owner));
+        is_carried
+            && !wanted
+                .iter()
+                .any(|statement| statement.sid() == existing.sid())
+    });
+    existing
+}
+
+/// The ARN of the role that S3 will assume for an object: the unmanaged role that the operator's rules are merged under, or the operator's.
+pub(crate) fn role_arn_of(
+    installation: &InstallationId,
+    account: &Account,
+    source: &OwnedBucket,
+    observed: &Observed,
+    blockers: &[Problem],
+) -> String {
+    let name = RoleName::of(installation, source);
+    let configuration = observed.configuration.present();
+    let foreign = configuration.is_some_and(|existing| {
+        existing
+            .rules
+            .iter()
+            .any(|rule| rule.mark(installation).is_none())
+    });
+    let theirs = foreign_role(configuration, foreign, &name).filter(|_| blockers.is_empty());
+    let own = || {
+        observed.role.present().map_or_else(
+            || role_arn(account.partition, &account.id, &account.roles.path, &name),
+            |role| role.arn.clone(),
+        )
+    };
+    theirs.map_or_else(own, ToOwned::to_owned)
+}
+
+fn versioning(claims: &Claims<'_>) -> BTreeMap<OwnedBucket, Region> {
+    let off = |bucket: &OwnedBucket| {
+        claims
+            .observed
+            .buckets
+            .get(bucket)
+            .is_some_and(|read| read.versioning != Facet::Present(true))
+    };
+    claims
+        .acting
+        .iter()
+        .filter(|resolved| resolved.valid.enable_versioning)
+        .flat_map(|resolved| {
+            [
+                Some((
+                    resolved.valid.source.clone(),
+                    resolved.source_region.clone(),
+                )),
+                resolved
+                    .destination_region
+                    .clone()
+                    .map(|region| (resolved.valid.destination.clone(), region)),
+            ]
+        })
+        .flatten()
+        .filter(|(bucket, _)| off(bucket))
+        .collect()
+}

@@ -1,0 +1,57 @@
+//! The state of AWS that a visit wants to reach.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    configuration::Configuration,
+    names::{AccountId, KeyArn, OwnedBucket, Region, RoleName},
+    policy::{Document, Statement},
+};
+
+/// The state of AWS that serves all objects on a source bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// `None`: the bucket has no replication configuration.
+    pub configuration: Option<Configuration>,
+    /// `None`: the bucket needs no role.
+    pub role: Option<DesiredRole>,
+    /// The operator's statements in bucket policies.
+    pub bucket_statements: BTreeMap<OwnedBucket, Vec<Statement>>,
+    /// The operator's statements in key policies.
+    pub key_statements: BTreeMap<KeyArn, Vec<Statement>>,
+    /// Buckets on which versioning is enabled.
+    pub versioning: BTreeMap<OwnedBucket, Region>,
+}
+
+/// The role of a source bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredRole {
+    /// The account that it is in.
+    pub account: AccountId,
+    /// Its name.
+    pub name: RoleName,
+    /// Whether it is an unmanaged role that only gets an inline policy; its path, trust policy, tags and boundary do not change.
+    pub merged: bool,
+    /// Its path.
+    pub path: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Who may assume it.
+    pub trust: Document,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its permissions boundary.
+    pub boundary: Option<String>,
+    /// What it may do.
+    pub policy: Document,
+}
+
+/// Who may assume a replication role. It has no condition on `aws:SourceAccount` or `aws:SourceArn`: no page of AWS says that S3 sends these
+/// keys for replication, and a condition on a key that is not sent is false.
+#[must_use]
+pub fn trust() -> Document {
+    Document::parse(
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"s3.amazonaws.com"},"Action":"sts:AssumeRole"}]}"#,
+    )
+    .unwrap_or_default()
+}

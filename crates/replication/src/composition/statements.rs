@@ -1,0 +1,205 @@
+//! The statements that destinations and keys need, unless their policies already allow the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    composition::{claims::Claims, desired::DesiredRole},
+    configuration::{ReplicationRule, Setting},
+    names::{KeyArn, OwnedBucket, Prefix, RoleName},
+    observation::ledger::destination_of,
+    observed::Facet,
+    policy::{Document, Purpose, Request, Statement},
+    request::statements::{REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS, by_actions, replica_actions},
+};
+
+/// The statements that destinations in other accounts need for the operator's rules, one for each set of actions.
+pub(crate) fn bucket_statements<'a>(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    rules: impl Iterator<Item = &'a ReplicationRule>,
+) -> BTreeMap<OwnedBucket, Vec<Statement>> {
+    let mut by_bucket: BTreeMap<OwnedBucket, Vec<(Vec<&'static str>, Prefix)>> = BTreeMap::new();
+    for rule in rules {
+        let Some(bucket) = destination_of(rule, claims.source) else {
+            continue;
+        };
+        if bucket.account == claims.source.account {
+            continue;
+        }
+        let delete_markers = rule.delete_marker_replication == Some(Setting::new(true));
+        let actions = replica_actions(
+            delete_markers,
+            rule.destination.access_control_translation.is_some(),
+        );
+        let Ok(prefix) = rule.selected_prefix().parse() else {
+            continue;
+        };
+        by_bucket.entry(bucket).or_default().push((actions, prefix));
+    }
+    let owner = RoleName::of(claims.installation, claims.source);
+    let statements = |bucket: &OwnedBucket, rules: Vec<(Vec<&'static str>, Prefix)>| {
+        by_actions(rules.into_iter())
+            .into_iter()
+            .map(|(actions, prefixes)| {
+                let resources: Vec<_> = prefixes
+                    .iter()
+                    .map(|prefix| bucket.objects(prefix))
+                    .collect();
+                Statement::allow(
+                    claims.installation,
+                    Purpose::Replicas,
+                    owner.as_str(),
+                    Some(&role.arn),
+                    &actions,
+                    &resources,
+                    &vec![],
+                )
+            })
+            .collect()
+    };
+    by_bucket
+        .into_iter()
+        .map(|(bucket, rules)| {
+            let made = statements(&bucket, rules);
+            (bucket, made)
+        })
+        .collect()
+}
+
+/// The statements that key policies need for what the role's own policy allows with keys, if they do not allow that already. What is only
+/// carried keeps its statement, but never gets one: an earlier visit may have removed it before a step that AWS refused, and would remove it
+/// again.
+pub(crate) fn key_statements(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    wanted: &[Statement],
+    carried: &[Statement],
+) -> BTreeMap<KeyArn, Vec<Statement>> {
+    let mut uses: BTreeMap<(KeyArn, Purpose), (BTreeSet<String>, bool)> = BTreeMap::new();
+    for (statement, adds) in wanted
+        .iter()
+        .map(|statement| (statement, true))
+        .chain(carried.iter().map(|statement| (statement, false)))
+    {
+        let Some(purpose) = statement.mark().map(|mark| mark.purpose) else {
+            continue;
+        };
+        if !matches!(purpose, Purpose::SourceKeys | Purpose::ReplicaKey) {
+            continue;
+        }
+        for key in statement
+            .strings("Resource")
+            .into_iter()
+            .filter_map(|arn| arn.parse().ok())
+        {
+            let via = statement
+                .condition("StringEquals", "kms:ViaService")
+                .into_iter()
+                .map(ToOwned::to_owned);
+            let (services, is_added) = uses.entry((key, purpose)).or_default();
+            services.extend(via);
+            *is_added |= adds;
+        }
+    }
+    let owner = RoleName::of(claims.installation, claims.source);
+    let mut statements: BTreeMap<KeyArn, Vec<Statement>> = BTreeMap::new();
+    for ((key, purpose), (via, is_added)) in uses {
+        let actions = if purpose == Purpose::SourceKeys {
+            SOURCE_KEY_ACTIONS
+        } else {
+            REPLICA_KEY_ACTIONS
+        };
+        let services: Vec<_> = via.into_iter().collect();
+        let condition = vec![(
+            "StringEquals",
+            "kms:ViaService".to_owned(),
+            services.clone(),
+        )];
+        let wanted = Statement::allow(
+            claims.installation,
+            Purpose::KeyUse,
+            owner.as_str(),
+            Some(&role.arn),
+            actions,
+            &["*".to_owned()],
+            &condition,
+        );
+        let policy = claims
+            .observed
+            .key_policies
+            .get(&key)
+            .and_then(Facet::present);
+        let exists = policy.is_some_and(|policy| {
+            policy
+                .statements()
+                .iter()
+                .any(|statement| statement.sid() == wanted.sid())
+        });
+        if !exists
+            && (!is_added || key_allows_already(claims, role, &key, policy, actions, &services))
+        {
+            continue;
+        }
+        statements.entry(key).or_default().push(wanted);
+    }
+    statements
+}
+
+/// Whether the policy has the statement `wanted`, or already allows `role` the same.
+#[must_use]
+pub fn allows_already(policy: Option<&Document>, wanted: &Statement, role: &str) -> bool {
+    let Some(policy) = policy else { return false };
+    let same = policy
+        .statements()
+        .iter()
+        .any(|statement| statement.canonical() == wanted.canonical());
+    let via = wanted.condition("StringEquals", "kms:ViaService");
+    let context = via
+        .first()
+        .map(|service| ("kms:viaservice", (*service).to_owned()))
+        .into_iter()
+        .collect();
+    let (actions, resources) = (wanted.strings("Action"), wanted.strings("Resource"));
+    same || resources.iter().all(|resource| {
+        let request = Request {
+            principals: vec![role.to_owned()],
+            actions: &actions,
+            resource: (*resource).to_owned(),
+            context: std::clone::Clone::clone(&context),
+        };
+        policy.allows(&request, |_| false)
+    })
+}
+
+pub(crate) fn key_allows_already(
+    claims: &Claims<'_>,
+    role: &DesiredRole,
+    key: &KeyArn,
+    policy: Option<&Document>,
+    actions: &[&str],
+    services: &[String],
+) -> bool {
+    let Some(policy) = policy else { return false };
+    let account = &claims.account.id;
+    services.iter().all(|service| {
+        let request = Request {
+            principals: vec![
+                role.arn.clone(),
+                format!("arn:{}:iam::{account}:root", claims.account.partition),
+                account.to_string(),
+            ],
+            actions,
+            resource: key.to_string(),
+            context: [
+                ("kms:viaservice", service.clone()),
+                ("kms:calleraccount", account.to_string()),
+                ("aws:principalaccount", account.to_string()),
+                ("aws:principalarn", role.arn.clone()),
+            ]
+            .into(),
+        };
+        policy.allows(&request, |statement| {
+            statement.mark_of(claims.installation).is_some()
+        })
+    })
+}

@@ -1,0 +1,433 @@
+//! One change in AWS: what it changes, for whom, and how it is shown.
+
+use std::{collections::BTreeSet, fmt};
+
+use api::condition::ConditionType;
+
+use crate::{
+    composition::desired::DesiredRole,
+    configuration::Configuration,
+    edit::StatementEdit,
+    names::{AccountId, KeyArn, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName},
+    policy::Document,
+};
+
+/// One change in AWS. Each is one call, but for `Settle`, which is none.
+#[derive(Clone, Debug, PartialEq, strum::IntoStaticStr)]
+pub enum Step {
+    /// Enable versioning.
+    EnableVersioning {
+        /// The bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+    },
+    /// Create the role.
+    CreateRole(Box<DesiredRole>),
+    /// Correct the role's trust policy.
+    UpdateTrustPolicy(Box<DesiredRole>),
+    /// Correct the role's tags.
+    TagRole(Box<DesiredRole>),
+    /// Correct the role's permissions boundary.
+    PutRolePermissionsBoundary {
+        /// The role.
+        role: Box<DesiredRole>,
+        /// ARN of the boundary.
+        boundary: String,
+    },
+    /// Write the role's inline policy.
+    PutRolePolicy {
+        /// The account.
+        account: AccountId,
+        /// The role.
+        role: RoleName,
+        /// The policy's name: that of the operator's role for the bucket, whichever role has the policy.
+        policy: RoleName,
+        /// What it says.
+        document: Document,
+    },
+    /// Edit a bucket policy.
+    PutBucketPolicy {
+        /// The bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+        /// What is changed.
+        edit: StatementEdit,
+        /// What the policy becomes if no one changed it since it was read.
+        document: Document,
+    },
+    /// Edit a bucket policy that has only statements of the operator, which deletes it.
+    DeleteBucketPolicy {
+        /// The bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+        /// What is changed.
+        edit: StatementEdit,
+    },
+    /// Edit a key policy.
+    PutKeyPolicy {
+        /// The key.
+        key: KeyArn,
+        /// What is changed.
+        edit: StatementEdit,
+        /// What the policy becomes if no one changed it since it was read.
+        document: Document,
+    },
+    /// Wait until new permissions settle: the visit ends, and the next one continues.
+    Settle,
+    /// Write the replication configuration.
+    PutReplication {
+        /// The source bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+        /// The configuration when this step was planned. If it changed since, nothing is written.
+        existing: Option<Configuration>,
+        /// The configuration.
+        configuration: Configuration,
+    },
+    /// Delete the replication configuration.
+    DeleteReplication {
+        /// The source bucket.
+        bucket: OwnedBucket,
+        /// Its Region.
+        region: Region,
+        /// The configuration when this step was planned. If it changed since, nothing is deleted.
+        existing: Configuration,
+    },
+    /// Create a managed policy for statements that the inline policy has no room for.
+    CreateManagedPolicy {
+        /// The policy.
+        policy: ManagedPolicyName,
+        /// What it says.
+        document: Document,
+    },
+    /// Attach a managed policy to the role.
+    AttachManagedPolicy {
+        /// The role.
+        role: RoleName,
+        /// The policy.
+        policy: ManagedPolicyName,
+    },
+    /// Create a version of a managed policy and make it the default.
+    CreateManagedPolicyVersion {
+        /// The policy.
+        policy: ManagedPolicyName,
+        /// What it says.
+        document: Document,
+    },
+    /// Delete a version that is no longer the default.
+    DeleteManagedPolicyVersion {
+        /// The policy.
+        policy: ManagedPolicyName,
+        /// The version.
+        version: String,
+    },
+    /// Detach a managed policy from the role.
+    DetachManagedPolicy {
+        /// The role.
+        role: RoleName,
+        /// The policy.
+        policy: ManagedPolicyName,
+    },
+    /// Delete a managed policy.
+    DeleteManagedPolicy {
+        /// The policy.
+        policy: ManagedPolicyName,
+    },
+    /// Delete the role's inline policy.
+    DeleteRolePolicy {
+        /// The account.
+        account: AccountId,
+        /// The role.
+        role: RoleName,
+        /// The policy's name.
+        policy: RoleName,
+    },
+    /// Delete the role.
+    DeleteRole {
+        /// The account.
+        account: AccountId,
+        /// The role.
+        role: RoleName,
+    },
+}
+
+impl Step {
+    /// How the step changes AWS, as in Terraform's plans: `+` creates, `~` changes, `-` deletes, a space changes nothing.
+    #[must_use]
+    pub fn sign(&self) -> char {
+        match self {
+            Self::CreateRole(_)
+            | Self::EnableVersioning { .. }
+            | Self::CreateManagedPolicy { .. }
+            | Self::AttachManagedPolicy { .. } => '+',
+            Self::Settle => ' ',
+            Self::DeleteBucketPolicy { .. }
+            | Self::DeleteReplication { .. }
+            | Self::DeleteRolePolicy { .. }
+            | Self::DeleteRole { .. }
+            | Self::DetachManagedPolicy { .. }
+            | Self::DeleteManagedPolicyVersion { .. }
+            | Self::DeleteManagedPolicy { .. } => '-',
+            _ => '~',
+        }
+    }
+
+    /// What the step changes, for messages: one resource or policy. `None` if it changes nothing of its own.
+    #[must_use]
+    pub fn element(&self) -> Option<String> {
+        Some(match self {
+            Self::Settle | Self::DeleteManagedPolicyVersion { .. } => return None,
+            Self::EnableVersioning { bucket, .. } => {
+                format!("the versioning of bucket {}", bucket.name)
+            }
+            Self::CreateRole(role)
+            | Self::UpdateTrustPolicy(role)
+            | Self::TagRole(role)
+            | Self::PutRolePermissionsBoundary { role, .. } => {
+                format!("role {}", role.name)
+            }
+            Self::DeleteRole { role, .. } => format!("role {role}"),
+            Self::PutRolePolicy { role, .. } | Self::DeleteRolePolicy { role, .. } => {
+                format!("the policy of role {role}")
+            }
+            Self::CreateManagedPolicy { policy, .. }
+            | Self::AttachManagedPolicy { policy, .. }
+            | Self::CreateManagedPolicyVersion { policy, .. }
+            | Self::DetachManagedPolicy { policy, .. }
+            | Self::DeleteManagedPolicy { policy } => format!("policy {}", policy.name),
+            Self::PutBucketPolicy { bucket, .. } | Self::DeleteBucketPolicy { bucket, .. } => {
+                format!("the policy of bucket {}", bucket.name)
+            }
+            Self::PutKeyPolicy { key, .. } => format!("the policy of key {key}"),
+            Self::PutReplication { bucket, .. } | Self::DeleteReplication { bucket, .. } => {
+                format!("the replication configuration of bucket {}", bucket.name)
+            }
+        })
+    }
+
+    /// The bucket that the step changes.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&OwnedBucket> {
+        match self {
+            Self::EnableVersioning { bucket, .. }
+            | Self::PutBucketPolicy { bucket, .. }
+            | Self::DeleteBucketPolicy { bucket, .. }
+            | Self::PutReplication { bucket, .. }
+            | Self::DeleteReplication { bucket, .. } => Some(bucket),
+            _ => None,
+        }
+    }
+
+    /// Whether both steps change the policy of the same bucket or key, or the versioning of the same bucket.
+    #[must_use]
+    pub fn is_on_same_document(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::PutBucketPolicy { bucket, .. } | Self::DeleteBucketPolicy { bucket, .. },
+                Self::PutBucketPolicy { bucket: other, .. }
+                | Self::DeleteBucketPolicy { bucket: other, .. },
+            )
+            | (
+                Self::EnableVersioning { bucket, .. },
+                Self::EnableVersioning { bucket: other, .. },
+            ) => bucket == other,
+            (Self::PutKeyPolicy { key, .. }, Self::PutKeyPolicy { key: other, .. }) => key == other,
+            _ => false,
+        }
+    }
+
+    /// The same edit of a policy, with what the policy becomes by it now. Other steps do not change.
+    #[must_use]
+    pub fn with_policy(&self, document: Document) -> Self {
+        match self.clone() {
+            Self::PutBucketPolicy {
+                bucket,
+                region,
+                edit,
+                ..
+            }
+            | Self::DeleteBucketPolicy {
+                bucket,
+                region,
+                edit,
+            } => {
+                if document.is_empty() {
+                    Self::DeleteBucketPolicy {
+                        bucket,
+                        region,
+                        edit,
+                    }
+                } else {
+                    Self::PutBucketPolicy {
+                        bucket,
+                        region,
+                        edit,
+                        document,
+                    }
+                }
+            }
+            Self::PutKeyPolicy { key, edit, .. } => Self::PutKeyPolicy {
+                key,
+                edit,
+                document,
+            },
+            other => other,
+        }
+    }
+
+    /// What the step changes, in a form that is equal for equal changes: of a policy that others share only the edit.
+    #[must_use]
+    pub fn change(&self) -> String {
+        match self {
+            Self::PutBucketPolicy { edit, .. }
+            | Self::DeleteBucketPolicy { edit, .. }
+            | Self::PutKeyPolicy { edit, .. } => {
+                format!("{}: {edit:?}", self.element().unwrap_or_default())
+            }
+            _ => self.to_string(),
+        }
+    }
+
+    /// The condition that is about what the step changes.
+    #[must_use]
+    pub fn condition(&self, source: &OwnedBucket) -> ConditionType {
+        match self {
+            Self::EnableVersioning { bucket, .. } if bucket == source => ConditionType::SourceReady,
+            Self::EnableVersioning { .. }
+            | Self::PutBucketPolicy { .. }
+            | Self::DeleteBucketPolicy { .. } => ConditionType::DestinationReady,
+            Self::PutKeyPolicy { .. } => ConditionType::KeysReady,
+            Self::PutReplication { .. } | Self::DeleteReplication { .. } | Self::Settle => {
+                ConditionType::ReplicationConfigured
+            }
+            _ => ConditionType::RoleReady,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EnableVersioning { bucket, .. } => {
+                write!(f, "enable versioning on bucket {bucket}")
+            }
+            Self::CreateRole(role) => write!(f, "create role {}", role.arn),
+            Self::UpdateTrustPolicy(role) => {
+                write!(f, "correct the trust policy of role {}", role.name)
+            }
+            Self::TagRole(role) => write!(f, "correct the tags of role {}", role.name),
+            Self::PutRolePermissionsBoundary { role, boundary } => write!(
+                f,
+                "set permissions boundary {boundary} on role {}",
+                role.name
+            ),
+            Self::PutRolePolicy {
+                role,
+                policy,
+                document,
+                ..
+            } => {
+                write!(
+                    f,
+                    "write {}: {}",
+                    inline(role, policy),
+                    count(document.statements().len(), "statement")
+                )
+            }
+            Self::PutBucketPolicy {
+                bucket, document, ..
+            } => {
+                write!(
+                    f,
+                    "write the policy of bucket {bucket}: {}",
+                    count(document.statements().len(), "statement")
+                )
+            }
+            Self::DeleteBucketPolicy { bucket, .. } => write!(
+                f,
+                "delete the policy of bucket {bucket}, which contains only the operator's statements"
+            ),
+            Self::PutKeyPolicy { key, document, .. } => {
+                write!(
+                    f,
+                    "write the policy of key {key}: {}",
+                    count(document.statements().len(), "statement")
+                )
+            }
+            Self::Settle => write!(f, "wait for the new permissions to settle"),
+            Self::PutReplication {
+                bucket,
+                configuration,
+                ..
+            } => {
+                write!(
+                    f,
+                    "write the replication configuration of bucket {bucket}: {}",
+                    count(configuration.rules.len(), "rule")
+                )
+            }
+            Self::DeleteReplication { bucket, .. } => {
+                write!(f, "delete the replication configuration of bucket {bucket}")
+            }
+            Self::CreateManagedPolicy { policy, document } => {
+                write!(
+                    f,
+                    "create managed policy {policy}: {}",
+                    count(document.statements().len(), "statement")
+                )
+            }
+            Self::AttachManagedPolicy { role, policy } => {
+                write!(f, "attach managed policy {policy} to role {role}")
+            }
+            Self::CreateManagedPolicyVersion { policy, document } => {
+                write!(
+                    f,
+                    "write managed policy {policy}: {}",
+                    count(document.statements().len(), "statement")
+                )
+            }
+            Self::DeleteManagedPolicyVersion { policy, version } => {
+                write!(f, "delete version {version} of managed policy {policy}")
+            }
+            Self::DetachManagedPolicy { role, policy } => {
+                write!(f, "detach managed policy {policy} from role {role}")
+            }
+            Self::DeleteManagedPolicy { policy } => write!(f, "delete managed policy {policy}"),
+            Self::DeleteRolePolicy { role, policy, .. } => {
+                write!(f, "delete {}", inline(role, policy))
+            }
+            Self::DeleteRole { role, .. } => write!(f, "delete role {role}"),
+        }
+    }
+}
+
+fn inline(role: &RoleName, policy: &RoleName) -> String {
+    if role == policy {
+        format!("the inline policy of role {role}")
+    } else {
+        format!("inline policy {policy} of role {role}")
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A step, the objects that it is for, and what has to be done before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedStep {
+    /// Its number in the plan.
+    pub number: usize,
+    /// The step.
+    pub step: Step,
+    /// The objects whose part in AWS it changes.
+    pub concerns: BTreeSet<ObjectKey>,
+    /// The numbers of the steps that have to be applied before.
+    pub requires: BTreeSet<usize>,
+    /// Whether it is not applied now, because another writer keeps changing what it corrects.
+    pub waits: bool,
+}

@@ -1,0 +1,122 @@
+//! What a visit takes: a source bucket, all objects that name it, and what they were validated to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    Object, Problem,
+    accounts::Accounts,
+    names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
+    validate::{self, Valid},
+    visit::view::{Refusals, View},
+};
+
+/// A source bucket and all objects that name it, as one visit takes them.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// This installation.
+    pub installation: InstallationId,
+    /// All accounts.
+    pub accounts: Arc<Accounts>,
+    /// The source bucket.
+    pub source: OwnedBucket,
+    /// All objects that name it.
+    pub objects: Vec<Object>,
+    /// The periods of visits.
+    pub times: Times,
+    validated: BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
+    pub(super) inputs: String,
+}
+
+/// The periods of visits.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The time between two reads of everything.
+    pub preflight: Duration,
+    /// Two reads this far apart that both differ from the desired state are drift.
+    pub grace: Duration,
+    /// How long a new permission settles.
+    pub settle: Duration,
+    /// The time between two searches for orphaned roles.
+    pub sweep: Duration,
+}
+
+impl Visit {
+    /// A visit. Each object is validated once.
+    #[must_use]
+    pub fn new(
+        installation: InstallationId,
+        accounts: Arc<Accounts>,
+        source: OwnedBucket,
+        objects: Vec<Object>,
+        times: Times,
+    ) -> Self {
+        let validated = objects
+            .iter()
+            .map(|object| (object.key.clone(), validate::validate(object, &accounts)))
+            .collect();
+        let inputs = inputs(&accounts, &objects);
+        Self {
+            installation,
+            accounts,
+            source,
+            objects,
+            times,
+            validated,
+            inputs,
+        }
+    }
+
+    /// The visit as decisions take it.
+    #[must_use]
+    pub fn view<'a>(&'a self, refusals: &'a Refusals) -> View<'a> {
+        View {
+            installation: &self.installation,
+            accounts: &self.accounts,
+            source: &self.source,
+            objects: &self.objects,
+            validated: &self.validated,
+            refusals,
+        }
+    }
+
+    pub(super) fn removes_all(&self) -> bool {
+        self.objects.iter().all(Object::is_deleting)
+    }
+
+    pub(super) fn ready(&self) -> BTreeSet<ObjectKey> {
+        let ready = self.objects.iter().filter(|object| object.is_ready());
+        ready.map(|object| object.key.clone()).collect()
+    }
+}
+
+/// A fingerprint of all inputs other than AWS: if it changes, everything is read again.
+fn inputs(accounts: &Accounts, objects: &[Object]) -> String {
+    let of_object = |object: &Object| {
+        let Object {
+            uid,
+            deleted,
+            generation,
+            namespace_labels,
+            take_over,
+            applied,
+            ..
+        } = object;
+        format!(
+            "{uid}/{generation:?}/{}/{namespace_labels:?}/{take_over:?}/{applied:?}",
+            deleted.is_some()
+        )
+    };
+    let named = objects.iter().flat_map(|object| {
+        [
+            object.spec.source.account_name.as_str(),
+            object.spec.destination.account_name.as_str(),
+        ]
+    });
+    let accounts = accounts.fingerprint(&named.collect());
+    let parts: Vec<_> = objects.iter().map(of_object).chain([accounts]).collect();
+    fingerprint(&parts.iter().map(String::as_str).collect::<Vec<_>>(), 64)
+}

@@ -1,0 +1,154 @@
+//! The limits of AWS that a composition may exceed: the youngest object that crosses one is refused.
+
+use std::collections::BTreeSet;
+
+use api::condition::{ConditionType, Reason};
+
+use crate::{
+    Object, Problem,
+    configuration::Configuration,
+    plan::{self, Fit, Settling, Step},
+    policy::Document,
+    visit::{
+        disposition::{Disposition, Dispositions},
+        round::Round,
+        stage::Stage,
+    },
+};
+
+/// Rules of one configuration ("Amazon S3 endpoints and quotas" in the AWS General Reference).
+const MOST_RULES: usize = 1000;
+/// Bytes of one configuration ("Replication configuration file elements" in the S3 User Guide).
+const MOST_CONFIGURATION: usize = 2 * 1024 * 1024;
+/// Destinations of one configuration, the default of an adjustable quota (same page).
+const MOST_DESTINATIONS: usize = 28;
+/// Bytes of a bucket policy ("Amazon S3 endpoints and quotas").
+const MOST_BUCKET_POLICY: usize = 20 * 1024;
+/// Bytes of a key policy ("Key policies in AWS KMS" in the KMS Developer Guide).
+const MOST_KEY_POLICY: usize = 32 * 1024;
+
+/// Refuses objects until all others fit, those that only show what would be done included. An object that already has what it asks for exceeds no
+/// limit.
+pub(super) fn refuse(stage: &Stage<'_>, mut dispositions: Dispositions) -> Dispositions {
+    for observing in [false, true] {
+        let is_candidate = |disposition: &Disposition| match disposition {
+            Disposition::Acting { .. } => !observing,
+            Disposition::Observing { .. } => observing,
+            Disposition::Refused { .. }
+            | Disposition::Paused
+            | Disposition::Leaving
+            | Disposition::Abandoned => false,
+        };
+        if !dispositions.values().any(is_candidate) {
+            continue;
+        }
+        loop {
+            let round = Round::new(stage, &dispositions, &BTreeSet::new(), observing);
+            let Some(problem) = exceeded(&round, stage) else {
+                break;
+            };
+            let changing = plan::changing(&round.basis());
+            let mut candidates = stage.objects.iter().rev().filter(|object: &&&Object| {
+                dispositions.get(&object.key).is_some_and(is_candidate)
+            });
+            let first = candidates.clone().next();
+            let crossing = candidates.find(|object| changing.contains(&object.key));
+            let Some(last) = crossing.or(first) else {
+                break;
+            };
+            if let Some(disposition) = dispositions.get_mut(&last.key) {
+                disposition.refuse(problem);
+            }
+        }
+    }
+    dispositions
+}
+
+fn problem(condition: ConditionType, what: &str, size: usize, most: usize) -> Problem {
+    let message = format!(
+        "with this object, {what} would be {size}, but AWS allows at most {most}: use fewer rules or shorter prefixes on this bucket"
+    );
+    Problem::new(condition, Reason::LimitExceeded, message)
+}
+
+/// The first limit of AWS that the composition exceeds.
+fn exceeded(round: &Round<'_>, stage: &Stage<'_>) -> Option<Problem> {
+    // If unmanaged rules already exceed a limit, for example because AWS raised it, no object is to blame.
+    let wanted = sizes(round.desired.configuration.as_ref());
+    let existing = sizes(stage.observed.configuration.present());
+    let crossed = wanted
+        .into_iter()
+        .zip(existing)
+        .find(|((_, size, most), (_, existing, _))| size > most && size > existing);
+    if let Some(((what, size, most), _)) = crossed {
+        return Some(problem(
+            ConditionType::ReplicationConfigured,
+            what,
+            size,
+            most,
+        ));
+    }
+    permissions(round).or_else(|| policies(round))
+}
+
+fn permissions(round: &Round<'_>) -> Option<Problem> {
+    let message = match plan::permissions_fit(&round.basis()) {
+        Fit::Fits => return None,
+        Fit::NotYet => {
+            "the role's policies can't hold both the old and the new permissions of all BucketReplications that are changing on this bucket, so this one waits for the others. If it keeps waiting, change fewer rules at once"
+        }
+        Fit::Never => {
+            "with this object, the role's permissions do not fit into one inline policy and ten managed policies: use fewer rules or shorter prefixes on this bucket"
+        }
+    };
+    Some(Problem::new(
+        ConditionType::RoleReady,
+        Reason::LimitExceeded,
+        message,
+    ))
+}
+
+fn policies(round: &Round<'_>) -> Option<Problem> {
+    let length = |document: &Document| document.compact().len();
+    let steps = round.steps(Settling::Nothing);
+    steps.iter().find_map(|planned| match &planned.step {
+        Step::PutBucketPolicy {
+            bucket, document, ..
+        } if length(document) > MOST_BUCKET_POLICY => Some(problem(
+            ConditionType::DestinationReady,
+            &format!("the size in bytes of the policy of bucket {}", bucket.name),
+            length(document),
+            MOST_BUCKET_POLICY,
+        )),
+        Step::PutKeyPolicy { key, document, .. } if length(document) > MOST_KEY_POLICY => {
+            Some(problem(
+                ConditionType::KeysReady,
+                &format!("the size in bytes of the policy of key {key}"),
+                length(document),
+                MOST_KEY_POLICY,
+            ))
+        }
+        _ => None,
+    })
+}
+
+/// What AWS limits in a configuration, how much of it there is, and the limit.
+fn sizes(configuration: Option<&Configuration>) -> [(&'static str, usize, usize); 3] {
+    let rules = configuration
+        .map(|configuration| configuration.rules.as_slice())
+        .unwrap_or_default();
+    let destinations: BTreeSet<_> = rules.iter().map(|rule| &rule.destination.bucket).collect();
+    [
+        ("the number of rules on the bucket", rules.len(), MOST_RULES),
+        (
+            "the number of destinations of the bucket",
+            destinations.len(),
+            MOST_DESTINATIONS,
+        ),
+        (
+            "the size in bytes of the bucket's replication configuration",
+            configuration.map(Configuration::length).unwrap_or_default(),
+            MOST_CONFIGURATION,
+        ),
+    ]
+}

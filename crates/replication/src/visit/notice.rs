@@ -1,0 +1,42 @@
+//! What people should know about a bucket in addition to the statuses.
+
+use std::fmt;
+
+use api::event::EventReason;
+
+/// What people should know about a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// An unmanaged rule that was in the configuration that the operator wrote no longer exists: its ID.
+    ForeignRuleGone(String),
+    /// The role can't be deleted, because another writer added something to it: AWS's error.
+    RoleLeft(String),
+}
+
+impl Notice {
+    /// The reason of the Event that reports it.
+    #[must_use]
+    pub fn reason(&self) -> EventReason {
+        match self {
+            Self::ForeignRuleGone(_) => EventReason::ForeignRuleGone,
+            Self::RoleLeft(_) => EventReason::RoleLeft,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignRuleGone(id) => write!(
+                f,
+                "the unmanaged rule {id} was in the configuration that the operator wrote and no longer exists. If no one removed it on purpose, the operator and another writer overwrote each other: add the rule again"
+            ),
+            Self::RoleLeft(message) => {
+                write!(
+                    f,
+                    "the operator removed its policies from the role but can't delete the role, because another writer added something to the role: {message}"
+                )
+            }
+        }
+    }
+}

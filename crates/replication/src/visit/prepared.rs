@@ -1,0 +1,79 @@
+//! Decisions that are about to be carried out, and what to remember after that.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    Object,
+    names::ObjectKey,
+    observed::Observed,
+    plan::Step,
+    visit::{
+        decision::Decision, disposition::Disposition, input::Visit, memory::Memory, notice::Notice,
+        outcome::Outcome,
+    },
+};
+
+/// Decisions that are about to be carried out.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// What was decided.
+    pub decision: Decision,
+    /// Whether the steps correct what another writer changed.
+    pub drift: bool,
+    /// What is remembered so far.
+    pub(super) memory: Memory,
+    pub(super) notices: Vec<Notice>,
+    /// The steps that are needed, including those that wait because of contention.
+    pub(super) needed: Vec<Step>,
+    /// Whether they correct something, so that contention is counted.
+    pub(super) reverts: bool,
+    /// How long until a contended element is corrected again.
+    pub(super) contended: Option<Duration>,
+}
+
+impl Prepared {
+    /// The objects that act, and so have to have the finalizer.
+    #[must_use]
+    pub fn acting(&self) -> BTreeSet<ObjectKey> {
+        let acting = self
+            .decision
+            .dispositions
+            .iter()
+            .filter(|(_, disposition)| matches!(disposition, Disposition::Acting { .. }));
+        acting.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether anything is written, to AWS or as a finalizer.
+    pub(super) fn writes(&self, visit: &Visit) -> bool {
+        let acting = self.acting();
+        let unheld = |object: &Object| !object.held && acting.contains(&object.key);
+        self.decision
+            .steps
+            .iter()
+            .any(|planned| planned.step != Step::Settle && !planned.waits)
+            || visit.objects.iter().any(unheld)
+    }
+
+    /// What to remember after the steps were applied.
+    pub(super) fn remember(
+        &self,
+        visit: &Visit,
+        observed: &Observed,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Memory {
+        let mut memory = self.memory.clone();
+        memory.note(&self.decision, observed, outcome, visit, now);
+        let done: Vec<_> = outcome
+            .done
+            .iter()
+            .map(|planned| planned.step.clone())
+            .collect();
+        memory
+            .contention
+            .note(&self.needed, &done, self.reverts, now);
+        memory
+    }
+}

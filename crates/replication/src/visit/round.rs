@@ -1,0 +1,264 @@
+//! One composition of a visit: who takes part in it and how, what it would change, and what its rules need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::{aws_account::PolicyMode, bucket_replication::DeletionPolicy, condition::Reason};
+
+use crate::{
+    Object,
+    accounts::Accounts,
+    assess::Resolved,
+    compose,
+    composition::claims::{Carry, Claims},
+    composition::desired::Desired,
+    names::{AccountId, KeyArn, ObjectKey, OwnedBucket, RoleName},
+    observation::ledger::ledger,
+    observed::Facet,
+    plan::{self, Basis, PlannedStep, Settling, Step, Users},
+    policy::{Document, Mark, Statement},
+    settle::{self, Need},
+    visit::{
+        disposition::{Disposition, Dispositions, External},
+        stage::Stage,
+    },
+};
+
+/// One composition, and who uses what in it.
+pub(super) struct Round<'a> {
+    stage: &'a Stage<'a>,
+    pub(super) desired: Desired,
+    pub(super) users: Users,
+    acting: Vec<Resolved>,
+    /// Those whose new rules wait for permissions to settle.
+    waiting: BTreeSet<ObjectKey>,
+    /// Those whose new rules wait, for whatever reason.
+    withheld: BTreeSet<ObjectKey>,
+    disabled: bool,
+}
+
+impl<'a> Round<'a> {
+    /// Composes what the objects that act ask for, without the new rules of those that wait. With `observing`, those that only show what would be
+    /// done act as well.
+    pub(super) fn new(
+        stage: &'a Stage<'a>,
+        dispositions: &Dispositions,
+        waiting: &BTreeSet<ObjectKey>,
+        observing: bool,
+    ) -> Self {
+        let mut parts = Parts {
+            withheld: waiting.clone(),
+            ..Parts::default()
+        };
+        for object in &stage.objects {
+            parts.add(object, dispositions.get(&object.key), observing);
+        }
+        let Parts {
+            acting,
+            carried,
+            withheld,
+            mut users,
+        } = parts;
+        for resolved in &acting {
+            add_user(&mut users, resolved);
+        }
+        let desired = compose::compose(&Claims {
+            installation: stage.view.installation,
+            accounts: stage.view.accounts,
+            account: stage.account,
+            source: stage.view.source,
+            observed: stage.observed,
+            acting: &acting,
+            withheld: &withheld,
+            carried: &carried,
+        });
+        Self {
+            stage,
+            desired,
+            users,
+            acting,
+            waiting: waiting.clone(),
+            withheld,
+            disabled: carried.values().any(|carry| *carry == Carry::Disabled),
+        }
+    }
+}
+
+/// The part that each object has in a composition.
+#[derive(Default)]
+struct Parts {
+    acting: Vec<Resolved>,
+    carried: BTreeMap<ObjectKey, Carry>,
+    withheld: BTreeSet<ObjectKey>,
+    users: Users,
+}
+
+impl Parts {
+    fn add(&mut self, object: &Object, disposition: Option<&Disposition>, observing: bool) {
+        let key = &object.key;
+        match disposition {
+            Some(Disposition::Acting {
+                resolved,
+                problems,
+                external,
+            }) => {
+                let unattested = |external: &External| !external.attested;
+                if !problems.is_empty() || external.as_deref().is_some_and(unattested) {
+                    self.withheld.insert(key.clone());
+                }
+                self.acting.push((**resolved).clone());
+            }
+            Some(
+                Disposition::Observing { resolved, .. }
+                | Disposition::Refused {
+                    resolved: Some(resolved),
+                    planned: true,
+                    ..
+                },
+            ) if observing => self.acting.push((**resolved).clone()),
+            Some(Disposition::Refused { problems, .. })
+                if object.may_have_resources()
+                    && problems
+                        .iter()
+                        .any(|problem| problem.reason == Reason::NotGranted) =>
+            {
+                self.carried.insert(key.clone(), Carry::Disabled);
+                self.users.all.insert(key.clone());
+            }
+            Some(Disposition::Leaving) => {
+                self.users.all.insert(key.clone());
+                if object.spec.deletion_policy == DeletionPolicy::Retain {
+                    self.carried.insert(key.clone(), Carry::Retained);
+                }
+            }
+            _ => {
+                self.carried.insert(key.clone(), Carry::Unchanged);
+            }
+        }
+    }
+}
+
+fn add_user(users: &mut Users, resolved: &Resolved) {
+    let key = &resolved.valid.key;
+    users.all.insert(key.clone());
+    let destination = resolved.valid.destination.clone();
+    users
+        .buckets
+        .entry(destination)
+        .or_default()
+        .insert(key.clone());
+    let keys = resolved.keys.iter();
+    for arn in keys.flat_map(|keys| keys.source.iter().chain([&keys.replica])) {
+        users
+            .keys
+            .entry(arn.clone())
+            .or_default()
+            .insert(key.clone());
+    }
+}
+
+impl Round<'_> {
+    /// What the rules of each acting object need; nothing, where no role is wanted.
+    pub(super) fn needs(&self) -> BTreeMap<ObjectKey, Need> {
+        let (visit, account, observed) = (self.stage.view, self.stage.account, self.stage.observed);
+        let Some(role) = &self.desired.role else {
+            return BTreeMap::new();
+        };
+        let claims = Claims {
+            installation: visit.installation,
+            accounts: visit.accounts,
+            account,
+            source: visit.source,
+            observed,
+            acting: &self.acting,
+            withheld: &self.withheld,
+            carried: &BTreeMap::new(),
+        };
+        settle::needs(&claims, role)
+    }
+
+    /// Whether the role's policies would stop naming a place that should have statements of the operator and was read without any.
+    pub(super) fn forgets_unseen(&self) -> bool {
+        let (visit, observed) = (self.stage.view, self.stage.observed);
+        let places =
+            |statements: &[Statement]| ledger(visit.installation, visit.source, None, statements);
+        let wanted = self.desired.role.as_ref();
+        let wanted = wanted.map(|role| role.policy.statements());
+        let (buckets, keys) = places(&observed.role_statements());
+        let (wanted_buckets, wanted_keys) = places(&wanted.unwrap_or_default());
+        let owner = Mark::owner(RoleName::of(visit.installation, visit.source).as_str());
+        let lacks = |policy: &Facet<Document>| match policy {
+            Facet::Absent => true,
+            Facet::Present(policy) => policy
+                .ours(visit.installation)
+                .iter()
+                .all(|statement| statement.mark().is_none_or(|mark| mark.owner != owner)),
+            Facet::Unread | Facet::Failed(_) => false,
+        };
+        let across = |account: &AccountId| *account != visit.source.account;
+        let mut buckets = buckets.difference(&wanted_buckets).filter(|bucket| {
+            across(&bucket.account) && writes_bucket_policies(visit.accounts, bucket)
+        });
+        let mut keys = keys
+            .difference(&wanted_keys)
+            .filter(|key| across(&key.account) && writes_key_policies(visit.accounts, key));
+        buckets.any(|bucket| {
+            observed
+                .buckets
+                .get(bucket)
+                .is_some_and(|read| lacks(&read.policy))
+        }) || keys.any(|key| observed.key_policies.get(key).is_some_and(lacks))
+    }
+
+    pub(super) fn basis(&self) -> Basis<'_> {
+        let (visit, observed) = (self.stage.view, self.stage.observed);
+        Basis {
+            installation: visit.installation,
+            source: visit.source,
+            desired: &self.desired,
+            observed,
+            users: &self.users,
+            waiting: &self.waiting,
+            refused: &visit.refusals.steps,
+            settle: Settling::Nothing,
+        }
+    }
+
+    /// The steps, without those on policies that the `AWSAccount` says are only checked.
+    pub(super) fn steps(&self, settle: Settling<'_>) -> Vec<PlannedStep> {
+        let accounts = self.stage.view.accounts;
+        let basis = Basis {
+            settle,
+            ..self.basis()
+        };
+        let mut steps = plan::plan(&basis);
+        steps.retain(|planned| match &planned.step {
+            Step::PutBucketPolicy { bucket, .. } | Step::DeleteBucketPolicy { bucket, .. } => {
+                writes_bucket_policies(accounts, bucket)
+            }
+            Step::PutKeyPolicy { key, .. } => writes_key_policies(accounts, key),
+            _ => true,
+        });
+        steps
+    }
+
+    pub(super) fn has_work(&self, dispositions: &Dispositions) -> bool {
+        self.disabled
+            || dispositions.values().any(|disposition| {
+                matches!(
+                    disposition,
+                    Disposition::Acting { .. } | Disposition::Leaving
+                )
+            })
+    }
+}
+pub(super) fn writes_bucket_policies(accounts: &Accounts, bucket: &OwnedBucket) -> bool {
+    accounts
+        .managed(&bucket.account)
+        .is_some_and(|account| account.policies.bucket_policy == PolicyMode::Manage)
+}
+
+pub(super) fn writes_key_policies(accounts: &Accounts, key: &KeyArn) -> bool {
+    accounts
+        .managed(&key.account)
+        .is_some_and(|account| account.policies.key_policy == PolicyMode::Manage)
+}

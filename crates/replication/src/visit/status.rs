@@ -1,0 +1,311 @@
+//! The status of an object, from what was decided and the outcome of the steps.
+
+use std::collections::BTreeMap;
+
+use api::{
+    bucket_replication::{
+        BucketReplicationStatus, DestinationStatus, Drift, RequiredAction, RuleStatus, SourceStatus,
+    },
+    condition::{ConditionType, Finding, Reason},
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    Object, Problem,
+    assess::Resolved,
+    composition::desired::Desired,
+    names::{InstallationId, ObjectKey},
+    visit::{
+        disposition::Disposition,
+        findings::{Grounds, LET_GO, attest, findings, not_removed, refusal},
+    },
+};
+
+/// The status of an object at `generation`. It does not change if nothing changed in fact.
+#[must_use]
+pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus {
+    let (key, generation, previous) = (&object.key, object.generation, &object.status);
+    let Some(disposition) = grounds
+        .decision
+        .dispositions
+        .get(key)
+        .filter(|disposition| **disposition != Disposition::Abandoned)
+    else {
+        return previous.clone();
+    };
+    let mut findings = findings(object, disposition, grounds);
+    let pending = grounds
+        .decision
+        .pending
+        .get(key)
+        .cloned()
+        .unwrap_or_default();
+    let ready = ready(key, disposition, &findings, &pending);
+    findings.insert(ConditionType::Ready, ready.clone());
+    if let Some((kind, finding)) = kstatus(disposition, &ready) {
+        findings.insert(kind, finding);
+    }
+    let conditions = findings
+        .iter()
+        .map(|(kind, finding)| {
+            finding.condition(*kind, generation, &previous.conditions, grounds.now)
+        })
+        .collect();
+    let resolved = match disposition {
+        Disposition::Acting { resolved, .. } | Disposition::Observing { resolved, .. } => {
+            Some(resolved)
+        }
+        _ => None,
+    };
+    let kept = || (previous.source.clone(), previous.destination.clone());
+    let (source, destination) = resolved.map_or_else(kept, |resolved| ends(resolved));
+    let rules = if grounds.decision.rules_known {
+        rules(key, &grounds.decision.desired, grounds.installation)
+    } else {
+        previous.rules.clone()
+    };
+    BucketReplicationStatus {
+        observed_generation: generation,
+        conditions,
+        source,
+        destination,
+        role_arn: resolved
+            .and(grounds.decision.desired.role.as_ref())
+            .map(|role| role.arn.clone())
+            .or_else(|| previous.role_arn.clone()),
+        rule_count: i64::try_from(rules.len()).ok(),
+        rules,
+        plan: pending,
+        required_actions: required_actions(disposition, previous),
+        drift: drift(key, grounds).or_else(|| previous.drift.clone()),
+    }
+}
+
+/// What owners have to apply.
+fn required_actions(
+    disposition: &Disposition,
+    previous: &BucketReplicationStatus,
+) -> Vec<RequiredAction> {
+    let (problems, external) = match disposition {
+        Disposition::Acting {
+            problems, external, ..
+        } => (problems, external.as_deref()),
+        Disposition::Refused { problems, .. } | Disposition::Observing { problems, .. } => {
+            (problems, None)
+        }
+        // What the owner applied, only the owner can remove.
+        Disposition::Leaving => return previous.required_actions.clone(),
+        Disposition::Paused | Disposition::Abandoned => return vec![],
+    };
+    let actions = problems
+        .iter()
+        .filter_map(|problem| problem.action.as_deref());
+    let external = external.into_iter().flat_map(|external| &external.actions);
+    actions.chain(external).cloned().collect()
+}
+
+/// The status of an object that belongs to no visit, because its source account can't be used.
+#[must_use]
+pub fn refused(
+    generation: Option<i64>,
+    previous: &BucketReplicationStatus,
+    problems: &[Problem],
+    now: Timestamp,
+) -> BucketReplicationStatus {
+    let disposition = Disposition::Refused {
+        problems: problems.to_vec(),
+        resolved: None,
+        planned: false,
+    };
+    let mut findings = refusal(problems, BTreeMap::new());
+    let ready = ready_of(&findings);
+    findings.insert(ConditionType::Ready, ready.clone());
+    findings.extend(kstatus(&disposition, &ready));
+    let conditions = findings
+        .iter()
+        .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
+        .collect();
+    BucketReplicationStatus {
+        observed_generation: generation,
+        conditions,
+        required_actions: vec![],
+        plan: vec![],
+        ..previous.clone()
+    }
+}
+
+/// The status of an object whose visit did not end in time.
+#[must_use]
+pub fn unended(object: &Object, problem: &Problem, now: Timestamp) -> BucketReplicationStatus {
+    let (generation, previous) = (object.generation, &object.status);
+    if !object.is_deleting() {
+        return refused(generation, previous, std::slice::from_ref(problem), now);
+    }
+    let finding = not_removed(problem, object.deleted, now);
+    let disposition = Disposition::Leaving;
+    let mut findings: BTreeMap<_, _> = ConditionType::PERSISTENT
+        .iter()
+        .map(|kind| (*kind, finding.clone()))
+        .collect();
+    findings.extend(kstatus(&disposition, &finding));
+    let conditions = findings
+        .iter()
+        .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
+        .collect();
+    BucketReplicationStatus {
+        observed_generation: generation,
+        conditions,
+        ..previous.clone()
+    }
+}
+
+/// The status of an object that is being deleted and belongs to no visit, because its source account can't be used.
+#[must_use]
+pub fn blocked(
+    generation: Option<i64>,
+    previous: &BucketReplicationStatus,
+    problems: &[Problem],
+    now: Timestamp,
+) -> BucketReplicationStatus {
+    let blocked = |problem: &Problem| {
+        Problem::new(
+            problem.condition,
+            Reason::DeletionBlocked,
+            format!("{}; {LET_GO}", problem.message),
+        )
+    };
+    refused(
+        generation,
+        previous,
+        &problems.iter().map(blocked).collect::<Vec<_>>(),
+        now,
+    )
+}
+
+fn ends(resolved: &Resolved) -> (Option<SourceStatus>, Option<DestinationStatus>) {
+    let valid = &resolved.valid;
+    let source = SourceStatus {
+        account_id: valid.source.account.to_string(),
+        region: resolved.source_region.to_string(),
+        kms_key_arns: resolved
+            .keys
+            .iter()
+            .flat_map(|keys| &keys.source)
+            .map(ToString::to_string)
+            .collect(),
+    };
+    let destination = DestinationStatus {
+        account_id: valid.destination.account.to_string(),
+        region: resolved
+            .destination_region
+            .as_ref()
+            .map(ToString::to_string),
+        kms_key_arn: resolved.keys.as_ref().map(|keys| keys.replica.to_string()),
+    };
+    (Some(source), Some(destination))
+}
+
+fn rules(key: &ObjectKey, desired: &Desired, installation: &InstallationId) -> Vec<RuleStatus> {
+    let rules = desired
+        .configuration
+        .iter()
+        .flat_map(|configuration| &configuration.rules);
+    let mut rules: Vec<_> = rules
+        .filter_map(|rule| {
+            let mark = rule.mark(installation).filter(|mark| &mark.object == key)?;
+            Some(RuleStatus {
+                name: mark.rule,
+                id: rule.id.clone()?,
+                priority: rule.priority?,
+            })
+        })
+        .collect();
+    rules.sort_by(|a, b| a.name.cmp(&b.name));
+    rules
+}
+
+fn drift(key: &ObjectKey, grounds: &Grounds<'_>) -> Option<Drift> {
+    let mut mine = grounds
+        .outcome
+        .done
+        .iter()
+        .filter(|planned| grounds.outcome.drift && planned.concerns.contains(key))
+        .peekable();
+    mine.peek()?;
+    let correction = mine
+        .map(|planned| planned.step.to_string())
+        .collect::<Vec<_>>()
+        .join("; ");
+    let now = Timestamp::from_second(grounds.now.as_second()).unwrap_or(grounds.now);
+    Some(Drift {
+        last_seen_time: Time(now),
+        correction,
+    })
+}
+
+fn ready(
+    key: &ObjectKey,
+    disposition: &Disposition,
+    findings: &BTreeMap<ConditionType, Finding>,
+    pending: &[String],
+) -> Finding {
+    let observes =
+        matches!(disposition, Disposition::Observing { problems, .. } if problems.is_empty());
+    if observes && !pending.is_empty() {
+        return Finding::no(
+            Reason::PlanPending,
+            "spec.mode is Observe, and status.plan lists steps: set spec.mode to Enforce to apply them",
+        );
+    }
+    let mut parts = ConditionType::PERSISTENT
+        .iter()
+        .filter_map(|kind| findings.get(kind));
+    let unseen =
+        |finding: &Finding| matches!(finding.reason, Reason::NotObservable | Reason::NotAttested);
+    match disposition {
+        Disposition::Acting {
+            external: Some(external),
+            ..
+        } if parts.all(|finding| finding.holds == Some(true) || unseen(finding)) => {
+            let attested = "everything that can be read is correct, and the rest is attested by the annotation bucketops.dev/applied";
+            if external.attested {
+                Finding::yes(Reason::Attested, attested)
+            } else {
+                Finding::unknown(Reason::NotAttested, attest(key, external))
+            }
+        }
+        _ => ready_of(findings),
+    }
+}
+
+/// The summary: the first condition that is False, or else the first that is Unknown.
+fn ready_of(findings: &BTreeMap<ConditionType, Finding>) -> Finding {
+    let parts = || {
+        ConditionType::PERSISTENT
+            .iter()
+            .filter_map(|kind| findings.get(kind))
+    };
+    let first = parts()
+        .find(|finding| finding.holds == Some(false))
+        .or_else(|| parts().find(|finding| finding.holds.is_none()));
+    first.cloned().unwrap_or_else(|| {
+        Finding::yes(
+            Reason::Ready,
+            "buckets, keys, role and replication configuration are set up as the object asks",
+        )
+    })
+}
+
+/// `Reconciling` and `Stalled` as kstatus reads them: in progress, or waiting for someone to act.
+fn kstatus(disposition: &Disposition, ready: &Finding) -> Option<(ConditionType, Finding)> {
+    let holds = |kind| Some((kind, Finding::yes(ready.reason, ready.message.clone())));
+    match (disposition, ready.holds) {
+        (_, Some(true))
+        | (Disposition::Paused, _)
+        | (Disposition::Observing { .. }, Some(false)) => None,
+        (_, None) if ready.reason == Reason::NotAttested => holds(ConditionType::Stalled),
+        (_, Some(false)) if ready.reason != Reason::AwsUnavailable => holds(ConditionType::Stalled),
+        _ => holds(ConditionType::Reconciling),
+    }
+}

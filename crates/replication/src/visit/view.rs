@@ -1,0 +1,141 @@
+//! A visit as decisions take it, what was refused in it, and what it reads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use api::{
+    aws_account::Access,
+    bucket_replication::{ExistingConfiguration, Mode},
+};
+
+use crate::{
+    Object, Problem,
+    accounts::Accounts,
+    assess,
+    names::{AccountId, InstallationId, ObjectKey, OwnedBucket, RoleName},
+    observed::{Depth, KeyQuery, Scope},
+    plan::Step,
+    validate::Valid,
+};
+
+/// A visit as decisions take it: a source bucket and all objects that name it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// This installation.
+    pub installation: &'a InstallationId,
+    /// All accounts.
+    pub accounts: &'a Accounts,
+    /// The source bucket.
+    pub source: &'a OwnedBucket,
+    /// All objects that name the bucket, in any order.
+    pub objects: &'a [Object],
+    /// Each of them, validated.
+    pub validated: &'a BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
+    /// What AWS refused in this visit.
+    pub refusals: &'a Refusals,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn valid(&self, object: &Object) -> Result<&'a Valid, &'a [Problem]> {
+        match self.validated.get(&object.key) {
+            Some(Ok(valid)) => Ok(valid),
+            Some(Err(problems)) => Err(problems),
+            None => Err(&[]),
+        }
+    }
+}
+
+/// What AWS or the API server refused. The rules of the objects concerned wait, and do not block the rules of others.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    /// The objects concerned.
+    pub problems: BTreeMap<ObjectKey, Problem>,
+    /// The steps, which are not tried again in this visit.
+    pub steps: Vec<Step>,
+    /// The objects to which the API server refuses to add the finalizer, with its error. Nothing is written for them.
+    pub finalizers: BTreeMap<ObjectKey, String>,
+}
+
+/// Whether every object on the bucket is paused or abandoned, so that nothing in AWS needs to be read.
+#[must_use]
+pub fn is_at_rest(visit: &View<'_>) -> bool {
+    let paused = |object: &Object| {
+        !object.is_deleting() && object.spec.mode == Mode::Paused && visit.valid(object).is_ok()
+    };
+    // An object that was never allowed has nothing in AWS, and what it names may be another tenant's: that is not even read.
+    let never_allowed =
+        |object: &Object| !object.may_have_resources() && visit.valid(object).is_err();
+    visit
+        .objects
+        .iter()
+        .all(|object| object.abandoned || paused(object) || never_allowed(object))
+}
+
+/// What to read for the visit: everything.
+#[must_use]
+pub fn scope(visit: &View<'_>) -> Scope {
+    let mut scope = Scope {
+        source: visit.source.clone(),
+        role: RoleName::of(visit.installation, visit.source),
+        installation: visit.installation.clone(),
+        destinations: BTreeSet::new(),
+        keys: BTreeSet::new(),
+        ownership: BTreeSet::new(),
+        synced: BTreeSet::new(),
+        boundary: visit
+            .accounts
+            .by_id(&visit.source.account)
+            .and_then(|account| account.roles.permissions_boundary.clone()),
+        mergeable: visit
+            .accounts
+            .by_id(&visit.source.account)
+            .map(|account| account.roles.mergeable_role_arns.iter().cloned().collect())
+            .unwrap_or_default(),
+        merges: visit
+            .objects
+            .iter()
+            .any(|object| object.spec.existing_configuration == ExistingConfiguration::Merge),
+        default_encryption: false,
+        managed: visit
+            .accounts
+            .all()
+            .filter(|account| account.access == Access::Managed)
+            .map(|account| account.id.clone())
+            .collect(),
+        tags: false,
+        removing: visit.objects.iter().all(Object::is_deleting),
+        depth: Depth::Everything,
+    };
+    for object in visit.objects {
+        if let Ok(valid) = visit.valid(object) {
+            add(&mut scope, visit, object, valid);
+        }
+    }
+    scope
+}
+
+/// Adds what one object needs.
+fn add(scope: &mut Scope, visit: &View<'_>, object: &Object, valid: &Valid) {
+    let managed = |account: &AccountId| visit.accounts.managed(account).is_some();
+    let of_key = |query: &KeyQuery| {
+        query
+            .reference
+            .account()
+            .unwrap_or(&query.beside.account)
+            .clone()
+    };
+    let keys = assess::keys_of(valid)
+        .into_iter()
+        .filter(|query| visit.accounts.by_id(&of_key(query)).is_none() || managed(&of_key(query)));
+    scope.keys.extend(keys);
+    scope.default_encryption |= !object.is_deleting() && assess::needs_default_encryption(valid);
+    if !managed(&valid.destination.account) {
+        return;
+    }
+    scope.destinations.insert(valid.destination.clone());
+    if object.spec.destination.owner.is_some() {
+        scope.ownership.insert(valid.destination.clone());
+    }
+    if valid.sync_replica_modifications {
+        scope.synced.insert(valid.destination.clone());
+    }
+}
