@@ -1,0 +1,285 @@
+//! What a visit asks and does, as the core says it: how many calls, that `plan` says what is then done, and that Observe says what Enforce would.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
+
+mod support;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bucket_replication_operator::{
+    cloud::Cloud,
+    replication::{
+        plan::Step,
+        policy::Document,
+        visit::{Next, disposition::Disposition, memory::Memory, next, seen::Seen},
+    },
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use support::{
+    cluster::{Cluster, DR, PROD, account, bucket, ground, key, object_key, spec},
+    life::{Wish, wish, write},
+    world::{Process, World},
+};
+
+/// The calls of one visit.
+#[derive(Debug, PartialEq, Eq)]
+struct Calls {
+    /// Rounds of questions, each asked side by side.
+    rounds: usize,
+    questions: usize,
+    /// What is read again right before it is written.
+    read_again: usize,
+    writes: usize,
+}
+
+async fn calls(cluster: &mut Cluster, world: &World) -> Calls {
+    let before = world.reads();
+    let rounds = rounds(cluster, world).await;
+    let asked = world.reads() - before;
+    let report = cluster.visit(world).await;
+    let questions = world.reads() - before - asked;
+    assert_eq!(asked, questions, "the same visit asks the same");
+    let read_again = |step: &&Step| {
+        matches!(
+            step,
+            Step::PutBucketPolicy { .. }
+                | Step::DeleteBucketPolicy { .. }
+                | Step::PutKeyPolicy { .. }
+                | Step::PutReplication { .. }
+                | Step::DeleteReplication { .. }
+        )
+    };
+    Calls {
+        rounds,
+        questions,
+        read_again: report.done.iter().filter(read_again).count(),
+        writes: report.done.len(),
+    }
+}
+
+/// Rounds of questions until the visit writes or ends.
+async fn rounds(cluster: &Cluster, world: &World) -> usize {
+    let process = Process {
+        world,
+        editors: &cluster.editors,
+    };
+    let (visit, now) = (cluster.subject(), *cluster.clock.lock().unwrap());
+    let mut seen = Seen::new(&visit, cluster.memory.clone(), now);
+    for round in 0.. {
+        let Next::Ask(questions) = next(&visit, &seen, now) else {
+            return round;
+        };
+        let mut answers = vec![];
+        for question in &questions {
+            answers.push(process.ask(question).await);
+        }
+        seen.answered(&visit, answers);
+    }
+    unreachable!("it never ends");
+}
+
+fn across() -> Value {
+    spec(
+        ("dr", "dest"),
+        Some(&key(DR, "us-west-2", "dst")),
+        &json!({"rules": [{"name": "a", "prefix": "Tax"}]}),
+    )
+}
+
+/// The budgets of the walkthrough's object, across accounts with KMS and without a settle delay. The end-to-end tests count the same on the wire.
+#[tokio::test]
+async fn calls_are_budgeted() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.times.settle = Duration::ZERO;
+    cluster.apply("tax", &across());
+    let create = Calls {
+        rounds: 5,
+        questions: 14,
+        read_again: 3,
+        writes: 5,
+    };
+    assert_eq!(calls(&mut cluster, &world).await, create);
+    cluster.pass(600);
+    let check = Calls {
+        rounds: 2,
+        questions: 8,
+        read_again: 0,
+        writes: 0,
+    };
+    assert_eq!(calls(&mut cluster, &world).await, check);
+    cluster.delete("tax");
+    let delete = Calls {
+        rounds: 2,
+        questions: 6,
+        read_again: 3,
+        writes: 5,
+    };
+    assert_eq!(calls(&mut cluster, &world).await, delete);
+    assert!(cluster.objects.is_empty());
+}
+
+/// What another writer does to what exists.
+fn disturb(world: &World, what: usize) {
+    world.edit(|state| match what {
+        1 => state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = None,
+        2 => {
+            let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
+            source.configuration = None;
+        }
+        3 => {
+            for role in state.roles.values_mut() {
+                role.policies.clear();
+            }
+        }
+        4 => {
+            let dst = state.keys.get_mut(&key(DR, "us-west-2", "dst")).unwrap();
+            let root = format!(
+                r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::{DR}:root"}},"Action":"kms:*","Resource":"*"}}]}}"#
+            );
+            dst.policy = Document::parse(&root).unwrap();
+        }
+        5 => {
+            let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
+            if let Some(configuration) = &mut source.configuration {
+                configuration.rules.truncate(1);
+            }
+        }
+        _ => {}
+    });
+}
+
+/// A bucket with objects, in whatever state.
+#[derive(Clone, Debug)]
+struct Case {
+    existing: Vec<Wish>,
+    edited: Option<Wish>,
+    deleted: bool,
+    disturbed: usize,
+    checks: bool,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (
+        prop::collection::vec(wish(), 1..3),
+        prop::option::of(wish()),
+        any::<bool>(),
+        0..8_usize,
+        any::<bool>(),
+    )
+        .prop_map(|(existing, edited, deleted, disturbed, checks)| Case {
+            existing,
+            edited,
+            deleted,
+            disturbed,
+            checks,
+        })
+}
+
+impl Case {
+    async fn begin(&self) -> (World, Cluster) {
+        let (world, mut cluster) = (ground(), Cluster::default());
+        cluster.times.settle = Duration::ZERO;
+        cluster.times.grace = Duration::ZERO;
+        for (name, wish) in self.existing.iter().enumerate() {
+            cluster.apply(&format!("o{name}"), &write(name, wish));
+        }
+        cluster.settle(&world).await;
+        disturb(&world, self.disturbed);
+        if let Some(edited) = &self.edited {
+            cluster.apply("o0", &write(0, edited));
+        }
+        if self.deleted {
+            cluster.delete("o1");
+        }
+        if self.checks {
+            let check = json!({"policies": {"bucketPolicy": "Check", "keyPolicy": "Check"}});
+            cluster.accounts[1] = account("dr", DR, &check);
+        }
+        // A plan remembers nothing.
+        cluster.restart();
+        (world, cluster)
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plan_says_what_is_then_done(case in case()) {
+        runtime().block_on(async {
+            let (world, mut cluster) = case.begin().await;
+            if cluster.objects.is_empty() {
+                return;
+            }
+            let (decision, _) = cluster.decide(&world).await;
+            let mut planned: Vec<_> = decision.steps.iter().map(|planned| planned.step.to_string()).collect();
+            let report = cluster.visit(&world).await;
+            let mut done: Vec<_> = report.done.iter().map(ToString::to_string).collect();
+            planned.sort();
+            done.sort();
+            assert_eq!(planned, done);
+        });
+    }
+
+    #[test]
+    fn observe_says_what_enforce_would(case in case(), new in wish(), overlaps in any::<bool>()) {
+        runtime().block_on(async {
+            let (world, mut cluster) = case.begin().await;
+            // Under the prefixes of an older object, it may be refused for an overlap.
+            let mut wanted = write(if overlaps { 0 } else { 7 }, &new);
+            cluster.apply("new", &wanted);
+            let (enforced, _) = cluster.decide(&world).await;
+            wanted["mode"] = json!("Observe");
+            cluster.apply("new", &wanted);
+            cluster.visit(&world).await;
+            let (key, reason) = (object_key("new"), cluster.condition("new", "Ready").1);
+            let status = &cluster.objects[&key].2;
+            match &enforced.dispositions[&key] {
+                Disposition::Refused { problems, .. } => {
+                    let reasons: BTreeSet<_> = problems.iter().map(|problem| problem.reason.as_str()).collect();
+                    assert!(reasons.contains(reason.as_str()), "{reason} instead of {reasons:?}");
+                }
+                Disposition::Acting { problems, .. } if !problems.is_empty() => {
+                    let reasons: BTreeSet<_> = problems.iter().map(|problem| problem.reason.as_str()).collect();
+                    assert!(reasons.contains(reason.as_str()), "{reason} instead of {reasons:?}");
+                    assert!(!status.required_actions.is_empty());
+                }
+                Disposition::Acting { .. } => {
+                    assert_eq!(reason, "PlanPending");
+                    let concerned = enforced.steps.iter().filter(|planned| planned.concerns.contains(&key));
+                    assert_eq!(status.plan.len(), concerned.count(), "{:?}", status.plan);
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+    }
+}
+
+/// A visit is a function of what was seen: the same again gives the same, whatever was asked in between.
+#[tokio::test]
+async fn next_changes_nothing() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("tax", &across());
+    let (visit, now) = (cluster.subject(), *cluster.clock.lock().unwrap());
+    let seen = Seen::new(&visit, Memory::default(), now);
+    let ask = || match next(&visit, &seen, now) {
+        Next::Ask(questions) => questions,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ask(), ask());
+    assert_eq!(ask().len(), 2, "the Regions of both buckets");
+    assert_eq!(world.reads(), 0);
+    cluster.settle(&world).await;
+}
