@@ -316,7 +316,7 @@ pub async fn the_controller_refuses_the_rest_and_writes_nothing(
         without_keys,
         "KeysReady",
         "ReplicaKeyMissing",
-        "or spec.source.sseKMSObjects to Skip",
+        "or set spec.source.sseKMSObjects to Skip",
     )
     .await?;
     nothing_is_written(&stage)?;
