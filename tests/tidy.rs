@@ -264,6 +264,77 @@ fn the_core_has_no_circle() {
     }
 }
 
+/// The arms of each `match` in the code: their patterns.
+fn matches(code: &str) -> Vec<Vec<String>> {
+    let mut found = vec![];
+    for (place, _) in code.match_indices("match ") {
+        let Some(open) = code[place..].find(" {\n") else {
+            continue;
+        };
+        let (mut depth, mut pattern, mut patterns) = (0, String::new(), vec![]);
+        let mut is_pattern = true;
+        let mut characters = code[place + open + 2..].chars().peekable();
+        while let Some(character) = characters.next() {
+            if depth == 0 && character == '}' {
+                break;
+            }
+            if depth == 0 && character == '=' && characters.peek() == Some(&'>') {
+                patterns.push(std::mem::take(&mut pattern).trim().to_owned());
+                is_pattern = false;
+                continue;
+            }
+            depth += match character {
+                '{' | '(' | '[' => 1,
+                '}' | ')' | ']' => -1,
+                _ => 0,
+            };
+            let ends = depth == 0 && (character == ',' || (character == '}' && !is_pattern));
+            if ends && !is_pattern {
+                is_pattern = true;
+                pattern.clear();
+            } else if is_pattern {
+                pattern.push(character);
+            }
+        }
+        found.push(patterns);
+    }
+    found
+}
+
+/// A new question, step or reason is named by the compiler wherever something has to be said about it.
+#[test]
+fn no_match_over_what_grows_has_a_default_arm() {
+    const GROWING: [&str; 5] = ["Step::", "Question::", "Answer::", "Reason::", "Target::"];
+    let own = |path: &Path| {
+        let name = path.file_stem().unwrap().to_string_lossy();
+        matches!(name.as_ref(), "step" | "target" | "question" | "condition")
+    };
+    let mut checked = 0;
+    for (path, text) in files("src", "rs").into_iter().chain(files("crates", "rs")) {
+        for patterns in matches(&code(&text)) {
+            let grows = |pattern: &String| {
+                GROWING.iter().any(|name| {
+                    pattern
+                        .trim_start_matches(',')
+                        .trim_start()
+                        .starts_with(name)
+                }) || (own(&path) && pattern.starts_with("Self::"))
+            };
+            if patterns.iter().filter(|pattern| grows(pattern)).count() < 2 {
+                continue;
+            }
+            checked += 1;
+            assert!(
+                !patterns.iter().any(|pattern| pattern == "_"),
+                "{}: a match over {:?} has a default arm",
+                path.display(),
+                patterns.first()
+            );
+        }
+    }
+    assert!(checked > 8, "{checked} matches");
+}
+
 #[test]
 fn only_main_prints_and_exits() {
     for (path, text) in files("src", "rs").into_iter().chain(files("crates", "rs")) {

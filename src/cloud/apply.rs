@@ -69,7 +69,21 @@ impl Cloud for AwsCloud {
                 self.is_unchanged(bucket, region, Some(existing)).await?;
                 self.write(step).await
             }
-            _ => self.write(step).await,
+            Step::EnableVersioning { .. }
+            | Step::CreateRole(_)
+            | Step::UpdateTrustPolicy(_)
+            | Step::TagRole(_)
+            | Step::PutRolePermissionsBoundary { .. }
+            | Step::PutRolePolicy { .. }
+            | Step::Settle
+            | Step::CreateManagedPolicy { .. }
+            | Step::AttachManagedPolicy { .. }
+            | Step::CreateManagedPolicyVersion { .. }
+            | Step::DeleteManagedPolicyVersion { .. }
+            | Step::DetachManagedPolicy { .. }
+            | Step::DeleteManagedPolicy { .. }
+            | Step::DeleteRolePolicy { .. }
+            | Step::DeleteRole { .. } => self.write(step).await,
         }
     }
 }

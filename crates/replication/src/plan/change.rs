@@ -115,6 +115,13 @@ fn documents(step: &Step, observed: &Observed) -> Option<(Option<Value>, Option<
             (managed(&policy.name), Some(document.json()))
         }
         Step::DeleteManagedPolicy { policy } => (managed(&policy.name), None),
-        _ => return None,
+        Step::EnableVersioning { .. }
+        | Step::TagRole(_)
+        | Step::PutRolePermissionsBoundary { .. }
+        | Step::Settle
+        | Step::AttachManagedPolicy { .. }
+        | Step::DeleteManagedPolicyVersion { .. }
+        | Step::DetachManagedPolicy { .. }
+        | Step::DeleteRole { .. } => return None,
     })
 }

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use api::condition::ConditionType;
-
 use crate::{
     composition::desired::DesiredRole,
     configuration::Configuration,
@@ -172,140 +170,75 @@ impl Step {
             | Self::DetachManagedPolicy { .. }
             | Self::DeleteManagedPolicyVersion { .. }
             | Self::DeleteManagedPolicy { .. } => '-',
-            _ => '~',
+            Self::UpdateTrustPolicy(_)
+            | Self::TagRole(_)
+            | Self::PutRolePermissionsBoundary { .. }
+            | Self::PutRolePolicy { .. }
+            | Self::PutBucketPolicy { .. }
+            | Self::PutKeyPolicy { .. }
+            | Self::PutReplication { .. }
+            | Self::CreateManagedPolicyVersion { .. } => '~',
         }
     }
 
-    /// What the step changes, for messages: one resource or policy. `None` if it changes nothing of its own.
+    /// The edit of a policy that several source buckets share.
     #[must_use]
-    pub fn element(&self) -> Option<String> {
-        Some(match self {
-            Self::Settle | Self::DeleteManagedPolicyVersion { .. } => return None,
-            Self::EnableVersioning { bucket, .. } => {
-                format!("the versioning of bucket {}", bucket.name)
-            }
-            Self::CreateRole(role)
-            | Self::UpdateTrustPolicy(role)
-            | Self::TagRole(role)
-            | Self::PutRolePermissionsBoundary { role, .. } => {
-                format!("role {}", role.name)
-            }
-            Self::DeleteRole { role, .. } => format!("role {role}"),
-            Self::PutRolePolicy { role, .. } | Self::DeleteRolePolicy { role, .. } => {
-                format!("the policy of role {role}")
-            }
-            Self::CreateManagedPolicy { policy, .. }
-            | Self::AttachManagedPolicy { policy, .. }
-            | Self::CreateManagedPolicyVersion { policy, .. }
-            | Self::DetachManagedPolicy { policy, .. }
-            | Self::DeleteManagedPolicy { policy } => format!("policy {}", policy.name),
-            Self::PutBucketPolicy { bucket, .. } | Self::DeleteBucketPolicy { bucket, .. } => {
-                format!("the policy of bucket {}", bucket.name)
-            }
-            Self::PutKeyPolicy { key, .. } => format!("the policy of key {key}"),
-            Self::PutReplication { bucket, .. } | Self::DeleteReplication { bucket, .. } => {
-                format!("the replication configuration of bucket {}", bucket.name)
-            }
-        })
-    }
-
-    /// The bucket that the step changes.
-    #[must_use]
-    pub fn bucket(&self) -> Option<&OwnedBucket> {
-        match self {
-            Self::EnableVersioning { bucket, .. }
-            | Self::PutBucketPolicy { bucket, .. }
-            | Self::DeleteBucketPolicy { bucket, .. }
-            | Self::PutReplication { bucket, .. }
-            | Self::DeleteReplication { bucket, .. } => Some(bucket),
-            _ => None,
+    pub fn edit(&self) -> Option<&StatementEdit> {
+        if let Self::PutBucketPolicy { edit, .. }
+        | Self::DeleteBucketPolicy { edit, .. }
+        | Self::PutKeyPolicy { edit, .. } = self
+        {
+            return Some(edit);
         }
-    }
-
-    /// Whether both steps change the policy of the same bucket or key, or the versioning of the same bucket.
-    #[must_use]
-    pub fn is_on_same_document(&self, other: &Self) -> bool {
-        match (self, other) {
-            (
-                Self::PutBucketPolicy { bucket, .. } | Self::DeleteBucketPolicy { bucket, .. },
-                Self::PutBucketPolicy { bucket: other, .. }
-                | Self::DeleteBucketPolicy { bucket: other, .. },
-            )
-            | (
-                Self::EnableVersioning { bucket, .. },
-                Self::EnableVersioning { bucket: other, .. },
-            ) => bucket == other,
-            (Self::PutKeyPolicy { key, .. }, Self::PutKeyPolicy { key: other, .. }) => key == other,
-            _ => false,
-        }
+        None
     }
 
     /// The same edit of a policy, with what the policy becomes by it now. Other steps do not change.
     #[must_use]
     pub fn with_policy(&self, document: Document) -> Self {
-        match self.clone() {
-            Self::PutBucketPolicy {
-                bucket,
-                region,
-                edit,
-                ..
-            }
-            | Self::DeleteBucketPolicy {
-                bucket,
-                region,
-                edit,
-            } => {
-                if document.is_empty() {
-                    Self::DeleteBucketPolicy {
-                        bucket,
-                        region,
-                        edit,
-                    }
-                } else {
-                    Self::PutBucketPolicy {
-                        bucket,
-                        region,
-                        edit,
-                        document,
-                    }
-                }
-            }
-            Self::PutKeyPolicy { key, edit, .. } => Self::PutKeyPolicy {
-                key,
-                edit,
-                document,
-            },
-            other => other,
+        let mut changed = self.clone();
+        if let Self::PutKeyPolicy {
+            document: becomes, ..
+        } = &mut changed
+        {
+            *becomes = document;
+        } else if let Self::PutBucketPolicy {
+            bucket,
+            region,
+            edit,
+            ..
         }
+        | Self::DeleteBucketPolicy {
+            bucket,
+            region,
+            edit,
+        } = changed
+        {
+            return if document.is_empty() {
+                Self::DeleteBucketPolicy {
+                    bucket,
+                    region,
+                    edit,
+                }
+            } else {
+                Self::PutBucketPolicy {
+                    bucket,
+                    region,
+                    edit,
+                    document,
+                }
+            };
+        }
+        changed
     }
 
     /// What the step changes, in a form that is equal for equal changes: of a policy that others share only the edit.
     #[must_use]
     pub fn change(&self) -> String {
-        match self {
-            Self::PutBucketPolicy { edit, .. }
-            | Self::DeleteBucketPolicy { edit, .. }
-            | Self::PutKeyPolicy { edit, .. } => {
-                format!("{}: {edit:?}", self.element().unwrap_or_default())
-            }
-            _ => self.to_string(),
-        }
-    }
-
-    /// The condition that is about what the step changes.
-    #[must_use]
-    pub fn condition(&self, source: &OwnedBucket) -> ConditionType {
-        match self {
-            Self::EnableVersioning { bucket, .. } if bucket == source => ConditionType::SourceReady,
-            Self::EnableVersioning { .. }
-            | Self::PutBucketPolicy { .. }
-            | Self::DeleteBucketPolicy { .. } => ConditionType::DestinationReady,
-            Self::PutKeyPolicy { .. } => ConditionType::KeysReady,
-            Self::PutReplication { .. } | Self::DeleteReplication { .. } | Self::Settle => {
-                ConditionType::ReplicationConfigured
-            }
-            _ => ConditionType::RoleReady,
-        }
+        self.edit().map_or_else(
+            || self.to_string(),
+            |edit| format!("{}: {edit:?}", self.element().unwrap_or_default()),
+        )
     }
 }
 

@@ -111,24 +111,23 @@ fn permissions(round: &Round<'_>) -> Option<Problem> {
 fn policies(round: &Round<'_>) -> Option<Problem> {
     let length = |document: &Document| document.compact().len();
     let steps = round.steps(Settling::Nothing);
-    steps.iter().find_map(|planned| match &planned.step {
-        Step::PutBucketPolicy {
+    steps.iter().find_map(|planned| {
+        if let Step::PutBucketPolicy {
             bucket, document, ..
-        } if length(document) > MOST_BUCKET_POLICY => Some(problem(
-            ConditionType::DestinationReady,
-            &format!("the size in bytes of the policy of bucket {}", bucket.name),
-            length(document),
-            MOST_BUCKET_POLICY,
-        )),
-        Step::PutKeyPolicy { key, document, .. } if length(document) > MOST_KEY_POLICY => {
-            Some(problem(
-                ConditionType::KeysReady,
-                &format!("the size in bytes of the policy of key {key}"),
-                length(document),
-                MOST_KEY_POLICY,
-            ))
+        } = &planned.step
+        {
+            let what = format!("the size in bytes of the policy of bucket {}", bucket.name);
+            let (condition, size) = (ConditionType::DestinationReady, length(document));
+            return (size > MOST_BUCKET_POLICY)
+                .then(|| problem(condition, &what, size, MOST_BUCKET_POLICY));
         }
-        _ => None,
+        if let Step::PutKeyPolicy { key, document, .. } = &planned.step {
+            let what = format!("the size in bytes of the policy of key {key}");
+            let (condition, size) = (ConditionType::KeysReady, length(document));
+            return (size > MOST_KEY_POLICY)
+                .then(|| problem(condition, &what, size, MOST_KEY_POLICY));
+        }
+        None
     })
 }
 

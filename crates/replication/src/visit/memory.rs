@@ -204,21 +204,15 @@ impl Memory {
         self.facts = Some((facts, since));
         self.inputs.clone_from(inputs);
         for planned in &outcome.done {
-            match &planned.step {
-                Step::PutReplication { configuration, .. } => {
-                    self.written = foreign_rules(configuration, installation);
-                    self.put = Some((own_rules(configuration, installation), now));
-                }
-                Step::DeleteReplication { .. } => {
-                    self.put = Some((
-                        Configuration {
-                            role: String::new(),
-                            rules: vec![],
-                        },
-                        now,
-                    ));
-                }
-                _ => {}
+            if let Step::PutReplication { configuration, .. } = &planned.step {
+                self.written = foreign_rules(configuration, installation);
+                self.put = Some((own_rules(configuration, installation), now));
+            } else if matches!(planned.step, Step::DeleteReplication { .. }) {
+                let none = Configuration {
+                    role: String::new(),
+                    rules: vec![],
+                };
+                self.put = Some((none, now));
             }
         }
         self.note_grants(decision, outcome, now);

@@ -14,7 +14,7 @@ use crate::{
     names::{AccountId, KeyArn, ObjectKey, OwnedBucket, RoleName},
     observation::ledger::ledger,
     observed::Facet,
-    plan::{self, Basis, PlannedStep, Settling, Step, Users},
+    plan::{self, Basis, PlannedStep, Settling, Target, Users},
     policy::{Document, Mark, Statement},
     settle::{self, Need},
     visit::{
@@ -231,12 +231,16 @@ impl Round<'_> {
             ..self.basis()
         };
         let mut steps = plan::plan(&basis);
-        steps.retain(|planned| match &planned.step {
-            Step::PutBucketPolicy { bucket, .. } | Step::DeleteBucketPolicy { bucket, .. } => {
-                writes_bucket_policies(accounts, bucket)
-            }
-            Step::PutKeyPolicy { key, .. } => writes_key_policies(accounts, key),
-            _ => true,
+        steps.retain(|planned| match planned.step.target() {
+            Target::BucketPolicy(bucket) => writes_bucket_policies(accounts, bucket),
+            Target::KeyPolicy(key) => writes_key_policies(accounts, key),
+            Target::Versioning(_)
+            | Target::Configuration(_)
+            | Target::Role(_)
+            | Target::RolePolicy(_)
+            | Target::ManagedPolicy(_)
+            | Target::FormerVersion
+            | Target::Time => true,
         });
         steps
     }
