@@ -9,11 +9,9 @@ use crate::{
     replication::{
         accounts::{Account, Accounts},
         boundary::boundary,
+        composition::spread::MOST_INLINE,
     },
 };
-
-/// Characters of all inline policies of a role ("IAM and AWS STS quotas" in the IAM User Guide).
-const MOST_INLINE: usize = 10_240;
 
 /// The parts of it.
 struct Parts<'a> {

@@ -507,6 +507,18 @@ impl FromStr for KeyReference {
     }
 }
 
+/// The principal that means an account as a whole ("AWS account principals" in the IAM User Guide).
+#[must_use]
+pub fn account_root(partition: Partition, account: &AccountId) -> String {
+    format!("arn:{partition}:iam::{account}:root")
+}
+
+/// The value of `kms:ViaService` when S3 uses a key in `region` (`kms:ViaService` in the KMS Developer Guide).
+#[must_use]
+pub fn via_service(region: &Region) -> String {
+    format!("s3.{region}.amazonaws.com")
+}
+
 /// The ARN of the role `name` in `account` under `path` (which begins and ends with a slash).
 #[must_use]
 pub fn role_arn(partition: Partition, account: &AccountId, path: &str, name: &RoleName) -> String {

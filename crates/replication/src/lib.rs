@@ -9,6 +9,8 @@
 //! [`visit::next`] is where a visit is decided; the other modules are what it is decided with.
 
 pub mod composition;
+#[cfg(test)]
+mod counts;
 pub mod observation;
 pub mod plan;
 pub mod request;

@@ -28,6 +28,8 @@ use crate::{
 /// Composes what all objects on a source bucket ask for.
 #[must_use]
 pub fn compose(claims: &Claims<'_>) -> Desired {
+    #[cfg(test)]
+    crate::counts::count(&crate::counts::COMPOSED);
     let rules = rules(claims);
     let foreign = rules
         .iter()

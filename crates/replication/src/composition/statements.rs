@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     composition::{claims::Claims, desired::DesiredRole},
     configuration::{ReplicationRule, Setting},
-    names::{KeyArn, OwnedBucket, Prefix, RoleName},
+    names::{KeyArn, OwnedBucket, Prefix, RoleName, account_root},
     observation::ledger::destination_of,
     observed::Facet,
     policy::{Document, Purpose, Request, Statement},
@@ -185,7 +185,7 @@ pub(crate) fn key_allows_already(
         let request = Request {
             principals: vec![
                 role.arn.clone(),
-                format!("arn:{}:iam::{account}:root", claims.account.partition),
+                account_root(claims.account.partition, account),
                 account.to_string(),
             ],
             actions,

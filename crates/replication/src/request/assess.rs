@@ -81,6 +81,8 @@ pub fn assess(
     observed: &Observed,
     accounts: &Accounts,
 ) -> Result<Resolved, Vec<Problem>> {
+    #[cfg(test)]
+    crate::counts::count(&crate::counts::ASSESSED);
     let mut problems = vec![];
     let source_region = bucket(valid, observed, ConditionType::SourceReady, &mut problems);
     let external = accounts.managed(&valid.destination.account).is_none();

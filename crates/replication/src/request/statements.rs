@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     assess::Resolved,
-    names::{InstallationId, OwnedBucket, Prefix, Region},
+    names::{InstallationId, OwnedBucket, Prefix, Region, via_service},
     policy::{Purpose, Statement},
     validate::Valid,
 };
@@ -144,10 +144,6 @@ pub(crate) fn replica_actions(delete_markers: bool, owner_override: bool) -> Vec
         actions.push("s3:ObjectOwnerOverrideToBucketOwner");
     }
     actions
-}
-
-pub(crate) fn via_service(region: &Region) -> String {
-    format!("s3.{region}.amazonaws.com")
 }
 
 pub(crate) fn by_actions(

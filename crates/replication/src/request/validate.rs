@@ -121,6 +121,8 @@ pub fn source_of(
 /// # Errors
 /// All that is wrong with it.
 pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Problem>> {
+    #[cfg(test)]
+    crate::counts::count(&crate::counts::VALIDATED);
     let spec = &object.spec;
     let mut problems = vec![];
     let source_account = keep(accounts.by_name(&spec.source.account_name), &mut problems);

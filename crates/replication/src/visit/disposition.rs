@@ -14,7 +14,8 @@ use crate::{
     compose, merge,
     names::ObjectKey,
     observed::Observed,
-    plan, preflight,
+    plan,
+    preflight::{self, Facts},
     visit::{stage::Stage, view::View},
 };
 
@@ -194,7 +195,13 @@ fn checked(object: &Object, resolved: Resolved, stage: &Stage<'_>) -> Dispositio
         observed,
         &problems,
     );
-    let found = preflight::preflight(&resolved, observed, visit.installation, account, &role);
+    let found = preflight::preflight(&Facts {
+        resolved: &resolved,
+        observed,
+        installation: visit.installation,
+        account,
+        role: &role,
+    });
     if !found.problems.is_empty() {
         let problems = problems.into_iter().chain(found.problems).collect();
         return Disposition::Refused {

@@ -142,3 +142,113 @@ fn prepare(visit: &Visit, seen: &Seen, now: Timestamp) -> Result<Prepared, Box<R
         contended,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use api::AwsAccount;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        Object,
+        accounts::Accounts,
+        counts::taken,
+        names::{OwnedBucket, Partition},
+        observed::Facet,
+        question::Answer,
+        visit::{Times, seen::Opened},
+    };
+
+    const ID: &str = "111111111111";
+
+    fn visit(objects: usize) -> Visit {
+        let account: AwsAccount = serde_json::from_value(json!({
+            "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "prod"},
+            "spec": {"accountID": ID, "grants": [{
+                "namespaces": {"matchLabels": {"team": "finance"}},
+                "sources": [{"bucket": "*"}], "destinations": [{"bucket": "*"}],
+            }]},
+        }))
+        .expect("an account");
+        let object = |number: usize| {
+            let read = serde_json::from_value(json!({
+                "apiVersion": "bucketops.dev/v1alpha1", "kind": "BucketReplication",
+                "metadata": {"name": format!("o{number}"), "namespace": "finance", "generation": 1},
+                "spec": {
+                    "source": {"accountName": "prod", "bucket": "source"},
+                    "destination": {"accountName": "prod", "bucket": "backup"},
+                    "rules": [{"name": "a", "prefix": format!("{number}/")}],
+                },
+            }));
+            let labels = [("team".to_owned(), "finance".to_owned())].into();
+            Object::of(&read.expect("an object"), labels)
+        };
+        let times = Times {
+            preflight: Duration::from_hours(1),
+            grace: Duration::ZERO,
+            settle: Duration::ZERO,
+            sweep: Duration::ZERO,
+        };
+        Visit::new(
+            "test".parse().expect("an id"),
+            Arc::new(Accounts::new([&account])),
+            OwnedBucket {
+                partition: Partition::Aws,
+                account: ID.parse().expect("an account"),
+                name: "source".parse().expect("a bucket"),
+            },
+            (0..objects).map(object).collect(),
+            times,
+        )
+    }
+
+    /// Two versioned buckets, and nothing else.
+    fn answer(question: &Question) -> Answer {
+        let region = "us-east-1".parse().expect("a Region");
+        match question.clone() {
+            Question::Region(bucket) => Answer::Region(bucket, Facet::Present(region)),
+            Question::Versioning(bucket, _) => Answer::Versioning(bucket, Facet::Present(true)),
+            Question::DefaultEncryption(..) => Answer::DefaultEncryption(Facet::Absent),
+            Question::ObjectLock(bucket, _) => Answer::ObjectLock(bucket, Facet::Absent),
+            Question::BucketPolicy(bucket, _) => Answer::BucketPolicy(bucket, Facet::Absent),
+            Question::Configuration(bucket, _) => Answer::Configuration(bucket, Facet::Absent),
+            Question::Role(..) => Answer::Role(Facet::Absent),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_object_is_validated_once_and_the_rest_once_for_each_phase() {
+        let now = Timestamp::from_second(1_800_000_000).expect("a time");
+        for objects in [1, 10] {
+            taken();
+            let visit = visit(objects);
+            let mut seen = Seen::new(&visit, Memory::default(), now);
+            let mut asked = 0;
+            loop {
+                match next(&visit, &seen, now) {
+                    Next::Ask(questions) => {
+                        asked += questions.len();
+                        seen.answered(&visit, questions.iter().map(answer).collect());
+                    }
+                    Next::Confirm(prepared) => seen.opened(&visit, prepared, Opened::Open, now),
+                    Next::Apply(prepared) => {
+                        let mut outcome = Outcome::of(&prepared.decision.steps, false);
+                        while let Some(planned) = outcome.ready().into_iter().next() {
+                            outcome.add(planned, Ok(()));
+                        }
+                        seen.applied(&visit, prepared, outcome, now);
+                    }
+                    Next::End(report) => {
+                        assert_eq!(report.done.len(), 3, "role, its policy, the configuration");
+                        break;
+                    }
+                }
+            }
+            // Whether to read deeper is asked three times, until one object needs it; then each is assessed. One composition shows what owners
+            // have to apply, one whether all fits, and one what is written.
+            assert_eq!(taken(), [objects, 3 + objects, 3], "{objects} objects");
+            assert_eq!(asked, 10);
+        }
+    }
+}
