@@ -15,6 +15,7 @@ use bucket_replication_operator::{
     },
     replication::{
         configuration::{Configuration, Setting},
+        evaluation::Request,
         names::{
             AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket,
             Region, RoleName,
@@ -25,7 +26,7 @@ use bucket_replication_operator::{
             Traits, UnknownElement,
         },
         plan::Step,
-        policy::{Document, Request, Statement},
+        policy::{Document, Statement},
         question::{Answer, Question},
     },
 };

@@ -2,5 +2,6 @@
 
 pub mod configuration;
 pub mod edit;
+pub mod evaluation;
 pub mod names;
 pub mod policy;

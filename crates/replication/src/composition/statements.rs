@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     composition::{claims::Claims, desired::DesiredRole},
     configuration::{ReplicationRule, Setting},
+    evaluation::Request,
     names::{KeyArn, OwnedBucket, Prefix, RoleName, account_root},
     observation::ledger::destination_of,
     observed::Facet,
-    policy::{Document, Purpose, Request, Statement},
+    policy::{Document, Purpose, Statement},
     request::statements::{REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS, by_actions, replica_actions},
 };
 

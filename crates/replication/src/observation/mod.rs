@@ -1,6 +1,12 @@
 //! What AWS was asked and answered: the questions, and what was observed.
 
+pub mod asking;
+mod facet;
+mod fold;
+mod key_query;
 pub mod ledger;
 pub mod observed;
 pub mod question;
 pub mod role_policies;
+mod role_read;
+mod scope;

@@ -1,14 +1,18 @@
 //! The steps from what exists to what should exist, in order.
 
+mod basis;
 pub mod change;
-pub mod planner;
-pub mod role_steps;
-pub mod step;
-pub mod target;
+mod concerns;
+mod order;
+mod places;
+mod planner;
+mod role_change;
+mod role_steps;
+mod step;
+mod target;
 
-pub use planner::{
-    Basis, Fit, Settling, Users, changing, changing_rules, is_ours, permissions_fit, plan,
-    unreached,
-};
+pub use basis::{Basis, Settling, Users};
+pub use order::{Fit, changing, changing_rules, permissions_fit, plan, unreached};
+pub use role_change::is_ours;
 pub use step::{PlannedStep, Step};
 pub use target::Target;

@@ -11,9 +11,10 @@ use crate::{
     Problem,
     accounts::Account,
     assess::{Resolved, failed},
+    evaluation::{Denial, DenyingStatement, Request},
     names::{InstallationId, KeyArn, OwnedBucket, Region, account_root, via_service},
     observed::{Facet, Observed, Traits},
-    policy::{Denial, DenyingStatement, Document, Request},
+    policy::Document,
     remedy::PolicyOf,
     request::statements,
 };

@@ -5,8 +5,9 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::{
+    evaluation::DenyingStatement,
     names::{AccountId, KeyArn, OwnedBucket},
-    policy::{DenyingStatement, Statement},
+    policy::Statement,
 };
 use api::bucket_replication::RequiredAction;
 

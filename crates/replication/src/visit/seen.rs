@@ -12,9 +12,10 @@ use crate::{
     assess,
     names::ObjectKey,
     object::Object,
+    observation::asking::questions,
     observed::{Depth, FailureKind, Observed, Scope},
     plan::Step,
-    question::{Answer, Question, questions},
+    question::{Answer, Question},
     requeue::Ending,
     visit::{
         disposition,

@@ -1,0 +1,125 @@
+//! What was read of the operator's policies on its role.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
+
+use crate::{
+    names::path_of_role,
+    observation::{facet::Facet, ledger::TAG_POLICIES, scope::Scope},
+    policy::Document,
+    role_policies::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
+};
+
+/// The role of a source bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// Who may assume it.
+    pub trust: Document,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// ARN of its permissions boundary.
+    pub boundary: Option<String>,
+}
+
+impl Role {
+    /// The path that the role is under.
+    #[must_use]
+    pub fn path(&self) -> String {
+        path_of_role(&self.arn)
+    }
+
+    /// The numbers of the operator's managed policies on the role, as its tag says.
+    #[must_use]
+    pub fn managed_policies(&self) -> RangeInclusive<u32> {
+        let last = self
+            .tags
+            .get(TAG_POLICIES)
+            .and_then(|last| last.parse::<u32>().ok());
+        1..=last.unwrap_or_default().min(MOST_POLICIES)
+    }
+}
+
+/// The versions of a managed policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyVersions {
+    /// The default version.
+    pub default: String,
+    /// The others.
+    pub others: Vec<String>,
+}
+
+/// What was read of the operator's policies on its role.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RoleRead {
+    /// The inline policy.
+    pub inline: Facet<Document>,
+    /// The ARNs of the role's managed policies.
+    pub attached: Facet<BTreeSet<String>>,
+    /// The operator's managed policies, by ARN.
+    pub managed: BTreeMap<String, PolicyRead>,
+}
+
+/// What was read of a managed policy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyRead {
+    /// Its versions.
+    pub versions: Facet<PolicyVersions>,
+    /// The document of the default version.
+    pub document: Facet<Document>,
+}
+
+impl RoleRead {
+    /// The policies on `role`, once all of them were read.
+    #[must_use]
+    pub fn policies(&self, scope: &Scope, role: &Facet<Role>) -> Facet<RolePolicies> {
+        let role = match role {
+            Facet::Present(role) => role,
+            Facet::Absent => return Facet::Absent,
+            Facet::Unread | Facet::Failed(_) => return Facet::Unread,
+        };
+        let inline = match &self.inline {
+            Facet::Unread => return Facet::Unread,
+            Facet::Failed(failure) => return Facet::Failed(failure.clone()),
+            Facet::Absent => None,
+            Facet::Present(document) => Some(document.clone()),
+        };
+        let numbers = role.managed_policies();
+        let attached = match &self.attached {
+            Facet::Unread if !numbers.is_empty() => return Facet::Unread,
+            Facet::Failed(failure) => return Facet::Failed(failure.clone()),
+            read => read.present().cloned().unwrap_or_default(),
+        };
+        let path = role.path();
+        let owner = PolicyOwner::of(&scope.source, &path, &scope.role);
+        let mut managed = BTreeMap::new();
+        for number in numbers {
+            let arn = owner.policy(number).to_string();
+            let read = self.managed.get(&arn).cloned().unwrap_or_default();
+            let attached = attached.contains(&arn);
+            match (read.versions, read.document) {
+                (Facet::Failed(failure), _) | (_, Facet::Failed(failure)) => {
+                    return Facet::Failed(failure);
+                }
+                (Facet::Unread, _) | (Facet::Present(_), Facet::Unread) => return Facet::Unread,
+                (Facet::Absent, _) | (_, Facet::Absent) => {}
+                (Facet::Present(versions), Facet::Present(document)) => {
+                    let policy = ManagedPolicy {
+                        document,
+                        version: versions.default,
+                        stale_versions: versions.others,
+                        attached,
+                    };
+                    managed.insert(number, policy);
+                }
+            }
+        }
+        if inline.is_none() && managed.is_empty() {
+            return Facet::Absent;
+        }
+        Facet::Present(RolePolicies { inline, managed })
+    }
+}
