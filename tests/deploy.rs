@@ -20,7 +20,8 @@ use std::{
 use bucket_replication_operator::{
     api::{
         bucket_replication::BucketReplicationStatus,
-        condition::{ConditionType, Finding, Reason},
+        condition::{ConditionType, Reason},
+        finding::Finding,
     },
     commands::crd::definitions,
     replication::{Problem, policy::Document, status::refused},

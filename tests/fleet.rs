@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use bucket_replication_operator::{
     controller::queue::{self, Settings},
     replication::{
-        names::KeyArn,
+        keys::KeyArn,
         requeue::{Ending, Periods, wait},
     },
 };

@@ -13,7 +13,7 @@ use std::{fs, path::Path, process::Command};
 
 use bucket_replication_operator::{
     api::bucket_replication::RequiredAction,
-    commands::plan::lines,
+    commands::plan_answer::lines,
     replication::{
         configuration::{
             Configuration, Filter, Metrics, ReplicationRule, RuleDestination, Setting,
@@ -176,7 +176,7 @@ impl Story {
     }
 }
 
-fn dst() -> bucket_replication_operator::replication::names::KeyArn {
+fn dst() -> bucket_replication_operator::replication::keys::KeyArn {
     key(DR, "us-west-2", "dst")
 }
 

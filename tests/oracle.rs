@@ -22,7 +22,8 @@ use bucket_replication_operator::{
         accounts::Accounts,
         boundary::boundary,
         configuration::Filter,
-        names::{KeyArn, OwnedBucket},
+        keys::KeyArn,
+        names::OwnedBucket,
         observed::{DefaultEncryption, Facet},
     },
 };

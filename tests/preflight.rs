@@ -13,7 +13,8 @@ use std::fmt::Write;
 
 use bucket_replication_operator::replication::{
     configuration::Filter,
-    names::{KeyArn, OwnedBucket},
+    keys::KeyArn,
+    names::OwnedBucket,
     observed::{DefaultEncryption, Facet, FailureKind, UnknownElement},
     policy::Document,
 };

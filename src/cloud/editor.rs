@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::replication::{
     edit::{Journal, Judgement, StatementEdit},
-    names::{KeyArn, OwnedBucket},
+    keys::KeyArn,
+    names::OwnedBucket,
     observed::{Failure, FailureKind},
     policy::Document,
 };

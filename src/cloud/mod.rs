@@ -10,6 +10,9 @@ pub mod convert;
 pub mod editor;
 pub mod error;
 mod raw;
+mod read_iam;
+mod read_s3;
+mod write;
 
 use std::future::Future;
 

@@ -4,6 +4,9 @@ pub mod check;
 pub mod crd;
 pub mod iam_policy;
 pub mod plan;
+pub mod plan_answer;
+mod plan_offline;
+pub mod plan_online;
 
 use std::{fs, io::Read, path::Path};
 

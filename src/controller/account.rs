@@ -14,7 +14,8 @@ use crate::{
     api::{
         AwsAccount, BucketReplication,
         aws_account::{Access, AwsAccountStatus, Replication},
-        condition::{ConditionType, Finding, Reason},
+        condition::{ConditionType, Reason},
+        finding::Finding,
     },
     replication::{
         Problem,

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod kubernetes;
+mod publish;
 pub mod queue;
 pub mod reconcile;
 pub mod trigger;

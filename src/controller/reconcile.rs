@@ -1,28 +1,24 @@
 //! Reconciles a bucket or an account: gathers what is known, visits it, and writes the outcome to Kubernetes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
 use tracing::{Instrument, field::Empty};
 
 use super::{
     account::AccountMemory,
     kubernetes::{Kubernetes, StoreGate, is_ours, key_of},
+    publish::{RECONCILE, done, is_abandoned},
     visit::visit,
 };
 use crate::{
-    api::{
-        ABANDON, AwsAccount, BucketReplication,
-        bucket_replication::BucketReplicationStatus,
-        condition::{ConditionType, Reason},
-        event::EventReason,
-    },
+    api::{AwsAccount, BucketReplication, condition::Reason, event::EventReason},
     cloud::{
         aws::{Aws, AwsCloud},
         editor::Editors,
@@ -32,15 +28,11 @@ use crate::{
     replication::{
         Object,
         accounts::{Accounts, Labels},
-        names::{InstallationId, ObjectKey, OwnedBucket},
+        names::{InstallationId, OwnedBucket},
         requeue::{Ending, Periods, wait},
         status,
         validate::{self, source_of},
-        visit::{
-            Times, Visit,
-            memory::Memory,
-            report::{Report, unended},
-        },
+        visit::{Times, Visit, memory::Memory, report::unended},
     },
 };
 
@@ -48,9 +40,6 @@ use crate::{
 const LONGEST_VISIT: Duration = Duration::from_mins(5);
 /// Writing statuses, Events and finalizers may take so much longer.
 const LONGEST_PUBLISHING: Duration = Duration::from_mins(2);
-
-/// The action of Events about the whole object. Events about one change in AWS name the step.
-const RECONCILE: &str = "Reconcile";
 
 /// What is visited.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -238,127 +227,6 @@ impl Context {
         Object::of(object, self.labels(&namespace))
     }
 
-    /// Writes statuses, Events and finalizers. False if the API server did not accept all of it.
-    async fn publish(
-        &self,
-        objects: &[&Arc<BucketReplication>],
-        report: &Report,
-        versions: &HashMap<ObjectKey, String>,
-    ) -> bool {
-        let mut all = true;
-        for object in objects {
-            let key = key_of(object);
-            for notice in &report.notices {
-                self.kubernetes
-                    .record(
-                        object,
-                        true,
-                        notice.reason().as_str(),
-                        RECONCILE,
-                        &notice.to_string(),
-                    )
-                    .await;
-            }
-            for (_, correction) in report
-                .corrections
-                .iter()
-                .filter(|(concerned, _)| *concerned == key)
-            {
-                let note = format!(
-                    "the operator corrected a change by another writer with this step: {correction}"
-                );
-                self.kubernetes
-                    .record(
-                        object,
-                        true,
-                        EventReason::DriftCorrected.as_str(),
-                        correction.into(),
-                        &note,
-                    )
-                    .await;
-            }
-            if report.released.contains(&key) {
-                if is_abandoned(object) {
-                    let note = "the operator released this object, but could not remove all of its resources in AWS: remove the rest by hand if it is not needed";
-                    self.kubernetes
-                        .record(
-                            object,
-                            true,
-                            EventReason::Abandoned.as_str(),
-                            RECONCILE,
-                            note,
-                        )
-                        .await;
-                }
-                if let Some(note) = left_to_owners(object) {
-                    self.kubernetes
-                        .record(
-                            object,
-                            true,
-                            EventReason::StatementsLeft.as_str(),
-                            RECONCILE,
-                            &note,
-                        )
-                        .await;
-                }
-                all &= done(self.kubernetes.release(object).await, &key);
-                continue;
-            }
-            if let Some(status) = report.statuses.get(&key) {
-                all &= self
-                    .write(object, versions.get(&key).map(String::as_str), status)
-                    .await;
-            }
-        }
-        all
-    }
-
-    async fn write(
-        &self,
-        object: &BucketReplication,
-        version: Option<&str>,
-        status: &BucketReplicationStatus,
-    ) -> bool {
-        let previous = object.status.clone().unwrap_or_default();
-        if let Some(ready) = ready_of(status) {
-            self.metrics.object(
-                &object.spec.source.bucket,
-                &key_of(object),
-                &ready.status,
-                &ready.reason,
-            );
-        }
-        if previous == *status {
-            return true;
-        }
-        let stored = object.resource_version();
-        let written = done(
-            self.kubernetes
-                .write_status(object, version.or(stored.as_deref()), status)
-                .await,
-            &key_of(object),
-        );
-        let find = |status: &BucketReplicationStatus| {
-            ready_of(status).map(|condition| {
-                (
-                    condition.status.clone(),
-                    condition.reason.clone(),
-                    condition.message.clone(),
-                )
-            })
-        };
-        if let (true, Some((holds, reason, message))) = (written, find(status)) {
-            let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
-            if before != Some((holds.clone(), reason.clone())) {
-                tracing::info!(object = %key_of(object), ready = holds, reason, condition_message = message, "status changed");
-                self.kubernetes
-                    .record(object, holds == "False", &reason, RECONCILE, &message)
-                    .await;
-            }
-        }
-        written
-    }
-
     /// An object whose source account can't be used belongs to no visit. If the account is gone, nothing can be removed, and the deletion does not
     /// wait for it.
     async fn without_source(&self, object: &Arc<BucketReplication>, accounts: &Accounts) {
@@ -396,48 +264,5 @@ impl Context {
             Timestamp::now(),
         );
         self.write(object, None, &status).await;
-    }
-}
-
-/// What owners of other accounts were asked to apply for a deleted object, and what only they can remove.
-fn left_to_owners(object: &BucketReplication) -> Option<String> {
-    let actions = &object.status.as_ref()?.required_actions;
-    let reported: BTreeSet<_> = actions
-        .iter()
-        .map(|action| format!("the {} (account {})", action.document, action.account_id))
-        .collect();
-    let reported = reported.into_iter().collect::<Vec<_>>().join(" and ");
-    (!reported.is_empty()).then(|| {
-        format!("the changes that status.requiredActions listed for {reported} still exist if the owner applied them: have the owner remove them")
-    })
-}
-
-fn is_abandoned(object: &BucketReplication) -> bool {
-    object.metadata.deletion_timestamp.is_some()
-        && object
-            .annotations()
-            .get(ABANDON)
-            .is_some_and(|value| value == "true")
-}
-
-fn ready_of(status: &BucketReplicationStatus) -> Option<&Condition> {
-    status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == ConditionType::Ready.as_str())
-}
-
-fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {
-    match result {
-        Ok(_) => true,
-        // Another writer was faster, or the object is gone: the watch will report it.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-            tracing::debug!(object = %key, %status, "the object was changed in between");
-            status.code == 404
-        }
-        Err(error) => {
-            tracing::warn!(object = %key, %error, "the API server did not accept a write");
-            false
-        }
     }
 }

@@ -234,7 +234,7 @@ pub async fn the_door_and_the_controller_agree_on_random_grants(
         };
         let keys = bucket_replication_operator::replication::assess::keys_of(&valid);
         Ok(keys.iter().all(|query| match &query.reference {
-            bucket_replication_operator::replication::names::KeyReference::Key(arn) => accounts
+            bucket_replication_operator::replication::keys::KeyReference::Key(arn) => accounts
                 .by_id(&arn.account)
                 .is_some_and(|account| account.allow_key(&object.namespace_labels, arn).is_ok()),
             _ => true,

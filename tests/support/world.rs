@@ -16,10 +16,8 @@ use bucket_replication_operator::{
     replication::{
         configuration::{Configuration, Setting},
         evaluation::Request,
-        names::{
-            AccountId, InstallationId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket,
-            Region, RoleName,
-        },
+        keys::{KeyArn, KeyReference},
+        names::{AccountId, InstallationId, ManagedPolicyName, OwnedBucket, Region, RoleName},
         observation::ledger::destination_of,
         observed::{
             DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, PolicyVersions, Role,

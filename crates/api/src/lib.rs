@@ -4,6 +4,8 @@ pub mod aws_account;
 pub mod bucket_replication;
 pub mod condition;
 pub mod event;
+pub mod finding;
+mod replication_status;
 
 pub use aws_account::AwsAccount;
 pub use bucket_replication::BucketReplication;

@@ -3,5 +3,8 @@
 pub mod configuration;
 pub mod edit;
 pub mod evaluation;
+pub mod keys;
 pub mod names;
+mod partition;
 pub mod policy;
+mod rule_mark;

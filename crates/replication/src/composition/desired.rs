@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     configuration::Configuration,
-    names::{AccountId, KeyArn, OwnedBucket, Region, RoleName},
+    keys::KeyArn,
+    names::{AccountId, OwnedBucket, Region, RoleName},
     policy::{Document, Statement},
 };
 

@@ -24,38 +24,10 @@ pub(crate) fn existing_rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
 pub(crate) fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
     let existing = existing_rules(claims);
     let replaced = taken_over(claims);
-    let mut kept = vec![];
-    for mut rule in existing.clone() {
-        let Some(mark) = rule.mark(claims.installation) else {
-            if !rule.id.as_ref().is_some_and(|id| replaced.contains_key(id)) {
-                kept.push(rule);
-            }
-            continue;
-        };
-        if mark.retained {
-            kept.push(rule);
-            continue;
-        }
-        let withheld = claims
-            .withheld
-            .contains(&mark.object)
-            .then_some(&Carry::Unchanged);
-        match claims.carried.get(&mark.object).or(withheld) {
-            Some(Carry::Unchanged) => {}
-            Some(Carry::Disabled) => rule.status = false.into(),
-            Some(Carry::Retained) => {
-                rule.id = Some(
-                    RuleMark {
-                        retained: true,
-                        ..mark
-                    }
-                    .id(claims.installation),
-                );
-            }
-            None => continue,
-        }
-        kept.push(rule);
-    }
+    let mut kept: Vec<_> = existing
+        .iter()
+        .filter_map(|rule| kept_rule(claims, rule, &replaced))
+        .collect();
     // An existing priority is kept, so that adding or removing an object changes no other object's rules. So is that of a rule that is taken over.
     let held = |id: &str| {
         let before = |rule: &&ReplicationRule| {
@@ -64,12 +36,53 @@ pub(crate) fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
         };
         existing.iter().find(before).and_then(|rule| rule.priority)
     };
-    let mut made: Vec<_> = claims
+    let made: Vec<_> = claims
         .acting
         .iter()
         .filter(|resolved| !claims.withheld.contains(&resolved.valid.key))
         .flat_map(|resolved| rules_with_id(claims, resolved))
         .collect();
+    let made = with_priorities(made, &kept, held);
+    kept.extend(made);
+    kept
+}
+
+/// An existing rule that stays, and how. `None`: it is replaced or removed.
+fn kept_rule(
+    claims: &Claims<'_>,
+    rule: &ReplicationRule,
+    replaced: &BTreeMap<String, String>,
+) -> Option<ReplicationRule> {
+    let mut rule = rule.clone();
+    let Some(mark) = rule.mark(claims.installation) else {
+        let is_replaced = rule.id.as_ref().is_some_and(|id| replaced.contains_key(id));
+        return (!is_replaced).then_some(rule);
+    };
+    if mark.retained {
+        return Some(rule);
+    }
+    let withheld = claims.withheld.contains(&mark.object);
+    let withheld = withheld.then_some(&Carry::Unchanged);
+    match claims.carried.get(&mark.object).or(withheld)? {
+        Carry::Unchanged => {}
+        Carry::Disabled => rule.status = false.into(),
+        Carry::Retained => {
+            let retained = RuleMark {
+                retained: true,
+                ..mark
+            };
+            rule.id = Some(retained.id(claims.installation));
+        }
+    }
+    Some(rule)
+}
+
+/// Gives each rule a priority above its rivals': the one that it has, if that still fits, or else the lowest one that is free.
+fn with_priorities(
+    mut made: Vec<(Option<i32>, ReplicationRule)>,
+    kept: &[ReplicationRule],
+    held: impl Fn(&str) -> Option<i32>,
+) -> Vec<ReplicationRule> {
     let mut taken: BTreeSet<i32> = kept.iter().filter_map(|rule| rule.priority).collect();
     let mut reserved: BTreeSet<i32> = made
         .iter()
@@ -85,7 +98,7 @@ pub(crate) fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
             .filter_map(|rival| rival.priority)
             .max()
             .map_or(1, |priority| priority.saturating_add(1));
-        let held = rule.id.as_deref().and_then(held);
+        let held = rule.id.as_deref().and_then(&held);
         let stays = held.filter(|held| {
             *held >= least && hint.is_none_or(|hint| hint == *held) && !taken.contains(held)
         });
@@ -98,8 +111,7 @@ pub(crate) fn rules(claims: &Claims<'_>) -> Vec<ReplicationRule> {
         taken.extend(priority);
         made[place].1.priority = priority;
     }
-    kept.extend(made.into_iter().map(|(_, rule)| rule));
-    kept
+    made.into_iter().map(|(_, rule)| rule).collect()
 }
 
 /// The rules of one object with their priority hints. If two overlap, the later one wins: that with the higher hint, then that with the longer

@@ -6,7 +6,8 @@ use crate::{
     composition::{claims::Claims, desired::DesiredRole},
     configuration::{ReplicationRule, Setting},
     evaluation::Request,
-    names::{KeyArn, OwnedBucket, Prefix, RoleName, account_root},
+    keys::KeyArn,
+    names::{OwnedBucket, Prefix, RoleName, account_root},
     observation::ledger::destination_of,
     observed::Facet,
     policy::{Document, Purpose, Statement},
@@ -76,46 +77,16 @@ pub(crate) fn key_statements(
     wanted: &[Statement],
     carried: &[Statement],
 ) -> BTreeMap<KeyArn, Vec<Statement>> {
-    let mut uses: BTreeMap<(KeyArn, Purpose), (BTreeSet<String>, bool)> = BTreeMap::new();
-    for (statement, adds) in wanted
-        .iter()
-        .map(|statement| (statement, true))
-        .chain(carried.iter().map(|statement| (statement, false)))
-    {
-        let Some(purpose) = statement.mark().map(|mark| mark.purpose) else {
-            continue;
-        };
-        if !matches!(purpose, Purpose::SourceKeys | Purpose::ReplicaKey) {
-            continue;
-        }
-        for key in statement
-            .strings("Resource")
-            .into_iter()
-            .filter_map(|arn| arn.parse().ok())
-        {
-            let via = statement
-                .condition("StringEquals", "kms:ViaService")
-                .into_iter()
-                .map(ToOwned::to_owned);
-            let (services, is_added) = uses.entry((key, purpose)).or_default();
-            services.extend(via);
-            *is_added |= adds;
-        }
-    }
     let owner = RoleName::of(claims.installation, claims.source);
     let mut statements: BTreeMap<KeyArn, Vec<Statement>> = BTreeMap::new();
-    for ((key, purpose), (via, is_added)) in uses {
+    for ((key, purpose), (via, is_added)) in key_uses(wanted, carried) {
         let actions = if purpose == Purpose::SourceKeys {
             SOURCE_KEY_ACTIONS
         } else {
             REPLICA_KEY_ACTIONS
         };
         let services: Vec<_> = via.into_iter().collect();
-        let condition = vec![(
-            "StringEquals",
-            "kms:ViaService".to_owned(),
-            services.clone(),
-        )];
+        let via = "kms:ViaService".to_owned();
         let wanted = Statement::allow(
             claims.installation,
             Purpose::KeyUse,
@@ -123,27 +94,46 @@ pub(crate) fn key_statements(
             Some(&role.arn),
             actions,
             &["*".to_owned()],
-            &condition,
+            &vec![("StringEquals", via, services.clone())],
         );
-        let policy = claims
-            .observed
-            .key_policies
-            .get(&key)
-            .and_then(Facet::present);
+        let policy = claims.observed.key_policies.get(&key);
+        let policy = policy.and_then(Facet::present);
         let exists = policy.is_some_and(|policy| {
-            policy
-                .statements()
+            let statements = policy.statements();
+            statements
                 .iter()
                 .any(|statement| statement.sid() == wanted.sid())
         });
-        if !exists
-            && (!is_added || key_allows_already(claims, role, &key, policy, actions, &services))
-        {
-            continue;
+        let is_needed =
+            || is_added && !key_allows_already(claims, role, &key, policy, actions, &services);
+        if exists || is_needed() {
+            statements.entry(key).or_default().push(wanted);
         }
-        statements.entry(key).or_default().push(wanted);
     }
     statements
+}
+
+/// What the role's statements do with each key: through which services, and whether that is wanted now.
+fn key_uses(
+    wanted: &[Statement],
+    carried: &[Statement],
+) -> BTreeMap<(KeyArn, Purpose), (BTreeSet<String>, bool)> {
+    let mut uses: BTreeMap<_, (BTreeSet<String>, bool)> = BTreeMap::new();
+    let wanted = wanted.iter().map(|statement| (statement, true));
+    for (statement, adds) in wanted.chain(carried.iter().map(|statement| (statement, false))) {
+        let purpose = statement.mark().map(|mark| mark.purpose);
+        let Some(purpose @ (Purpose::SourceKeys | Purpose::ReplicaKey)) = purpose else {
+            continue;
+        };
+        let keys = statement.strings("Resource").into_iter();
+        for key in keys.filter_map(|arn| arn.parse().ok()) {
+            let via = statement.condition("StringEquals", "kms:ViaService");
+            let (services, is_added) = uses.entry((key, purpose)).or_default();
+            services.extend(via.into_iter().map(ToOwned::to_owned));
+            *is_added |= adds;
+        }
+    }
+    uses
 }
 
 /// Whether the policy has the statement `wanted`, or already allows `role` the same.

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     configuration::{Configuration, ReplicationRule},
-    names::{KeyArn, OwnedBucket, Region, role_name},
+    keys::KeyArn,
+    names::{OwnedBucket, Region, role_name},
     observation::ledger::ledger,
-    observed::{Bucket, DefaultEncryption, Depth, Facet, KeyQuery, Observed, Scope},
+    observed::{Bucket, DefaultEncryption, Depth, Facet, KeyQuery, Observed, Scope, Traits},
     question::Question,
     role_policies::PolicyOwner,
 };
@@ -136,7 +137,6 @@ impl Asking<'_> {
         // Within one account the role's own policy is enough, so the bucket's policy is not written, but it can deny.
         let across = bucket.account != scope.source.account;
         let matters = !scope.removing && scope.destinations.contains(bucket);
-        let locked = self.seen_of(&scope.source).traits.object_lock == Facet::Present(true);
         let traits = &seen.traits;
         self.at(
             Depth::Foundation,
@@ -156,6 +156,25 @@ impl Asking<'_> {
             &traits.policy,
             of(Question::BucketPolicy),
         );
+        self.traits(bucket, &region, &seen.traits);
+        self.at(
+            Depth::Everything,
+            scope.tags,
+            &seen.tags,
+            of(Question::Tags),
+        );
+    }
+
+    /// What decides whether a destination can be replicated to.
+    fn traits(&mut self, bucket: &OwnedBucket, region: &Region, traits: &Traits) {
+        let scope = self.scope;
+        let of = |make: fn(OwnedBucket, Region) -> Question| {
+            let (bucket, region) = (bucket.clone(), region.clone());
+            move || make(bucket, region)
+        };
+        let across = bucket.account != scope.source.account;
+        let matters = !scope.removing && scope.destinations.contains(bucket);
+        let locked = self.seen_of(&scope.source).traits.object_lock == Facet::Present(true);
         // Requester Pays is rare, so that it is asked last.
         self.at(
             Depth::Everything,
@@ -180,12 +199,6 @@ impl Asking<'_> {
             locked && scope.destinations.contains(bucket),
             &traits.object_lock,
             of(Question::ObjectLock),
-        );
-        self.at(
-            Depth::Everything,
-            scope.tags,
-            &seen.tags,
-            of(Question::Tags),
         );
     }
 

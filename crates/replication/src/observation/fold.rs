@@ -9,6 +9,11 @@ use crate::{
 impl Observed {
     /// Adds an answer to a question of `scope`.
     pub fn fold(&mut self, scope: &Scope, answer: Answer) {
+        self.take(scope, answer);
+        self.role_policies = self.role_read.policies(scope, &self.role);
+    }
+
+    fn take(&mut self, scope: &Scope, answer: Answer) {
         let source = &scope.source;
         match answer {
             Answer::Region(bucket, read) => self.bucket(bucket).region = read,
@@ -74,7 +79,6 @@ impl Observed {
                 }
             }
         }
-        self.role_policies = self.role_read.policies(scope, &self.role);
     }
 
     fn bucket(&mut self, bucket: OwnedBucket) -> &mut Bucket {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::names::{KeyReference, OwnedBucket};
+use crate::{keys::KeyReference, names::OwnedBucket};
 
 /// A key to read: how it is named, and the bucket whose account and Region an alias is in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

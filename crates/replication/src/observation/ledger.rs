@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::{
     configuration::{Configuration, ReplicationRule},
-    names::{AccountId, BucketName, InstallationId, KeyArn, OwnedBucket},
+    keys::KeyArn,
+    names::{AccountId, BucketName, InstallationId, OwnedBucket},
     policy::{Purpose, Statement},
 };
 
@@ -41,56 +42,46 @@ pub fn ledger(
 ) -> (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>) {
     let mut buckets = BTreeSet::new();
     let mut keys = BTreeSet::new();
-    for rule in configuration
+    let rules = configuration
         .iter()
-        .flat_map(|configuration| &configuration.rules)
-        .filter(|rule| rule.mark(installation).is_some())
-    {
+        .flat_map(|configuration| &configuration.rules);
+    for rule in rules.filter(|rule| rule.mark(installation).is_some()) {
         buckets.extend(destination_of(rule, source));
-        let key = rule
-            .destination
-            .encryption_configuration
-            .as_ref()
-            .and_then(|encryption| encryption.replica_kms_key_id.as_deref());
+        let encryption = rule.destination.encryption_configuration.as_ref();
+        let key = encryption.and_then(|encryption| encryption.replica_kms_key_id.as_deref());
         keys.extend(key.and_then(|key| key.parse::<KeyArn>().ok()));
     }
-    for statement in role_statements
-        .iter()
-        .filter(|statement| statement.mark_of(installation).is_some())
-    {
-        match statement.mark().map(|mark| mark.purpose) {
-            Some(Purpose::Replicas) => {
-                let accounts = statement.condition("StringEqualsIfExists", "aws:ResourceAccount");
-                let Some(account) = accounts
-                    .first()
-                    .and_then(|account| account.parse::<AccountId>().ok())
-                else {
-                    continue;
-                };
-                for resource in statement.strings("Resource") {
-                    let name = resource
-                        .rsplit(':')
-                        .next()
-                        .and_then(|path| path.split('/').next())
-                        .and_then(|name| name.parse().ok());
-                    buckets.extend(name.map(|name| OwnedBucket {
-                        partition: source.partition,
-                        account: account.clone(),
-                        name,
-                    }));
-                }
-            }
+    for statement in role_statements {
+        match statement.mark_of(installation).map(|mark| mark.purpose) {
+            Some(Purpose::Replicas) => buckets.extend(destinations_of(statement, source)),
             Some(Purpose::SourceKeys | Purpose::ReplicaKey) => {
-                keys.extend(
-                    statement
-                        .strings("Resource")
-                        .into_iter()
-                        .filter_map(|arn| arn.parse::<KeyArn>().ok()),
-                );
+                let named = statement.strings("Resource").into_iter();
+                keys.extend(named.filter_map(|arn| arn.parse::<KeyArn>().ok()));
             }
-            _ => {}
+            Some(Purpose::SourceBucket | Purpose::SourceObjects | Purpose::KeyUse) | None => {}
         }
     }
     buckets.retain(|bucket| bucket != source);
     (buckets, keys)
+}
+
+/// The destinations that a statement of the role names, with the account that its condition names.
+fn destinations_of(statement: &Statement, source: &OwnedBucket) -> Vec<OwnedBucket> {
+    let accounts = statement.condition("StringEqualsIfExists", "aws:ResourceAccount");
+    let account = accounts.first().and_then(|account| account.parse().ok());
+    let Some(account): Option<AccountId> = account else {
+        return vec![];
+    };
+    let name = |resource: &str| {
+        let path = resource.rsplit(':').next()?;
+        path.split('/').next()?.parse::<BucketName>().ok()
+    };
+    let names = statement.strings("Resource").into_iter().filter_map(name);
+    names
+        .map(|name| OwnedBucket {
+            partition: source.partition,
+            account: account.clone(),
+            name,
+        })
+        .collect()
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{
     configuration::{Configuration, RuleMark},
-    names::{InstallationId, KeyArn, KeyReference, OwnedBucket, Region},
+    keys::{KeyArn, KeyReference},
+    names::{InstallationId, OwnedBucket, Region},
     observation::role_read::RoleRead,
     policy::{Document, Statement},
     role_policies::RolePolicies,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     configuration::Configuration,
-    names::{AccountId, KeyArn, KeyReference, ManagedPolicyName, OwnedBucket, Region, RoleName},
+    keys::{KeyArn, KeyReference},
+    names::{AccountId, ManagedPolicyName, OwnedBucket, Region, RoleName},
     observed::{
         DefaultEncryption, Facet, KeyDescription, KeyQuery, PolicyVersions, Role, UnknownElement,
     },

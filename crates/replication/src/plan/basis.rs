@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     composition::desired::Desired,
-    names::{InstallationId, KeyArn, ObjectKey, OwnedBucket},
+    keys::KeyArn,
+    names::{InstallationId, ObjectKey, OwnedBucket},
     observed::Observed,
     plan::step::{PlannedStep, Step},
 };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
+    names::{OwnedBucket, RoleName},
     observed::{Facet, Observed},
     plan::{PlannedStep, Step},
     policy::Document,
@@ -48,35 +49,34 @@ fn policy(read: Option<&Facet<Document>>) -> Option<Value> {
     read?.present().map(Document::json)
 }
 
+fn bucket_policy(bucket: &OwnedBucket, observed: &Observed) -> Option<Value> {
+    policy(observed.buckets.get(bucket).map(|read| &read.policy))
+}
+
+/// The operator's inline policy, `own`, on `role`.
+fn inline(role: &RoleName, own: &RoleName, observed: &Observed) -> Option<Value> {
+    if role == own {
+        let policies = observed.role_policies.present()?;
+        return policies.inline.as_ref().map(Document::json);
+    }
+    let is_of_role = |arn: &str| arn.rsplit('/').next() == Some(role.as_str());
+    let mut merged = observed.merged.iter();
+    policy(
+        merged
+            .find(|(arn, _)| is_of_role(arn))
+            .map(|(_, read)| read),
+    )
+}
+
+/// The operator's managed policy of that name, which ends in its number.
+fn managed(name: &str, observed: &Observed) -> Option<Value> {
+    let number = name.rsplit('-').next()?.parse().ok()?;
+    let policies = observed.role_policies.present()?;
+    Some(policies.managed.get(&number)?.document.json())
+}
+
 /// What exists and what the step writes.
 fn documents(step: &Step, observed: &Observed) -> Option<(Option<Value>, Option<Value>)> {
-    let bucket_policy = |bucket| policy(observed.buckets.get(bucket).map(|read| &read.policy));
-    let inline = |role: &str, own: &str| {
-        if role == own {
-            return observed
-                .role_policies
-                .present()
-                .and_then(|policies| policies.inline.as_ref())
-                .map(Document::json);
-        }
-        let theirs = observed
-            .merged
-            .iter()
-            .find(|(arn, _)| arn.rsplit('/').next() == Some(role));
-        policy(theirs.map(|(_, read)| read))
-    };
-    let managed = |name: &str| {
-        let number = name
-            .rsplit('-')
-            .next()
-            .and_then(|number| number.parse().ok())?;
-        observed
-            .role_policies
-            .present()?
-            .managed
-            .get(&number)
-            .map(|policy| policy.document.json())
-    };
     Some(match step {
         Step::CreateRole(role) => (None, Some(role.trust.json())),
         Step::UpdateTrustPolicy(role) => (
@@ -88,17 +88,12 @@ fn documents(step: &Step, observed: &Observed) -> Option<(Option<Value>, Option<
             policy,
             document,
             ..
-        } => (
-            inline(role.as_str(), policy.as_str()),
-            Some(document.json()),
-        ),
-        Step::DeleteRolePolicy { role, policy, .. } => {
-            (inline(role.as_str(), policy.as_str()), None)
-        }
+        } => (inline(role, policy, observed), Some(document.json())),
+        Step::DeleteRolePolicy { role, policy, .. } => (inline(role, policy, observed), None),
         Step::PutBucketPolicy {
             bucket, document, ..
-        } => (bucket_policy(bucket), Some(document.json())),
-        Step::DeleteBucketPolicy { bucket, .. } => (bucket_policy(bucket), None),
+        } => (bucket_policy(bucket, observed), Some(document.json())),
+        Step::DeleteBucketPolicy { bucket, .. } => (bucket_policy(bucket, observed), None),
         Step::PutKeyPolicy { key, document, .. } => (
             policy(observed.key_policies.get(key)),
             Some(document.json()),
@@ -112,9 +107,9 @@ fn documents(step: &Step, observed: &Observed) -> Option<(Option<Value>, Option<
         }
         Step::CreateManagedPolicy { document, .. } => (None, Some(document.json())),
         Step::CreateManagedPolicyVersion { policy, document } => {
-            (managed(&policy.name), Some(document.json()))
+            (managed(&policy.name, observed), Some(document.json()))
         }
-        Step::DeleteManagedPolicy { policy } => (managed(&policy.name), None),
+        Step::DeleteManagedPolicy { policy } => (managed(&policy.name, observed), None),
         Step::EnableVersioning { .. }
         | Step::TagRole(_)
         | Step::PutRolePermissionsBoundary { .. }

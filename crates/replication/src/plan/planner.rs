@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::{
     composition::desired::Desired,
-    names::{InstallationId, KeyArn, ObjectKey, OwnedBucket, Region, RoleName},
+    keys::KeyArn,
+    names::{InstallationId, ObjectKey, OwnedBucket, Region, RoleName},
     observation::ledger::ledger,
     observed::{Facet, Observed},
     plan::{

@@ -6,7 +6,8 @@ use crate::{
     composition::desired::DesiredRole,
     configuration::Configuration,
     edit::StatementEdit,
-    names::{AccountId, KeyArn, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName},
+    keys::KeyArn,
+    names::{AccountId, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName},
     policy::Document,
 };
 

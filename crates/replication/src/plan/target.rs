@@ -3,7 +3,8 @@
 use api::condition::ConditionType;
 
 use crate::{
-    names::{KeyArn, ManagedPolicyName, OwnedBucket, RoleName},
+    keys::KeyArn,
+    names::{ManagedPolicyName, OwnedBucket, RoleName},
     plan::step::Step,
 };
 

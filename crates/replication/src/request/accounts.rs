@@ -7,7 +7,8 @@ use wildmatch::WildMatch;
 
 use crate::{
     Problem,
-    names::{AccountId, BucketName, KeyArn, Partition, Prefix, fingerprint},
+    keys::KeyArn,
+    names::{AccountId, BucketName, Partition, Prefix, fingerprint},
 };
 use api::{
     AwsAccount,

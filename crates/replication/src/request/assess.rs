@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::{
     Problem,
     accounts::Accounts,
-    names::{KeyArn, KeyReference, Region},
+    keys::{KeyArn, KeyReference},
+    names::Region,
     observed::{
         DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, KeyQuery, Observed,
     },
@@ -188,29 +189,19 @@ fn keys(
     destination_region: Option<&Region>,
     problems: &mut Vec<Problem>,
 ) -> Option<ResolvedKeys> {
-    let missing = |reason, message: String| Problem::new(ConditionType::KeysReady, reason, message);
-    let default_key = |problems: &mut Vec<Problem>| match &observed.default_encryption {
-        Facet::Present(DefaultEncryption::Kms(key)) => Some(KeyQuery {
-            reference: key.clone(),
-            beside: valid.source.clone(),
-        }),
-        Facet::Failed(failure) => {
-            problems.push(failed(ConditionType::KeysReady, failure));
-            None
-        }
-        _ => None,
-    };
     let (source_keys, replica_key) = match &valid.encryption {
         Encryption::Skip => return None,
         Encryption::NoKey => {
-            if let Some(key) = default_key(problems) {
-                problems.push(missing(
+            match default_key(valid, observed) {
+                Ok(Some(key)) => problems.push(missing(
                     Reason::ReplicaKeyMissing,
                     format!(
                         "source bucket {} encrypts objects with {key} by default, and S3 replicates them only if a key for the replicas is set: set spec.destination.kmsKey, or set spec.source.sseKMSObjects to Skip",
                         valid.source.name
                     ),
-                ));
+                )),
+                Ok(None) => {}
+                Err(problem) => problems.push(problem),
             }
             return None;
         }
@@ -221,32 +212,17 @@ fn keys(
         Encryption::Replicate {
             source_keys: None,
             replica_key,
-        } => {
-            let before = problems.len();
-            match default_key(problems) {
-                Some(key) => (vec![key], replica_key),
-                None if problems.len() > before => return None,
-                None => {
-                    problems.push(missing(
-                        Reason::SourceKeysMissing,
-                        format!(
-                            "source bucket {} does not encrypt with KMS by default, so the keys of its SSE-KMS objects are not known: set spec.source.kmsKeys",
-                            valid.source.name
-                        ),
-                    ));
-                    return None;
-                }
+        } => match known_default_key(valid, observed) {
+            Ok(key) => (vec![key], replica_key),
+            Err(problem) => {
+                problems.push(problem);
+                return None;
             }
-        }
+        },
     };
-    let mut resolve = |query: &KeyQuery, region: Option<&Region>, replica: bool| match key(
-        valid, query, region, replica, observed, accounts,
-    ) {
-        Ok(arn) => Some(arn),
-        Err(problem) => {
-            problems.push(problem);
-            None
-        }
+    let mut resolve = |query: &KeyQuery, region: Option<&Region>, replica: bool| {
+        let resolved = key(valid, query, region, replica, observed, accounts);
+        resolved.map_err(|problem| problems.push(problem)).ok()
     };
     let source: BTreeSet<_> = source_keys
         .iter()
@@ -259,6 +235,34 @@ fn keys(
     })
 }
 
+fn missing(reason: Reason, message: String) -> Problem {
+    Problem::new(ConditionType::KeysReady, reason, message)
+}
+
+/// The key of the source bucket's default encryption, if that is a KMS key.
+fn default_key(valid: &Valid, observed: &Observed) -> Result<Option<KeyQuery>, Problem> {
+    match &observed.default_encryption {
+        Facet::Present(DefaultEncryption::Kms(key)) => Ok(Some(KeyQuery {
+            reference: key.clone(),
+            beside: valid.source.clone(),
+        })),
+        Facet::Failed(failure) => Err(failed(ConditionType::KeysReady, failure)),
+        Facet::Present(DefaultEncryption::S3) | Facet::Absent | Facet::Unread => Ok(None),
+    }
+}
+
+fn known_default_key(valid: &Valid, observed: &Observed) -> Result<KeyQuery, Problem> {
+    default_key(valid, observed)?.ok_or_else(|| {
+        missing(
+            Reason::SourceKeysMissing,
+            format!(
+                "source bucket {} does not encrypt with KMS by default, so the keys of its SSE-KMS objects are not known: set spec.source.kmsKeys",
+                valid.source.name
+            ),
+        )
+    })
+}
+
 fn key(
     valid: &Valid,
     query: &KeyQuery,
@@ -267,7 +271,6 @@ fn key(
     observed: &Observed,
     accounts: &Accounts,
 ) -> Result<KeyArn, Problem> {
-    let missing = |reason, message: String| Problem::new(ConditionType::KeysReady, reason, message);
     let bucket = &query.beside.name;
     if let (Some(other), Some(region)) = (
         query
@@ -314,20 +317,7 @@ fn key(
             ));
         }
     };
-    if description.state != "Enabled" || !description.symmetric {
-        let state = if description.symmetric {
-            format!("its state is {}", description.state)
-        } else {
-            "it is not for symmetric encryption".into()
-        };
-        return Err(missing(
-            Reason::KeyNotUsable,
-            format!(
-                "key {} can't be used: {state}. Name an enabled symmetric encryption key, or enable this one",
-                description.arn
-            ),
-        ));
-    }
+    is_usable(description)?;
     if replica && description.managed_by_aws && valid.source.account != valid.destination.account {
         return Err(missing(
             Reason::KeyManagedByAws,
@@ -342,6 +332,19 @@ fn key(
         return Err(failed(ConditionType::KeysReady, failure));
     }
     Ok(description.arn.clone())
+}
+
+fn is_usable(description: &KeyDescription) -> Result<(), Problem> {
+    let state = match description.state.as_str() {
+        _ if !description.symmetric => "it is not for symmetric encryption".to_owned(),
+        "Enabled" => return Ok(()),
+        state => format!("its state is {state}"),
+    };
+    let message = format!(
+        "key {} can't be used: {state}. Name an enabled symmetric encryption key, or enable this one",
+        description.arn
+    );
+    Err(missing(Reason::KeyNotUsable, message))
 }
 
 /// The problem that a failed read or write makes.

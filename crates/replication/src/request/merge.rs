@@ -113,13 +113,6 @@ pub fn obstacle(
     installation: &InstallationId,
     account: &Account,
 ) -> Option<Problem> {
-    let problem = |reason, message| {
-        Some(Problem::new(
-            ConditionType::ReplicationConfigured,
-            reason,
-            message,
-        ))
-    };
     let taken = match taken_over(resolved, Some(configuration), installation) {
         Ok(taken) => taken,
         Err(problem) => return Some(problem),
@@ -131,58 +124,52 @@ pub fn obstacle(
         .iter()
         .filter(|rule| rule.mark(installation).is_none() && !is_taken(rule))
         .collect();
-    let source = &resolved.valid.source;
-    if let Some(role) = foreign_role(
-        Some(configuration),
-        !foreign.is_empty(),
-        &RoleName::of(installation, source),
-    ) {
-        if is_of_other_installation(role, source) {
-            return problem(
-                Reason::OtherInstallation,
-                format!(
-                    "another installation of this operator manages bucket {} with role {role}: use one installation for the bucket",
-                    source.name
-                ),
-            );
-        }
-        if !resolved.valid.merge {
-            return problem(
-                Reason::ForeignConfiguration,
-                format!(
-                    "bucket {} already has a replication configuration with the unmanaged role {role}: set spec.existingConfiguration to Merge to add to the configuration, take over its rules with the annotation {}, or remove the configuration",
-                    source.name,
-                    api::TAKE_OVER
-                ),
-            );
-        }
-        if !account
-            .roles
-            .mergeable_role_arns
-            .iter()
-            .any(|listed| listed == role)
-        {
-            return problem(
-                Reason::RoleNotMergeable,
-                format!(
-                    "bucket {} already has a replication configuration with role {role}, which AWSAccount {} does not list in roles.mergeableRoleARNs: {} to list it",
-                    source.name,
-                    account.name,
-                    account.whom_to_ask()
-                ),
-            );
-        }
-    }
-    let old = foreign.iter().find(|rule| rule.filter.is_none())?;
-    let id = old.id.as_deref().unwrap_or("without ID");
-    problem(
-        Reason::ForeignVersion1Rules,
-        format!(
+    let own = RoleName::of(installation, &resolved.valid.source);
+    let role = foreign_role(Some(configuration), !foreign.is_empty(), &own);
+    let of_role = role.and_then(|role| role_in_the_way(resolved, role, account));
+    of_role.or_else(|| {
+        let old = foreign.iter().find(|rule| rule.filter.is_none())?;
+        let id = old.id.as_deref().unwrap_or("without ID");
+        let message = format!(
             "rule {id} on bucket {} has the earlier schema (V1), which can't be combined with the operator's rules: rewrite it with a Filter, or take it over with the annotation {}",
-            source.name,
+            resolved.valid.source.name,
             api::TAKE_OVER
-        ),
-    )
+        );
+        Some(problem(Reason::ForeignVersion1Rules, message))
+    })
+}
+
+fn problem(reason: Reason, message: String) -> Problem {
+    Problem::new(ConditionType::ReplicationConfigured, reason, message)
+}
+
+/// Why the operator's rules can't be added to a configuration with the unmanaged `role`.
+fn role_in_the_way(resolved: &Resolved, role: &str, account: &Account) -> Option<Problem> {
+    let source = &resolved.valid.source;
+    let name = &source.name;
+    if is_of_other_installation(role, source) {
+        let message = format!(
+            "another installation of this operator manages bucket {name} with role {role}: use one installation for the bucket"
+        );
+        return Some(problem(Reason::OtherInstallation, message));
+    }
+    if !resolved.valid.merge {
+        let message = format!(
+            "bucket {name} already has a replication configuration with the unmanaged role {role}: set spec.existingConfiguration to Merge to add to the configuration, take over its rules with the annotation {}, or remove the configuration",
+            api::TAKE_OVER
+        );
+        return Some(problem(Reason::ForeignConfiguration, message));
+    }
+    let mut listed = account.roles.mergeable_role_arns.iter();
+    if !listed.any(|listed| listed == role) {
+        let message = format!(
+            "bucket {name} already has a replication configuration with role {role}, which AWSAccount {} does not list in roles.mergeableRoleARNs: {} to list it",
+            account.name,
+            account.whom_to_ask()
+        );
+        return Some(problem(Reason::RoleNotMergeable, message));
+    }
+    None
 }
 
 /// Role names of all installations end in the same fingerprint of the bucket.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     evaluation::DenyingStatement,
-    names::{AccountId, KeyArn, OwnedBucket},
+    keys::KeyArn,
+    names::{AccountId, OwnedBucket},
     policy::Statement,
 };
 use api::bucket_replication::RequiredAction;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     assess::Resolved,
     names::{InstallationId, OwnedBucket, Prefix, Region, via_service},
-    policy::{Purpose, Statement},
+    policy::{Conditions, Purpose, Statement},
     validate::Valid,
 };
 
@@ -14,12 +14,8 @@ pub(crate) fn object_statements(
     installation: &InstallationId,
     resolved: &Resolved,
 ) -> Vec<Statement> {
-    let valid = &resolved.valid;
-    let owner = valid.key.to_string();
-    let allow = |purpose,
-                 actions: &[&str],
-                 resources: &[String],
-                 conditions: &crate::policy::Conditions| {
+    let (valid, owner) = (&resolved.valid, resolved.valid.key.to_string());
+    let allow = |purpose, actions: &[&str], resources: &[String], conditions: &Conditions| {
         Statement::allow(
             installation,
             purpose,
@@ -30,29 +26,20 @@ pub(crate) fn object_statements(
             conditions,
         )
     };
-    let prefixes = widest(valid.rules.iter().map(|rule| rule.prefix.clone()));
-    let under = |bucket: &OwnedBucket| {
-        prefixes
-            .iter()
-            .map(|prefix| bucket.objects(prefix))
-            .collect::<Vec<_>>()
-    };
     let mut statements = vec![allow(
         Purpose::SourceObjects,
         &actions_on_source_objects(resolved.object_lock),
-        &under(&valid.source),
+        &objects_under(valid, &valid.source),
         &vec![],
     )];
-    for (actions, prefixes) in by_actions(valid.rules.iter().map(|rule| {
-        (
-            replica_actions(rule.delete_markers, valid.owner_override),
-            rule.prefix.clone(),
-        )
-    })) {
-        let resources: Vec<_> = prefixes
+    let rules = valid.rules.iter().map(|rule| {
+        let actions = replica_actions(rule.delete_markers, valid.owner_override);
+        (actions, rule.prefix.clone())
+    });
+    for (actions, prefixes) in by_actions(rules) {
+        let resources = prefixes
             .iter()
-            .map(|prefix| valid.destination.objects(prefix))
-            .collect();
+            .map(|prefix| valid.destination.objects(prefix));
         // Without it, a bucket that another account creates under the name of a deleted destination would receive the data.
         let account = (
             "StringEqualsIfExists",
@@ -62,47 +49,51 @@ pub(crate) fn object_statements(
         statements.push(allow(
             Purpose::Replicas,
             &actions,
-            &resources,
+            &resources.collect::<Vec<_>>(),
             &vec![account],
         ));
     }
     if let Some(keys) = &resolved.keys {
-        // With an S3 Bucket Key the encryption context is the bucket's ARN, otherwise the object's. Each object has its own setting,
-        // so both forms are needed ("Replicating encrypted objects" in the S3 User Guide).
-        let context = |bucket: &OwnedBucket| {
-            std::iter::once(bucket.arn())
-                .chain(under(bucket))
-                .collect::<Vec<_>>()
-        };
-        let conditions = |bucket: &OwnedBucket, region: &Region| {
-            vec![
-                (
-                    "StringEquals",
-                    "kms:ViaService".to_owned(),
-                    vec![via_service(region)],
-                ),
-                (
-                    "StringLike",
-                    "kms:EncryptionContext:aws:s3:arn".to_owned(),
-                    context(bucket),
-                ),
-            ]
-        };
         let source: Vec<_> = keys.source.iter().map(ToString::to_string).collect();
         statements.push(allow(
             Purpose::SourceKeys,
             SOURCE_KEY_ACTIONS,
             &source,
-            &conditions(&valid.source, &resolved.source_region),
+            &key_conditions(valid, &valid.source, &resolved.source_region),
         ));
         statements.push(allow(
             Purpose::ReplicaKey,
             REPLICA_KEY_ACTIONS,
             &[keys.replica.to_string()],
-            &conditions(&valid.destination, &keys.replica.region),
+            &key_conditions(valid, &valid.destination, &keys.replica.region),
         ));
     }
     statements
+}
+
+/// The objects of `bucket` under the object's prefixes.
+fn objects_under(valid: &Valid, bucket: &OwnedBucket) -> Vec<String> {
+    let prefixes = widest(valid.rules.iter().map(|rule| rule.prefix.clone()));
+    prefixes
+        .iter()
+        .map(|prefix| bucket.objects(prefix))
+        .collect()
+}
+
+/// A key is used by S3 alone, for the objects of `bucket`. With an S3 Bucket Key the encryption context is the bucket's ARN, otherwise the object's.
+/// Each object has its own setting, so both forms are needed ("Replicating encrypted objects" in the S3 User Guide).
+fn key_conditions(valid: &Valid, bucket: &OwnedBucket, region: &Region) -> Conditions {
+    let mut context = vec![bucket.arn()];
+    context.extend(objects_under(valid, bucket));
+    let (service, arn) = ("kms:ViaService", "kms:EncryptionContext:aws:s3:arn");
+    vec![
+        (
+            "StringEquals",
+            service.to_owned(),
+            vec![via_service(region)],
+        ),
+        ("StringLike", arn.to_owned(), context),
+    ]
 }
 
 /// What the role does with source objects; with Object Lock, it reads their settings too ("Setting up permissions for live replication" in the

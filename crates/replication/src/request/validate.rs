@@ -6,7 +6,8 @@ use crate::{
     Object, Problem,
     accounts::{Account, Accounts},
     configuration::Tag,
-    names::{BucketName, InvalidName, KeyReference, ObjectKey, OwnedBucket, Prefix},
+    keys::KeyReference,
+    names::{BucketName, InvalidName, ObjectKey, OwnedBucket, Prefix},
     observed::KeyQuery,
 };
 use api::{
@@ -123,25 +124,58 @@ pub fn source_of(
 pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Problem>> {
     #[cfg(test)]
     crate::counts::count(&crate::counts::VALIDATED);
-    let spec = &object.spec;
     let mut problems = vec![];
-    let source_account = keep(accounts.by_name(&spec.source.account_name), &mut problems);
+    let ends = ends(object, accounts, &mut problems);
+    let rules = rules(&object.spec, &mut problems);
+    let keys = keys(&object.spec, &mut problems);
+    let Some(ends) = ends else {
+        return Err(problems);
+    };
+    if let (Keys::Replicate(_, replica), true) = (&keys, ends.are_across())
+        && replica.to_string().ends_with("alias/aws/s3")
+    {
+        problems.push(invalid(
+            "spec.destination.kmsKey",
+            "it is alias/aws/s3, which can't be used across accounts: name a customer managed key",
+        ));
+    }
+    problems.extend(grants(object, &ends, &rules));
+    if problems.is_empty() {
+        Ok(valid(object, ends, rules, keys))
+    } else {
+        Err(problems)
+    }
+}
+
+/// The buckets of an object, each with the account that it is in.
+struct Ends<'a> {
+    source_account: &'a Account,
+    source: OwnedBucket,
+    destination_account: &'a Account,
+    destination: OwnedBucket,
+}
+
+impl Ends<'_> {
+    fn are_across(&self) -> bool {
+        self.source.account != self.destination.account
+    }
+}
+
+fn ends<'a>(
+    object: &Object,
+    accounts: &'a Accounts,
+    problems: &mut Vec<Problem>,
+) -> Option<Ends<'a>> {
+    let spec = &object.spec;
+    let source_account = keep(accounts.by_name(&spec.source.account_name), problems);
     if source_account.is_some_and(|account| account.access == Access::External) {
         problems.extend(source_of(spec, accounts).err());
     }
-    let destination_account = keep(
-        accounts.by_name(&spec.destination.account_name),
-        &mut problems,
-    );
+    let destination_account = keep(accounts.by_name(&spec.destination.account_name), problems);
     let bucket = |name: &str, field| named(name.parse::<BucketName>(), field);
-    let source = keep(
-        bucket(&spec.source.bucket, "spec.source.bucket"),
-        &mut problems,
-    );
-    let destination = keep(
-        bucket(&spec.destination.bucket, "spec.destination.bucket"),
-        &mut problems,
-    );
+    let source = keep(bucket(&spec.source.bucket, "spec.source.bucket"), problems);
+    let destination = bucket(&spec.destination.bucket, "spec.destination.bucket");
+    let destination = keep(destination, problems);
     if object.key.name.len() > 63 {
         problems.push(invalid("metadata.name", "it has more than 63 characters"));
     }
@@ -157,48 +191,28 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
             "it needs spec.metrics: Enabled",
         ));
     }
-    let rules = rules(spec, &mut problems);
-    let keys = keys(spec, &mut problems);
-    let (Some(source_account), Some(destination_account), Some(source), Some(destination)) =
-        (source_account, destination_account, source, destination)
-    else {
-        return Err(problems);
-    };
+    let (source_account, destination_account) = (source_account?, destination_account?);
     if source_account.partition != destination_account.partition {
         problems.push(invalid(
             "spec.destination.accountName",
             "it is not in the source account's partition: S3 does not replicate between partitions",
         ));
     }
-    let source = OwnedBucket {
-        partition: source_account.partition,
-        account: source_account.id.clone(),
-        name: source,
+    let owned = |account: &Account, name: BucketName| OwnedBucket {
+        partition: account.partition,
+        account: account.id.clone(),
+        name,
     };
-    let destination = OwnedBucket {
-        partition: destination_account.partition,
-        account: destination_account.id.clone(),
-        name: destination,
-    };
-    if let (Keys::Replicate(_, replica), true) = (&keys, source.account != destination.account)
-        && replica.to_string().ends_with("alias/aws/s3")
-    {
-        problems.push(invalid(
-            "spec.destination.kmsKey",
-            "it is alias/aws/s3, which can't be used across accounts: name a customer managed key",
-        ));
-    }
-    problems.extend(grants(
-        object,
+    Some(Ends {
+        source: owned(source_account, source?),
+        destination: owned(destination_account, destination?),
         source_account,
         destination_account,
-        &source,
-        &destination,
-        &rules,
-    ));
-    if !problems.is_empty() {
-        return Err(problems);
-    }
+    })
+}
+
+fn valid(object: &Object, ends: Ends<'_>, rules: Vec<ValidRule>, keys: Keys) -> Valid {
+    let (spec, source, destination) = (&object.spec, ends.source, ends.destination);
     let query = |reference: KeyReference, beside: &OwnedBucket| KeyQuery {
         reference,
         beside: beside.clone(),
@@ -212,7 +226,7 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
             replica_key: query(replica, &destination),
         },
     };
-    Ok(Valid {
+    Valid {
         key: object.key.clone(),
         namespace_labels: object.namespace_labels.clone(),
         source,
@@ -229,7 +243,7 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
         merge: spec.existing_configuration == ExistingConfiguration::Merge,
         take_over: object.take_over.clone(),
         observe: spec.mode == Mode::Observe,
-    })
+    }
 }
 
 fn rules(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Vec<ValidRule> {
@@ -331,14 +345,9 @@ fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
     }
 }
 
-fn grants(
-    object: &Object,
-    source_account: &Account,
-    destination_account: &Account,
-    source: &OwnedBucket,
-    destination: &OwnedBucket,
-    rules: &[ValidRule],
-) -> Vec<Problem> {
+fn grants(object: &Object, ends: &Ends<'_>, rules: &[ValidRule]) -> Vec<Problem> {
+    let (source_account, destination_account) = (ends.source_account, ends.destination_account);
+    let (source, destination) = (&ends.source, &ends.destination);
     let labels = &object.namespace_labels;
     let prefixes: Vec<_> = rules.iter().map(|rule| &rule.prefix).collect();
     let mut answers = vec![

@@ -236,16 +236,10 @@ fn checked(object: &Object, resolved: Resolved, stage: &Stage<'_>) -> Dispositio
             problems: vec![],
         };
     }
-    let problems = visit
-        .refusals
-        .problems
-        .get(&object.key)
-        .cloned()
-        .into_iter()
-        .collect();
+    let refused = visit.refusals.problems.get(&object.key);
     Disposition::Acting {
         resolved,
-        problems,
+        problems: refused.cloned().into_iter().collect(),
         external: None,
     }
 }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::condition::{ConditionType, Finding, Reason};
+use api::{
+    condition::{ConditionType, Reason},
+    finding::Finding,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -57,23 +60,7 @@ pub(super) fn findings(
             findings.insert(ConditionType::Accepted, accepted);
             findings
         }
-        Disposition::Leaving | Disposition::Abandoned => {
-            let blockers = grounds.decision.blockers.first().cloned();
-            let failed = || {
-                let first = grounds.outcome.failed.first();
-                first.map(|(_, failure)| assess::failed(ConditionType::Ready, failure))
-            };
-            let problem = blockers.or_else(failed);
-            all(&problem.map_or_else(
-                || {
-                    Finding::unknown(
-                        Reason::Deleting,
-                        "the operator is removing this object's resources from AWS",
-                    )
-                },
-                |problem| not_removed(&problem, object.deleted, grounds.now),
-            ))
-        }
+        Disposition::Leaving | Disposition::Abandoned => all(&leaving(object, grounds)),
         Disposition::Refused {
             problems, resolved, ..
         } => {
@@ -102,6 +89,22 @@ pub(super) fn findings(
             problems,
             external,
         } => acting(key, resolved, problems, external.as_deref(), grounds),
+    }
+}
+
+/// What every condition of an object that is being deleted says.
+fn leaving(object: &Object, grounds: &Grounds<'_>) -> Finding {
+    let blocker = grounds.decision.blockers.first().cloned();
+    let failed = || {
+        let (_, failure) = grounds.outcome.failed.first()?;
+        Some(assess::failed(ConditionType::Ready, failure))
+    };
+    match blocker.or_else(failed) {
+        Some(problem) => not_removed(&problem, object.deleted, grounds.now),
+        None => Finding::unknown(
+            Reason::Deleting,
+            "the operator is removing this object's resources from AWS",
+        ),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What to do next in a visit, by what was seen so far.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -9,15 +9,13 @@ use crate::{
     requeue::Ending,
     visit::{
         contention::Verdict,
-        decision::{Decision, decide},
+        decision::decide,
         input::Visit,
-        memory::Memory,
         notice::Notice,
         outcome::Outcome,
         prepared::Prepared,
         report::{self, Report},
         seen::{Progress, Seen},
-        view::Refusals,
     },
 };
 
@@ -84,13 +82,9 @@ fn prepare(visit: &Visit, seen: &Seen, now: Timestamp) -> Result<Prepared, Box<R
             .into_iter()
             .map(Notice::ForeignRuleGone),
     );
-    let mut refusals = seen.refusals.clone();
-    let settled = |memory: &Memory, refusals: &Refusals| {
-        decide(&visit.view(refusals), observed, &|key, need| {
-            memory.settled(key, need, times.settle, now)
-        })
-    };
-    let mut decision = settled(&memory, &refusals);
+    let decision = decide(&visit.view(&seen.refusals), observed, &|key, need| {
+        memory.settled(key, need, times.settle, now)
+    });
     // What follows from a change of the spec is not drift.
     let unchanged = memory.inputs == visit.inputs;
     let drift = (memory.inputs.is_empty() || unchanged) && decision.is_drift(&visit.ready());
@@ -104,47 +98,64 @@ fn prepare(visit: &Visit, seen: &Seen, now: Timestamp) -> Result<Prepared, Box<R
             ..Report::unchanged(Ending::After(times.grace), memory)
         }));
     }
-    let reverts = drift || memory.was_taken_away(&decision);
-    let mut needed = decision.needed();
-    let mut contended: Option<Duration> = None;
-    // What follows from a change of the spec is not delayed.
-    let verdict = |decision: &Decision| {
-        let needed = decision.needed();
-        unchanged.then(|| memory.contention.verdict(&needed, now))
+    let prepared = Prepared {
+        drift,
+        reverts: drift || memory.was_taken_away(&decision),
+        needed: decision.needed(),
+        decision,
+        memory,
+        notices,
+        contended: None,
     };
-    while let Some(verdict) = verdict(&decision) {
-        match verdict {
-            Verdict::Correct => break,
+    // What follows from a change of the spec is not delayed.
+    if unchanged {
+        contention(visit, seen, prepared, now)
+    } else {
+        Ok(prepared)
+    }
+}
+
+/// Leaves what another writer keeps changing, and plans without the objects that need it.
+fn contention(
+    visit: &Visit,
+    seen: &Seen,
+    mut prepared: Prepared,
+    now: Timestamp,
+) -> Result<Prepared, Box<Report>> {
+    let mut refusals = seen.refusals.clone();
+    loop {
+        let (memory, decision) = (&prepared.memory, &prepared.decision);
+        match memory.contention.verdict(&decision.needed(), now) {
+            Verdict::Correct => return Ok(prepared),
             Verdict::Later(wait) => {
                 return Err(Box::new(Report {
-                    notices,
-                    ..Report::unchanged(Ending::After(wait), memory)
+                    notices: prepared.notices,
+                    ..Report::unchanged(Ending::After(wait), prepared.memory)
                 }));
             }
             Verdict::Contended { element, wait } => {
-                contended = Some(contended.map_or(wait, |other| other.min(wait)));
-                if refusals.contend(&decision, &element, &visit.source, observed) {
-                    decision = settled(&memory, &refusals);
-                    needed.extend(decision.needed());
+                let first = prepared.contended.map_or(wait, |other| other.min(wait));
+                prepared.contended = Some(first);
+                if refusals.contend(decision, &element, &visit.source, &seen.observed) {
+                    let settle = visit.times.settle;
+                    let decision = decide(&visit.view(&refusals), &seen.observed, &|key, need| {
+                        memory.settled(key, need, settle, now)
+                    });
+                    prepared.needed.extend(decision.needed());
+                    prepared.decision = decision;
                 } else {
-                    decision.contend(&element, &visit.source, observed);
+                    let observed = &seen.observed;
+                    prepared.decision.contend(&element, &visit.source, observed);
                 }
             }
         }
     }
-    Ok(Prepared {
-        decision,
-        drift,
-        memory,
-        notices,
-        needed,
-        reverts,
-        contended,
-    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use api::AwsAccount;
     use serde_json::json;
 
@@ -156,7 +167,7 @@ mod tests {
         names::{OwnedBucket, Partition},
         observed::Facet,
         question::Answer,
-        visit::{Times, seen::Opened},
+        visit::{Times, memory::Memory, seen::Opened},
     };
 
     const ID: &str = "111111111111";

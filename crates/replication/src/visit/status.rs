@@ -6,7 +6,8 @@ use api::{
     bucket_replication::{
         BucketReplicationStatus, DestinationStatus, Drift, RequiredAction, RuleStatus, SourceStatus,
     },
-    condition::{ConditionType, Finding, Reason},
+    condition::{ConditionType, Reason},
+    finding::Finding,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -1,0 +1,243 @@
+//! The reads of IAM and KMS, one call each.
+
+use std::collections::BTreeSet;
+
+use super::{
+    ask::{Read, found, not_understood, readable},
+    aws::AwsCloud,
+    calls::action,
+    convert::iam_document,
+    error::Call,
+};
+use crate::replication::{
+    keys::{KeyArn, KeyReference},
+    names::{AccountId, ManagedPolicyName, Region, RoleName},
+    observed::{KeyDescription, PolicyVersions, Role},
+    policy::Document,
+};
+
+impl AwsCloud {
+    /// The key of `reference`, which includes account and Region.
+    pub(super) async fn key(
+        &self,
+        reference: &KeyReference,
+        account: &AccountId,
+        region: &Region,
+    ) -> Read<KeyDescription> {
+        let session = self.session(account).await?;
+        let call = Call {
+            action: action::DESCRIBE_KEY,
+            on: format!("key {reference}"),
+            caller: &session.caller,
+        };
+        let answer = found(
+            session
+                .kms(region)
+                .describe_key()
+                .key_id(reference.to_string())
+                .send()
+                .await,
+            &call,
+        )?;
+        let Some(key) = answer.as_ref().and_then(|answer| answer.key_metadata()) else {
+            return Ok(None);
+        };
+        Ok(Some(KeyDescription {
+            arn: key
+                .arn()
+                .unwrap_or_default()
+                .parse()
+                .map_err(|error| not_understood(&call, error))?,
+            state: key
+                .key_state()
+                .map_or("Enabled", aws_sdk_kms::types::KeyState::as_str)
+                .to_owned(),
+            symmetric: key
+                .key_spec()
+                .is_none_or(|spec| spec.as_str() == "SYMMETRIC_DEFAULT"),
+            managed_by_aws: key
+                .key_manager()
+                .is_some_and(|manager| manager.as_str() == "AWS"),
+        }))
+    }
+
+    /// The key's policy.
+    pub(super) async fn key_policy(&self, key: &KeyArn) -> Read<Document> {
+        let session = self.session(&key.account).await?;
+        let call = Call {
+            action: action::GET_KEY_POLICY,
+            on: format!("key {key}"),
+            caller: &session.caller,
+        };
+        let answer = session
+            .kms(&key.region)
+            .get_key_policy()
+            .key_id(key.to_string())
+            .policy_name("default")
+            .send()
+            .await;
+        found(answer, &call)?
+            .as_ref()
+            .and_then(|answer| answer.policy())
+            .map(|text| readable(Document::parse(text), &call))
+            .transpose()
+    }
+
+    /// The default version of a managed policy of the account's or AWS's own.
+    pub(super) async fn default_version(&self, account: &AccountId, arn: &str) -> Read<String> {
+        let session = self.session(account).await?;
+        let call = Call {
+            action: action::GET_POLICY,
+            on: format!("policy {arn}"),
+            caller: &session.caller,
+        };
+        let answer = found(session.iam.get_policy().policy_arn(arn).send().await, &call)?;
+        Ok(answer.map(|answer| {
+            answer
+                .policy()
+                .and_then(|policy| policy.default_version_id())
+                .unwrap_or_default()
+                .to_owned()
+        }))
+    }
+
+    /// The document of a version of a managed policy.
+    pub(super) async fn policy_document(
+        &self,
+        account: &AccountId,
+        arn: &str,
+        version: &str,
+    ) -> Read<Document> {
+        let session = self.session(account).await?;
+        let call = Call {
+            action: action::GET_POLICY_VERSION,
+            on: format!("policy {arn}"),
+            caller: &session.caller,
+        };
+        let request = session
+            .iam
+            .get_policy_version()
+            .policy_arn(arn)
+            .version_id(version);
+        let answer = found(request.send().await, &call)?;
+        let text = answer
+            .as_ref()
+            .and_then(|answer| answer.policy_version()?.document());
+        text.map(|text| readable(iam_document(text), &call))
+            .transpose()
+    }
+
+    /// A role.
+    pub(super) async fn role(&self, account: &AccountId, name: &RoleName) -> Read<Role> {
+        let session = self.session(account).await?;
+        let call = Call {
+            action: action::GET_ROLE,
+            on: format!("role {name}"),
+            caller: &session.caller,
+        };
+        let answer = found(
+            session.iam.get_role().role_name(name.as_str()).send().await,
+            &call,
+        )?;
+        let Some(role) = answer.as_ref().and_then(|answer| answer.role()) else {
+            return Ok(None);
+        };
+        Ok(Some(Role {
+            arn: role.arn().to_owned(),
+            trust: readable(
+                iam_document(role.assume_role_policy_document().unwrap_or("{}")),
+                &call,
+            )?,
+            tags: role
+                .tags()
+                .iter()
+                .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+                .collect(),
+            boundary: role
+                .permissions_boundary()
+                .and_then(|boundary| boundary.permissions_boundary_arn())
+                .map(ToOwned::to_owned),
+        }))
+    }
+
+    /// The inline policy `policy` of a role.
+    pub(super) async fn inline_policy(
+        &self,
+        account: &AccountId,
+        role: &RoleName,
+        policy: &RoleName,
+    ) -> Read<Document> {
+        let session = self.session(account).await?;
+        let call = Call {
+            action: action::GET_ROLE_POLICY,
+            on: format!("role {role}"),
+            caller: &session.caller,
+        };
+        let answer = found(
+            session
+                .iam
+                .get_role_policy()
+                .role_name(role.as_str())
+                .policy_name(policy.as_str())
+                .send()
+                .await,
+            &call,
+        )?;
+        answer
+            .map(|answer| readable(iam_document(answer.policy_document()), &call))
+            .transpose()
+    }
+
+    /// The ARNs of a role's managed policies.
+    pub(super) async fn attached_policies(
+        &self,
+        account: &AccountId,
+        role: &RoleName,
+    ) -> Read<BTreeSet<String>> {
+        let session = self.session(account).await?;
+        let call = Call {
+            action: action::LIST_ATTACHED_ROLE_POLICIES,
+            on: format!("role {role}"),
+            caller: &session.caller,
+        };
+        // A role has at most 20 managed policies, and a page 100 entries.
+        let request = session
+            .iam
+            .list_attached_role_policies()
+            .role_name(role.as_str());
+        let answer = found(request.send().await, &call)?;
+        Ok(answer.map(|answer| {
+            answer
+                .attached_policies()
+                .iter()
+                .filter_map(|policy| policy.policy_arn().map(ToOwned::to_owned))
+                .collect()
+        }))
+    }
+
+    /// The versions of a managed policy.
+    pub(super) async fn policy_versions(&self, policy: &ManagedPolicyName) -> Read<PolicyVersions> {
+        let session = self.session(&policy.account).await?;
+        let arn = policy.to_string();
+        let call = Call {
+            action: action::LIST_POLICY_VERSIONS,
+            on: format!("policy {arn}"),
+            caller: &session.caller,
+        };
+        let request = session.iam.list_policy_versions().policy_arn(&arn);
+        let Some(answer) = found(request.send().await, &call)? else {
+            return Ok(None);
+        };
+        let id = |version: &aws_sdk_iam::types::PolicyVersion| {
+            version.version_id().unwrap_or_default().to_owned()
+        };
+        let (default, others): (Vec<_>, Vec<_>) = answer
+            .versions()
+            .iter()
+            .partition(|version| version.is_default_version());
+        Ok(default.first().map(|default| PolicyVersions {
+            default: id(default),
+            others: others.into_iter().map(id).collect(),
+        }))
+    }
+}

@@ -1,0 +1,328 @@
+//! The reads of S3, one call each.
+
+use std::collections::BTreeMap;
+
+use super::{
+    ask::{Read, found, not_understood, readable},
+    aws::AwsCloud,
+    calls::action,
+    convert::configuration_from_sdk,
+    error::Call,
+    raw::{Body, unknown_elements},
+};
+use crate::replication::{
+    configuration::Configuration,
+    keys::KeyReference,
+    names::{OwnedBucket, Region},
+    observed::{DefaultEncryption, UnknownElement},
+    policy::Document,
+};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, ObjectLockEnabled, ObjectOwnership, OwnershipControls, Payer,
+    ServerSideEncryption,
+};
+
+fn about<'a>(bucket: &OwnedBucket, action: &'static str, caller: &'a str) -> Call<'a> {
+    Call {
+        action,
+        on: format!("bucket {}", bucket.name),
+        caller,
+    }
+}
+
+impl AwsCloud {
+    /// The Region of the bucket.
+    pub(super) async fn region(&self, bucket: &OwnedBucket) -> Read<Region> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(bucket, action::GET_BUCKET_LOCATION, &session.caller);
+        let home = self.aws.home(bucket.partition);
+        let request = session
+            .s3(&home)
+            .get_bucket_location()
+            .bucket(bucket.name.as_str())
+            .expected_bucket_owner(bucket.account.as_str());
+        match request.send().await {
+            // Two names are left from the time before Region names ("GetBucketLocation" in the S3 API Reference).
+            Ok(answer) => {
+                let named = match answer
+                    .location_constraint()
+                    .map_or("", |constraint| constraint.as_str())
+                {
+                    "" | "US" => "us-east-1",
+                    "EU" => "eu-west-1",
+                    region => region,
+                };
+                named
+                    .parse()
+                    .map(Some)
+                    .map_err(|error| not_understood(&call, error))
+            }
+            Err(error) => {
+                // S3 sends a client of the wrong Region away, but says where the bucket is.
+                let response = error.raw_response();
+                let moved =
+                    response.filter(|response| matches!(response.status().as_u16(), 301 | 400));
+                let region = moved
+                    .and_then(|response| response.headers().get("x-amz-bucket-region"))
+                    .and_then(|region| region.parse().ok());
+                region.map_or_else(|| found(Err(error), &call), |region| Ok(Some(region)))
+            }
+        }
+    }
+
+    /// Whether versioning is enabled.
+    pub(super) async fn versioning(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(bucket, action::GET_BUCKET_VERSIONING, &session.caller);
+        let request = session
+            .s3(region)
+            .get_bucket_versioning()
+            .bucket(bucket.name.as_str());
+        let answer = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?;
+        Ok(answer.map(|answer| answer.status() == Some(&BucketVersioningStatus::Enabled)))
+    }
+
+    /// Whether it is a Requester Pays bucket.
+    pub(super) async fn requester_pays(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(bucket, action::GET_BUCKET_REQUEST_PAYMENT, &session.caller);
+        let request = session
+            .s3(region)
+            .get_bucket_request_payment()
+            .bucket(bucket.name.as_str());
+        match request
+            .expected_bucket_owner(bucket.account.as_str())
+            .send()
+            .await
+        {
+            // Emulators without support for Requester Pays list the bucket instead.
+            Err(error)
+                if error
+                    .raw_response()
+                    .is_some_and(|response| response.status().is_success()) =>
+            {
+                Ok(None)
+            }
+            answer => {
+                Ok(found(answer, &call)?.map(|answer| answer.payer() == Some(&Payer::Requester)))
+            }
+        }
+    }
+
+    /// Whether the bucket's owner owns every object in it.
+    pub(super) async fn owner_enforced(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(
+            bucket,
+            action::GET_BUCKET_OWNERSHIP_CONTROLS,
+            &session.caller,
+        );
+        let request = session
+            .s3(region)
+            .get_bucket_ownership_controls()
+            .bucket(bucket.name.as_str());
+        let Some(answer) = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?
+        else {
+            return Ok(None);
+        };
+        let rules = answer
+            .ownership_controls()
+            .map(OwnershipControls::rules)
+            .unwrap_or_default();
+        Ok(Some(rules.iter().any(|rule| {
+            *rule.object_ownership() == ObjectOwnership::BucketOwnerEnforced
+        })))
+    }
+
+    /// Whether Object Lock is enabled.
+    pub(super) async fn object_lock(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(
+            bucket,
+            action::GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
+            &session.caller,
+        );
+        let request = session
+            .s3(region)
+            .get_object_lock_configuration()
+            .bucket(bucket.name.as_str());
+        let Some(answer) = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?
+        else {
+            return Ok(None);
+        };
+        let enabled = answer
+            .object_lock_configuration()
+            .and_then(|lock| lock.object_lock_enabled());
+        Ok(Some(enabled == Some(&ObjectLockEnabled::Enabled)))
+    }
+
+    /// The bucket's tags.
+    pub(super) async fn tags(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<BTreeMap<String, String>> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(bucket, action::GET_BUCKET_TAGGING, &session.caller);
+        let request = session
+            .s3(region)
+            .get_bucket_tagging()
+            .bucket(bucket.name.as_str());
+        let answer = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?;
+        Ok(answer.map(|answer| {
+            answer
+                .tag_set()
+                .iter()
+                .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+                .collect()
+        }))
+    }
+
+    /// The bucket's policy.
+    pub(super) async fn bucket_policy(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<Document> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(bucket, action::GET_BUCKET_POLICY, &session.caller);
+        let request = session
+            .s3(region)
+            .get_bucket_policy()
+            .bucket(bucket.name.as_str());
+        let answer = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?;
+        answer
+            .as_ref()
+            .and_then(|answer| answer.policy())
+            .map(|text| readable(Document::parse(text), &call))
+            .transpose()
+    }
+
+    /// The replication configuration, and its elements that the types do not support.
+    pub(super) async fn configuration(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<(Configuration, Vec<UnknownElement>)> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(
+            bucket,
+            action::GET_REPLICATION_CONFIGURATION,
+            &session.caller,
+        );
+        let request = session
+            .s3(region)
+            .get_bucket_replication()
+            .bucket(bucket.name.as_str());
+        let body = Body::default();
+        let answer = request
+            .expected_bucket_owner(bucket.account.as_str())
+            .customize()
+            .interceptor(body.clone())
+            .send()
+            .await;
+        let answer = found(answer, &call)?;
+        let Some(read) = answer
+            .as_ref()
+            .and_then(|answer| answer.replication_configuration())
+            .map(configuration_from_sdk)
+        else {
+            return Ok(None);
+        };
+        let unreadable = |error| {
+            not_understood(
+                &call,
+                format!(
+                    "the replication configuration of {} is not readable as XML: {error}",
+                    call.on
+                ),
+            )
+        };
+        let unknown = unknown_elements(&body.text(), &read).map_err(unreadable)?;
+        Ok(Some((read, unknown)))
+    }
+
+    /// The default encryption of the bucket.
+    pub(super) async fn default_encryption(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<DefaultEncryption> {
+        let session = self.session(&bucket.account).await?;
+        let call = about(
+            bucket,
+            action::GET_ENCRYPTION_CONFIGURATION,
+            &session.caller,
+        );
+        let request = session
+            .s3(region)
+            .get_bucket_encryption()
+            .bucket(bucket.name.as_str());
+        let Some(answer) = found(
+            request
+                .expected_bucket_owner(bucket.account.as_str())
+                .send()
+                .await,
+            &call,
+        )?
+        else {
+            return Ok(None);
+        };
+        let rules = answer
+            .server_side_encryption_configuration()
+            .map(aws_sdk_s3::types::ServerSideEncryptionConfiguration::rules);
+        let default = rules
+            .unwrap_or_default()
+            .iter()
+            .find_map(|rule| rule.apply_server_side_encryption_by_default());
+        let Some(default) = default.filter(|default| {
+            matches!(
+                default.sse_algorithm(),
+                ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse
+            )
+        }) else {
+            return Ok(Some(DefaultEncryption::S3));
+        };
+        let named = default.kms_master_key_id().unwrap_or("alias/aws/s3");
+        // S3 also accepts a bare key ID, which is a key of the bucket's account and Region.
+        let bare = format!(
+            "arn:{}:kms:{region}:{}:key/{named}",
+            bucket.partition, bucket.account
+        );
+        let reference = named
+            .parse()
+            .or_else(|_| bare.parse::<KeyReference>())
+            .map_err(|error| not_understood(&call, error))?;
+        Ok(Some(DefaultEncryption::Kms(reference)))
+    }
+}

@@ -1,0 +1,196 @@
+//! `plan` with cluster and AWS: the steps that would be applied now, for all objects on the bucket including the one in the file.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt, api::ListParams};
+
+use crate::{
+    api::{AwsAccount, BucketReplication, bucket_replication::Mode},
+    api_server,
+    cloud::{
+        Cloud,
+        aws::{Aws, AwsCloud},
+        editor::Editors,
+    },
+    config::Plan,
+    leader::Leadership,
+    metrics::Metrics,
+    replication::{
+        Object,
+        accounts::Accounts,
+        names::InstallationId,
+        observed::Observed,
+        validate::source_of,
+        visit::{
+            Next, Times, Visit, decision::Decision, disposition::Disposition, memory::Memory, next,
+            seen::Seen,
+        },
+    },
+};
+
+use super::plan_answer::{Answer, default_installation, five, in_namespace, lines, refused};
+
+/// A plan takes new permissions as settled, and a read as final.
+pub const AT_ONCE: Times = Times {
+    preflight: Duration::ZERO,
+    grace: Duration::ZERO,
+    settle: Duration::ZERO,
+    sweep: Duration::ZERO,
+};
+
+/// What a visit would decide now. Nothing is written.
+///
+/// # Errors
+/// When what is needed can't be read.
+pub async fn decided<C: Cloud>(cloud: &C, visit: &Visit) -> anyhow::Result<(Decision, Observed)> {
+    let mut seen = Seen::new(visit, Memory::default(), Timestamp::now());
+    loop {
+        let decision = match next(visit, &seen, Timestamp::now()) {
+            Next::Ask(questions) => {
+                let answers = join_all(questions.iter().map(|question| cloud.ask(question))).await;
+                seen.answered(visit, answers);
+                continue;
+            }
+            Next::Confirm(prepared) | Next::Apply(prepared) => prepared.decision.clone(),
+            Next::End(report) => report.decision.context("nothing was decided")?,
+        };
+        return Ok((decision, seen.observed().clone()));
+    }
+}
+
+fn is_same(one: &BucketReplication, other: &BucketReplication) -> bool {
+    (one.namespace(), one.name_any()) == (other.namespace(), other.name_any())
+}
+
+/// What `existing` becomes when `planned` is applied to it.
+fn edited(existing: &BucketReplication, planned: &BucketReplication) -> BucketReplication {
+    let mut edited = existing.clone();
+    edited.spec = planned.spec.clone();
+    let annotations = planned.annotations().clone();
+    edited.annotations_mut().extend(annotations);
+    edited
+}
+
+/// Rule IDs begin with the installation's ID.
+fn named_installation(objects: &[BucketReplication]) -> Option<InstallationId> {
+    let mut rules = objects
+        .iter()
+        .flat_map(|object| &object.status)
+        .flat_map(|status| &status.rules);
+    rules.find_map(|rule| rule.id.split('/').next()?.parse().ok())
+}
+
+/// With cluster and AWS: the steps that would be applied now, for all objects on the bucket including this one.
+pub(super) async fn online(
+    arguments: &Plan,
+    replication: BucketReplication,
+    files: Vec<AwsAccount>,
+) -> anyhow::Result<(Answer, bool)> {
+    let client = api_server::client()
+        .await
+        .context("no cluster: use --offline, or set KUBECONFIG")?;
+    let mut accounts = files;
+    for account in Api::<AwsAccount>::all(client.clone())
+        .list(&ListParams::default())
+        .await?
+        .items
+    {
+        if !accounts
+            .iter()
+            .any(|given| given.name_any() == account.name_any())
+        {
+            accounts.push(account);
+        }
+    }
+    let accounts = Arc::new(Accounts::new(&accounts));
+    let source = source_of(&replication.spec, &accounts).map_err(|problem| refused(&[problem]))?;
+    let labels: BTreeMap<_, _> = Api::<Namespace>::all(client.clone())
+        .list_metadata(&ListParams::default())
+        .await?
+        .items
+        .into_iter()
+        .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
+        .collect();
+    let labels_of = |replication: &BucketReplication| {
+        let namespace = replication.namespace().unwrap_or_default();
+        labels.get(&namespace).cloned().unwrap_or_default()
+    };
+    let existing = Api::<BucketReplication>::all(client)
+        .list(&ListParams::default())
+        .await?
+        .items;
+    let mut warnings = vec![];
+    let installation = if let Some(known) = arguments
+        .installation_id
+        .clone()
+        .or_else(|| named_installation(&existing))
+    {
+        known
+    } else {
+        let warning = "no BucketReplication in the cluster shows an installation ID in its status, so the plan uses \"default\": set --installation-id";
+        warnings.push(warning.to_owned());
+        default_installation()?
+    };
+    let planned = in_namespace(&replication, &arguments.namespace);
+    let mut this = match existing.iter().find(|other| is_same(other, &planned)) {
+        Some(existing) => Object::of(&edited(existing, &planned), labels_of(&planned)),
+        None => Object::of(&planned, labels_of(&planned)),
+    };
+    // A plan shows what would be done, so an object in Observe mode is planned as in Enforce mode.
+    this.spec.mode = Mode::Enforce;
+    this.created = this.created.or_else(|| Some(Timestamp::now()));
+    let key = this.key.clone();
+    let others = existing
+        .iter()
+        .filter(|other| other.spec.source.bucket == source.name.as_str())
+        .filter(|other| !is_same(other, &planned))
+        .filter(|other| source_of(&other.spec, &accounts).is_ok_and(|other| other == source));
+    let mut all: Vec<_> = others
+        .map(|other| Object::of(other, labels_of(other)))
+        .collect();
+    all.push(this);
+    let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
+    let cloud = AwsCloud {
+        aws,
+        accounts: Arc::clone(&accounts),
+        editors: Editors::new(Duration::ZERO, Timestamp::now),
+        leadership: Leadership::alone(),
+    };
+    let (decision, observed) = decided(
+        &cloud,
+        &Visit::new(installation, accounts, source, all, AT_ONCE),
+    )
+    .await?;
+    let resolved = match decision.dispositions.get(&key) {
+        Some(Disposition::Acting {
+            resolved, problems, ..
+        }) => {
+            warnings.extend(problems.iter().map(|problem| problem.message.clone()));
+            resolved
+        }
+        Some(Disposition::Refused { problems, .. }) => return Err(refused(problems)),
+        _ => bail!("the object is neither planned nor refused"),
+    };
+    warnings.extend(
+        decision
+            .blockers
+            .iter()
+            .map(|problem| problem.message.clone()),
+    );
+    let steps = lines(&decision.steps, &observed, arguments.verbose);
+    let changes = !steps.is_empty();
+    let documents = five(&decision.desired, &resolved.valid, resolved.keys.as_ref());
+    Ok((
+        Answer {
+            steps,
+            offline: false,
+            documents,
+            warnings,
+        },
+        changes,
+    ))
+}
