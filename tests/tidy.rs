@@ -335,6 +335,90 @@ fn no_match_over_what_grows_has_a_default_arm() {
     assert!(checked > 8, "{checked} matches");
 }
 
+/// The functions of the code, each with its lines.
+fn functions(code: &str) -> Vec<(String, Vec<&str>)> {
+    let lines: Vec<_> = code.lines().collect();
+    let mut found = vec![];
+    for (place, line) in lines.iter().enumerate() {
+        let words = line.trim_start();
+        let indent = line.len() - words.len();
+        let after = ["", "pub ", "pub(crate) ", "pub(super) "]
+            .iter()
+            .find_map(|visible| {
+                let rest = words.strip_prefix(visible)?;
+                let rest = rest.strip_prefix("const ").unwrap_or(rest);
+                rest.strip_prefix("async ")
+                    .unwrap_or(rest)
+                    .strip_prefix("fn ")
+            });
+        let Some(after) = after else { continue };
+        let end = lines[place..]
+            .iter()
+            .position(|line| line.trim() == "}" && line.len() == indent + 1);
+        if let Some(end) = end {
+            let name = after.split(['(', '<']).next().unwrap();
+            found.push((name.to_owned(), lines[place..=place + end].to_vec()));
+        }
+    }
+    found
+}
+
+/// Whether a function is one match and nothing else: a table, whose arms are read one by one.
+fn is_a_table(function: &[&str]) -> bool {
+    let start = function
+        .iter()
+        .position(|line| line.trim_end().ends_with(" {"))
+        .unwrap();
+    let body = &function[start + 1..function.len() - 1];
+    let opens = body.first().is_some_and(|line| {
+        line.trim_start().starts_with("match ") || line.trim_start().starts_with("Some(match ")
+    });
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let outside = body
+        .iter()
+        .filter(|line| !line.is_empty() && indent(line) <= indent(body[0]));
+    opens && outside.count() <= 4
+}
+
+#[test]
+fn a_file_and_a_function_can_be_read_at_once() {
+    const MOST_OF_A_FILE: usize = 400;
+    const MOST_OF_A_FUNCTION: usize = 60;
+    // Longer ones that wait for their turn; none may be added.
+    const LONGER: [&str; 8] = [
+        "src/cloud/calls.rs policy",
+        "src/commands/plan_offline.rs offline",
+        "src/commands/plan_offline.rs resolve_offline",
+        "src/commands/plan_online.rs online",
+        "src/controller/mod.rs run",
+        "src/controller/publish.rs publish",
+        "src/controller/reconcile.rs visit",
+        "src/main.rs work",
+    ];
+    let mut longer: BTreeSet<_> = LONGER.into();
+    for (path, text) in files("src", "rs").into_iter().chain(files("crates", "rs")) {
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let lines = text.lines().count();
+        assert!(
+            lines <= MOST_OF_A_FILE,
+            "{} has {lines} lines without its tests",
+            path.display()
+        );
+        for (name, function) in functions(text) {
+            if function.len() <= MOST_OF_A_FUNCTION || is_a_table(&function) {
+                continue;
+            }
+            let name = format!("{} {name}", path.display());
+            assert!(
+                longer.remove(name.as_str()),
+                "{name} has {} lines",
+                function.len()
+            );
+        }
+    }
+    assert!(longer.is_empty(), "no longer too long: {longer:?}");
+}
+
 #[test]
 fn only_main_prints_and_exits() {
     for (path, text) in files("src", "rs").into_iter().chain(files("crates", "rs")) {

@@ -9,7 +9,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
-use kube::{CustomResource, KubeSchema};
+use kube::{
+    CustomResource, KubeSchema,
+    core::{Selector, SelectorExt},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -242,6 +245,16 @@ pub struct Grant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub allow: Vec<Permission>,
+}
+
+impl Grant {
+    /// Whether the grant is for namespaces with these labels: as Kubernetes evaluates a label selector, except that an empty one selects nothing, as
+    /// does one that is not valid. Anything that no grant lists is denied.
+    #[must_use]
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        let selector = Selector::try_from(self.namespaces.clone());
+        selector.is_ok_and(|selector| !selector.selects_all() && selector.matches(labels))
+    }
 }
 
 /// Buckets that may be sources.

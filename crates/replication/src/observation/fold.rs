@@ -14,7 +14,6 @@ impl Observed {
     }
 
     fn take(&mut self, scope: &Scope, answer: Answer) {
-        let source = &scope.source;
         match answer {
             Answer::Region(bucket, read) => self.bucket(bucket).region = read,
             Answer::Versioning(bucket, read) => self.bucket(bucket).versioning = read,
@@ -22,11 +21,11 @@ impl Observed {
             Answer::RequesterPays(bucket, read) => self.bucket(bucket).traits.requester_pays = read,
             Answer::OwnerEnforced(bucket, read) => self.bucket(bucket).traits.owner_enforced = read,
             Answer::Tags(bucket, read) => self.bucket(bucket).tags = read,
-            Answer::BucketPolicy(bucket, read) if bucket.account == source.account => {
+            Answer::BucketPolicy(bucket, read) if bucket.account == scope.source.account => {
                 self.bucket(bucket).traits.policy = read;
             }
             Answer::BucketPolicy(bucket, read) => self.bucket(bucket).policy = read,
-            Answer::Configuration(bucket, read) if bucket == *source => {
+            Answer::Configuration(bucket, read) if bucket == scope.source => {
                 self.unknown_elements = read
                     .present()
                     .map(|(_, unknown)| unknown.clone())
@@ -36,7 +35,9 @@ impl Observed {
             Answer::Configuration(bucket, read) => {
                 self.bucket(bucket).traits.syncs_back = match read {
                     Facet::Absent => Facet::Present(false),
-                    read => read.map(|(configuration, _)| configuration.syncs_to(&source.arn())),
+                    read => {
+                        read.map(|(configuration, _)| configuration.syncs_to(&scope.source.arn()))
+                    }
                 };
             }
             Answer::DefaultEncryption(read) => self.default_encryption = read,

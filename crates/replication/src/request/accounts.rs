@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use wildmatch::WildMatch;
 
 use crate::{
@@ -165,9 +164,7 @@ impl Account {
     }
 
     fn grants<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Grant> {
-        self.grants
-            .iter()
-            .filter(|grant| selects(&grant.namespaces, labels))
+        self.grants.iter().filter(|grant| grant.selects(labels))
     }
 
     /// Every glob of source buckets, destination buckets and keys that some namespace is granted.
@@ -341,38 +338,6 @@ impl Account {
 
 fn glob(pattern: &str, text: &str) -> bool {
     WildMatch::new(pattern).matches(text)
-}
-
-/// A label selector as Kubernetes evaluates it, except that an empty selector selects nothing: what no grant lists is denied.
-fn selects(selector: &LabelSelector, labels: &Labels) -> bool {
-    let expressions = selector.match_expressions.as_deref().unwrap_or_default();
-    let equal = selector.match_labels.iter().flatten();
-    let empty = expressions.is_empty()
-        && selector
-            .match_labels
-            .as_ref()
-            .is_none_or(BTreeMap::is_empty);
-    !empty
-        && equal
-            .clone()
-            .all(|(key, value)| labels.get(key) == Some(value))
-        && expressions.iter().all(|expression| {
-            let value = labels.get(&expression.key);
-            let listed = value.is_some_and(|value| {
-                expression
-                    .values
-                    .iter()
-                    .flatten()
-                    .any(|listed| listed == value)
-            });
-            match expression.operator.as_str() {
-                "In" => listed,
-                "NotIn" => !listed,
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        })
 }
 
 #[cfg(test)]

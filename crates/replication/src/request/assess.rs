@@ -271,21 +271,7 @@ fn key(
     observed: &Observed,
     accounts: &Accounts,
 ) -> Result<KeyArn, Problem> {
-    let bucket = &query.beside.name;
-    if let (Some(other), Some(region)) = (
-        query
-            .reference
-            .region()
-            .filter(|named| Some(*named) != region),
-        region,
-    ) {
-        return Err(missing(
-            Reason::KeyInOtherRegion,
-            format!(
-                "key {query} is in {other}, but bucket {bucket} is in {region}: name a key in {region}"
-            ),
-        ));
-    }
+    is_in_region(query, region)?;
     let owner = query.reference.account().unwrap_or(&query.beside.account);
     let Some(account) = accounts.by_id(owner) else {
         return Err(missing(
@@ -332,6 +318,20 @@ fn key(
         return Err(failed(ConditionType::KeysReady, failure));
     }
     Ok(description.arn.clone())
+}
+
+/// S3 uses a key only in the bucket's own Region.
+fn is_in_region(query: &KeyQuery, region: Option<&Region>) -> Result<(), Problem> {
+    match (query.reference.region(), region) {
+        (Some(other), Some(region)) if other != region => {
+            let message = format!(
+                "key {query} is in {other}, but bucket {} is in {region}: name a key in {region}",
+                query.beside.name
+            );
+            Err(missing(Reason::KeyInOtherRegion, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_usable(description: &KeyDescription) -> Result<(), Problem> {
