@@ -94,14 +94,9 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn work(settings: &Settings) -> anyhow::Result<()> {
-    let (client, watch_client) = (
-        api_server::client().await?,
-        api_server::watch_client().await?,
-    );
-    let installation = match settings.installation_id.clone() {
-        Some(installation) => installation,
-        None => default_installation(&client, settings).await?,
-    };
+    let client = api_server::client().await?;
+    let watch_client = api_server::watch_client().await?;
+    let installation = installation(&client, settings).await?;
     tracing::info!(%installation, version = env!("CARGO_PKG_VERSION"), "starting");
     let (metrics, ready) = (Metrics::default(), Readiness::default());
     let aws = Aws::from_environment(installation.clone(), metrics.clone()).await;
@@ -149,22 +144,46 @@ async fn work(settings: &Settings) -> anyhow::Result<()> {
             }
         }
     });
+    tokio::select! {
+        ended = &mut work => return ended,
+        ended = served => return Err(not_served(ended, settings)),
+        signaled = signaled() => signaled?,
+    }
+    tracing::info!("stopping: running visits finish");
+    let _ = stop.send(true);
+    work.await
+}
+
+/// Why `/metrics` is no longer served.
+fn not_served(
+    ended: Result<std::io::Result<()>, tokio::task::JoinError>,
+    settings: &Settings,
+) -> anyhow::Error {
+    match ended {
+        Ok(Err(error)) => anyhow::Error::new(error)
+            .context(format!("{} can't be served", settings.listen_address)),
+        Ok(Ok(())) | Err(_) => anyhow::anyhow!("the server of /metrics ended"),
+    }
+}
+
+/// Until the process is asked to end.
+async fn signaled() -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
     tokio::select! {
-        ended = &mut work => return ended,
-        failed = served => return Err(match failed {
-            Ok(Err(error)) => anyhow::Error::new(error).context(format!("{} can't be served", settings.listen_address)),
-            _ => anyhow::anyhow!("the server of /metrics ended"),
-        }),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping: running visits finish");
-    let _ = stop.send(true);
-    work.await
+    Ok(())
+}
+
+async fn installation(client: &Client, settings: &Settings) -> anyhow::Result<InstallationId> {
+    match settings.installation_id.clone() {
+        Some(installation) => Ok(installation),
+        None => default_installation(client, settings).await,
+    }
 }
 
 /// The identity of the cluster and of the release in it, so that two releases never share an ID.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use bucket_replication_operator::{
-    cloud::calls,
+    cloud::own_policy,
     replication::{
         accounts::Accounts,
         boundary::boundary,
@@ -629,12 +629,12 @@ async fn a_linter_finds_nothing() {
     let prod = accounts.by_name("prod").unwrap();
     documents.push((
         "the operator's policy".into(),
-        calls::policy(prod).unwrap().json(),
+        own_policy::policy(prod).unwrap().json(),
     ));
     documents.push(("the boundary".into(), boundary(prod, &accounts).json()));
     documents.push((
         "the operator's identity".into(),
-        calls::identity_policy(&accounts).json(),
+        own_policy::identity_policy(&accounts).json(),
     ));
     assert!(documents.len() > 20, "{}", documents.len());
     // In a key's policy a star is that key. Who may write a bucket's policy could let itself in: docs/security.md says so. The IAM User Guide
@@ -866,7 +866,7 @@ fn the_operator_may_do_nothing_outside_of_the_grants() {
         &json!({"grants": grants, "roles": {"permissionsBoundaryARN": boundary}}),
     );
     let accounts = Accounts::new([&object]);
-    let identity = calls::policy(accounts.by_name("prod").unwrap())
+    let identity = own_policy::policy(accounts.by_name("prod").unwrap())
         .unwrap()
         .json();
     let principal = format!("arn:aws:iam::{PROD}:role/operator");

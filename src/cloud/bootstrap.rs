@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::calls;
+use super::own_policy;
 use crate::{
     api::aws_account::{Access, AssumeRole},
     replication::{
@@ -29,7 +29,7 @@ fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, Str
             account.name, account.id
         )
     })?;
-    let document = calls::policy(account)?;
+    let document = own_policy::policy(account)?;
     let length = document.compact().len();
     if length > MOST_INLINE {
         return Err(format!(

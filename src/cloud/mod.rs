@@ -9,6 +9,7 @@ pub mod calls;
 pub mod convert;
 pub mod editor;
 pub mod error;
+pub mod own_policy;
 mod raw;
 mod read_iam;
 mod read_s3;

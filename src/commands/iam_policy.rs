@@ -9,7 +9,10 @@ use super::{documents, objects};
 use crate::{
     api::{AwsAccount, aws_account::Access},
     api_server,
-    cloud::{bootstrap, calls},
+    cloud::{
+        bootstrap,
+        own_policy::{identity_policy, policy},
+    },
     config::{IamPolicy, Template},
     replication::accounts::Accounts,
 };
@@ -27,12 +30,12 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
     };
     let accounts = Accounts::new(&list);
     let policy = |account| {
-        calls::policy(account)
+        policy(account)
             .map(|document| document.pretty())
             .map_err(anyhow::Error::msg)
     };
     if arguments.identity {
-        return Ok(format!("{}\n", calls::identity_policy(&accounts).pretty()));
+        return Ok(format!("{}\n", identity_policy(&accounts).pretty()));
     }
     if let Some(name) = &arguments.account {
         let account = match accounts.by_name(name) {
@@ -57,7 +60,7 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
     }
     let mut text = format!(
         "==> the operator's own identity <==\n{}\n",
-        calls::identity_policy(&accounts).pretty()
+        identity_policy(&accounts).pretty()
     );
     for account in accounts
         .all()

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 use crate::{
-    api::{AwsAccount, BucketReplication},
+    api::{AwsAccount, BucketReplication, bucket_replication::BucketReplicationSpec},
     config::Plan,
     replication::{
         Object,
@@ -31,41 +31,7 @@ pub(super) fn offline(
 ) -> anyhow::Result<(Answer, bool)> {
     let mut warnings = vec![];
     let spec = &replication.spec;
-    let keys = |keys: Option<&String>| {
-        keys.and_then(|key| {
-            key.parse::<KeyReference>()
-                .ok()?
-                .account()
-                .map(ToString::to_string)
-        })
-    };
-    let source_key = spec.source.kms_keys.iter().flatten().next();
-    for (name, of_key) in [
-        (&spec.source.account_name, keys(source_key)),
-        (
-            &spec.destination.account_name,
-            keys(spec.destination.kms_key.as_ref()),
-        ),
-    ] {
-        if list.iter().any(|account| account.name_any() == *name) {
-            continue;
-        }
-        let free = |id: &String| list.iter().all(|account| account.spec.account_id != *id);
-        let (id, from) = match of_key.filter(free) {
-            Some(id) => (id, ", the account of its key,"),
-            None => (format!("{:012}", list.len()), ""),
-        };
-        warnings.push(format!(
-            "AWSAccount {name} is not in the files: the plan uses {id}{from} as its account ID"
-        ));
-        list.push(stand_in(name, &id)?);
-    }
-    for account in &mut list {
-        account.spec.grants = vec![everything(
-            &spec.source.account_name,
-            &spec.destination.account_name,
-        )?];
-    }
+    complete(&mut list, spec, &mut warnings)?;
     let accounts = Accounts::new(&list);
     let labels = Labels::from([(
         "kubernetes.io/metadata.name".to_owned(),
@@ -106,6 +72,50 @@ pub(super) fn offline(
         },
         false,
     ))
+}
+
+/// Adds the accounts that the files lack, and grants everything.
+fn complete(
+    list: &mut Vec<AwsAccount>,
+    spec: &BucketReplicationSpec,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let keys = |keys: Option<&String>| {
+        keys.and_then(|key| {
+            key.parse::<KeyReference>()
+                .ok()?
+                .account()
+                .map(ToString::to_string)
+        })
+    };
+    let source_key = spec.source.kms_keys.iter().flatten().next();
+    for (name, of_key) in [
+        (&spec.source.account_name, keys(source_key)),
+        (
+            &spec.destination.account_name,
+            keys(spec.destination.kms_key.as_ref()),
+        ),
+    ] {
+        if list.iter().any(|account| account.name_any() == *name) {
+            continue;
+        }
+        let free = |id: &String| list.iter().all(|account| account.spec.account_id != *id);
+        let (id, from) = match of_key.filter(free) {
+            Some(id) => (id, ", the account of its key,"),
+            None => (format!("{:012}", list.len()), ""),
+        };
+        warnings.push(format!(
+            "AWSAccount {name} is not in the files: the plan uses {id}{from} as its account ID"
+        ));
+        list.push(stand_in(name, &id)?);
+    }
+    for account in list {
+        account.spec.grants = vec![everything(
+            &spec.source.account_name,
+            &spec.destination.account_name,
+        )?];
+    }
+    Ok(())
 }
 
 fn stand_in(name: &str, id: &str) -> anyhow::Result<AwsAccount> {
@@ -153,51 +163,16 @@ fn resolve_offline(
         &replica.iter().collect::<Vec<_>>(),
         &arguments.destination_region,
     )?;
-    let mut by_arn = |query: &KeyQuery, region: &Region| -> anyhow::Result<KeyArn> {
-        let reference =
-            query
-                .reference
-                .clone()
-                .beside(query.beside.partition, &query.beside.account, region);
-        if let KeyReference::AliasArn {
-            partition,
-            region,
-            account,
-            alias,
-        } = &reference
-        {
-            let name = alias.replace(['/', '_'], "-");
-            warnings.push(format!(
-                "{reference} can't be resolved offline: the plan uses {name} as the key's ID"
-            ));
-            return Ok(format!("arn:{partition}:kms:{region}:{account}:key/{name}").parse()?);
-        }
-        Ok(reference.to_string().parse()?)
-    };
     let keys = match &replica {
         None => None,
         Some(replica) => {
             let mut source: BTreeSet<_> = source_queries
                 .iter()
-                .map(|query| by_arn(query, &source_region))
+                .map(|query| by_arn(query, &source_region, warnings))
                 .collect::<anyhow::Result<_>>()?;
-            let replica = by_arn(replica, &destination_region)?;
+            let replica = by_arn(replica, &destination_region, warnings)?;
             if source.is_empty() {
-                let id = format!(
-                    "default-key-of-{}",
-                    valid.source.name.as_str().replace('.', "-")
-                );
-                warnings.push(format!(
-                    "the default key of bucket {} is not known offline: the plan uses {id} as its ID",
-                    valid.source.name
-                ));
-                source.insert(
-                    format!(
-                        "arn:{}:kms:{source_region}:{}:key/{id}",
-                        valid.source.partition, valid.source.account
-                    )
-                    .parse()?,
-                );
+                source.insert(stand_in_key(valid, &source_region, warnings)?);
             }
             Some(ResolvedKeys { source, replica })
         }
@@ -210,4 +185,40 @@ fn resolve_offline(
         object_lock: false,
         notes: vec![],
     })
+}
+
+/// The ARN of a key; an alias is taken for a key of that name.
+fn by_arn(query: &KeyQuery, region: &Region, warnings: &mut Vec<String>) -> anyhow::Result<KeyArn> {
+    let (reference, beside) = (query.reference.clone(), &query.beside);
+    let reference = reference.beside(beside.partition, &beside.account, region);
+    if let KeyReference::AliasArn {
+        partition,
+        region,
+        account,
+        alias,
+    } = &reference
+    {
+        let name = alias.replace(['/', '_'], "-");
+        warnings.push(format!(
+            "{reference} can't be resolved offline: the plan uses {name} as the key's ID"
+        ));
+        return Ok(format!("arn:{partition}:kms:{region}:{account}:key/{name}").parse()?);
+    }
+    Ok(reference.to_string().parse()?)
+}
+
+/// A key in place of the source bucket's default key.
+fn stand_in_key(
+    valid: &Valid,
+    region: &Region,
+    warnings: &mut Vec<String>,
+) -> anyhow::Result<KeyArn> {
+    let source = &valid.source;
+    let id = format!("default-key-of-{}", source.name.as_str().replace('.', "-"));
+    warnings.push(format!(
+        "the default key of bucket {} is not known offline: the plan uses {id} as its ID",
+        source.name
+    ));
+    let (partition, account) = (source.partition, &source.account);
+    Ok(format!("arn:{partition}:kms:{region}:{account}:key/{id}").parse()?)
 }

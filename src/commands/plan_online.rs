@@ -21,8 +21,8 @@ use crate::{
     metrics::Metrics,
     replication::{
         Object,
-        accounts::Accounts,
-        names::InstallationId,
+        accounts::{Accounts, Labels},
+        names::{InstallationId, ObjectKey},
         observed::Observed,
         validate::source_of,
         visit::{
@@ -90,39 +90,16 @@ pub(super) async fn online(
     replication: BucketReplication,
     files: Vec<AwsAccount>,
 ) -> anyhow::Result<(Answer, bool)> {
-    let client = api_server::client()
-        .await
-        .context("no cluster: use --offline, or set KUBECONFIG")?;
-    let mut accounts = files;
-    for account in Api::<AwsAccount>::all(client.clone())
-        .list(&ListParams::default())
-        .await?
-        .items
-    {
-        if !accounts
-            .iter()
-            .any(|given| given.name_any() == account.name_any())
-        {
-            accounts.push(account);
-        }
-    }
-    let accounts = Arc::new(Accounts::new(&accounts));
+    let Cluster {
+        accounts,
+        labels,
+        existing,
+    } = Cluster::read(files).await?;
     let source = source_of(&replication.spec, &accounts).map_err(|problem| refused(&[problem]))?;
-    let labels: BTreeMap<_, _> = Api::<Namespace>::all(client.clone())
-        .list_metadata(&ListParams::default())
-        .await?
-        .items
-        .into_iter()
-        .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
-        .collect();
     let labels_of = |replication: &BucketReplication| {
         let namespace = replication.namespace().unwrap_or_default();
         labels.get(&namespace).cloned().unwrap_or_default()
     };
-    let existing = Api::<BucketReplication>::all(client)
-        .list(&ListParams::default())
-        .await?
-        .items;
     let mut warnings = vec![];
     let installation = if let Some(known) = arguments
         .installation_id
@@ -165,7 +142,18 @@ pub(super) async fn online(
         &Visit::new(installation, accounts, source, all, AT_ONCE),
     )
     .await?;
-    let resolved = match decision.dispositions.get(&key) {
+    answer(arguments, &key, &decision, &observed, warnings)
+}
+
+/// The steps and documents of the planned object.
+fn answer(
+    arguments: &Plan,
+    key: &ObjectKey,
+    decision: &Decision,
+    observed: &Observed,
+    mut warnings: Vec<String>,
+) -> anyhow::Result<(Answer, bool)> {
+    let resolved = match decision.dispositions.get(key) {
         Some(Disposition::Acting {
             resolved, problems, ..
         }) => {
@@ -175,22 +163,52 @@ pub(super) async fn online(
         Some(Disposition::Refused { problems, .. }) => return Err(refused(problems)),
         _ => bail!("the object is neither planned nor refused"),
     };
-    warnings.extend(
-        decision
-            .blockers
-            .iter()
-            .map(|problem| problem.message.clone()),
-    );
-    let steps = lines(&decision.steps, &observed, arguments.verbose);
+    let blockers = decision.blockers.iter();
+    warnings.extend(blockers.map(|problem| problem.message.clone()));
+    let steps = lines(&decision.steps, observed, arguments.verbose);
     let changes = !steps.is_empty();
     let documents = five(&decision.desired, &resolved.valid, resolved.keys.as_ref());
-    Ok((
-        Answer {
-            steps,
-            offline: false,
-            documents,
-            warnings,
-        },
-        changes,
-    ))
+    let answer = Answer {
+        steps,
+        offline: false,
+        documents,
+        warnings,
+    };
+    Ok((answer, changes))
+}
+
+/// What the cluster has, and the accounts in the files.
+struct Cluster {
+    accounts: Arc<Accounts>,
+    labels: BTreeMap<String, Labels>,
+    existing: Vec<BucketReplication>,
+}
+
+impl Cluster {
+    async fn read(files: Vec<AwsAccount>) -> anyhow::Result<Self> {
+        let client = api_server::client()
+            .await
+            .context("no cluster: use --offline, or set KUBECONFIG")?;
+        let all = ListParams::default();
+        let mut accounts = files;
+        let listed = Api::<AwsAccount>::all(client.clone()).list(&all).await?;
+        for account in listed.items {
+            let is_same = |given: &AwsAccount| given.name_any() == account.name_any();
+            if !accounts.iter().any(is_same) {
+                accounts.push(account);
+            }
+        }
+        let namespaces = Api::<Namespace>::all(client.clone());
+        let namespaces = namespaces.list_metadata(&all).await?.items.into_iter();
+        Ok(Self {
+            accounts: Arc::new(Accounts::new(&accounts)),
+            labels: namespaces
+                .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
+                .collect(),
+            existing: Api::<BucketReplication>::all(client)
+                .list(&all)
+                .await?
+                .items,
+        })
+    }
 }

@@ -56,33 +56,13 @@ pub async fn run(
     synced: impl FnOnce(),
     stop: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let mut watches = tokio::task::JoinSet::new();
-    let mut objects = vec![];
-    for api in object_apis(&watch_client, &settings.release.watch_namespaces) {
-        let (store, writer) = reflector::store();
-        objects.push(store);
-        let events = watcher(api, config())
-            .default_backoff()
-            .modify(strip)
-            .reflect(writer);
-        watches.spawn(forward(touched(events, trigger::object), sender.clone()));
-    }
-    let (accounts, writer) = reflector::store();
-    let events = watcher(Api::<AwsAccount>::all(watch_client.clone()), config())
-        .default_backoff()
-        .modify(strip)
-        .reflect(writer);
-    watches.spawn(forward(touched(events, trigger::account), sender.clone()));
-    let (namespaces, writer) = reflector::store();
-    let events = watcher(
-        Api::<PartialObjectMeta<Namespace>>::all(watch_client),
-        config(),
-    )
-    .default_backoff()
-    .modify(strip)
-    .reflect(writer);
-    watches.spawn(forward(touched(events, trigger::namespace), sender));
+    let Watched {
+        objects,
+        accounts,
+        namespaces,
+        receiver,
+        tasks: _watches,
+    } = watch(&watch_client, &settings.release.watch_namespaces);
     let periods = Periods::new(
         settings.drift_period,
         settings.drift_grace,
@@ -121,6 +101,17 @@ pub async fn run(
         () = stop.clone() => return Ok(()),
     }
     synced();
+    visit_all(context, settings, receiver, stop).await;
+    Ok(())
+}
+
+/// Visits every bucket and account that an event touches, until `stop`.
+async fn visit_all(
+    context: Arc<Context>,
+    settings: &Settings,
+    receiver: mpsc::UnboundedReceiver<Touched>,
+    stop: impl Future<Output = ()> + Send,
+) {
     let settings = queue::Settings {
         window: settings.event_window,
         at_most: settings.concurrency,
@@ -138,7 +129,52 @@ pub async fn run(
         async move { context.reconcile(&key).await }
     })
     .await;
-    Ok(())
+}
+
+/// The stores of all watches, and the stream of what their events touch.
+struct Watched {
+    /// The objects of each watch, one for each watched namespace.
+    objects: Vec<Store<BucketReplication>>,
+    accounts: Store<AwsAccount>,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
+    receiver: mpsc::UnboundedReceiver<Touched>,
+    /// They end when this is dropped.
+    tasks: tokio::task::JoinSet<()>,
+}
+
+fn watch(client: &Client, watch_namespaces: &[String]) -> Watched {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut objects = vec![];
+    for api in object_apis(client, watch_namespaces) {
+        let (store, writer) = reflector::store();
+        objects.push(store);
+        let events = watcher(api, config())
+            .default_backoff()
+            .modify(strip)
+            .reflect(writer);
+        tasks.spawn(forward(touched(events, trigger::object), sender.clone()));
+    }
+    let (accounts, writer) = reflector::store();
+    let events = watcher(Api::<AwsAccount>::all(client.clone()), config())
+        .default_backoff()
+        .modify(strip)
+        .reflect(writer);
+    tasks.spawn(forward(touched(events, trigger::account), sender.clone()));
+    let (namespaces, writer) = reflector::store();
+    let of_namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+    let events = watcher(of_namespaces, config())
+        .default_backoff()
+        .modify(strip)
+        .reflect(writer);
+    tasks.spawn(forward(touched(events, trigger::namespace), sender));
+    Watched {
+        objects,
+        accounts,
+        namespaces,
+        receiver,
+        tasks,
+    }
 }
 
 /// The objects that an operator of these namespaces watches; if there are none, all.

@@ -33,60 +33,9 @@ impl Context {
         let mut all = true;
         for object in objects {
             let key = key_of(object);
-            for notice in &report.notices {
-                self.kubernetes
-                    .record(
-                        object,
-                        true,
-                        notice.reason().as_str(),
-                        RECONCILE,
-                        &notice.to_string(),
-                    )
-                    .await;
-            }
-            for (_, correction) in report
-                .corrections
-                .iter()
-                .filter(|(concerned, _)| *concerned == key)
-            {
-                let note = format!(
-                    "the operator corrected a change by another writer with this step: {correction}"
-                );
-                self.kubernetes
-                    .record(
-                        object,
-                        true,
-                        EventReason::DriftCorrected.as_str(),
-                        correction.into(),
-                        &note,
-                    )
-                    .await;
-            }
+            self.report_events(object, report).await;
             if report.released.contains(&key) {
-                if is_abandoned(object) {
-                    let note = "the operator released this object, but could not remove all of its resources in AWS: remove the rest by hand if it is not needed";
-                    self.kubernetes
-                        .record(
-                            object,
-                            true,
-                            EventReason::Abandoned.as_str(),
-                            RECONCILE,
-                            note,
-                        )
-                        .await;
-                }
-                if let Some(note) = left_to_owners(object) {
-                    self.kubernetes
-                        .record(
-                            object,
-                            true,
-                            EventReason::StatementsLeft.as_str(),
-                            RECONCILE,
-                            &note,
-                        )
-                        .await;
-                }
-                all &= done(self.kubernetes.release(object).await, &key);
+                all &= self.release(object).await;
                 continue;
             }
             if let Some(status) = report.statuses.get(&key) {
@@ -96,6 +45,45 @@ impl Context {
             }
         }
         all
+    }
+
+    /// Records Events of what people should know, and of what was corrected.
+    async fn report_events(&self, object: &BucketReplication, report: &Report) {
+        for notice in &report.notices {
+            let reason = notice.reason().as_str();
+            self.kubernetes
+                .record(object, true, reason, RECONCILE, &notice.to_string())
+                .await;
+        }
+        let key = key_of(object);
+        let corrections = report.corrections.iter();
+        for (_, correction) in corrections.filter(|(concerned, _)| *concerned == key) {
+            let note = format!(
+                "the operator corrected a change by another writer with this step: {correction}"
+            );
+            let reason = EventReason::DriftCorrected.as_str();
+            self.kubernetes
+                .record(object, true, reason, correction.into(), &note)
+                .await;
+        }
+    }
+
+    /// Removes the finalizer of a deleted object, with Events of what it leaves.
+    async fn release(&self, object: &BucketReplication) -> bool {
+        if is_abandoned(object) {
+            let note = "the operator released this object, but could not remove all of its resources in AWS: remove the rest by hand if it is not needed";
+            let reason = EventReason::Abandoned.as_str();
+            self.kubernetes
+                .record(object, true, reason, RECONCILE, note)
+                .await;
+        }
+        if let Some(note) = left_to_owners(object) {
+            let reason = EventReason::StatementsLeft.as_str();
+            self.kubernetes
+                .record(object, true, reason, RECONCILE, &note)
+                .await;
+        }
+        done(self.kubernetes.release(object).await, &key_of(object))
     }
 
     pub(super) async fn write(

@@ -178,48 +178,40 @@ impl Context {
             owned.name.as_str(),
             taken.iter().map(AsRef::as_ref),
         );
-        let memory = self
-            .memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(owned)
-            .unwrap_or_default();
-        let remembered = memory.clone();
+        let memory = self.remembered(owned);
+        let before = memory.clone();
         let span = tracing::info_span!("visit", bucket = %owned.name, objects = objects.len(), steps = Empty, ending = Empty);
         let visited = async {
             let visited = visit(&cloud, &gate, &of_bucket, memory, Timestamp::now);
             let visited = tokio::time::timeout(LONGEST_VISIT, visited).await;
-            let mut report = visited.unwrap_or_else(|_| {
-                unended(&of_bucket, LONGEST_VISIT, remembered, Timestamp::now())
-            });
-            let reported = tokio::time::timeout(
-                LONGEST_PUBLISHING,
-                self.publish(objects, &report, &gate.versions()),
-            )
-            .await;
-            if !reported.unwrap_or_default() {
+            let mut report = visited
+                .unwrap_or_else(|_| unended(&of_bucket, LONGEST_VISIT, before, Timestamp::now()));
+            let versions = gate.versions();
+            let published = self.publish(objects, &report, &versions);
+            let published = tokio::time::timeout(LONGEST_PUBLISHING, published).await;
+            if !published.unwrap_or_default() {
                 report.ending = Ending::Retry;
             }
             report
         };
         let mut report = visited.instrument(span.clone()).await;
-        span.record("steps", report.done.len())
-            .record("ending", tracing::field::debug(report.ending));
+        let (ending, steps) = (report.ending, report.done.len());
+        span.record("steps", steps)
+            .record("ending", tracing::field::debug(ending));
         let mut memory = std::mem::take(&mut report.memory);
-        memory.count(report.ending);
-        let after = wait(
-            report.ending,
-            owned.name.as_str(),
-            memory.attempts,
-            &self.periods,
-        );
-        self.memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(owned.clone(), memory);
+        memory.count(ending);
+        let (name, attempts) = (owned.name.as_str(), memory.attempts);
+        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.insert(owned.clone(), memory);
+        drop(memories);
         self.metrics.visited(&report, started.elapsed());
-        tracing::debug!(parent: &span, ending = ?report.ending, steps = report.done.len(), "visited");
-        after
+        tracing::debug!(parent: &span, ?ending, steps, "visited");
+        wait(ending, name, attempts, &self.periods)
+    }
+
+    fn remembered(&self, bucket: &OwnedBucket) -> Memory {
+        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.remove(bucket).unwrap_or_default()
     }
 
     fn reduced(&self, object: &BucketReplication) -> Object {
