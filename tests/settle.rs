@@ -423,6 +423,12 @@ async fn what_one_object_fights_for_holds_up_no_one_else() {
         cluster.pass(20);
     }
     ready_alone(&cluster, "one");
+    let report = cluster.visit(&world).await;
+    assert_eq!(
+        report.ending,
+        Ending::Blocked,
+        "what else is blocked is checked again soon"
+    );
     // It goes while the contention lasts, and leaves nothing but what is contended.
     cluster.delete("one");
     for _ in 0..3 {
