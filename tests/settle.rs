@@ -311,6 +311,30 @@ async fn a_deletion_leaves_nothing_that_a_lagging_read_did_not_show() {
     }
 }
 
+/// While the rules can't be read, no permission of theirs is removed.
+#[tokio::test]
+async fn a_deletion_removes_nothing_while_the_rules_can_t_be_read() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("one", &wish("One/"));
+    cluster.settle(&world).await;
+    let denied = (
+        "s3:GetReplicationConfiguration".to_owned(),
+        PROD.parse().unwrap(),
+    );
+    world.edit(|state| state.denied.insert(denied));
+    cluster.delete("one");
+    world.set_faults(Faults::default());
+    for _ in 0..2 {
+        cluster.visit(&world).await;
+        cluster.pass(60);
+    }
+    assert_eq!(world.writes(), 0);
+    assert_eq!(cluster.condition("one", "Ready").1, "DeletionBlocked");
+    world.edit(|state| state.denied.clear());
+    cluster.settle(&world).await;
+    assert!(cluster.objects.is_empty() && rules(&world).is_empty());
+}
+
 /// Nothing is written for an object without the finalizer, and no neighbor waits for it.
 #[tokio::test]
 async fn a_refused_finalizer_concerns_its_object_alone() {

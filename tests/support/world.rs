@@ -623,14 +623,15 @@ impl State {
                     }
                 },
             ),
-            Question::Configuration(bucket, _) => {
-                Answer::Configuration(
-                    bucket.clone(),
-                    Facet::from_option(found(bucket).and_then(|found| {
+            Question::Configuration(bucket, _) => Answer::Configuration(
+                bucket.clone(),
+                match self.denied("s3:GetReplicationConfiguration", &bucket.account) {
+                    Some(failure) => Facet::Failed(failure),
+                    None => Facet::from_option(found(bucket).and_then(|found| {
                         Some((found.configuration.clone()?, self.unknown.clone()))
                     })),
-                )
-            }
+                },
+            ),
             Question::Tags(bucket, _) => Answer::Tags(
                 bucket.clone(),
                 Facet::from_option(found(bucket).map(|found| found.tags.clone())),
