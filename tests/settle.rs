@@ -335,6 +335,17 @@ async fn a_deletion_removes_nothing_while_the_rules_can_t_be_read() {
     assert!(cluster.objects.is_empty() && rules(&world).is_empty());
 }
 
+/// A finalizer that someone removed is added again, although nothing has to be written to AWS.
+#[tokio::test]
+async fn a_finalizer_that_was_removed_comes_back() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("one", &wish("One/"));
+    cluster.settle(&world).await;
+    cluster.objects.get_mut(&object_key("one")).unwrap().0.held = false;
+    let report = cluster.visit(&world).await;
+    assert!(report.done.is_empty() && cluster.objects[&object_key("one")].0.held);
+}
+
 /// Nothing is written for an object without the finalizer, and no neighbor waits for it.
 #[tokio::test]
 async fn a_refused_finalizer_concerns_its_object_alone() {
