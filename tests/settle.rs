@@ -391,29 +391,62 @@ async fn a_principal_that_never_becomes_visible_blocks_no_neighbor() {
     ready(&cluster);
 }
 
-/// What the owner of a destination applies has to settle like what the operator writes.
-#[tokio::test]
-async fn what_an_owner_applies_has_to_settle_too() {
-    let (world, mut cluster) = (ground(), Cluster::default());
+/// An object whose destination's owner has to apply a statement, and the destination's policy without it and with it.
+async fn waiting_for_an_owner(world: &World) -> (Cluster, Document, Document) {
+    let mut cluster = Cluster::default();
     let check = json!({"policies": {"bucketPolicy": "Check"}});
     cluster.accounts[1] = account("dr", DR, &check);
     cluster.apply("one", &wish("One/"));
     for _ in 0..3 {
-        cluster.visit(&world).await;
+        cluster.visit(world).await;
         cluster.pass(60);
     }
     assert_eq!(cluster.condition("one", "Ready").1, "BucketPolicyNeeded");
     let action = cluster.objects[&object_key("one")].2.required_actions[0].clone();
     let statement: Value = serde_json::from_str(&action.statement).unwrap();
+    let without = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
+    let without = without.unwrap();
+    let mut json = without.json();
+    json["Statement"].as_array_mut().unwrap().push(statement);
+    let with = Document::parse(&json.to_string()).unwrap();
+    (cluster, without, with)
+}
+
+fn put_policy(world: &World, policy: &Document) {
     world.edit(|state| {
-        let policy = &mut state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy;
-        let mut json = policy.as_ref().unwrap().json();
-        json["Statement"].as_array_mut().unwrap().push(statement);
-        *policy = Some(Document::parse(&json.to_string()).unwrap());
+        state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = Some(policy.clone());
     });
+}
+
+/// What the owner of a destination applies has to settle like what the operator writes.
+#[tokio::test]
+async fn what_an_owner_applies_has_to_settle_too() {
+    let world = ground();
+    let (mut cluster, _, applied) = waiting_for_an_owner(&world).await;
+    put_policy(&world, &applied);
     assert!(
         !writes_rules(&cluster.visit(&world).await),
         "the owner applied it just now"
+    );
+    cluster.pass(20);
+    assert!(writes_rules(&cluster.visit(&world).await));
+    ready(&cluster);
+}
+
+/// So it has if the owner removes it meanwhile and applies it again.
+#[tokio::test]
+async fn what_an_owner_applies_again_has_to_settle_again() {
+    let world = ground();
+    let (mut cluster, removed, applied) = waiting_for_an_owner(&world).await;
+    for (policy, wait) in [(&applied, 5), (&removed, 10)] {
+        put_policy(&world, policy);
+        assert!(!writes_rules(&cluster.visit(&world).await));
+        cluster.pass(wait);
+    }
+    put_policy(&world, &applied);
+    assert!(
+        !writes_rules(&cluster.visit(&world).await),
+        "the owner applied it again just now"
     );
     cluster.pass(20);
     assert!(writes_rules(&cluster.visit(&world).await));

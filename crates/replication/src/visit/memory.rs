@@ -233,12 +233,10 @@ impl Memory {
         let is_granting = before_rules
             .into_iter()
             .any(|planned| !outcome.done.contains(planned));
+        // What is no longer seen, because it is withheld or can't be read, may be taken away meanwhile.
         self.granted.retain(|key, (fingerprint, _)| {
-            decision.needs.get(key).map_or_else(
-                // It can't be read now, for example because AWS does not answer.
-                || decision.dispositions.contains_key(key),
-                |need| need.granted && need.fingerprint == *fingerprint,
-            )
+            let need = decision.needs.get(key);
+            need.is_some_and(|need| need.granted && need.fingerprint == *fingerprint)
         });
         if !is_granting {
             for (key, need) in &decision.needs {
