@@ -370,6 +370,30 @@ async fn a_refused_finalizer_concerns_its_object_alone() {
     ready(&cluster);
 }
 
+/// A removal in doubt is confirmed by a second read, although a neighbor's finalizer is refused and the plan changes within each visit.
+#[tokio::test]
+async fn a_deletion_in_doubt_ends_beside_a_refused_finalizer() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("one", &wish("One/"));
+    cluster.settle(&world).await;
+    let source = bucket(PROD, "source");
+    world.edit(|state| state.buckets.get_mut(&source).unwrap().configuration = None);
+    cluster.delete("one");
+    cluster.apply("refused", &wish("Refused/"));
+    cluster.unholdable = [object_key("refused")].into();
+    cluster.visit(&world).await;
+    assert!(
+        cluster.objects.contains_key(&object_key("one")),
+        "it was released in doubt"
+    );
+    for _ in 0..4 {
+        cluster.pass(20);
+        cluster.visit(&world).await;
+    }
+    assert!(!cluster.objects.contains_key(&object_key("one")));
+    assert_eq!(cluster.condition("refused", "Ready").1, "FinalizerRefused");
+}
+
 /// A policy that can't name the role for minutes blocks no object but those that need it.
 #[tokio::test]
 async fn a_principal_that_never_becomes_visible_blocks_no_neighbor() {

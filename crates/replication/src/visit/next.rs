@@ -89,7 +89,7 @@ fn prepare(visit: &Visit, seen: &Seen, now: Timestamp) -> Result<Prepared, Box<R
     let unchanged = memory.inputs == visit.inputs;
     let drift = (memory.inputs.is_empty() || unchanged) && decision.is_drift(&visit.ready());
     let lags = memory.lags(observed, &visit.installation, now) && !decision.steps.is_empty();
-    let in_doubt = !seen.was_just_read() && (drift || decision.doubtful || lags);
+    let in_doubt = !seen.is_believed() && (drift || decision.doubtful || lags);
     if !memory.confirms(&decision, in_doubt, times.grace, now) {
         let released = report::abandoned(visit).collect();
         return Err(Box::new(Report {

@@ -123,9 +123,9 @@ impl Seen {
             .unwrap_or_default()
     }
 
-    /// Whether a part of the steps was applied in this visit, so that what was read after them is not in doubt.
-    pub(super) fn was_just_read(&self) -> bool {
-        !self.refusals.steps.is_empty()
+    /// Whether this visit got further than reads, so that what it plans after a refusal is not in doubt: the steps before were believed.
+    pub(super) fn is_believed(&self) -> bool {
+        !self.refusals.steps.is_empty() || !self.refusals.finalizers.is_empty()
     }
 
     /// Adds AWS's answers, and reads deeper if that is worth it.
@@ -164,6 +164,8 @@ impl Seen {
             // Nothing was written, so that what was read is still good.
             Opened::Refused(errors) => {
                 self.refusals.finalizers.extend(errors);
+                self.memory = memory();
+                self.notices.clone_from(&prepared.notices);
                 self.progress = Progress::Reading;
                 return;
             }
