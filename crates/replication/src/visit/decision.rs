@@ -171,8 +171,7 @@ pub fn decide(
     let dispositions = disposition::all(&stage);
     let dispositions = overlaps::refuse(&stage, dispositions);
     let dispositions = owners::wait(&stage, dispositions);
-    let dispositions = limits::refuse(&stage, dispositions);
-    let composed = Round::new(&stage, &dispositions, &BTreeSet::new(), false);
+    let (dispositions, composed) = limits::refuse(&stage, dispositions);
     let settlement = Settlement::of(&stage, &composed, settled);
     // The configuration has one role, so that a move concerns all rules on the bucket.
     let round = if settlement.waiting.is_empty() || settlement.moves_role {

@@ -27,41 +27,50 @@ const MOST_BUCKET_POLICY: usize = 20 * 1024;
 /// Bytes of a key policy ("Key policies in AWS KMS" in the KMS Developer Guide).
 const MOST_KEY_POLICY: usize = 32 * 1024;
 
-/// Refuses objects until all others fit, those that only show what would be done included. An object that already has what it asks for exceeds no
-/// limit.
-pub(super) fn refuse(stage: &Stage<'_>, mut dispositions: Dispositions) -> Dispositions {
-    for observing in [false, true] {
-        let is_candidate = |disposition: &Disposition| match disposition {
-            Disposition::Acting { .. } => !observing,
-            Disposition::Observing { .. } => observing,
-            Disposition::Refused { .. }
-            | Disposition::Paused
-            | Disposition::Leaving
-            | Disposition::Abandoned => false,
-        };
-        if !dispositions.values().any(is_candidate) {
-            continue;
-        }
-        loop {
-            let round = Round::new(stage, &dispositions, &BTreeSet::new(), observing);
-            let Some(problem) = exceeded(&round, stage) else {
-                break;
-            };
-            let changing = plan::changing(&round.basis());
-            let mut candidates = stage.objects.iter().rev().filter(|object: &&&Object| {
+/// Refuses objects until all others fit, those that only show what would be done included, and returns the composition of those that act. An object
+/// that already has what it asks for exceeds no limit.
+pub(super) fn refuse<'a>(
+    stage: &'a Stage<'a>,
+    mut dispositions: Dispositions,
+) -> (Dispositions, Round<'a>) {
+    let composed = fit(stage, &mut dispositions, false);
+    let is_observing =
+        |disposition: &Disposition| matches!(disposition, Disposition::Observing { .. });
+    if dispositions.values().any(is_observing) {
+        fit(stage, &mut dispositions, true);
+    }
+    (dispositions, composed)
+}
+
+/// Refuses objects that act, or with `observing` those that only show what would be done, until the composition fits, and returns it.
+fn fit<'a>(stage: &'a Stage<'a>, dispositions: &mut Dispositions, observing: bool) -> Round<'a> {
+    let is_candidate = |disposition: &Disposition| match disposition {
+        Disposition::Acting { .. } => !observing,
+        Disposition::Observing { .. } => observing,
+        Disposition::Refused { .. }
+        | Disposition::Paused
+        | Disposition::Leaving
+        | Disposition::Abandoned => false,
+    };
+    loop {
+        let round = Round::new(stage, dispositions, &BTreeSet::new(), observing);
+        let mut candidates =
+            stage.objects.iter().rev().filter(|object: &&&Object| {
                 dispositions.get(&object.key).is_some_and(is_candidate)
             });
-            let first = candidates.clone().next();
-            let crossing = candidates.find(|object| changing.contains(&object.key));
-            let Some(last) = crossing.or(first) else {
-                break;
-            };
-            if let Some(disposition) = dispositions.get_mut(&last.key) {
-                disposition.refuse(problem);
-            }
+        let Some(first) = candidates.clone().next() else {
+            return round;
+        };
+        let Some(problem) = exceeded(&round, stage) else {
+            return round;
+        };
+        let changing = plan::changing(&round.basis());
+        let crossing = candidates.find(|object| changing.contains(&object.key));
+        let last = crossing.unwrap_or(first);
+        if let Some(disposition) = dispositions.get_mut(&last.key) {
+            disposition.refuse(problem);
         }
     }
-    dispositions
 }
 
 fn problem(condition: ConditionType, what: &str, size: usize, most: usize) -> Problem {

@@ -257,8 +257,8 @@ mod tests {
                 }
             }
             // Whether to read deeper is asked three times, until one object needs it; then each is assessed. One composition shows what owners
-            // have to apply, one whether all fits, and one what is written.
-            assert_eq!(taken(), [objects, 3 + objects, 3], "{objects} objects");
+            // have to apply, and one whether all fits and what is written.
+            assert_eq!(taken(), [objects, 3 + objects, 2], "{objects} objects");
             assert_eq!(asked, 10);
         }
     }
