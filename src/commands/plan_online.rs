@@ -49,16 +49,16 @@ pub const AT_ONCE: Times = Times {
 pub async fn decided<C: Cloud>(cloud: &C, visit: &Visit) -> anyhow::Result<(Decision, Observed)> {
     let mut seen = Seen::new(visit, Memory::default(), Timestamp::now());
     loop {
-        let decision = match next(visit, &seen, Timestamp::now()) {
+        let prepared = match next(visit, &seen, Timestamp::now()) {
             Next::Ask(questions) => {
                 let answers = join_all(questions.iter().map(|question| cloud.ask(question))).await;
                 seen.answered(visit, answers);
                 continue;
             }
-            Next::Confirm(prepared) | Next::Apply(prepared) => prepared.decision.clone(),
-            Next::End(report) => report.decision.context("nothing was decided")?,
+            Next::Confirm(prepared) | Next::Apply(prepared) => prepared,
+            Next::End(report) => report.prepared.context("nothing was decided")?,
         };
-        return Ok((decision, seen.observed().clone()));
+        return Ok((prepared.decision.clone(), seen.observed().clone()));
     }
 }
 

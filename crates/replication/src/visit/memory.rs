@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,7 +30,7 @@ pub struct Memory {
     pub attempts: u32,
     /// A fingerprint of all inputs other than AWS.
     pub(super) inputs: String,
-    facts: Option<(Observed, Timestamp)>,
+    facts: Option<(Arc<Observed>, Timestamp)>,
     /// Since when AWS grants what each object needs: a fingerprint of it, and the time.
     granted: BTreeMap<ObjectKey, (String, Timestamp)>,
     /// Whether the last visit left nothing to do but what waits for permissions to settle.
@@ -112,7 +113,7 @@ impl Memory {
 
     pub(super) fn known(&self, preflight: Duration, now: Timestamp) -> Option<Observed> {
         let (facts, since) = self.facts.as_ref()?;
-        (age(*since, now) < preflight).then(|| facts.clone())
+        (age(*since, now) < preflight).then(|| Observed::clone(facts))
     }
 
     /// Whether the permissions that the object needs have settled.
@@ -199,9 +200,9 @@ impl Memory {
         let since = self
             .facts
             .as_ref()
-            .filter(|(known, _)| self.inputs == *inputs && *known == facts)
+            .filter(|(known, _)| self.inputs == *inputs && **known == facts)
             .map_or(now, |(_, since)| *since);
-        self.facts = Some((facts, since));
+        self.facts = Some((Arc::new(facts), since));
         self.inputs.clone_from(inputs);
         for planned in &outcome.done {
             if let Step::PutReplication { configuration, .. } = &planned.step {

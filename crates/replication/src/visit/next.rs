@@ -41,8 +41,8 @@ pub fn next(visit: &Visit, seen: &Seen, now: Timestamp) -> Next {
             if !questions.is_empty() {
                 return Next::Ask(questions);
             }
-            match prepare(visit, seen, now) {
-                Ok(prepared) if prepared.writes(visit) => Next::Confirm(Arc::new(prepared)),
+            match prepare(visit, seen, now).map(Arc::new) {
+                Ok(prepared) if prepared.writes(visit) => Next::Confirm(prepared),
                 Ok(prepared) => {
                     let outcome = Outcome::of(&prepared.decision.steps, prepared.drift);
                     Next::End(Box::new(report::of(

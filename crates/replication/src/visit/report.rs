@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -50,7 +51,7 @@ pub struct Report {
     /// What to remember until then.
     pub memory: Memory,
     /// What was decided, if everything that is needed was read.
-    pub decision: Option<Decision>,
+    pub prepared: Option<Arc<Prepared>>,
 }
 
 impl Report {
@@ -65,7 +66,7 @@ impl Report {
             notices: vec![],
             ending,
             memory,
-            decision: None,
+            prepared: None,
         }
     }
 }
@@ -75,7 +76,7 @@ pub(super) fn of(
     visit: &Visit,
     observed: &Observed,
     done_before: &[Step],
-    prepared: &Prepared,
+    prepared: &Arc<Prepared>,
     outcome: &Outcome,
     now: Timestamp,
 ) -> Report {
@@ -104,7 +105,7 @@ pub(super) fn of(
         ending: ending(&statuses, decision, observed, outcome),
         statuses,
         memory,
-        decision: Some(decision.clone()),
+        prepared: Some(Arc::clone(prepared)),
     };
     if outcome.has_failed(FailureKind::Outdated) {
         let ending = Ending::After(visit.times.grace.max(SOONEST));
