@@ -10,7 +10,7 @@ use api::{
     finding::Finding,
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     Object, Problem,
@@ -44,15 +44,8 @@ pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus
         .unwrap_or_default();
     let ready = ready(key, disposition, &findings, &pending);
     findings.insert(ConditionType::Ready, ready.clone());
-    if let Some((kind, finding)) = kstatus(disposition, &ready) {
-        findings.insert(kind, finding);
-    }
-    let conditions = findings
-        .iter()
-        .map(|(kind, finding)| {
-            finding.condition(*kind, generation, &previous.conditions, grounds.now)
-        })
-        .collect();
+    findings.extend(kstatus(disposition, &ready));
+    let conditions = conditions(&findings, generation, previous, grounds.now);
     let resolved = match disposition {
         Disposition::Acting { resolved, .. } | Disposition::Observing { resolved, .. } => {
             Some(resolved)
@@ -81,6 +74,18 @@ pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus
         required_actions: required_actions(disposition, previous),
         drift: drift(key, grounds).or_else(|| previous.drift.clone()),
     }
+}
+
+fn conditions(
+    findings: &BTreeMap<ConditionType, Finding>,
+    generation: Option<i64>,
+    previous: &BucketReplicationStatus,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let findings = findings.iter();
+    findings
+        .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
+        .collect()
 }
 
 /// What owners have to apply.
@@ -123,13 +128,9 @@ pub fn refused(
     let ready = ready_of(&findings);
     findings.insert(ConditionType::Ready, ready.clone());
     findings.extend(kstatus(&disposition, &ready));
-    let conditions = findings
-        .iter()
-        .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
-        .collect();
     BucketReplicationStatus {
         observed_generation: generation,
-        conditions,
+        conditions: conditions(&findings, generation, previous, now),
         required_actions: vec![],
         plan: vec![],
         ..previous.clone()
@@ -150,13 +151,9 @@ pub fn unended(object: &Object, problem: &Problem, now: Timestamp) -> BucketRepl
         .map(|kind| (*kind, finding.clone()))
         .collect();
     findings.extend(kstatus(&disposition, &finding));
-    let conditions = findings
-        .iter()
-        .map(|(kind, finding)| finding.condition(*kind, generation, &previous.conditions, now))
-        .collect();
     BucketReplicationStatus {
         observed_generation: generation,
-        conditions,
+        conditions: conditions(&findings, generation, previous, now),
         ..previous.clone()
     }
 }
