@@ -73,10 +73,7 @@ async fn reported(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
         .get(name)
         .await?;
     let status = object.status.unwrap_or_default();
-    let ready = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == "Ready" && condition.status != "True");
+    let ready = status.ready().filter(|ready| ready.status != "True");
     let warnings = ready
         .map(|ready| format!("{}: {}", ready.reason, ready.message))
         .into_iter()

@@ -40,19 +40,10 @@ pub fn key_of(object: &BucketReplication) -> ObjectKey {
     }
 }
 
-/// Whether the object has the operator's finalizer.
-#[must_use]
-pub fn is_held(object: &BucketReplication) -> bool {
-    object
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == FINALIZER)
-}
-
 /// A deleted object that only other finalizers keep no longer concerns the operator.
 #[must_use]
 pub fn is_ours(object: &BucketReplication) -> bool {
-    object.metadata.deletion_timestamp.is_none() || is_held(object)
+    object.metadata.deletion_timestamp.is_none() || object.is_held()
 }
 
 /// What a decision depends on.
@@ -263,7 +254,7 @@ impl<'a> StoreGate<'a> {
         let (mut versions, mut refused) = (BTreeMap::new(), BTreeMap::new());
         for object in live {
             let key = key_of(&object);
-            let current = if acting.contains(&key) && !is_held(&object) {
+            let current = if acting.contains(&key) && !object.is_held() {
                 match self.kubernetes.hold(&object).await {
                     Ok(held) => held,
                     Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {

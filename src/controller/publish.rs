@@ -5,15 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::kubernetes::key_of;
 use crate::{
-    api::{
-        ABANDON, BucketReplication, bucket_replication::BucketReplicationStatus,
-        condition::ConditionType, event::EventReason,
-    },
+    api::{BucketReplication, bucket_replication::BucketReplicationStatus, event::EventReason},
     replication::{names::ObjectKey, visit::report::Report},
 };
 
@@ -70,7 +66,7 @@ impl Context {
 
     /// Removes the finalizer of a deleted object, with Events of what it leaves.
     async fn release(&self, object: &BucketReplication) -> bool {
-        if is_abandoned(object) {
+        if self.reduced(object).abandoned {
             let note = "the operator released this object, but could not remove all of its resources in AWS: remove the rest by hand if it is not needed";
             let reason = EventReason::Abandoned.as_str();
             self.kubernetes
@@ -93,7 +89,7 @@ impl Context {
         status: &BucketReplicationStatus,
     ) -> bool {
         let previous = object.status.clone().unwrap_or_default();
-        if let Some(ready) = ready_of(status) {
+        if let Some(ready) = status.ready() {
             self.metrics.object(
                 &object.spec.source.bucket,
                 &key_of(object),
@@ -112,7 +108,7 @@ impl Context {
             &key_of(object),
         );
         let find = |status: &BucketReplicationStatus| {
-            ready_of(status).map(|condition| {
+            status.ready().map(|condition| {
                 (
                     condition.status.clone(),
                     condition.reason.clone(),
@@ -144,21 +140,6 @@ pub(super) fn left_to_owners(object: &BucketReplication) -> Option<String> {
     (!reported.is_empty()).then(|| {
         format!("the changes that status.requiredActions listed for {reported} still exist if the owner applied them: have the owner remove them")
     })
-}
-
-pub(super) fn is_abandoned(object: &BucketReplication) -> bool {
-    object.metadata.deletion_timestamp.is_some()
-        && object
-            .annotations()
-            .get(ABANDON)
-            .is_some_and(|value| value == "true")
-}
-
-pub(super) fn ready_of(status: &BucketReplicationStatus) -> Option<&Condition> {
-    status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == ConditionType::Ready.as_str())
 }
 
 pub(super) fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {

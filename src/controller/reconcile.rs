@@ -14,7 +14,7 @@ use tracing::{Instrument, field::Empty};
 use super::{
     account::AccountMemory,
     kubernetes::{Kubernetes, StoreGate, is_ours, key_of},
-    publish::{RECONCILE, done, is_abandoned},
+    publish::{RECONCILE, done},
     visit::visit,
 };
 use crate::{
@@ -214,7 +214,7 @@ impl Context {
         memories.remove(bucket).unwrap_or_default()
     }
 
-    fn reduced(&self, object: &BucketReplication) -> Object {
+    pub(super) fn reduced(&self, object: &BucketReplication) -> Object {
         let namespace = object.namespace().unwrap_or_default();
         Object::of(object, self.labels(&namespace))
     }
@@ -229,7 +229,7 @@ impl Context {
             .iter()
             .any(|problem| problem.reason == Reason::AccountNotFound);
         let deleting = object.metadata.deletion_timestamp.is_some();
-        if deleting && (gone || is_abandoned(object)) {
+        if deleting && (gone || object.asks_to_abandon()) {
             let note = "the source AWSAccount can't be used, so this object's resources in AWS were not removed: remove them by hand if they are not needed";
             self.kubernetes
                 .record(

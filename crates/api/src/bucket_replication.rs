@@ -97,6 +97,20 @@ impl BucketReplication {
             .map(ToOwned::to_owned)
             .collect()
     }
+
+    /// Whether its annotation asks to release it although its resources can't be removed.
+    #[must_use]
+    pub fn asks_to_abandon(&self) -> bool {
+        let asked = self.annotations().get(super::ABANDON);
+        asked.is_some_and(|value| value == "true")
+    }
+
+    /// Whether it has the operator's finalizer.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        let mut finalizers = self.finalizers().iter();
+        finalizers.any(|finalizer| finalizer == super::FINALIZER)
+    }
 }
 
 /// The bucket to replicate from.

@@ -10,6 +10,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::condition::ConditionType;
+
 /// The observed state of the object. It never names another namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +49,15 @@ pub struct BucketReplicationStatus {
     /// The last change by another writer that was corrected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
+}
+
+impl BucketReplicationStatus {
+    /// The condition `Ready`.
+    #[must_use]
+    pub fn ready(&self) -> Option<&Condition> {
+        let mut conditions = self.conditions.iter();
+        conditions.find(|condition| condition.type_ == ConditionType::Ready.as_str())
+    }
 }
 
 /// The source bucket, as read.

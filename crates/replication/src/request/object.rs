@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{accounts::Labels, names::ObjectKey};
 use api::{
-    ABANDON, APPLIED, BucketReplication, FINALIZER,
+    APPLIED, BucketReplication,
     bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
-    condition::{ConditionType, Reason},
+    condition::Reason,
 };
 
 /// A `BucketReplication`, reduced to what decisions depend on.
@@ -62,18 +61,12 @@ impl Object {
             applied: annotation(APPLIED).cloned(),
             deleted,
             abandoned: false,
-            held: metadata
-                .finalizers
-                .iter()
-                .flatten()
-                .any(|finalizer| finalizer == FINALIZER),
+            held: object.is_held(),
             namespace_labels,
         };
-        let blocked = reduced
-            .condition()
-            .is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str());
-        let asked = annotation(ABANDON).is_some_and(|value| value == "true");
-        reduced.abandoned = deleted.is_some() && asked && blocked;
+        let ready = reduced.status.ready();
+        let blocked = ready.is_some_and(|ready| ready.reason == Reason::DeletionBlocked.as_str());
+        reduced.abandoned = deleted.is_some() && object.asks_to_abandon() && blocked;
         reduced
     }
 
@@ -93,13 +86,8 @@ impl Object {
     /// Whether its status says that it is ready, at the generation of its spec.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.condition().is_some_and(|ready| {
+        self.status.ready().is_some_and(|ready| {
             ready.status == "True" && ready.observed_generation == self.generation
         })
-    }
-
-    fn condition(&self) -> Option<&Condition> {
-        let mut conditions = self.status.conditions.iter();
-        conditions.find(|condition| condition.type_ == ConditionType::Ready.as_str())
     }
 }
