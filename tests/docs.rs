@@ -591,7 +591,9 @@ fn the_operator_takes_its_command_lines() {
 
 #[test]
 fn make_has_the_targets() {
-    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let makefile: String = ["Makefile", "tests/tools/tools.mk"]
+        .map(|path| fs::read_to_string(root().join(path)).unwrap())
+        .concat();
     let rule = |line: &'_ str| {
         line.split_once(':')
             .filter(|(names, _)| !names.starts_with(['\t', '#', '.']))

@@ -45,7 +45,7 @@ const RETIRED: [&str; 22] = [
 ];
 
 /// Folders and files with texts that people read, other than Rust code.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -55,6 +55,7 @@ const PAGES: [&str; 9] = [
     "crds",
     "deploy",
     "Makefile",
+    "tests/tools/tools.mk",
 ];
 
 fn root() -> &'static Path {
