@@ -8,7 +8,10 @@ use testbed::{
     stage::{DESTINATION_REGION, SOURCE_REGION, Stage, until},
 };
 
-use crate::Ground;
+use crate::{
+    Ground,
+    budgets::{CHECK, CREATE, DELETE},
+};
 
 /// `Ground::stage` sets the drift period to three seconds; the rest is for a machine that does other things as well.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -145,12 +148,12 @@ pub async fn drift_checks_read_only(ground: &Ground) -> anyhow::Result<()> {
         .rposition(Call::writes)
         .map_or(0, |last| last + 1);
     ensure!(
-        created == 22,
-        "creating takes 22 calls, not {created}: {calls:?}"
+        created == CREATE,
+        "creating takes {CREATE} calls, not {created}: {calls:?}"
     );
     ensure!(
-        calls.len() == created + 2 * 8,
-        "two looks for drift take 16 calls, not {}: {calls:?}",
+        calls.len() == created + 2 * CHECK,
+        "two looks for drift take twice {CHECK} calls, not {}: {calls:?}",
         calls.len() - created
     );
     ensure!(
@@ -161,8 +164,8 @@ pub async fn drift_checks_read_only(ground: &Ground) -> anyhow::Result<()> {
     stage.delete("tax").await?;
     let deleted = stage.proxy.take();
     ensure!(
-        deleted.len() == 14,
-        "deleting takes 14 calls, not {}: {deleted:?}",
+        deleted.len() == DELETE,
+        "deleting takes {DELETE} calls, not {}: {deleted:?}",
         deleted.len()
     );
     Ok(())

@@ -6,6 +6,8 @@ mod attacks;
 #[path = "../bad_input/mod.rs"]
 mod bad_input;
 mod bootstrap;
+#[path = "../budgets/mod.rs"]
+mod budgets;
 mod chart;
 mod door;
 mod drift;
