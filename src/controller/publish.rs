@@ -19,25 +19,27 @@ use super::reconcile::Context;
 pub(super) const RECONCILE: &str = "Reconcile";
 
 impl Context {
-    /// Writes statuses, Events and finalizers. False if the API server did not accept all of it.
+    /// Writes statuses, Events and finalizers: all that the API server accepts, also if it refuses some of them.
+    ///
+    /// # Errors
+    /// When the API server did not accept all of it.
     pub(super) async fn publish(
         &self,
         objects: &[&Arc<BucketReplication>],
         report: &Report,
         versions: &HashMap<ObjectKey, String>,
-    ) -> bool {
-        let mut all = true;
+    ) -> Result<(), NotWritten> {
+        let mut all = Ok(());
         for object in objects {
             let key = key_of(object);
             self.report_events(object, report).await;
             if report.released.contains(&key) {
-                all &= self.release(object).await;
+                all = all.and(self.release(object).await);
                 continue;
             }
             if let Some(status) = report.statuses.get(&key) {
-                all &= self
-                    .write(object, versions.get(&key).map(String::as_str), status)
-                    .await;
+                let version = versions.get(&key).map(String::as_str);
+                all = all.and(self.write(object, version, status).await);
             }
         }
         all
@@ -65,7 +67,7 @@ impl Context {
     }
 
     /// Removes the finalizer of a deleted object, with Events of what it leaves.
-    async fn release(&self, object: &BucketReplication) -> bool {
+    async fn release(&self, object: &BucketReplication) -> Result<(), NotWritten> {
         if self.reduced(object).abandoned {
             let note = "the operator released this object, but could not remove all of its resources in AWS: remove the rest by hand if it is not needed";
             let reason = EventReason::Abandoned.as_str();
@@ -79,15 +81,19 @@ impl Context {
                 .record(object, true, reason, RECONCILE, &note)
                 .await;
         }
-        done(self.kubernetes.release(object).await, &key_of(object))
+        accepted(self.kubernetes.release(object).await, &key_of(object))
     }
 
+    /// Writes the status if it changed, and records an Event if the object became Ready or ceased to be.
+    ///
+    /// # Errors
+    /// When the API server did not accept it.
     pub(super) async fn write(
         &self,
         object: &BucketReplication,
         version: Option<&str>,
         status: &BucketReplicationStatus,
-    ) -> bool {
+    ) -> Result<(), NotWritten> {
         let previous = object.status.clone().unwrap_or_default();
         if let Some(ready) = status.ready() {
             self.metrics.object(
@@ -98,15 +104,15 @@ impl Context {
             );
         }
         if previous == *status {
-            return true;
+            return Ok(());
         }
         let stored = object.resource_version();
-        let written = done(
+        accepted(
             self.kubernetes
                 .write_status(object, version.or(stored.as_deref()), status)
                 .await,
             &key_of(object),
-        );
+        )?;
         let find = |status: &BucketReplicationStatus| {
             status.ready().map(|condition| {
                 (
@@ -116,7 +122,7 @@ impl Context {
                 )
             })
         };
-        if let (true, Some((holds, reason, message))) = (written, find(status)) {
+        if let Some((holds, reason, message)) = find(status) {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
                 tracing::info!(object = %key_of(object), ready = holds, reason, condition_message = message, "status changed");
@@ -125,7 +131,7 @@ impl Context {
                     .await;
             }
         }
-        written
+        Ok(())
     }
 }
 
@@ -142,17 +148,25 @@ pub(super) fn left_to_owners(object: &BucketReplication) -> Option<String> {
     })
 }
 
-pub(super) fn done<T>(result: kube::Result<T>, key: &ObjectKey) -> bool {
+/// A write that the API server did not accept, which is logged: a later visit tries it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotWritten;
+
+/// The object of an accepted write may be gone: then there is nothing left to write.
+pub(super) fn accepted<T>(result: kube::Result<T>, key: &ObjectKey) -> Result<(), NotWritten> {
     match result {
-        Ok(_) => true,
-        // Another writer was faster, or the object is gone: the watch will report it.
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            tracing::debug!(object = %key, %status, "the object is gone");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => {
             tracing::debug!(object = %key, %status, "the object was changed in between");
-            status.code == 404
+            Err(NotWritten)
         }
         Err(error) => {
             tracing::warn!(object = %key, %error, "the API server did not accept a write");
-            false
+            Err(NotWritten)
         }
     }
 }

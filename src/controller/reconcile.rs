@@ -14,7 +14,7 @@ use tracing::{Instrument, field::Empty};
 use super::{
     account::AccountMemory,
     kubernetes::{Kubernetes, StoreGate, is_ours, key_of},
-    publish::{RECONCILE, done},
+    publish::{NotWritten, RECONCILE, accepted},
     visit::visit,
 };
 use crate::{
@@ -40,6 +40,8 @@ use crate::{
 const LONGEST_VISIT: Duration = Duration::from_mins(5);
 /// Writing statuses, Events and finalizers may take so much longer.
 const LONGEST_PUBLISHING: Duration = Duration::from_mins(2);
+/// An object that no visit counts the attempts of is written again after so long.
+const NEXT_WRITE: Duration = Duration::from_secs(30);
 
 /// What is visited.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -141,8 +143,12 @@ impl Context {
             if let Ok(owned) = source_of(&object.spec, &accounts) {
                 by_owner.entry(owned).or_default().push(object);
             } else {
-                self.without_source(object, &accounts).await;
-                earliest = Some(wait(Ending::Blocked, bucket, 0, &self.periods));
+                let ending = match self.without_source(object, &accounts).await {
+                    Ok(()) => Ending::Blocked,
+                    Err(NotWritten) => Ending::After(NEXT_WRITE),
+                };
+                let after = wait(ending, bucket, 0, &self.periods);
+                earliest = Some(earliest.map_or(after, |earliest: Duration| earliest.min(after)));
             }
         }
         for (owned, objects) in by_owner {
@@ -189,7 +195,7 @@ impl Context {
             let versions = gate.versions();
             let published = self.publish(objects, &report, &versions);
             let published = tokio::time::timeout(LONGEST_PUBLISHING, published).await;
-            if !published.unwrap_or_default() {
+            if published != Ok(Ok(())) {
                 report.ending = Ending::Retry;
             }
             report
@@ -221,7 +227,11 @@ impl Context {
 
     /// An object whose source account can't be used belongs to no visit. If the account is gone, nothing can be removed, and the deletion does not
     /// wait for it.
-    async fn without_source(&self, object: &Arc<BucketReplication>, accounts: &Accounts) {
+    async fn without_source(
+        &self,
+        object: &Arc<BucketReplication>,
+        accounts: &Accounts,
+    ) -> Result<(), NotWritten> {
         let problems = validate::validate(&self.reduced(object), accounts)
             .err()
             .unwrap_or_default();
@@ -240,8 +250,7 @@ impl Context {
                     note,
                 )
                 .await;
-            done(self.kubernetes.release(object).await, &key_of(object));
-            return;
+            return accepted(self.kubernetes.release(object).await, &key_of(object));
         }
         let previous = object.status.clone().unwrap_or_default();
         let make = if deleting {
@@ -255,6 +264,6 @@ impl Context {
             &problems,
             Timestamp::now(),
         );
-        self.write(object, None, &status).await;
+        self.write(object, None, &status).await
     }
 }
