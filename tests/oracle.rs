@@ -425,7 +425,7 @@ fn role_policy(state: &State) -> (String, Value) {
         .map(|statement| statement.json().clone())
         .collect();
     (
-        role.role.arn.clone(),
+        role.role.arn.to_string(),
         json!({"Version": "2012-10-17", "Statement": statements}),
     )
 }

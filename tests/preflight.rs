@@ -374,8 +374,9 @@ fn cases() -> Vec<Case> {
                 s.roles.clear();
                 make_their_role(s);
                 let mut theirs = s.roles.values().next().unwrap().clone();
-                theirs.role.arn =
-                    "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f".into();
+                theirs.role.arn = "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f"
+                    .parse()
+                    .unwrap();
                 s.roles.insert(
                     (
                         PROD.parse().unwrap(),

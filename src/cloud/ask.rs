@@ -91,39 +91,30 @@ impl AwsCloud {
                 Answer::KeyPolicy(key.clone(), self.key_policy(key).await.into())
             }
             Question::Role(account, role) => Answer::Role(self.role(account, role).await.into()),
-            Question::InlinePolicy {
-                account,
-                role_arn,
-                role,
-                policy,
-            } => Answer::InlinePolicy(
-                role_arn.clone(),
-                self.inline_policy(account, role, policy).await.into(),
-            ),
+            Question::InlinePolicy { role, policy } => {
+                Answer::InlinePolicy(role.clone(), self.inline_policy(role, policy).await.into())
+            }
             Question::AttachedPolicies(account, role) => {
                 Answer::AttachedPolicies(self.attached_policies(account, role).await.into())
             }
-            Question::PolicyVersions(policy) => Answer::PolicyVersions(
-                policy.to_string(),
-                self.policy_versions(policy).await.into(),
-            ),
-            Question::DefaultVersion {
+            Question::PolicyVersions(policy) => {
+                Answer::PolicyVersions(policy.clone(), self.policy_versions(policy).await.into())
+            }
+            Question::PolicyDocument { policy, version } => {
+                let read = self.policy_document(&policy.account, policy, version).await;
+                Answer::PolicyDocument(policy.clone(), read.into())
+            }
+            Question::BoundaryVersion(account, boundary) => {
+                Answer::BoundaryVersion(self.boundary_version(account, boundary).await.into())
+            }
+            Question::BoundaryDocument {
                 account,
-                policy_arn,
-            } => Answer::DefaultVersion(
-                policy_arn.clone(),
-                self.default_version(account, policy_arn).await.into(),
-            ),
-            Question::PolicyDocument {
-                account,
-                policy_arn,
+                boundary,
                 version,
-            } => Answer::PolicyDocument(
-                policy_arn.clone(),
-                self.policy_document(account, policy_arn, version)
-                    .await
-                    .into(),
-            ),
+            } => {
+                let read = self.policy_document(account, boundary, version).await;
+                Answer::BoundaryDocument(read.into())
+            }
         }
     }
 }

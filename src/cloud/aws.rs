@@ -20,8 +20,9 @@ use crate::{
     leader::Leadership,
     metrics::Metrics,
     replication::{
-        accounts::{Account, Accounts},
-        names::{AccountId, InstallationId, Partition, Region, RoleName, role_name},
+        accounts::{Account, Accounts, AssumeRole},
+        arns::RoleArn,
+        names::{AccountId, InstallationId, Partition, Region},
         observed::{Failure, FailureKind},
     },
 };
@@ -52,7 +53,7 @@ pub struct Session {
     config: SdkConfig,
     attempts: Attempts,
     path_style: bool,
-    role: Option<(String, String)>,
+    role: Option<AssumeRole>,
     expires: Option<SystemTime>,
     /// The caller's ARN, or what is known of it.
     pub caller: String,
@@ -117,27 +118,19 @@ impl Aws {
                 .or_default(),
         );
         let mut slot = slot.lock().await;
-        let role = account
-            .assume_role
-            .as_ref()
-            .map(|role| (role.role_arn.clone(), role.external_id.clone()));
         if let Some(session) = slot
             .as_ref()
-            .filter(|session| session.role == role && !session.ends_soon())
+            .filter(|session| session.role == account.assume_role && !session.ends_soon())
         {
             return Ok(Arc::clone(session));
         }
-        let session = Arc::new(self.begin(account, role).await?);
+        let session = Arc::new(self.begin(account).await?);
         *slot = Some(Arc::clone(&session));
         Ok(session)
     }
 
-    async fn begin(
-        &self,
-        account: &Account,
-        role: Option<(String, String)>,
-    ) -> Result<Session, Failure> {
-        let Some((arn, external_id)) = role else {
+    async fn begin(&self, account: &Account) -> Result<Session, Failure> {
+        let Some(assumed) = &account.assume_role else {
             return Ok(Session::new(
                 self.config.clone(),
                 self.attempts.clone(),
@@ -147,6 +140,7 @@ impl Aws {
                 "the operator's own identity".into(),
             ));
         };
+        let arn = assumed.role.to_string();
         let call = Call {
             action: action::ASSUME_ROLE,
             on: format!("role {arn}"),
@@ -156,7 +150,7 @@ impl Aws {
             .sts(&self.config)
             .assume_role()
             .role_arn(&arn)
-            .external_id(&external_id)
+            .external_id(&assumed.external_id)
             .role_session_name(format!("brepl-{}", self.installation))
             .duration_seconds(SESSION_SECONDS)
             .send()
@@ -187,13 +181,13 @@ impl Aws {
             config,
             self.attempts.clone(),
             account.partition,
-            Some((arn.clone(), external_id)),
+            Some(assumed.clone()),
             expires,
             arn,
         ))
     }
 
-    /// The existing roles of `installation` in `account`, with their ARNs.
+    /// The existing roles of `installation` in `account`.
     ///
     /// # Errors
     /// When AWS does not list them.
@@ -201,7 +195,7 @@ impl Aws {
         &self,
         account: &Account,
         installation: &InstallationId,
-    ) -> Result<Vec<(RoleName, String)>, Failure> {
+    ) -> Result<Vec<RoleArn>, Failure> {
         let session = self.session(account).await?;
         let call = Call {
             action: action::LIST_ROLES,
@@ -221,8 +215,8 @@ impl Aws {
             let ours = page
                 .roles()
                 .iter()
-                .filter_map(|role| Some((role_name(role.arn())?, role.arn().to_owned())));
-            found.extend(ours.filter(|(name, _)| name.is_of(installation)));
+                .filter_map(|role| role.arn().parse::<RoleArn>().ok());
+            found.extend(ours.filter(|role| role.name.is_of(installation)));
         }
         Ok(found)
     }
@@ -256,7 +250,7 @@ impl Session {
         config: SdkConfig,
         attempts: Attempts,
         partition: Partition,
-        role: Option<(String, String)>,
+        role: Option<AssumeRole>,
         expires: Option<SystemTime>,
         caller: String,
     ) -> Self {

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use super::own_policy;
 use crate::{
-    api::aws_account::{Access, AssumeRole},
+    api::aws_account::Access,
     replication::{
-        accounts::{Account, Accounts},
+        accounts::{Account, Accounts, AssumeRole},
+        arns::{BoundaryArn, PolicyArn, RoleArn},
         boundary::boundary,
         composition::spread::MOST_INLINE,
     },
@@ -15,15 +16,13 @@ use crate::{
 
 /// The parts of it.
 struct Parts<'a> {
-    role: &'a AssumeRole,
-    name: &'a str,
-    path: String,
+    assumed: &'a AssumeRole,
     policy: Value,
-    boundary: Option<(String, String, Value)>,
+    boundary: Option<(&'a PolicyArn, Value)>,
 }
 
 fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, String> {
-    let role = account.assume_role.as_ref().filter(|_| account.access == Access::Managed).ok_or_else(|| {
+    let assumed = account.assume_role.as_ref().filter(|_| account.access == Access::Managed).ok_or_else(|| {
         format!(
             "AWSAccount {} has no role to assume (assumeRole), so there is nothing to create in account {}",
             account.name, account.id
@@ -37,34 +36,17 @@ fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, Str
             account.name
         ));
     }
-    let (path, name) = path_and_name(&role.role_arn);
-    let own = format!(":{}:policy/", account.id);
-    let made = account
-        .roles
-        .permissions_boundary
-        .as_ref()
-        .filter(|arn| arn.contains(&own))
-        .map(|arn| {
-            let (path, name) = path_and_name(arn);
-            (path, name.to_owned(), boundary(account, accounts).json())
-        });
+    let made = match &account.roles.boundary {
+        Some(BoundaryArn::OfAccount(policy)) if policy.account == account.id => {
+            Some((policy, boundary(account, accounts).json()))
+        }
+        _ => None,
+    };
     Ok(Parts {
-        role,
-        name,
-        path,
+        assumed,
         policy: document.json(),
         boundary: made,
     })
-}
-
-/// The path, beginning and ending with a slash, and the name at the end of an ARN of IAM.
-fn path_and_name(arn: &str) -> (String, &str) {
-    let resource = arn.rsplit(':').next().unwrap_or_default();
-    let (path, name) = resource.rsplit_once('/').unwrap_or(("", resource));
-    (
-        format!("{}/", path.find('/').map_or("", |slash| &path[slash..])),
-        name,
-    )
 }
 
 /// Session tags, which EKS Pod Identity sends, have to be allowed by a statement that requires no external ID.
@@ -90,22 +72,21 @@ const OPERATOR: &str = "ARN of the operator's own identity: the IAM role of its 
 /// When the operator assumes no role there, or could change that role with its policy.
 pub fn cloudformation(account: &Account, accounts: &Accounts) -> Result<Value, String> {
     let Parts {
-        role,
-        name,
-        path,
+        assumed,
         policy,
         boundary,
     } = parts(account, accounts)?;
+    let RoleArn { path, name, .. } = &assumed.role;
     let mut resources = json!({
         "OperatorRole": {
             "Type": "AWS::IAM::Role",
             "Properties": {
-                "RoleName": name, "Path": path, "AssumeRolePolicyDocument": trust(role, &json!({"Ref": "OperatorArn"})),
+                "RoleName": name.as_str(), "Path": path, "AssumeRolePolicyDocument": trust(assumed, &json!({"Ref": "OperatorArn"})),
                 "Policies": [{"PolicyName": "operator", "PolicyDocument": policy}],
             },
         },
     });
-    if let Some((path, name, document)) = boundary {
+    if let Some((PolicyArn { path, name, .. }, document)) = boundary {
         resources["ReplicationBoundary"] = json!({
             "Type": "AWS::IAM::ManagedPolicy", "Properties": {"ManagedPolicyName": name, "Path": path, "PolicyDocument": document},
         });
@@ -125,17 +106,16 @@ pub fn cloudformation(account: &Account, accounts: &Accounts) -> Result<Value, S
 /// When the operator assumes no role there, or could change that role with its policy.
 pub fn terraform(account: &Account, accounts: &Accounts) -> Result<Value, String> {
     let Parts {
-        role,
-        name,
-        path,
+        assumed,
         policy,
         boundary,
     } = parts(account, accounts)?;
+    let RoleArn { path, name, .. } = &assumed.role;
     let mut resources = json!({
-        "aws_iam_role": {"operator": {"name": name, "path": path, "assume_role_policy": trust(role, &json!("${var.operator_arn}")).to_string()}},
+        "aws_iam_role": {"operator": {"name": name.as_str(), "path": path, "assume_role_policy": trust(assumed, &json!("${var.operator_arn}")).to_string()}},
         "aws_iam_role_policy": {"operator": {"name": "operator", "role": "${aws_iam_role.operator.id}", "policy": policy.to_string()}},
     });
-    if let Some((path, name, document)) = boundary {
+    if let Some((PolicyArn { path, name, .. }, document)) = boundary {
         resources["aws_iam_policy"] = json!({"replication_boundary": {"name": name, "path": path, "policy": document.to_string()}});
     }
     Ok(json!({
@@ -144,21 +124,4 @@ pub fn terraform(account: &Account, accounts: &Accounts) -> Result<Value, String
         "resource": resources,
         "output": {"role_arn": {"description": "spec.assumeRole.roleARN of the AWSAccount", "value": "${aws_iam_role.operator.arn}"}},
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_and_names() {
-        assert_eq!(
-            path_and_name("arn:aws:iam::1:role/operator"),
-            ("/".into(), "operator")
-        );
-        assert_eq!(
-            path_and_name("arn:aws:iam::1:policy/a/b/boundary"),
-            ("/a/b/".into(), "boundary")
-        );
-    }
 }

@@ -195,6 +195,6 @@ fn applies(account: &Account, when: When) -> bool {
         When::Versioning => account.grants_to_anyone(Permission::EnableVersioning),
         When::BucketPolicies => account.policies.bucket_policy == PolicyMode::Manage,
         When::KeyPolicies => account.policies.key_policy == PolicyMode::Manage,
-        When::Boundary => account.roles.permissions_boundary.is_some(),
+        When::Boundary => account.roles.boundary.is_some(),
     }
 }

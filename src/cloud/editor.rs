@@ -173,7 +173,10 @@ mod tests {
             &installation,
             Purpose::KeyUse,
             role,
-            Some(role),
+            format!("arn:aws:iam::111111111111:role/{role}")
+                .parse()
+                .ok()
+                .as_ref(),
             &["kms:Decrypt"],
             &["*".into()],
             &vec![],

@@ -1,5 +1,7 @@
 //! The policies that the operator itself needs, from the table of its calls.
 
+use std::fmt::Display;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -60,11 +62,13 @@ pub fn policy(account: &Account) -> Result<Document, String> {
 
 /// Fails if the operator could change its own role, or the boundary of others.
 fn may_not_change_itself(account: &Account, roles: &str, policies: &str) -> Result<(), String> {
-    let within = |pattern: &str, arn: &str| wildmatch::WildMatch::new(pattern).matches(arn);
-    if let Some(own) = account.assume_role.as_ref().map(|own| &own.role_arn) {
+    let within = |pattern: &str, arn: &dyn Display| {
+        wildmatch::WildMatch::new(pattern).matches(&arn.to_string())
+    };
+    if let Some(own) = account.assume_role.as_ref().map(|own| &own.role) {
         let listed = account
             .roles
-            .mergeable_role_arns
+            .mergeable
             .contains(own)
             .then_some("roles.mergeableRoleARNs");
         if let Some(place) = within(roles, own).then_some(roles).or(listed) {
@@ -76,7 +80,7 @@ fn may_not_change_itself(account: &Account, roles: &str, policies: &str) -> Resu
     }
     if let Some(boundary) = account
         .roles
-        .permissions_boundary
+        .boundary
         .as_ref()
         .filter(|boundary| within(policies, boundary))
     {
@@ -90,7 +94,7 @@ fn may_not_change_itself(account: &Account, roles: &str, policies: &str) -> Resu
 
 /// What the operator may do with the roles and policies that it creates.
 fn role_statements(account: &Account, roles: &str, policies: &str) -> Vec<Option<Value>> {
-    let boundary = account.roles.permissions_boundary.as_deref();
+    let boundary = account.roles.boundary.as_ref().map(ToString::to_string);
     let actions = |on, keep: &dyn Fn(&str) -> bool| allowed(account, on, keep);
     let any = |_: &str| true;
     let mut statements = vec![];
@@ -105,8 +109,9 @@ fn role_statements(account: &Account, roles: &str, policies: &str) -> Vec<Option
         vec![roles.to_owned()],
         None,
     ));
-    let condition =
-        boundary.map(|arn| json!({ "StringEquals": { "iam:PermissionsBoundary": arn } }));
+    let condition = boundary
+        .as_ref()
+        .map(|arn| json!({ "StringEquals": { "iam:PermissionsBoundary": arn } }));
     statements.push(statement(
         "BoundReplicationRoles",
         &actions(On::Roles, &bound),
@@ -124,7 +129,7 @@ fn role_statements(account: &Account, roles: &str, policies: &str) -> Vec<Option
         vec![roles.to_owned()],
         Some(only_ours),
     ));
-    let boundaries = boundary.map(ToOwned::to_owned).into_iter().collect();
+    let boundaries = boundary.into_iter().collect();
     statements.push(statement(
         "PermissionsBoundary",
         &actions(On::Boundary, &any),
@@ -150,8 +155,13 @@ fn role_statements(account: &Account, roles: &str, policies: &str) -> Vec<Option
 fn merge_statements(account: &Account, roles: &str) -> Vec<Option<Value>> {
     let actions = |on, keep: &dyn Fn(&str) -> bool| allowed(account, on, keep);
     let mut statements = vec![];
-    let mergeable = if account.grants_to_anyone(Permission::MergeConfiguration) {
-        account.roles.mergeable_role_arns.clone()
+    let mergeable: Vec<_> = if account.grants_to_anyone(Permission::MergeConfiguration) {
+        account
+            .roles
+            .mergeable
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     } else {
         vec![]
     };
@@ -179,7 +189,7 @@ pub fn identity_policy(accounts: &Accounts) -> Document {
     let roles = accounts
         .all()
         .filter_map(|account| account.assume_role.as_ref())
-        .map(|role| role.role_arn.clone())
+        .map(|role| role.role.to_string())
         .collect();
     // The session tags of EKS Pod Identity are transitive, so that each session further on is tagged, too ("Grant Pods access to AWS
     // resources based on tags" in the EKS User Guide).

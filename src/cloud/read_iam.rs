@@ -1,6 +1,6 @@
 //! The reads of IAM and KMS, one call each.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
 use super::{
     ask::{Read, found, not_understood, readable},
@@ -10,8 +10,9 @@ use super::{
     error::Call,
 };
 use crate::replication::{
+    arns::{BoundaryArn, PolicyArn, RoleArn},
     keys::{KeyArn, KeyReference},
-    names::{AccountId, ManagedPolicyName, Region, RoleName},
+    names::{AccountId, Region, RoleName},
     observed::{KeyDescription, PolicyVersions, Role},
     policy::Document,
 };
@@ -83,8 +84,13 @@ impl AwsCloud {
             .transpose()
     }
 
-    /// The default version of a managed policy of the account's or AWS's own.
-    pub(super) async fn default_version(&self, account: &AccountId, arn: &str) -> Read<String> {
+    /// The default version of a permissions boundary.
+    pub(super) async fn boundary_version(
+        &self,
+        account: &AccountId,
+        boundary: &BoundaryArn,
+    ) -> Read<String> {
+        let arn = boundary.to_string();
         let session = self.session(account).await?;
         let call = Call {
             action: action::GET_POLICY,
@@ -105,10 +111,11 @@ impl AwsCloud {
     pub(super) async fn policy_document(
         &self,
         account: &AccountId,
-        arn: &str,
+        policy: &(dyn Display + Sync),
         version: &str,
     ) -> Read<Document> {
         let session = self.session(account).await?;
+        let arn = policy.to_string();
         let call = Call {
             action: action::GET_POLICY_VERSION,
             on: format!("policy {arn}"),
@@ -143,7 +150,10 @@ impl AwsCloud {
             return Ok(None);
         };
         Ok(Some(Role {
-            arn: role.arn().to_owned(),
+            arn: role
+                .arn()
+                .parse()
+                .map_err(|error| not_understood(&call, error))?,
             trust: readable(
                 iam_document(role.assume_role_policy_document().unwrap_or("{}")),
                 &call,
@@ -156,28 +166,23 @@ impl AwsCloud {
             boundary: role
                 .permissions_boundary()
                 .and_then(|boundary| boundary.permissions_boundary_arn())
-                .map(ToOwned::to_owned),
+                .and_then(|arn| arn.parse().ok()),
         }))
     }
 
     /// The inline policy `policy` of a role.
-    pub(super) async fn inline_policy(
-        &self,
-        account: &AccountId,
-        role: &RoleName,
-        policy: &RoleName,
-    ) -> Read<Document> {
-        let session = self.session(account).await?;
+    pub(super) async fn inline_policy(&self, role: &RoleArn, policy: &RoleName) -> Read<Document> {
+        let session = self.session(&role.account).await?;
         let call = Call {
             action: action::GET_ROLE_POLICY,
-            on: format!("role {role}"),
+            on: format!("role {}", role.name),
             caller: &session.caller,
         };
         let answer = found(
             session
                 .iam
                 .get_role_policy()
-                .role_name(role.as_str())
+                .role_name(role.name.as_str())
                 .policy_name(policy.as_str())
                 .send()
                 .await,
@@ -193,7 +198,7 @@ impl AwsCloud {
         &self,
         account: &AccountId,
         role: &RoleName,
-    ) -> Read<BTreeSet<String>> {
+    ) -> Read<BTreeSet<PolicyArn>> {
         let session = self.session(account).await?;
         let call = Call {
             action: action::LIST_ATTACHED_ROLE_POLICIES,
@@ -210,13 +215,13 @@ impl AwsCloud {
             answer
                 .attached_policies()
                 .iter()
-                .filter_map(|policy| policy.policy_arn().map(ToOwned::to_owned))
+                .filter_map(|policy| policy.policy_arn()?.parse().ok())
                 .collect()
         }))
     }
 
     /// The versions of a managed policy.
-    pub(super) async fn policy_versions(&self, policy: &ManagedPolicyName) -> Read<PolicyVersions> {
+    pub(super) async fn policy_versions(&self, policy: &PolicyArn) -> Read<PolicyVersions> {
         let session = self.session(&policy.account).await?;
         let arn = policy.to_string();
         let call = Call {

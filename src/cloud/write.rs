@@ -4,9 +4,9 @@ use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 
 use super::{aws::AwsCloud, calls::action, convert::configuration_to_sdk, error::Call};
 use crate::replication::{
+    arns::PolicyArn,
     composition::desired::DesiredRole,
     keys::KeyArn,
-    names::ManagedPolicyName,
     observed::{Failure, FailureKind},
     plan::Step,
 };
@@ -37,18 +37,18 @@ impl AwsCloud {
                     .map_err(|error| call.failed(&error))?;
             }
             Step::CreateRole(role) => {
-                let session = self.session(&role.account).await?;
-                let call = on_role(action::CREATE_ROLE, &role.name, &session.caller);
+                let session = self.session(&role.arn.account).await?;
+                let call = on_role(action::CREATE_ROLE, &role.arn.name, &session.caller);
                 let tags = tags(role)?;
                 let request = session
                     .iam
                     .create_role()
-                    .role_name(role.name.as_str())
-                    .path(&role.path)
+                    .role_name(role.arn.name.as_str())
+                    .path(&role.arn.path)
                     .set_tags(Some(tags));
                 let request = request
                     .assume_role_policy_document(role.trust.compact())
-                    .set_permissions_boundary(role.boundary.clone());
+                    .set_permissions_boundary(role.boundary.as_ref().map(ToString::to_string));
                 request
                     .description(
                         "Assumed by S3 to replicate a bucket; created by bucket-replication-operator",
@@ -58,41 +58,41 @@ impl AwsCloud {
                     .map_err(|error| call.failed(&error))?;
             }
             Step::UpdateTrustPolicy(role) => {
-                let session = self.session(&role.account).await?;
+                let session = self.session(&role.arn.account).await?;
                 let call = on_role(
                     action::UPDATE_ASSUME_ROLE_POLICY,
-                    &role.name,
+                    &role.arn.name,
                     &session.caller,
                 );
                 let request = session
                     .iam
                     .update_assume_role_policy()
-                    .role_name(role.name.as_str())
+                    .role_name(role.arn.name.as_str())
                     .policy_document(role.trust.compact());
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::TagRole(role) => {
-                let session = self.session(&role.account).await?;
-                let call = on_role(action::TAG_ROLE, &role.name, &session.caller);
+                let session = self.session(&role.arn.account).await?;
+                let call = on_role(action::TAG_ROLE, &role.arn.name, &session.caller);
                 let request = session
                     .iam
                     .tag_role()
-                    .role_name(role.name.as_str())
+                    .role_name(role.arn.name.as_str())
                     .set_tags(Some(tags(role)?));
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::PutRolePermissionsBoundary { role, boundary } => {
-                let session = self.session(&role.account).await?;
+                let session = self.session(&role.arn.account).await?;
                 let call = on_role(
                     action::PUT_ROLE_PERMISSIONS_BOUNDARY,
-                    &role.name,
+                    &role.arn.name,
                     &session.caller,
                 );
                 let request = session
                     .iam
                     .put_role_permissions_boundary()
-                    .role_name(role.name.as_str())
-                    .permissions_boundary(boundary);
+                    .role_name(role.arn.name.as_str())
+                    .permissions_boundary(boundary.to_string());
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::PutRolePolicy {
@@ -331,7 +331,7 @@ fn on_role<'a>(
     }
 }
 
-fn on_policy<'a>(action: &'static str, policy: &ManagedPolicyName, caller: &'a str) -> Call<'a> {
+fn on_policy<'a>(action: &'static str, policy: &PolicyArn, caller: &'a str) -> Call<'a> {
     Call {
         action,
         on: format!("policy {policy}"),

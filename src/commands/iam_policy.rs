@@ -66,10 +66,10 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
         .all()
         .filter(|account| account.access == Access::Managed)
     {
-        let role = account
-            .assume_role
-            .as_ref()
-            .map_or("the operator's own identity", |role| role.role_arn.as_str());
+        let role = account.assume_role.as_ref().map_or_else(
+            || "the operator's own identity".to_owned(),
+            |role| role.role.to_string(),
+        );
         write!(
             text,
             "\n==> AWSAccount {}: {role} <==\n{}\n",

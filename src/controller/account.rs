@@ -193,8 +193,8 @@ impl Context {
             .collect();
         let orphans: BTreeSet<_> = roles
             .into_iter()
-            .filter(|(role, _)| !live.contains(role))
-            .map(|(_, arn)| arn)
+            .filter(|role| !live.contains(&role.name))
+            .map(|role| role.to_string())
             .collect();
         self.account_memory
             .lock()

@@ -126,7 +126,7 @@ pub type Objects = BTreeMap<ObjectKey, (Object, i64, BucketReplicationStatus)>;
 /// Somebody makes `THEIR_ROLE`, with a policy of its own.
 pub fn make_their_role(state: &mut State) {
     let role = Role {
-        arn: THEIR_ROLE.into(),
+        arn: THEIR_ROLE.parse().unwrap(),
         trust: Document::default(),
         tags: BTreeMap::new(),
         boundary: None,

@@ -14,10 +14,11 @@ use bucket_replication_operator::{
         editor::{Editors, SharedPolicy},
     },
     replication::{
+        arns::PolicyArn,
         configuration::{Configuration, Setting},
         evaluation::Request,
         keys::{KeyArn, KeyReference},
-        names::{AccountId, InstallationId, ManagedPolicyName, OwnedBucket, Region, RoleName},
+        names::{AccountId, InstallationId, OwnedBucket, Region, RoleName},
         observation::ledger::destination_of,
         observed::{
             DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, PolicyVersions, Role,
@@ -53,7 +54,7 @@ pub struct WorldRole {
     pub role: Role,
     pub policies: BTreeMap<String, Document>,
     /// Managed policies.
-    pub attached: BTreeSet<ManagedPolicyName>,
+    pub attached: BTreeSet<PolicyArn>,
 }
 
 /// A managed policy: its versions by number, and the default one.
@@ -69,7 +70,7 @@ pub struct State {
     pub keys: BTreeMap<KeyArn, WorldKey>,
     pub aliases: BTreeMap<KeyReference, KeyArn>,
     pub roles: BTreeMap<(AccountId, RoleName), WorldRole>,
-    pub policies: BTreeMap<ManagedPolicyName, WorldPolicy>,
+    pub policies: BTreeMap<PolicyArn, WorldPolicy>,
     /// Managed policies of others, by ARN.
     pub boundaries: BTreeMap<String, Document>,
     /// Steps that fail, by name, and how.
@@ -114,7 +115,7 @@ fn account_of(step: &Step) -> Option<&AccountId> {
         Step::CreateRole(role)
         | Step::UpdateTrustPolicy(role)
         | Step::TagRole(role)
-        | Step::PutRolePermissionsBoundary { role, .. } => Some(&role.account),
+        | Step::PutRolePermissionsBoundary { role, .. } => Some(&role.arn.account),
         Step::PutRolePolicy { account, .. }
         | Step::DeleteRolePolicy { account, .. }
         | Step::DeleteRole { account, .. } => Some(account),
@@ -229,7 +230,11 @@ impl State {
                 );
             }
             for name in principals.iter().filter(|name| name.contains(":role/")) {
-                if !self.roles.values().any(|role| role.role.arn == *name) {
+                if !self
+                    .roles
+                    .values()
+                    .any(|role| role.role.arn.to_string() == *name)
+                {
                     return refuse(
                         FailureKind::PrincipalNotVisible,
                         format!("MalformedPolicy: invalid principal {name}"),
@@ -337,7 +342,7 @@ impl State {
                 self.buckets.get_mut(bucket).unwrap().versioning = true;
             }
             Step::CreateRole(role) => {
-                let key = (role.account.clone(), role.name.clone());
+                let key = (role.arn.account.clone(), role.arn.name.clone());
                 if self.roles.contains_key(&key) {
                     return refuse(FailureKind::Conflict, "EntityAlreadyExists");
                 }
@@ -357,15 +362,16 @@ impl State {
                 );
             }
             Step::UpdateTrustPolicy(role) => {
-                self.role(&role.account, &role.name)?.role.trust = role.trust.clone();
+                self.role(&role.arn.account, &role.arn.name)?.role.trust = role.trust.clone();
             }
             Step::TagRole(role) => self
-                .role(&role.account, &role.name)?
+                .role(&role.arn.account, &role.arn.name)?
                 .role
                 .tags
                 .extend(role.tags.clone()),
             Step::PutRolePermissionsBoundary { role, boundary } => {
-                self.role(&role.account, &role.name)?.role.boundary = Some(boundary.clone());
+                self.role(&role.arn.account, &role.arn.name)?.role.boundary =
+                    Some(boundary.clone());
             }
             Step::PutRolePolicy {
                 account,
@@ -544,7 +550,7 @@ impl State {
             .for_each(stale);
     }
 
-    fn policy(&mut self, policy: &ManagedPolicyName) -> Result<&mut WorldPolicy, Failure> {
+    fn policy(&mut self, policy: &PolicyArn) -> Result<&mut WorldPolicy, Failure> {
         match self.policies.get_mut(policy) {
             Some(found) => Ok(found),
             None => refuse(FailureKind::NotFound, "NoSuchEntity"),
@@ -565,13 +571,15 @@ impl State {
             | Question::Configuration(bucket, _)
             | Question::Tags(bucket, _) => &bucket.account,
             Question::KeyPolicy(key) => &key.account,
-            Question::PolicyVersions(policy) => &policy.account,
+            Question::PolicyVersions(policy) | Question::PolicyDocument { policy, .. } => {
+                &policy.account
+            }
+            Question::InlinePolicy { role, .. } => &role.account,
             Question::Role(account, _)
             | Question::AttachedPolicies(account, _)
             | Question::Key { account, .. }
-            | Question::InlinePolicy { account, .. }
-            | Question::DefaultVersion { account, .. }
-            | Question::PolicyDocument { account, .. } => account,
+            | Question::BoundaryVersion(account, _)
+            | Question::BoundaryDocument { account, .. } => account,
         };
         assert!(
             !self.external.contains(account),
@@ -580,10 +588,6 @@ impl State {
         let found = |bucket: &OwnedBucket| self.buckets.get(bucket);
         let role_of =
             |account: &AccountId, role: &RoleName| self.roles.get(&(account.clone(), role.clone()));
-        let managed = |arn: &str| {
-            let mut policies = self.policies.iter();
-            policies.find(|(name, _)| name.to_string() == arn)
-        };
         match question {
             Question::Region(bucket) => Answer::Region(
                 bucket.clone(),
@@ -664,26 +668,18 @@ impl State {
             Question::Role(account, role) => Answer::Role(Facet::from_option(
                 role_of(account, role).map(|found| found.role.clone()),
             )),
-            Question::InlinePolicy {
-                account,
-                role_arn,
-                role,
-                policy,
-            } => Answer::InlinePolicy(
-                role_arn.clone(),
+            Question::InlinePolicy { role, policy } => Answer::InlinePolicy(
+                role.clone(),
                 Facet::from_option(
-                    role_of(account, role)
+                    role_of(&role.account, &role.name)
                         .and_then(|found| found.policies.get(policy.as_str()).cloned()),
                 ),
             ),
-            Question::AttachedPolicies(account, role) => {
-                Answer::AttachedPolicies(Facet::from_option(
-                    role_of(account, role)
-                        .map(|found| found.attached.iter().map(ToString::to_string).collect()),
-                ))
-            }
+            Question::AttachedPolicies(account, role) => Answer::AttachedPolicies(
+                Facet::from_option(role_of(account, role).map(|found| found.attached.clone())),
+            ),
             Question::PolicyVersions(policy) => Answer::PolicyVersions(
-                policy.to_string(),
+                policy.clone(),
                 Facet::from_option(self.policies.get(policy).map(|found| {
                     let others = found
                         .versions
@@ -695,21 +691,20 @@ impl State {
                     }
                 })),
             ),
-            Question::DefaultVersion { policy_arn, .. } => Answer::DefaultVersion(
-                policy_arn.clone(),
-                Facet::from_option(self.boundaries.get(policy_arn).map(|_| "v1".to_owned())),
-            ),
-            Question::PolicyDocument {
-                policy_arn,
-                version,
-                ..
-            } => {
-                let own = managed(policy_arn).and_then(|(_, policy)| {
+            Question::PolicyDocument { policy, version } => {
+                let document = self.policies.get(policy).and_then(|policy| {
                     let number = version.trim_start_matches('v').parse().ok()?;
                     policy.versions.get(&number)
                 });
-                let document = own.or_else(|| self.boundaries.get(policy_arn));
-                Answer::PolicyDocument(policy_arn.clone(), Facet::from_option(document.cloned()))
+                Answer::PolicyDocument(policy.clone(), Facet::from_option(document.cloned()))
+            }
+            Question::BoundaryVersion(_, boundary) => {
+                let found = self.boundaries.get(&boundary.to_string());
+                Answer::BoundaryVersion(Facet::from_option(found.map(|_| "v1".to_owned())))
+            }
+            Question::BoundaryDocument { boundary, .. } => {
+                let found = self.boundaries.get(&boundary.to_string());
+                Answer::BoundaryDocument(Facet::from_option(found.cloned()))
             }
         }
     }
@@ -751,7 +746,7 @@ impl State {
                 let Some(role) = self
                     .roles
                     .values()
-                    .find(|role| role.role.arn == configuration.role)
+                    .find(|role| Some(&role.role.arn) == configuration.role_arn().as_ref())
                 else {
                     missing.push(format!("{id}: no role"));
                     continue;

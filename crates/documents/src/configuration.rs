@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::arns::{BucketArn, RoleArn};
+
 pub use crate::rule_mark::RuleMark;
 
 /// `ReplicationConfiguration` of the S3 API: a bucket has one, and a PUT replaces all of it.
@@ -274,9 +276,16 @@ impl Configuration {
         xml_length("ReplicationConfiguration", &serde_json::json!(self))
     }
 
+    /// The role, if that is the ARN of one: S3 accepts others too.
+    #[must_use]
+    pub fn role_arn(&self) -> Option<RoleArn> {
+        self.role.parse().ok()
+    }
+
     /// Whether an enabled rule replicates changes on replicas to the bucket with that ARN.
     #[must_use]
-    pub fn syncs_to(&self, bucket: &str) -> bool {
+    pub fn syncs_to(&self, bucket: &BucketArn) -> bool {
+        let bucket = bucket.to_string();
         let syncs = |rule: &ReplicationRule| {
             let modifications = rule
                 .source_selection_criteria

@@ -214,7 +214,10 @@ mod tests {
             &installation(),
             Purpose::Replicas,
             role,
-            Some(&format!("arn:aws:iam::1:role/{role}")),
+            format!("arn:aws:iam::111111111111:role/{role}")
+                .parse()
+                .ok()
+                .as_ref(),
             &["s3:ReplicateObject"],
             &[resource],
             &vec![],

@@ -1,5 +1,6 @@
 //! Names, policies and replication configurations of AWS: values that know nothing of Kubernetes, of a client or of the operator's decisions.
 
+pub mod arns;
 pub mod configuration;
 pub mod edit;
 pub mod evaluation;

@@ -7,6 +7,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use crate::arns::BucketArn;
+
 pub use crate::partition::Partition;
 
 /// Why a name was refused; the text says what is wrong and what is expected.
@@ -232,17 +234,26 @@ impl RoleName {
     /// The role of a source bucket: `brepl-<id>-<bucket, cut>-<hash>`. The hash keeps apart what the cut made equal.
     #[must_use]
     pub fn of(installation: &InstallationId, source: &OwnedBucket) -> Self {
-        let hash = fingerprint(
-            &[
-                source.partition.as_str(),
-                source.account.as_str(),
-                source.name.as_str(),
-            ],
-            8,
-        );
+        let hash = Self::hash(source);
         let room = 64 - "brepl---".len() - installation.as_str().len() - hash.len();
         let bucket = &source.name.as_str()[..source.name.as_str().len().min(room)];
         Self(format!("brepl-{installation}-{bucket}-{hash}"))
+    }
+
+    /// Roles of all installations for a bucket end alike.
+    fn hash(source: &OwnedBucket) -> String {
+        let parts = [
+            source.partition.as_str(),
+            source.account.as_str(),
+            source.name.as_str(),
+        ];
+        fingerprint(&parts, 8)
+    }
+
+    /// Whether it is the role of `source`, of whichever installation.
+    #[must_use]
+    pub fn is_for(&self, source: &OwnedBucket) -> bool {
+        self.0.starts_with("brepl-") && self.0.ends_with(&format!("-{}", Self::hash(source)))
     }
 
     /// Whether it is the role of some source bucket of that installation.
@@ -252,32 +263,6 @@ impl RoleName {
             .strip_prefix("brepl-")
             .and_then(|rest| rest.strip_prefix(installation.as_str()))
             .is_some_and(|rest| rest.starts_with('-'))
-    }
-}
-
-/// A managed policy of the operator.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ManagedPolicyName {
-    /// The partition of the account.
-    pub partition: Partition,
-    /// The account.
-    pub account: AccountId,
-    /// Its path, which begins and ends with a slash.
-    pub path: String,
-    /// Its name, at most 128 characters.
-    pub name: String,
-}
-
-impl fmt::Display for ManagedPolicyName {
-    /// The policy's ARN.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            partition,
-            account,
-            path,
-            name,
-        } = self;
-        write!(f, "arn:{partition}:iam::{account}:policy{path}{name}")
     }
 }
 
@@ -295,8 +280,11 @@ pub struct OwnedBucket {
 impl OwnedBucket {
     /// The bucket's ARN.
     #[must_use]
-    pub fn arn(&self) -> String {
-        format!("arn:{}:s3:::{}", self.partition, self.name)
+    pub fn arn(&self) -> BucketArn {
+        BucketArn {
+            partition: self.partition,
+            name: self.name.clone(),
+        }
     }
 
     /// The ARN pattern of the objects under `prefix`.
@@ -322,28 +310,6 @@ pub fn account_root(partition: Partition, account: &AccountId) -> String {
 #[must_use]
 pub fn via_service(region: &Region) -> String {
     format!("s3.{region}.amazonaws.com")
-}
-
-/// The ARN of the role `name` in `account` under `path` (which begins and ends with a slash).
-#[must_use]
-pub fn role_arn(partition: Partition, account: &AccountId, path: &str, name: &RoleName) -> String {
-    format!("arn:{partition}:iam::{account}:role{path}{name}")
-}
-
-/// The name of a role, from its ARN.
-#[must_use]
-pub fn role_name(arn: &str) -> Option<RoleName> {
-    arn.rsplit('/').next()?.parse().ok()
-}
-
-/// The path of a role, from its ARN.
-#[must_use]
-pub fn path_of_role(arn: &str) -> String {
-    let path = arn
-        .split_once(":role")
-        .and_then(|(_, rest)| rest.rsplit_once('/'))
-        .map(|(path, _)| path);
-    format!("{}/", path.unwrap_or_default())
 }
 
 /// The Kubernetes object that a resource in AWS belongs to.

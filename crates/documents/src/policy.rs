@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::arns::RoleArn;
 use crate::names::{InstallationId, fingerprint};
 
 /// Digits of each of the two fingerprints in a Sid: 40 bits, so that the 1,000 objects that a bucket can have do not collide by chance.
@@ -80,7 +81,7 @@ impl Statement {
         installation: &InstallationId,
         purpose: Purpose,
         owner: &str,
-        principal: Option<&str>,
+        principal: Option<&RoleArn>,
         actions: &[&str],
         resources: &[String],
         conditions: &Conditions,
@@ -88,7 +89,7 @@ impl Statement {
         let mut body = Map::new();
         body.insert("Effect".into(), json!("Allow"));
         if let Some(principal) = principal {
-            body.insert("Principal".into(), json!({ "AWS": principal }));
+            body.insert("Principal".into(), json!({ "AWS": principal.to_string() }));
         }
         body.insert("Action".into(), one_or_list(actions));
         body.insert("Resource".into(), one_or_list(resources));

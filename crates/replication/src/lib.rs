@@ -17,7 +17,7 @@ pub mod request;
 pub mod visit;
 
 pub use composition::{boundary, compose};
-pub use documents::{configuration, edit, evaluation, keys, names, policy};
+pub use documents::{arns, configuration, edit, evaluation, keys, names, policy};
 pub use observation::{observed, question, role_policies};
 pub use plan::change;
 pub use request::{

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     Problem,
     accounts::Account,
+    arns::RoleArn,
     composition::{
         claims::Claims,
         desired::{Desired, DesiredRole, trust},
@@ -16,7 +17,7 @@ use crate::{
     configuration::{Configuration, ReplicationRule, RuleMark},
     keys::KeyArn,
     merge::foreign_role,
-    names::{InstallationId, OwnedBucket, Region, RoleName, role_arn, role_name},
+    names::{InstallationId, OwnedBucket, Region, RoleName},
     observation::ledger::{TAG_INSTALLATION, TAG_SOURCE_BUCKET},
     observed::{Facet, Observed},
     policy::{Document, Mark, Purpose, Statement},
@@ -36,7 +37,7 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         .iter()
         .any(|rule| rule.mark(claims.installation).is_none());
     let role = role_frame(claims, foreign);
-    let configuration = configuration(claims, rules, &role.arn);
+    let configuration = configuration(claims, rules, &role.arn.to_string());
     let ours: Vec<_> = configuration
         .iter()
         .flat_map(|c| &c.rules)
@@ -44,7 +45,11 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         .collect();
     let needs_role = !ours.is_empty()
         || !claims.acting.is_empty()
-        || (foreign && !role.merged && configuration.as_ref().is_some_and(|c| c.role == role.arn));
+        || (foreign
+            && !role.merged
+            && configuration
+                .as_ref()
+                .is_some_and(|c| c.role_arn().as_ref() == Some(&role.arn)));
     let wanted = if needs_role {
         wanted_statements(claims)
     } else {
@@ -120,32 +125,20 @@ fn announce(
 /// The role, without its policy: the operator's, or that of the unmanaged rules, which can't have another.
 fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
     let name = RoleName::of(claims.installation, claims.source);
-    let path = &claims.account.roles.path;
     let mut tags = claims.account.roles.tags.clone();
     tags.insert(TAG_INSTALLATION.into(), claims.installation.to_string());
     tags.insert(TAG_SOURCE_BUCKET.into(), claims.source.name.to_string());
     let existing = claims.observed.role.present().map(|role| role.arn.clone());
     let theirs = foreign_role(claims.observed.configuration.present(), foreign, &name);
-    let theirs = theirs.and_then(|arn| Some((role_name(arn)?, arn.to_owned())));
+    let theirs = theirs.and_then(|arn| arn.parse().ok());
     let merged = theirs.is_some();
-    let own = || {
-        (
-            name.clone(),
-            existing.unwrap_or_else(|| {
-                role_arn(claims.account.partition, &claims.account.id, path, &name)
-            }),
-        )
-    };
-    let (name, arn) = theirs.unwrap_or_else(own);
+    let own = || existing.unwrap_or_else(|| role_of(claims.account, name));
     DesiredRole {
-        account: claims.account.id.clone(),
-        arn,
-        name,
+        arn: theirs.unwrap_or_else(own),
         merged,
-        path: path.clone(),
         trust: trust(),
         tags,
-        boundary: claims.account.roles.permissions_boundary.clone(),
+        boundary: claims.account.roles.boundary.clone(),
         policy: Document::default(),
     }
 }
@@ -179,7 +172,7 @@ fn wanted_statements(claims: &Claims<'_>) -> Vec<Statement> {
         claims.source.name.as_str(),
         None,
         ACTIONS_ON_SOURCE_BUCKET,
-        &[claims.source.arn()],
+        &[claims.source.arn().to_string()],
         &vec![],
     )];
     for resolved in claims.acting {
@@ -241,11 +234,21 @@ pub(crate) fn role_arn_of(
     let theirs = foreign_role(configuration, foreign, &name).filter(|_| blockers.is_empty());
     let own = || {
         observed.role.present().map_or_else(
-            || role_arn(account.partition, &account.id, &account.roles.path, &name),
-            |role| role.arn.clone(),
+            || role_of(account, name.clone()).to_string(),
+            |role| role.arn.to_string(),
         )
     };
     theirs.map_or_else(own, ToOwned::to_owned)
+}
+
+/// The operator's role of that name, once it is created.
+fn role_of(account: &Account, name: RoleName) -> RoleArn {
+    RoleArn {
+        partition: account.partition,
+        account: account.id.clone(),
+        path: account.roles.path.clone(),
+        name,
+    }
 }
 
 fn versioning(claims: &Claims<'_>) -> BTreeMap<OwnedBucket, Region> {

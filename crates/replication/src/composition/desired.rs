@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    arns::{BoundaryArn, RoleArn},
     configuration::Configuration,
     keys::KeyArn,
-    names::{AccountId, OwnedBucket, Region, RoleName},
+    names::{OwnedBucket, Region},
     policy::{Document, Statement},
 };
 
@@ -27,22 +28,16 @@ pub struct Desired {
 /// The role of a source bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredRole {
-    /// The account that it is in.
-    pub account: AccountId,
-    /// Its name.
-    pub name: RoleName,
+    /// Its ARN.
+    pub arn: RoleArn,
     /// Whether it is an unmanaged role that only gets an inline policy; its path, trust policy, tags and boundary do not change.
     pub merged: bool,
-    /// Its path.
-    pub path: String,
-    /// Its ARN.
-    pub arn: String,
     /// Who may assume it.
     pub trust: Document,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// Its permissions boundary.
-    pub boundary: Option<String>,
+    pub boundary: Option<BoundaryArn>,
     /// What it may do.
     pub policy: Document,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    arns::RoleArn,
     composition::{claims::Claims, desired::DesiredRole},
     configuration::{ReplicationRule, Setting},
     evaluation::Request,
@@ -138,7 +139,7 @@ fn key_uses(
 
 /// Whether the policy has the statement `wanted`, or already allows `role` the same.
 #[must_use]
-pub fn allows_already(policy: Option<&Document>, wanted: &Statement, role: &str) -> bool {
+pub fn allows_already(policy: Option<&Document>, wanted: &Statement, role: &RoleArn) -> bool {
     let Some(policy) = policy else { return false };
     let same = policy
         .statements()
@@ -153,7 +154,7 @@ pub fn allows_already(policy: Option<&Document>, wanted: &Statement, role: &str)
     let (actions, resources) = (wanted.strings("Action"), wanted.strings("Resource"));
     same || resources.iter().all(|resource| {
         let request = Request {
-            principals: vec![role.to_owned()],
+            principals: vec![role.to_string()],
             actions: &actions,
             resource: (*resource).to_owned(),
             context: std::clone::Clone::clone(&context),
@@ -175,7 +176,7 @@ pub(crate) fn key_allows_already(
     services.iter().all(|service| {
         let request = Request {
             principals: vec![
-                role.arn.clone(),
+                role.arn.to_string(),
                 account_root(claims.account.partition, account),
                 account.to_string(),
             ],
@@ -185,7 +186,7 @@ pub(crate) fn key_allows_already(
                 ("kms:viaservice", service.clone()),
                 ("kms:calleraccount", account.to_string()),
                 ("aws:principalaccount", account.to_string()),
-                ("aws:principalarn", role.arn.clone()),
+                ("aws:principalarn", role.arn.to_string()),
             ]
             .into(),
         };

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    arns::RoleArn,
     configuration::{Configuration, ReplicationRule},
     keys::KeyArn,
-    names::{OwnedBucket, Region, role_name},
+    names::{OwnedBucket, Region},
     observation::ledger::ledger,
     observed::{Bucket, DefaultEncryption, Depth, Facet, KeyQuery, Observed, Scope, Traits},
     question::Question,
@@ -214,9 +215,7 @@ impl Asking<'_> {
         let read = &observed.role_read;
         self.at(Depth::Everything, true, &read.inline, || {
             Question::InlinePolicy {
-                account: account.clone(),
-                role_arn: role.arn.clone(),
-                role: scope.role.clone(),
+                role: role.arn.clone(),
                 policy: scope.role.clone(),
             }
         });
@@ -227,19 +226,16 @@ impl Asking<'_> {
             &read.attached,
             || Question::AttachedPolicies(account.clone(), scope.role.clone()),
         );
-        let path = role.path();
-        let owner = PolicyOwner::of(&scope.source, &path, &scope.role);
+        let owner = PolicyOwner::of(&scope.source, &role.arn.path, &scope.role);
         for policy in numbers.map(|number| owner.policy(number)) {
-            let arn = policy.to_string();
-            let seen = read.managed.get(&arn).cloned().unwrap_or_default();
+            let seen = read.managed.get(&policy).cloned().unwrap_or_default();
             self.at(Depth::Everything, true, &seen.versions, || {
                 Question::PolicyVersions(policy.clone())
             });
             if let Facet::Present(versions) = &seen.versions {
                 self.at(Depth::Everything, true, &seen.document, || {
                     Question::PolicyDocument {
-                        account: account.clone(),
-                        policy_arn: arn,
+                        policy,
                         version: versions.default.clone(),
                     }
                 });
@@ -253,14 +249,9 @@ impl Asking<'_> {
             return;
         }
         for arn in roles_to_read(scope, observed.configuration.present()) {
-            let Some(role) = role_name(&arn) else {
-                continue;
-            };
             let seen = observed.merged.get(&arn).cloned().unwrap_or_default();
             self.at(Depth::Everything, true, &seen, || Question::InlinePolicy {
-                account: scope.source.account.clone(),
-                role_arn: arn,
-                role,
+                role: arn,
                 policy: scope.role.clone(),
             });
         }
@@ -268,7 +259,7 @@ impl Asking<'_> {
 
     fn boundary(&mut self) {
         let (scope, observed) = (self.scope, self.observed);
-        let Some(policy_arn) = scope.boundary.clone().filter(|_| !scope.removing) else {
+        let Some(boundary) = scope.boundary.clone().filter(|_| !scope.removing) else {
             return;
         };
         if !matches!(observed.boundary, Facet::Unread) {
@@ -277,15 +268,14 @@ impl Asking<'_> {
         let account = scope.source.account.clone();
         match &observed.boundary_version {
             Facet::Present(version) => self.at(Depth::Traits, true, &observed.boundary, || {
-                Question::PolicyDocument {
+                Question::BoundaryDocument {
                     account,
-                    policy_arn,
+                    boundary,
                     version: version.clone(),
                 }
             }),
-            unread => self.at(Depth::Traits, true, unread, || Question::DefaultVersion {
-                account,
-                policy_arn,
+            unread => self.at(Depth::Traits, true, unread, || {
+                Question::BoundaryVersion(account, boundary)
             }),
         }
     }
@@ -346,7 +336,7 @@ impl Asking<'_> {
 /// The unmanaged roles that may have an inline policy of the operator: if objects ask to merge, those that the platform team lists, and that of
 /// a configuration with rules of both.
 #[must_use]
-pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BTreeSet<String> {
+pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BTreeSet<RoleArn> {
     let mut roles = if scope.merges {
         scope.mergeable.clone()
     } else {
@@ -358,11 +348,10 @@ pub fn roles_to_read(scope: &Scope, configuration: Option<&Configuration>) -> BT
     let is_ours = |rule: &ReplicationRule| rule.mark(&scope.installation).is_some();
     let (ours, theirs): (Vec<_>, Vec<_>) =
         configuration.rules.iter().partition(|rule| is_ours(rule));
-    if !ours.is_empty()
-        && role_name(&configuration.role).as_ref() != Some(&scope.role)
-        && (!theirs.is_empty() || scope.mergeable.contains(&configuration.role))
-    {
-        roles.insert(configuration.role.clone());
-    }
+    let unmanaged = configuration
+        .role_arn()
+        .filter(|role| !ours.is_empty() && role.name != scope.role)
+        .filter(|role| !theirs.is_empty() || scope.mergeable.contains(role));
+    roles.extend(unmanaged);
     roles
 }

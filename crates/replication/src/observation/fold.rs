@@ -48,37 +48,26 @@ impl Observed {
                 self.key_policies.insert(key, read);
             }
             Answer::Role(read) => self.role = read,
-            Answer::InlinePolicy(role_arn, read) => {
-                if self.role.present().is_some_and(|role| role.arn == role_arn) {
+            Answer::InlinePolicy(arn, read) => {
+                if self.role.present().is_some_and(|role| role.arn == arn) {
                     self.role_read.inline = read;
                 } else {
-                    self.merged.insert(role_arn, read);
+                    self.merged.insert(arn, read);
                 }
             }
             Answer::AttachedPolicies(read) => self.role_read.attached = read,
-            Answer::PolicyVersions(policy_arn, read) => {
-                self.role_read
-                    .managed
-                    .entry(policy_arn)
-                    .or_default()
-                    .versions = read;
+            Answer::PolicyVersions(policy, read) => {
+                self.role_read.managed.entry(policy).or_default().versions = read;
             }
-            Answer::DefaultVersion(_, Facet::Absent) => self.boundary = Facet::Absent,
-            Answer::DefaultVersion(_, Facet::Failed(failure)) => {
+            Answer::PolicyDocument(policy, read) => {
+                self.role_read.managed.entry(policy).or_default().document = read;
+            }
+            Answer::BoundaryVersion(Facet::Absent) => self.boundary = Facet::Absent,
+            Answer::BoundaryVersion(Facet::Failed(failure)) => {
                 self.boundary = Facet::Failed(failure);
             }
-            Answer::DefaultVersion(_, read) => self.boundary_version = read,
-            Answer::PolicyDocument(policy_arn, read) => {
-                if scope.boundary.as_ref() == Some(&policy_arn) {
-                    self.boundary = read;
-                } else {
-                    self.role_read
-                        .managed
-                        .entry(policy_arn)
-                        .or_default()
-                        .document = read;
-                }
-            }
+            Answer::BoundaryVersion(read) => self.boundary_version = read,
+            Answer::BoundaryDocument(read) => self.boundary = read,
         }
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    arns::BucketArn,
     configuration::{Configuration, ReplicationRule},
     keys::KeyArn,
-    names::{AccountId, BucketName, InstallationId, OwnedBucket},
+    names::{AccountId, InstallationId, OwnedBucket},
     policy::{Purpose, Statement},
 };
 
@@ -19,7 +20,7 @@ pub const TAG_SOURCE_BUCKET: &str = "bucketops.dev/source-bucket";
 /// The destination bucket of one of the operator's rules. Without an account, it is in the source's account.
 #[must_use]
 pub fn destination_of(rule: &ReplicationRule, source: &OwnedBucket) -> Option<OwnedBucket> {
-    let name: BucketName = rule.destination.bucket.rsplit(':').next()?.parse().ok()?;
+    let name = rule.destination.bucket.parse::<BucketArn>().ok()?.name;
     let account = match &rule.destination.account {
         Some(account) => account.parse().ok()?,
         None => source.account.clone(),
@@ -72,10 +73,7 @@ fn destinations_of(statement: &Statement, source: &OwnedBucket) -> Vec<OwnedBuck
     let Some(account): Option<AccountId> = account else {
         return vec![];
     };
-    let name = |resource: &str| {
-        let path = resource.rsplit(':').next()?;
-        path.split('/').next()?.parse::<BucketName>().ok()
-    };
+    let name = |resource: &str| Some(BucketArn::of_objects(resource).ok()?.name);
     let names = statement.strings("Resource").into_iter().filter_map(name);
     names
         .map(|name| OwnedBucket {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    arns::RoleArn,
     configuration::{Configuration, RuleMark},
     keys::{KeyArn, KeyReference},
     names::{InstallationId, OwnedBucket, Region},
@@ -46,7 +47,7 @@ pub struct Observed {
     /// Its default version.
     pub boundary_version: Facet<String>,
     /// The operator's inline policy on unmanaged roles, by their ARN.
-    pub merged: BTreeMap<String, Facet<Document>>,
+    pub merged: BTreeMap<RoleArn, Facet<Document>>,
 }
 
 impl Observed {

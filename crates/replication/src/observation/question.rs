@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    arns::{BoundaryArn, PolicyArn, RoleArn},
     configuration::Configuration,
     keys::{KeyArn, KeyReference},
-    names::{AccountId, ManagedPolicyName, OwnedBucket, Region, RoleName},
+    names::{AccountId, OwnedBucket, Region, RoleName},
     observed::{
         DefaultEncryption, Facet, KeyDescription, KeyQuery, PolicyVersions, Role, UnknownElement,
     },
@@ -50,32 +51,30 @@ pub enum Question {
     Role(AccountId, RoleName),
     /// `GetRolePolicy`.
     InlinePolicy {
-        /// The account.
-        account: AccountId,
-        /// The ARN of the role.
-        role_arn: String,
         /// The role.
-        role: RoleName,
+        role: RoleArn,
         /// The policy's name.
         policy: RoleName,
     },
     /// `ListAttachedRolePolicies`.
     AttachedPolicies(AccountId, RoleName),
     /// `ListPolicyVersions`.
-    PolicyVersions(ManagedPolicyName),
+    PolicyVersions(PolicyArn),
     /// `GetPolicy`, for the version that is the default.
-    DefaultVersion {
-        /// The account.
+    BoundaryVersion(AccountId, BoundaryArn),
+    /// `GetPolicyVersion`, of the boundary.
+    BoundaryDocument {
+        /// The account to ask in: AWS's own policies are in none.
         account: AccountId,
-        /// The policy's ARN; AWS's own policies have none of the account.
-        policy_arn: String,
+        /// The boundary.
+        boundary: BoundaryArn,
+        /// The version.
+        version: String,
     },
-    /// `GetPolicyVersion`.
+    /// `GetPolicyVersion`, of a policy of the operator's role.
     PolicyDocument {
-        /// The account.
-        account: AccountId,
-        /// The policy's ARN.
-        policy_arn: String,
+        /// The policy.
+        policy: PolicyArn,
         /// The version.
         version: String,
     },
@@ -109,13 +108,15 @@ pub enum Answer {
     /// The role of the source bucket.
     Role(Facet<Role>),
     /// The operator's inline policy on the role with that ARN.
-    InlinePolicy(String, Facet<Document>),
+    InlinePolicy(RoleArn, Facet<Document>),
     /// The ARNs of the managed policies of the source bucket's role.
-    AttachedPolicies(Facet<BTreeSet<String>>),
+    AttachedPolicies(Facet<BTreeSet<PolicyArn>>),
     /// The versions of the managed policy with that ARN.
-    PolicyVersions(String, Facet<PolicyVersions>),
-    /// The default version of the managed policy with that ARN.
-    DefaultVersion(String, Facet<String>),
+    PolicyVersions(PolicyArn, Facet<PolicyVersions>),
+    /// The default version of the permissions boundary.
+    BoundaryVersion(Facet<String>),
+    /// The document of the permissions boundary.
+    BoundaryDocument(Facet<Document>),
     /// The document of the managed policy with that ARN.
-    PolicyDocument(String, Facet<Document>),
+    PolicyDocument(PolicyArn, Facet<Document>),
 }

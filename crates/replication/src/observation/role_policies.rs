@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    names::{AccountId, InstallationId, ManagedPolicyName, OwnedBucket, Partition, RoleName},
+    arns::PolicyArn,
+    names::{AccountId, OwnedBucket, Partition, RoleName},
     policy::{Document, Statement},
 };
 
@@ -44,15 +45,6 @@ impl RolePolicies {
             .collect()
     }
 
-    /// The statements that `installation` marked.
-    #[must_use]
-    pub fn ours(&self, installation: &InstallationId) -> Vec<Statement> {
-        self.statements()
-            .into_iter()
-            .filter(|statement| statement.mark_of(installation).is_some())
-            .collect()
-    }
-
     /// All of it as if it were one document.
     #[must_use]
     pub fn document(&self) -> Document {
@@ -76,10 +68,10 @@ pub struct PolicyOwner<'a> {
 }
 
 impl PolicyOwner<'_> {
-    /// The name of the managed policy with that number.
+    /// The managed policy with that number.
     #[must_use]
-    pub fn policy(&self, number: u32) -> ManagedPolicyName {
-        ManagedPolicyName {
+    pub fn policy(&self, number: u32) -> PolicyArn {
+        PolicyArn {
             partition: self.partition,
             account: self.account.clone(),
             path: self.path.to_owned(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    names::path_of_role,
+    arns::{BoundaryArn, PolicyArn, RoleArn},
     observation::{facet::Facet, ledger::TAG_POLICIES, scope::Scope},
     policy::Document,
     role_policies::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
@@ -16,22 +16,16 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Role {
     /// Its ARN.
-    pub arn: String,
+    pub arn: RoleArn,
     /// Who may assume it.
     pub trust: Document,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// ARN of its permissions boundary.
-    pub boundary: Option<String>,
+    pub boundary: Option<BoundaryArn>,
 }
 
 impl Role {
-    /// The path that the role is under.
-    #[must_use]
-    pub fn path(&self) -> String {
-        path_of_role(&self.arn)
-    }
-
     /// The numbers of the operator's managed policies on the role, as its tag says.
     #[must_use]
     pub fn managed_policies(&self) -> RangeInclusive<u32> {
@@ -58,9 +52,9 @@ pub struct RoleRead {
     /// The inline policy.
     pub inline: Facet<Document>,
     /// The ARNs of the role's managed policies.
-    pub attached: Facet<BTreeSet<String>>,
+    pub attached: Facet<BTreeSet<PolicyArn>>,
     /// The operator's managed policies, by ARN.
-    pub managed: BTreeMap<String, PolicyRead>,
+    pub managed: BTreeMap<PolicyArn, PolicyRead>,
 }
 
 /// What was read of a managed policy.
@@ -93,11 +87,10 @@ impl RoleRead {
             Facet::Failed(failure) => return Facet::Failed(failure.clone()),
             read => read.present().cloned().unwrap_or_default(),
         };
-        let path = role.path();
-        let owner = PolicyOwner::of(&scope.source, &path, &scope.role);
+        let owner = PolicyOwner::of(&scope.source, &role.arn.path, &scope.role);
         let mut managed = BTreeMap::new();
         for number in numbers {
-            let arn = owner.policy(number).to_string();
+            let arn = owner.policy(number);
             let read = self.managed.get(&arn).cloned().unwrap_or_default();
             let attached = attached.contains(&arn);
             match (read.versions, read.document) {

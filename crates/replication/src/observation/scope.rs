@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    arns::{BoundaryArn, RoleArn},
     names::{AccountId, InstallationId, OwnedBucket, RoleName},
     observation::key_query::KeyQuery,
 };
@@ -43,9 +44,9 @@ pub struct Scope {
     /// Destinations of objects that ask for changes on replicas to be replicated back.
     pub synced: BTreeSet<OwnedBucket>,
     /// ARN of the permissions boundary that the account's roles have to have.
-    pub boundary: Option<String>,
+    pub boundary: Option<BoundaryArn>,
     /// Unmanaged roles that may get an inline policy.
-    pub mergeable: BTreeSet<String>,
+    pub mergeable: BTreeSet<RoleArn>,
     /// Whether an object asks to merge, so that each of them may have one.
     pub merges: bool,
     /// Whether the source bucket's default encryption matters.

@@ -59,13 +59,8 @@ fn inline(role: &RoleName, own: &RoleName, observed: &Observed) -> Option<Value>
         let policies = observed.role_policies.present()?;
         return policies.inline.as_ref().map(Document::json);
     }
-    let is_of_role = |arn: &str| arn.rsplit('/').next() == Some(role.as_str());
-    let mut merged = observed.merged.iter();
-    policy(
-        merged
-            .find(|(arn, _)| is_of_role(arn))
-            .map(|(_, read)| read),
-    )
+    let merged = observed.merged.iter().find(|(arn, _)| arn.name == *role);
+    policy(merged.map(|(_, read)| read))
 }
 
 /// The operator's managed policy of that name, which ends in its number.

@@ -1,8 +1,9 @@
 //! The changes of the role and its policies. The tag that counts the managed policies grows before and shrinks after them.
 
 use crate::{
+    arns::RoleArn,
     composition::{desired::DesiredRole, spread::Spread},
-    names::{InstallationId, OwnedBucket, RoleName, path_of_role, role_name},
+    names::{InstallationId, OwnedBucket, RoleName},
     observation::ledger::{TAG_INSTALLATION, TAG_POLICIES, TAG_SOURCE_BUCKET, ledger},
     observed::{Facet, Role},
     plan::{
@@ -67,10 +68,9 @@ impl Planner<'_> {
             RoleName::of(self.installation, self.source),
         );
         let spreads = self.spreads(wanted, transition);
-        let path = path_of_role(&wanted.arn);
         let owner = PolicyOwner {
-            role: &wanted.name,
-            ..PolicyOwner::of(self.source, &path, &name)
+            role: &wanted.arn.name,
+            ..PolicyOwner::of(self.source, &wanted.arn.path, &name)
         };
         let existing_count = existing
             .managed
@@ -179,16 +179,14 @@ impl Planner<'_> {
             self.source.account.clone(),
             RoleName::of(self.installation, self.source),
         );
-        let with_policy = |(arn, read): (&String, &Facet<Document>)| {
-            read.present()
-                .and(role_name(arn))
-                .filter(|_| wanted.is_none_or(|wanted| wanted.arn != *arn))
+        let has_policy = |(arn, read): &(&RoleArn, &Facet<Document>)| {
+            read.present().is_some() && wanted.is_none_or(|wanted| wanted.arn != **arn)
         };
-        let unmanaged = self.observed.merged.iter().filter_map(with_policy);
+        let unmanaged = self.observed.merged.iter().filter(has_policy);
         let mut steps: Vec<_> = unmanaged
-            .map(|role| Step::DeleteRolePolicy {
+            .map(|(arn, _)| Step::DeleteRolePolicy {
                 account: account.clone(),
-                role,
+                role: arn.name.clone(),
                 policy: policy.clone(),
             })
             .collect();
@@ -213,8 +211,7 @@ impl Planner<'_> {
         );
         let mut steps = vec![];
         if let Some(policies) = self.observed.role_policies.present() {
-            let path = path_of_role(&role.arn);
-            let owner = PolicyOwner::of(self.source, &path, &name);
+            let owner = PolicyOwner::of(self.source, &role.arn.path, &name);
             steps.extend(
                 policies
                     .managed

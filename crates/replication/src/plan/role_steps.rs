@@ -1,8 +1,9 @@
 //! The steps that change the policies of a role.
 
 use crate::{
+    arns::PolicyArn,
     composition::spread::Spread,
-    names::{ManagedPolicyName, RoleName},
+    names::RoleName,
     observation::role_policies::{ManagedPolicy, PolicyOwner, RolePolicies},
     plan::Step,
 };
@@ -69,11 +70,7 @@ pub fn steps(spread: &Spread, existing: &RolePolicies, of: &PolicyOwner<'_>) -> 
 }
 
 /// The steps that delete a managed policy (`DeletePolicy` in the IAM API Reference).
-pub(crate) fn removal(
-    policy: &ManagedPolicy,
-    role: &RoleName,
-    name: ManagedPolicyName,
-) -> Vec<Step> {
+pub(crate) fn removal(policy: &ManagedPolicy, role: &RoleName, name: PolicyArn) -> Vec<Step> {
     let detach = policy.attached.then(|| Step::DetachManagedPolicy {
         role: role.clone(),
         policy: name.clone(),

@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, fmt};
 
 use crate::{
+    arns::{BoundaryArn, PolicyArn},
     composition::desired::DesiredRole,
     configuration::Configuration,
     edit::StatementEdit,
     keys::KeyArn,
-    names::{AccountId, ManagedPolicyName, ObjectKey, OwnedBucket, Region, RoleName},
+    names::{AccountId, ObjectKey, OwnedBucket, Region, RoleName},
     policy::Document,
 };
 
@@ -32,7 +33,7 @@ pub enum Step {
         /// The role.
         role: Box<DesiredRole>,
         /// ARN of the boundary.
-        boundary: String,
+        boundary: BoundaryArn,
     },
     /// Write the role's inline policy.
     PutRolePolicy {
@@ -99,7 +100,7 @@ pub enum Step {
     /// Create a managed policy for statements that the inline policy has no room for.
     CreateManagedPolicy {
         /// The policy.
-        policy: ManagedPolicyName,
+        policy: PolicyArn,
         /// What it says.
         document: Document,
     },
@@ -108,19 +109,19 @@ pub enum Step {
         /// The role.
         role: RoleName,
         /// The policy.
-        policy: ManagedPolicyName,
+        policy: PolicyArn,
     },
     /// Create a version of a managed policy and make it the default.
     CreateManagedPolicyVersion {
         /// The policy.
-        policy: ManagedPolicyName,
+        policy: PolicyArn,
         /// What it says.
         document: Document,
     },
     /// Delete a version that is no longer the default.
     DeleteManagedPolicyVersion {
         /// The policy.
-        policy: ManagedPolicyName,
+        policy: PolicyArn,
         /// The version.
         version: String,
     },
@@ -129,12 +130,12 @@ pub enum Step {
         /// The role.
         role: RoleName,
         /// The policy.
-        policy: ManagedPolicyName,
+        policy: PolicyArn,
     },
     /// Delete a managed policy.
     DeleteManagedPolicy {
         /// The policy.
-        policy: ManagedPolicyName,
+        policy: PolicyArn,
     },
     /// Delete the role's inline policy.
     DeleteRolePolicy {
@@ -251,13 +252,13 @@ impl fmt::Display for Step {
             }
             Self::CreateRole(role) => write!(f, "create role {}", role.arn),
             Self::UpdateTrustPolicy(role) => {
-                write!(f, "correct the trust policy of role {}", role.name)
+                write!(f, "correct the trust policy of role {}", role.arn.name)
             }
-            Self::TagRole(role) => write!(f, "correct the tags of role {}", role.name),
+            Self::TagRole(role) => write!(f, "correct the tags of role {}", role.arn.name),
             Self::PutRolePermissionsBoundary { role, boundary } => write!(
                 f,
                 "set permissions boundary {boundary} on role {}",
-                role.name
+                role.arn.name
             ),
             Self::PutRolePolicy {
                 role,

@@ -3,8 +3,9 @@
 use api::condition::ConditionType;
 
 use crate::{
+    arns::PolicyArn,
     keys::KeyArn,
-    names::{ManagedPolicyName, OwnedBucket, RoleName},
+    names::{OwnedBucket, RoleName},
     plan::step::Step,
 };
 
@@ -24,7 +25,7 @@ pub enum Target<'a> {
     /// The operator's inline policy on a role.
     RolePolicy(&'a RoleName),
     /// A managed policy of a role.
-    ManagedPolicy(&'a ManagedPolicyName),
+    ManagedPolicy(&'a PolicyArn),
     /// A former version of a managed policy, which no longer has an effect.
     FormerVersion,
     /// Nothing: the plan waits.
@@ -47,7 +48,7 @@ impl Step {
             Self::CreateRole(role)
             | Self::UpdateTrustPolicy(role)
             | Self::TagRole(role)
-            | Self::PutRolePermissionsBoundary { role, .. } => Target::Role(&role.name),
+            | Self::PutRolePermissionsBoundary { role, .. } => Target::Role(&role.arn.name),
             Self::DeleteRole { role, .. } => Target::Role(role),
             Self::PutRolePolicy { role, .. } | Self::DeleteRolePolicy { role, .. } => {
                 Target::RolePolicy(role)

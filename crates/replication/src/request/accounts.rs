@@ -6,12 +6,13 @@ use wildmatch::WildMatch;
 
 use crate::{
     Problem,
+    arns::{BoundaryArn, RoleArn},
     keys::KeyArn,
-    names::{AccountId, BucketName, Partition, Prefix, fingerprint},
+    names::{AccountId, BucketName, InvalidName, Partition, Prefix, fingerprint},
 };
 use api::{
     AwsAccount,
-    aws_account::{Access, AssumeRole, AwsPartition, Grant, Permission, Policies, Roles},
+    aws_account::{self, Access, AwsPartition, Grant, Permission, Policies},
     condition::{ConditionType, Reason},
 };
 
@@ -34,6 +35,41 @@ pub struct Account {
     pub roles: Roles,
     contact: Option<String>,
     grants: Vec<Grant>,
+}
+
+/// The role that the operator assumes in an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssumeRole {
+    /// Its ARN.
+    pub role: RoleArn,
+    /// Sent as `sts:ExternalId`, which its trust policy requires.
+    pub external_id: String,
+}
+
+/// The roles that the operator creates in an account, and those that it may merge into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// The path of the operator's roles, which begins and ends with a slash.
+    pub path: String,
+    /// Their permissions boundary.
+    pub boundary: Option<BoundaryArn>,
+    /// Their tags, in addition to the operator's own.
+    pub tags: BTreeMap<String, String>,
+    /// The unmanaged roles to which the operator may add an inline policy.
+    pub mergeable: BTreeSet<RoleArn>,
+}
+
+impl Roles {
+    fn new(spec: aws_account::Roles) -> Result<Self, InvalidName> {
+        let boundary = spec.permissions_boundary.map(|arn| arn.parse());
+        let mergeable = spec.mergeable_role_arns.iter().map(|arn| arn.parse());
+        Ok(Self {
+            path: spec.path,
+            boundary: boundary.transpose()?,
+            tags: spec.tags,
+            mergeable: mergeable.collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 /// The labels of a namespace.
@@ -143,21 +179,31 @@ impl Account {
             AwsPartition::AwsCn => Partition::AwsCn,
             AwsPartition::AwsUsGov => Partition::AwsUsGov,
         };
-        let id = spec.account_id.parse().map_err(|error| {
-            Problem::new(
-                ConditionType::Accepted,
-                Reason::InvalidSpec,
-                format!("AWSAccount {name}: accountID {error}"),
-            )
-        })?;
+        let invalid = |field: &'static str| {
+            move |error: InvalidName| {
+                Problem::new(
+                    ConditionType::Accepted,
+                    Reason::InvalidSpec,
+                    format!("AWSAccount {name}: {field}: {error}"),
+                )
+            }
+        };
+        let id = spec.account_id.parse().map_err(invalid("spec.accountID"))?;
+        let assumed = |spec: aws_account::AssumeRole| {
+            Ok(AssumeRole {
+                role: spec.role_arn.parse()?,
+                external_id: spec.external_id,
+            })
+        };
+        let assume_role = spec.assume_role.map(assumed).transpose();
         Ok(Self {
             name: name.to_owned(),
             id,
             partition,
             access: spec.access,
-            assume_role: spec.assume_role,
+            assume_role: assume_role.map_err(invalid("spec.assumeRole"))?,
             policies: spec.policies,
-            roles: spec.roles,
+            roles: Roles::new(spec.roles).map_err(invalid("spec.roles"))?,
             contact: spec.contact,
             grants: spec.grants,
         })

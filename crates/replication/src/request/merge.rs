@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use crate::{
     Problem,
     accounts::Account,
+    arns::RoleArn,
     assess::Resolved,
     configuration::{Configuration, ReplicationRule, Setting, SourceSelectionCriteria, Status},
-    names::{InstallationId, OwnedBucket, RoleName, role_name},
+    names::{InstallationId, OwnedBucket, RoleName},
     request::rules::rules_of,
 };
 use api::condition::{ConditionType, Reason};
@@ -21,8 +22,12 @@ pub fn foreign_role<'a>(
 ) -> Option<&'a str> {
     configuration
         .filter(|_| has_foreign_rules)
+        .filter(|configuration| {
+            configuration
+                .role_arn()
+                .is_none_or(|role| role.name != *own)
+        })
         .map(|configuration| configuration.role.as_str())
-        .filter(|role| role_name(role).as_ref() != Some(own))
 }
 
 /// The unmanaged rules that an object takes over by its annotation: their IDs, each with the name of the object's rule.
@@ -97,7 +102,7 @@ fn essence(rule: &ReplicationRule, destination: &OwnedBucket) -> ReplicationRule
         .destination
         .replication_time
         .filter(|time| time.status == Status::Enabled);
-    if rule.destination.bucket == destination.arn() {
+    if rule.destination.bucket == destination.arn().to_string() {
         rule.destination
             .account
             .get_or_insert_with(|| destination.account.to_string());
@@ -147,7 +152,8 @@ fn problem(reason: Reason, message: String) -> Problem {
 fn role_in_the_way(resolved: &Resolved, role: &str, account: &Account) -> Option<Problem> {
     let source = &resolved.valid.source;
     let name = &source.name;
-    if is_of_other_installation(role, source) {
+    let arn = role.parse::<RoleArn>().ok();
+    if arn.as_ref().is_some_and(|role| role.name.is_for(source)) {
         let message = format!(
             "another installation of this operator manages bucket {name} with role {role}: use one installation for the bucket"
         );
@@ -160,8 +166,7 @@ fn role_in_the_way(resolved: &Resolved, role: &str, account: &Account) -> Option
         );
         return Some(problem(Reason::ForeignConfiguration, message));
     }
-    let mut listed = account.roles.mergeable_role_arns.iter();
-    if !listed.any(|listed| listed == role) {
+    if arn.is_none_or(|role| !account.roles.mergeable.contains(&role)) {
         let message = format!(
             "bucket {name} already has a replication configuration with role {role}, which AWSAccount {} does not list in roles.mergeableRoleARNs: {} to list it",
             account.name,
@@ -170,14 +175,4 @@ fn role_in_the_way(resolved: &Resolved, role: &str, account: &Account) -> Option
         return Some(problem(Reason::RoleNotMergeable, message));
     }
     None
-}
-
-/// Role names of all installations end in the same fingerprint of the bucket.
-fn is_of_other_installation(role: &str, source: &OwnedBucket) -> bool {
-    let Ok(any) = "any".parse() else { return false };
-    let own = RoleName::of(&any, source);
-    let fingerprint = own.as_str().rsplit('-').next().unwrap_or_default();
-    role_name(role).is_some_and(|name| {
-        name.as_str().starts_with("brepl-") && name.as_str().ends_with(fingerprint)
-    })
 }

@@ -218,7 +218,7 @@ fn key_policies(facts: &Facts<'_>, found: &mut Preflight) {
 /// "Permissions boundaries for IAM entities" in the IAM User Guide.
 fn boundary(facts: &Facts<'_>, found: &mut Preflight) {
     let account = facts.account;
-    let Some(arn) = &account.roles.permissions_boundary else {
+    let Some(arn) = &account.roles.boundary else {
         return;
     };
     let narrow = |message: String| {

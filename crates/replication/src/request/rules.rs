@@ -50,7 +50,7 @@ pub(crate) fn replication_rule(
             .then_some(criteria),
         existing_object_replication: None,
         destination: RuleDestination {
-            bucket: valid.destination.arn(),
+            bucket: valid.destination.arn().to_string(),
             account: (across || valid.owner_override)
                 .then(|| valid.destination.account.to_string()),
             storage_class: valid

@@ -83,7 +83,7 @@ fn objects_under(valid: &Valid, bucket: &OwnedBucket) -> Vec<String> {
 /// A key is used by S3 alone, for the objects of `bucket`. With an S3 Bucket Key the encryption context is the bucket's ARN, otherwise the object's.
 /// Each object has its own setting, so both forms are needed ("Replicating encrypted objects" in the S3 User Guide).
 fn key_conditions(valid: &Valid, bucket: &OwnedBucket, region: &Region) -> Conditions {
-    let mut context = vec![bucket.arn()];
+    let mut context = vec![bucket.arn().to_string()];
     context.extend(objects_under(valid, bucket));
     let (service, arn) = ("kms:ViaService", "kms:EncryptionContext:aws:s3:arn");
     vec![

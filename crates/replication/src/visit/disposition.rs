@@ -60,6 +60,8 @@ pub enum Disposition {
 pub struct External {
     /// All of it.
     pub actions: Vec<RequiredAction>,
+    /// Whether the policies of keys are among it.
+    pub of_keys: bool,
     /// Its fingerprint.
     pub fingerprint: String,
     /// Whether the object's annotation says that it is applied.

@@ -118,8 +118,7 @@ fn acting(
 ) -> BTreeMap<ConditionType, Finding> {
     let mut findings = right(resolved, grounds);
     if let Some(external) = external {
-        let mut documents = external.actions.iter().map(|action| &action.document);
-        if documents.any(|document| document.starts_with("policy of key")) {
+        if external.of_keys {
             let finding = Finding::unknown(
                 Reason::NotObservable,
                 "the key's account can't be read: have its owner apply status.requiredActions",
@@ -197,7 +196,7 @@ fn shortened(mut message: String) -> String {
 fn right(resolved: &Resolved, grounds: &Grounds<'_>) -> BTreeMap<ConditionType, Finding> {
     let valid = &resolved.valid;
     let role = grounds.decision.desired.role.as_ref();
-    let role = role.map_or_else(String::new, |role| role.arn.clone());
+    let role = role.map_or_else(String::new, |role| role.arn.to_string());
     let destination = resolved.destination_region.as_ref().map_or_else(
         || {
             Finding::unknown(

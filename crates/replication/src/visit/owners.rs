@@ -9,6 +9,7 @@ use api::{
 
 use crate::{
     Problem,
+    arns::RoleArn,
     composition::statements::allows_already,
     names::{AccountId, ObjectKey, fingerprint},
     observed::Facet,
@@ -27,7 +28,14 @@ struct Waits {
     /// In accounts that can be read.
     checked: BTreeMap<ObjectKey, Vec<Problem>>,
     /// In accounts that can't be read.
-    external: BTreeMap<ObjectKey, Vec<RequiredAction>>,
+    external: BTreeMap<ObjectKey, Unreadable>,
+}
+
+/// What an object needs of policies that can't be read.
+#[derive(Default)]
+struct Unreadable {
+    actions: Vec<RequiredAction>,
+    of_keys: bool,
 }
 
 /// Lets objects wait for the owners of policies.
@@ -42,9 +50,9 @@ pub(super) fn wait(stage: &Stage<'_>, mut dispositions: Dispositions) -> Disposi
                     problems, external, ..
                 }) if !observing => {
                     problems.extend(waits.checked.remove(key).unwrap_or_default());
-                    let actions = waits.external.remove(key);
+                    let needed = waits.external.remove(key);
                     *external =
-                        actions.map(|actions| Box::new(attested(actions, object.applied.as_ref())));
+                        needed.map(|needed| Box::new(needed.attested(object.applied.as_ref())));
                 }
                 Some(Disposition::Observing { problems, .. }) if observing => {
                     problems.extend(waits.checked.remove(key).unwrap_or_default());
@@ -62,16 +70,20 @@ pub(super) fn wait(stage: &Stage<'_>, mut dispositions: Dispositions) -> Disposi
     dispositions
 }
 
-fn attested(actions: Vec<RequiredAction>, applied: Option<&String>) -> External {
-    let texts: Vec<_> = actions
-        .iter()
-        .flat_map(|action| [action.document.as_str(), action.statement.as_str()])
-        .collect();
-    let fingerprint = fingerprint(&texts, 16);
-    External {
-        attested: applied == Some(&fingerprint),
-        actions,
-        fingerprint,
+impl Unreadable {
+    fn attested(self, applied: Option<&String>) -> External {
+        let texts: Vec<_> = self
+            .actions
+            .iter()
+            .flat_map(|action| [action.document.as_str(), action.statement.as_str()])
+            .collect();
+        let fingerprint = fingerprint(&texts, 16);
+        External {
+            attested: applied == Some(&fingerprint),
+            actions: self.actions,
+            of_keys: self.of_keys,
+            fingerprint,
+        }
     }
 }
 
@@ -126,7 +138,7 @@ impl Waits {
         stage: &Stage<'_>,
         checked: &Checked<'_>,
         statements: &[Statement],
-        role: &str,
+        role: &RoleArn,
     ) {
         let external = stage.view.accounts.managed(checked.account).is_none();
         let lacks = |statement: &&Statement| !allows_already(checked.policy, statement, role);
@@ -138,7 +150,9 @@ impl Waits {
             };
             for user in checked.users.into_iter().flatten().cloned() {
                 if external {
-                    self.external.entry(user).or_default().push(action.clone());
+                    let needed = self.external.entry(user).or_default();
+                    needed.actions.push(action.clone());
+                    needed.of_keys |= matches!(checked.of, PolicyOf::Key(_));
                 } else {
                     self.checked.entry(user).or_default().push(problem.clone());
                 }
@@ -148,7 +162,7 @@ impl Waits {
 }
 
 impl Checked<'_> {
-    fn lacks(&self, role: &str) -> Problem {
+    fn lacks(&self, role: &RoleArn) -> Problem {
         let account = self.account;
         match self.of {
             PolicyOf::Bucket(bucket) => Problem::new(

@@ -35,7 +35,7 @@ pub fn needs(claims: &Claims<'_>, role: &DesiredRole) -> BTreeMap<ObjectKey, Nee
         let texts: Vec<_> = statements
             .iter()
             .map(|statement| statement.json().to_string())
-            .chain([role.arn.clone()])
+            .chain([role.arn.to_string()])
             .collect();
         let fingerprint = fingerprint(&texts.iter().map(String::as_str).collect::<Vec<_>>(), 32);
         let granted = is_granted(claims, role, resolved);

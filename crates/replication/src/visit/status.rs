@@ -66,7 +66,7 @@ pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus
         destination,
         role_arn: resolved
             .and(grounds.decision.desired.role.as_ref())
-            .map(|role| role.arn.clone())
+            .map(|role| role.arn.to_string())
             .or_else(|| previous.role_arn.clone()),
         rule_count: i64::try_from(rules.len()).ok(),
         rules,

@@ -84,11 +84,11 @@ pub fn scope(visit: &View<'_>) -> Scope {
         boundary: visit
             .accounts
             .by_id(&visit.source.account)
-            .and_then(|account| account.roles.permissions_boundary.clone()),
+            .and_then(|account| account.roles.boundary.clone()),
         mergeable: visit
             .accounts
             .by_id(&visit.source.account)
-            .map(|account| account.roles.mergeable_role_arns.iter().cloned().collect())
+            .map(|account| account.roles.mergeable.clone())
             .unwrap_or_default(),
         merges: visit
             .objects
