@@ -1,4 +1,4 @@
-# What the tests run beside the operator: pinned here and in the go.mod of each, found on the machine or built.
+# What the tests run in addition to the operator: pinned here and in the go.mod of each, found on the machine or built.
 
 KUBERNETES := v1.36.3
 ETCD := v3.6.8
