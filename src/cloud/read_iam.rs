@@ -154,6 +154,7 @@ impl AwsCloud {
                 .arn()
                 .parse()
                 .map_err(|error| not_understood(&call, error))?,
+            id: role.role_id().to_owned(),
             trust: readable(
                 iam_document(role.assume_role_policy_document().unwrap_or("{}")),
                 &call,

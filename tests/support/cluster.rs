@@ -127,6 +127,7 @@ pub type Objects = BTreeMap<ObjectKey, (Object, i64, BucketReplicationStatus)>;
 pub fn make_their_role(state: &mut State) {
     let role = Role {
         arn: THEIR_ROLE.parse().unwrap(),
+        id: "AROATHEIRS".into(),
         trust: Document::default(),
         tags: BTreeMap::new(),
         boundary: None,

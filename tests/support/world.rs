@@ -16,9 +16,9 @@ use bucket_replication_operator::{
     replication::{
         arns::PolicyArn,
         configuration::{Configuration, Setting},
-        evaluation::Request,
+        evaluation::{Caller, Context, Request, Resource, Session},
         keys::{KeyArn, KeyReference},
-        names::{AccountId, InstallationId, OwnedBucket, Region, RoleName},
+        names::{AccountId, InstallationId, OwnedBucket, Region, RoleName, fingerprint},
         observation::ledger::destination_of,
         observed::{
             DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, PolicyVersions, Role,
@@ -348,6 +348,7 @@ impl State {
                 }
                 let made = Role {
                     arn: role.arn.clone(),
+                    id: format!("AROA{}", fingerprint(&[role.arn.name.as_str()], 16)),
                     trust: role.trust.clone(),
                     tags: role.tags.clone(),
                     boundary: role.boundary.clone(),
@@ -405,14 +406,13 @@ impl State {
             Step::PutKeyPolicy { key, document, .. } => {
                 self.check_principals(document)?;
                 // "PutKeyPolicy" in the KMS API Reference: the caller must still be able to manage the key.
-                let root = format!("arn:aws:iam::{}:root", key.account);
-                let caller = Request {
-                    principals: vec![root],
-                    actions: &["kms:PutKeyPolicy"],
-                    resource: key.to_string(),
-                    context: BTreeMap::new(),
+                let root = Request {
+                    caller: &Caller::Root(key.partition, key.account.clone()),
+                    action: "kms:PutKeyPolicy",
+                    resource: &Resource::one(key.to_string()),
+                    context: &Context::complete(),
                 };
-                if !document.allows(&caller, |_| false) {
+                if !document.grants(&root, |_| false).is_yes() {
                     return refuse(
                         FailureKind::Invalid,
                         "MalformedPolicyDocumentException: lock-out",
@@ -797,21 +797,26 @@ impl State {
                         missing.push(format!("{id}: may not encrypt"));
                     }
                     let arn: KeyArn = key.parse().unwrap();
-                    let request = Request {
-                        principals: vec![
-                            configuration.role.clone(),
-                            format!("arn:aws:iam::{}:root", source.account),
-                        ],
-                        actions: &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"],
-                        resource: key.to_owned(),
-                        context: [("kms:viaservice", format!("s3.{}.amazonaws.com", arn.region))]
-                            .into(),
+                    let caller = Caller::Session(Session {
+                        role: role.role.arn.clone(),
+                        role_id: None,
+                        name: "s3-replication".to_owned(),
+                        bounded: Some(false),
+                    });
+                    let service = format!("s3.{}.amazonaws.com", arn.region);
+                    let context = Context::complete().with("kms:ViaService", service);
+                    let lets = |action: &&str| {
+                        let request = Request {
+                            caller: &caller,
+                            action,
+                            resource: &Resource::one(key),
+                            context: &context,
+                        };
+                        let found = self.keys.get(&arn);
+                        found.is_some_and(|key| key.policy.grants(&request, |_| false).is_yes())
                     };
-                    if !self
-                        .keys
-                        .get(&arn)
-                        .is_some_and(|found| found.policy.allows(&request, |_| false))
-                    {
+                    let actions = ["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
+                    if !actions.iter().all(lets) {
                         missing.push(format!("{id}: the key does not let it encrypt"));
                     }
                 }

@@ -272,6 +272,12 @@ impl Document {
         document
     }
 
+    /// The version of the policy language, if the document has one.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.0.get("Version")?.as_str()
+    }
+
     /// The statements, in order.
     #[must_use]
     pub fn statements(&self) -> Vec<Statement> {

@@ -222,7 +222,7 @@ pub(crate) fn role_arn_of(
     source: &OwnedBucket,
     observed: &Observed,
     blockers: &[Problem],
-) -> String {
+) -> RoleArn {
     let name = RoleName::of(installation, source);
     let configuration = observed.configuration.present();
     let foreign = configuration.is_some_and(|existing| {
@@ -233,12 +233,14 @@ pub(crate) fn role_arn_of(
     });
     let theirs = foreign_role(configuration, foreign, &name).filter(|_| blockers.is_empty());
     let own = || {
-        observed.role.present().map_or_else(
-            || role_of(account, name.clone()).to_string(),
-            |role| role.arn.to_string(),
-        )
+        observed
+            .role
+            .present()
+            .map_or_else(|| role_of(account, name.clone()), |role| role.arn.clone())
     };
-    theirs.map_or_else(own, ToOwned::to_owned)
+    theirs
+        .and_then(|role| role.parse().ok())
+        .unwrap_or_else(own)
 }
 
 /// The operator's role of that name, once it is created.

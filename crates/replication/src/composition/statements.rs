@@ -6,12 +6,13 @@ use crate::{
     arns::RoleArn,
     composition::{claims::Claims, desired::DesiredRole},
     configuration::{ReplicationRule, Setting},
-    evaluation::Request,
     keys::KeyArn,
-    names::{OwnedBucket, Prefix, RoleName, account_root},
+    names::{OwnedBucket, Prefix, RoleName},
     observation::ledger::destination_of,
     observed::Facet,
     policy::{Document, Purpose, Statement},
+    remedy::PolicyOf,
+    request::s3_requests::requests_of_statement,
     request::statements::{REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS, by_actions, replica_actions},
 };
 
@@ -95,7 +96,7 @@ pub(crate) fn key_statements(
             Some(&role.arn),
             actions,
             &["*".to_owned()],
-            &vec![("StringEquals", via, services.clone())],
+            &vec![("StringEquals", via, services)],
         );
         let policy = claims.observed.key_policies.get(&key);
         let policy = policy.and_then(Facet::present);
@@ -105,8 +106,10 @@ pub(crate) fn key_statements(
                 .iter()
                 .any(|statement| statement.sid() == wanted.sid())
         });
-        let is_needed =
-            || is_added && !key_allows_already(claims, role, &key, policy, actions, &services);
+        let is_ours = |statement: &Statement| statement.mark_of(claims.installation).is_some();
+        let grants =
+            |policy| grants_already(policy, &wanted, PolicyOf::Key(&key), &role.arn, is_ours);
+        let is_needed = || is_added && !policy.is_some_and(grants);
         if exists || is_needed() {
             statements.entry(key).or_default().push(wanted);
         }
@@ -139,59 +142,85 @@ fn key_uses(
 
 /// Whether the policy has the statement `wanted`, or already allows `role` the same.
 #[must_use]
-pub fn allows_already(policy: Option<&Document>, wanted: &Statement, role: &RoleArn) -> bool {
+pub fn allows_already(
+    policy: Option<&Document>,
+    wanted: &Statement,
+    of: PolicyOf<'_>,
+    role: &RoleArn,
+) -> bool {
     let Some(policy) = policy else { return false };
     let same = policy
         .statements()
         .iter()
         .any(|statement| statement.canonical() == wanted.canonical());
-    let via = wanted.condition("StringEquals", "kms:ViaService");
-    let context = via
-        .first()
-        .map(|service| ("kms:viaservice", (*service).to_owned()))
-        .into_iter()
-        .collect();
-    let (actions, resources) = (wanted.strings("Action"), wanted.strings("Resource"));
-    same || resources.iter().all(|resource| {
-        let request = Request {
-            principals: vec![role.to_string()],
-            actions: &actions,
-            resource: (*resource).to_owned(),
-            context: std::clone::Clone::clone(&context),
-        };
-        policy.allows(&request, |_| false)
+    same || grants_already(policy, wanted, of, role, |_| false)
+}
+
+/// Whether statements outside of `ignored` certainly allow what `wanted` is there for.
+fn grants_already(
+    policy: &Document,
+    wanted: &Statement,
+    of: PolicyOf<'_>,
+    role: &RoleArn,
+    ignored: impl Fn(&Statement) -> bool,
+) -> bool {
+    let requests = requests_of_statement(wanted, of, role);
+    requests.iter().all(|asked| {
+        let granted = policy.grants(&asked.request(), &ignored);
+        granted.is_yes()
     })
 }
 
-pub(crate) fn key_allows_already(
-    claims: &Claims<'_>,
-    role: &DesiredRole,
-    key: &KeyArn,
-    policy: Option<&Document>,
-    actions: &[&str],
-    services: &[String],
-) -> bool {
-    let Some(policy) = policy else { return false };
-    let account = &claims.account.id;
-    services.iter().all(|service| {
-        let request = Request {
-            principals: vec![
-                role.arn.to_string(),
-                account_root(claims.account.partition, account),
-                account.to_string(),
-            ],
-            actions,
-            resource: key.to_string(),
-            context: [
-                ("kms:viaservice", service.clone()),
-                ("kms:calleraccount", account.to_string()),
-                ("aws:principalaccount", account.to_string()),
-                ("aws:principalarn", role.arn.to_string()),
-            ]
-            .into(),
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A policy that names the account leaves it to the role's own policy, which allows the same (the S3 console and
+    /// asicsdigital/terraform-aws-s3-cross-account-replication write it so).
+    #[test]
+    fn an_owner_may_allow_the_account_or_the_role_or_its_session() {
+        let role: RoleArn = "arn:aws:iam::111111111111:role/r".parse().expect("a role");
+        let bucket = OwnedBucket {
+            partition: role.partition,
+            account: "222222222222".parse().expect("an account"),
+            name: "dest".parse().expect("a bucket"),
         };
-        policy.allows(&request, |statement| {
-            statement.mark_of(claims.installation).is_some()
-        })
-    })
+        let wanted = Statement::allow(
+            &"prod".parse().expect("an id"),
+            Purpose::Replicas,
+            "owner",
+            Some(&role),
+            &["s3:ReplicateObject", "s3:ReplicateTags"],
+            &["arn:aws:s3:::dest/Tax*".to_owned()],
+            &vec![],
+        );
+        let allows = |principal: &str, action: &str, resource: &str| {
+            let statement = json!({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": action, "Resource": resource});
+            let text = json!({"Version": "2012-10-17", "Statement": statement}).to_string();
+            let policy = Document::parse(&text).expect("a policy");
+            allows_already(Some(&policy), &wanted, PolicyOf::Bucket(&bucket), &role)
+        };
+        let all = "arn:aws:s3:::dest/*";
+        for principal in [
+            "111111111111",
+            "arn:aws:iam::111111111111:root",
+            "arn:aws:iam::111111111111:role/r",
+            "arn:aws:sts::111111111111:assumed-role/r/s3-replication",
+            "*",
+        ] {
+            assert!(allows(principal, "s3:Replicate*", all), "{principal}");
+        }
+        for (principal, action, resource) in [
+            ("222222222222", "s3:*", all),
+            ("111111111111", "s3:ReplicateObject", all),
+            ("111111111111", "s3:*", "arn:aws:s3:::dest/Taxes/*"),
+        ] {
+            assert!(
+                !allows(principal, action, resource),
+                "{principal} {action} {resource}"
+            );
+        }
+    }
 }

@@ -17,6 +17,8 @@ use crate::{
 pub struct Role {
     /// Its ARN.
     pub arn: RoleArn,
+    /// The unique ID (`AROA…`), which no other role ever has.
+    pub id: String,
     /// Who may assume it.
     pub trust: Document,
     /// Its tags.

@@ -8,5 +8,6 @@ pub mod preflight;
 pub mod problem;
 pub mod remedy;
 pub mod rules;
+pub mod s3_requests;
 pub mod statements;
 pub mod validate;

@@ -1,7 +1,5 @@
 //! What S3 accepts with a 200 and then does not replicate: a list of checks, made before anything is written.
 
-use std::collections::BTreeMap;
-
 use api::{
     bucket_replication::RequiredAction,
     condition::{ConditionType, Reason},
@@ -10,14 +8,14 @@ use api::{
 use crate::{
     Problem,
     accounts::Account,
+    arns::RoleArn,
     assess::{Resolved, failed},
-    evaluation::{Denial, DenyingStatement, Request},
-    keys::KeyArn,
-    names::{InstallationId, OwnedBucket, Region, account_root, via_service},
+    evaluation::{Cause, Denial, Truth},
+    names::{InstallationId, OwnedBucket, RoleName},
     observed::{Facet, Observed, Traits},
     policy::Document,
     remedy::PolicyOf,
-    request::statements,
+    request::s3_requests::{On, RoleFacts, S3Request, s3_requests},
 };
 
 /// What was found.
@@ -41,11 +39,16 @@ pub struct Facts<'a> {
     /// The account of the source bucket.
     pub account: &'a Account,
     /// The ARN of the role that S3 will assume.
-    pub role: &'a str,
+    pub role: &'a RoleArn,
 }
 
 /// A check adds what it finds.
 type Check = fn(&Facts<'_>, &mut Preflight);
+
+/// "Troubleshooting replication" in the S3 User Guide says that objects with tags are not replicated without these, "Setting up permissions for live
+/// replication" that they are, without their tags.
+const MAY_BE_DENIED: [&str; 2] = ["s3:ReplicateTags", "s3:GetObjectVersionTagging"];
+const WITHOUT_TAGS: &str = "objects with tags are replicated without them, or not at all";
 
 /// All checks, in the order in which their findings are reported.
 const CHECKS: [Check; 9] = [
@@ -178,9 +181,8 @@ fn replica_modifications(facts: &Facts<'_>, found: &mut Preflight) {
 /// A statement of the source's policy that denies reading.
 fn source_policy(facts: &Facts<'_>, found: &mut Preflight) {
     let source = &facts.resolved.valid.source;
-    let actions = statements::actions_on_source_objects(facts.resolved.object_lock);
     let policy = facts.traits_of(source).policy;
-    facts.bucket_denials(ConditionType::SourceReady, source, &policy, &actions, found);
+    facts.denials(On::Source, PolicyOf::Bucket(source), &policy, found);
 }
 
 /// A statement of the destination's policy that denies writing.
@@ -193,11 +195,10 @@ fn destination_policy(facts: &Facts<'_>, found: &mut Preflight) {
     } else {
         across.map(|read| read.policy.clone()).unwrap_or_default()
     };
-    facts.bucket_denials(
-        ConditionType::DestinationReady,
-        destination,
+    facts.denials(
+        On::Destination,
+        PolicyOf::Bucket(destination),
         &policy,
-        &statements::actions_on_replicas(valid),
         found,
     );
 }
@@ -207,12 +208,12 @@ fn key_policies(facts: &Facts<'_>, found: &mut Preflight) {
     let Some(keys) = &facts.resolved.keys else {
         return;
     };
-    let region = &facts.resolved.source_region;
-    for key in &keys.source {
-        facts.key_denial(key, statements::SOURCE_KEY_ACTIONS, region, found);
+    let others = keys.source.iter().filter(|key| **key != keys.replica);
+    for key in others.chain([&keys.replica]) {
+        let policy = facts.observed.key_policies.get(key).cloned();
+        let policy = policy.unwrap_or_default();
+        facts.denials(On::Key(key), PolicyOf::Key(key), &policy, found);
     }
-    let actions = statements::REPLICA_KEY_ACTIONS;
-    facts.key_denial(&keys.replica, actions, &keys.replica.region, found);
 }
 
 /// "Permissions boundaries for IAM entities" in the IAM User Guide.
@@ -236,15 +237,21 @@ fn boundary(facts: &Facts<'_>, found: &mut Preflight) {
             "permissions boundary {arn} does not exist: {whom} to create it or to correct roles.permissionsBoundaryARN"
         ))),
         Facet::Present(document) => {
-            let missing = facts.missing_in(document);
-            let Some(first) = missing.first() else { return };
-            let more = match missing.len() {
-                1 => String::new(),
-                several => format!(" and {} more", several - 1),
-            };
-            found.problems.push(narrow(format!(
-                "permissions boundary {arn} does not allow {first}{more}, which the role needs: {whom} to add the missing actions"
-            )));
+            let (missing, unknown) = facts.missing_in(document);
+            if let Some(first) = missing.first() {
+                let more = match missing.len() {
+                    1 => String::new(),
+                    several => format!(" and {} more", several - 1),
+                };
+                found.problems.push(narrow(format!(
+                    "permissions boundary {arn} does not allow {first}{more}, which the role needs: {whom} to add the missing actions"
+                )));
+            } else if let Some((first, cause)) = unknown.first() {
+                let note = format!(
+                    "permissions boundary {arn} may not allow {first}, which the role needs: {cause}"
+                );
+                found.notes.push((ConditionType::RoleReady, note));
+            }
         }
     }
 }
@@ -255,125 +262,83 @@ impl Facts<'_> {
         read.map(|read| read.traits.clone()).unwrap_or_default()
     }
 
-    /// What is known about every request of the role: S3 itself calls over TLS.
-    fn request<'r>(
-        &self,
-        actions: &'r [&'r str],
-        resource: String,
-        via: Option<&Region>,
-    ) -> Request<'r> {
-        let (account, id) = (self.account, self.account.id.to_string());
-        let mut context: BTreeMap<_, _> = [
-            ("aws:securetransport", "true".to_owned()),
-            ("aws:principalarn", self.role.to_owned()),
-            ("aws:principalaccount", id.clone()),
-            ("aws:principaltype", "AssumedRole".to_owned()),
-        ]
-        .into();
-        if let Some(region) = via {
-            context.insert("kms:viaservice", via_service(region));
-            context.insert("kms:calleraccount", id.clone());
-        }
-        let root = account_root(account.partition, &account.id);
-        Request {
-            principals: vec![self.role.to_owned(), root, id],
-            actions,
-            resource,
-            context,
-        }
+    /// The requests that S3 will make.
+    fn requests(&self) -> Vec<S3Request<'_>> {
+        let own = self.role.name == RoleName::of(self.installation, &self.resolved.valid.source);
+        let existing = self
+            .observed
+            .role
+            .present()
+            .filter(|role| role.arn == *self.role);
+        let role = RoleFacts {
+            arn: self.role,
+            id: existing.map(|role| role.id.as_str()),
+            bounded: own.then(|| self.account.roles.boundary.is_some()),
+        };
+        s3_requests(self.resolved, role)
     }
 
-    /// What the role needs and `document` does not allow.
-    fn missing_in(&self, document: &Document) -> Vec<String> {
-        let mut missing = vec![];
-        for statement in statements::object_statements(self.installation, self.resolved) {
-            let via = statement
-                .condition("StringEquals", "kms:ViaService")
-                .first()
-                .and_then(|via| via.split('.').nth(1)?.parse::<Region>().ok());
-            for action in statement.strings("Action") {
-                for resource in statement.strings("Resource") {
-                    let actions = [action];
-                    let mut request = self.request(&actions, resource.to_owned(), via.as_ref());
-                    let denied = matches!(document.denies(&request, |_| false), Denial::Yes(_));
-                    request.principals.clear();
-                    if denied || !document.allows(&request, |_| false) {
-                        missing.push(format!("{action} on {resource}"));
-                    }
-                }
+    /// What the role needs and `document` certainly does not allow, and what it may not allow, with the cause.
+    fn missing_in(&self, document: &Document) -> (Vec<String>, Vec<(String, Cause)>) {
+        let (mut missing, mut unknown) = (vec![], vec![]);
+        for asked in self.requests() {
+            let needed = format!("{} on {}", asked.action, asked.resource);
+            match document.permits(&asked.request()) {
+                Truth::Yes => {}
+                Truth::No => missing.push(needed),
+                Truth::Unknown(cause) => unknown.push((needed, cause)),
             }
         }
-        missing
+        (missing, unknown)
     }
 
-    fn bucket_denials(
+    /// Adds the first denial of a policy that is certain, or else the first that is possible.
+    fn denials(
         &self,
-        condition: ConditionType,
-        bucket: &OwnedBucket,
+        on: On<'_>,
+        of: PolicyOf<'_>,
         policy: &Facet<Document>,
-        actions: &[&str],
         found: &mut Preflight,
     ) {
         let Some(policy) = policy.present() else {
             return;
         };
-        let rules = self.resolved.valid.rules.iter();
-        let denials: Vec<_> = rules
-            .map(|rule| self.request(actions, bucket.objects(&rule.prefix), None))
-            .map(|request| policy.denies(&request, |_| false))
-            .collect();
-        let of = PolicyOf::Bucket(bucket);
-        self.add_denials(condition, Reason::DeniedByBucketPolicy, of, &denials, found);
-    }
-
-    fn key_denial(&self, key: &KeyArn, actions: &[&str], via: &Region, found: &mut Preflight) {
-        let policy = self.observed.key_policies.get(key);
-        let Some(policy) = policy.and_then(Facet::present) else {
-            return;
+        let (condition, reason) = match on {
+            On::Source => (ConditionType::SourceReady, Reason::DeniedByBucketPolicy),
+            On::Destination => (
+                ConditionType::DestinationReady,
+                Reason::DeniedByBucketPolicy,
+            ),
+            On::Key(_) => (ConditionType::KeysReady, Reason::DeniedByKeyPolicy),
         };
-        let request = self.request(actions, key.to_string(), Some(via));
-        let denial = policy.denies(&request, |_| false);
-        self.add_denials(
-            ConditionType::KeysReady,
-            Reason::DeniedByKeyPolicy,
-            PolicyOf::Key(key),
-            &[denial],
-            found,
-        );
-    }
-
-    /// Adds the first denial that is certain, or else the first that is possible.
-    fn add_denials(
-        &self,
-        condition: ConditionType,
-        reason: Reason,
-        policy: PolicyOf<'_>,
-        denials: &[Denial],
-        found: &mut Preflight,
-    ) {
         let role = self.role;
-        let first =
-            |wanted: fn(&Denial) -> Option<&DenyingStatement>| denials.iter().find_map(wanted);
-        let certain = first(|denial| match denial {
-            Denial::Yes(statement) => Some(statement),
-            Denial::Perhaps(_) | Denial::No => None,
-        });
-        let possible = first(|denial| match denial {
-            Denial::Perhaps(statement) => Some(statement),
-            Denial::Yes(_) | Denial::No => None,
-        });
-        if let Some(statement) = certain {
-            let message = format!(
-                "statement {statement} of the {policy} denies what {role} needs: have the owner of account {} exempt the role, as status.requiredActions shows",
-                policy.account()
-            );
-            found.problems.push(Problem {
-                action: Some(Box::new(policy.except(statement, role))),
-                ..Problem::new(condition, reason, message)
-            });
-        } else if let Some(statement) = possible {
+        let mut possible = None;
+        for asked in self.requests().iter().filter(|asked| asked.on == on) {
+            match policy.denies(&asked.request()) {
+                Denial::No => {}
+                Denial::Perhaps(statement, cause) => {
+                    possible.get_or_insert((statement, cause.to_string(), asked.action));
+                }
+                Denial::Yes(statement) if MAY_BE_DENIED.contains(&asked.action) => {
+                    possible.get_or_insert((statement, String::from(WITHOUT_TAGS), asked.action));
+                }
+                Denial::Yes(statement) => {
+                    let message = format!(
+                        "statement {statement} of the {of} denies {}, which {role} needs: have the owner of account {} exempt the role, as status.requiredActions shows",
+                        asked.action,
+                        of.account()
+                    );
+                    found.problems.push(Problem {
+                        action: Some(Box::new(of.except(&statement, role))),
+                        ..Problem::new(condition, reason, message)
+                    });
+                    return;
+                }
+            }
+        }
+        if let Some((statement, cause, action)) = possible {
             let note = format!(
-                "statement {statement} of the {policy} may deny some of what {role} needs: the operator can't evaluate its conditions or resources"
+                "statement {statement} of the {of} may deny {action}, which {role} needs: {cause}"
             );
             found.notes.push((condition, note));
         }
@@ -389,10 +354,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        Object, accounts::Accounts, assess::ResolvedKeys, observed::Bucket, validate::validate,
+        Object, accounts::Accounts, assess::ResolvedKeys, keys::KeyArn, observed::Bucket,
+        validate::validate,
     };
 
-    const ROLE: &str = "arn:aws:iam::111111111111:role/brepl-test-source-1";
+    const ROLE: &str = "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f";
     const BOUNDARY: &str = "arn:aws:iam::111111111111:policy/boundary";
 
     /// An object across two accounts, for which everything is right.
@@ -486,7 +452,7 @@ mod tests {
                     observed: &self.observed,
                     installation: &installation,
                     account: self.accounts.by_name("prod").expect("an account"),
-                    role: ROLE,
+                    role: &ROLE.parse().expect("a role"),
                 },
                 &mut found,
             );
@@ -602,6 +568,132 @@ mod tests {
         }
     }
 
+    /// What a statement in the policy of the destination or the source makes of the object.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Outcome {
+        Denied,
+        Noted,
+        Nothing,
+    }
+
+    fn outcome(source: bool, statement: &serde_json::Value) -> Outcome {
+        let text = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
+        let policy = Facet::Present(Document::parse(&text).expect("a document"));
+        let mut ground = ground();
+        let (problems, notes) = if source {
+            ground.source().policy = policy;
+            ground.find(source_policy)
+        } else {
+            ground.destination().policy = policy;
+            ground.find(destination_policy)
+        };
+        match (problems.as_slice(), notes) {
+            ([(Reason::DeniedByBucketPolicy, true)], 0) => Outcome::Denied,
+            ([], 1) => Outcome::Noted,
+            other => {
+                assert_eq!(other, (&[] as &[_], 0), "{statement}");
+                Outcome::Nothing
+            }
+        }
+    }
+
+    #[test]
+    fn public_cases_of_statements_that_deny() {
+        use Outcome::{Denied, Noted, Nothing};
+        let root = "arn:aws:iam::111111111111:root";
+        let session =
+            "arn:aws:sts::111111111111:assumed-role/brepl-test-source-d74c4c7f/s3-replication";
+        let objects = "arn:aws:s3:::dest/*";
+        let not_principal = |names: &[&str]| json!({"Effect": "Deny", "NotPrincipal": {"AWS": names}, "Action": "s3:*", "Resource": objects});
+        let not_action = |actions: &[&str]| json!({"Effect": "Deny", "Principal": "*", "NotAction": actions, "Resource": objects});
+        let only_if = |condition: serde_json::Value| json!({"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": objects, "Condition": condition});
+        for (statement, expected) in [
+            // japan-d2/secure-stack-template-aws#34 and "NotPrincipal" in the IAM User Guide; the role has a permissions boundary here.
+            (
+                not_principal(&["arn:aws:iam::111111111111:role/break-glass", root]),
+                Denied,
+            ),
+            (not_principal(&[ROLE, session, root]), Denied),
+            // red-hat-storage/ocs-ci#14333.
+            (
+                not_action(&["s3:GetObject*", "s3:Replicate*", "s3:ObjectOwner*"]),
+                Nothing,
+            ),
+            (not_action(&["s3:GetObject*", "s3:PutObject*"]), Denied),
+            (
+                not_action(&["s3:ReplicateObject", "s3:ReplicateDelete"]),
+                Noted,
+            ),
+            // An AWS blog on cross-account access.
+            (
+                only_if(
+                    json!({"StringNotEquals": {"aws:ResourceAccount": "${aws:ResourceAccount}"}}),
+                ),
+                Nothing,
+            ),
+            (
+                only_if(
+                    json!({"StringNotEquals": {"aws:PrincipalAccount": "${aws:ResourceAccount}"}}),
+                ),
+                Denied,
+            ),
+            (
+                only_if(
+                    json!({"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::111111111111:role/brepl-*"}}),
+                ),
+                Nothing,
+            ),
+            // ministryofjustice/opg-digideps#2920, terraform-provider-aws#18031, aws-cdk#27279.
+            (
+                only_if(json!({"StringNotEquals": {"aws:SourceVpce": "vpce-0abc"}})),
+                Denied,
+            ),
+            (
+                only_if(json!({"Null": {"aws:MultiFactorAuthAge": "true"}})),
+                Denied,
+            ),
+            (
+                only_if(json!({"Bool": {"aws:PrincipalIsAWSService": "false"}})),
+                Denied,
+            ),
+            (
+                only_if(json!({"StringNotLike": {"aws:userId": ["AROAADMINS:*", "111111111111"]}})),
+                Denied,
+            ),
+            (
+                only_if(json!({"NumericLessThan": {"s3:TlsVersion": "1.2"}})),
+                Nothing,
+            ),
+            (
+                only_if(json!({"Bool": {"aws:SecureTransport": "false"}})),
+                Nothing,
+            ),
+            (
+                only_if(json!({"BoolIfExists": {"aws:MultiFactorAuthPresent": "false"}})),
+                Denied,
+            ),
+            (
+                only_if(json!({"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}})),
+                Denied,
+            ),
+            (
+                only_if(json!({"NotIpAddress": {"aws:SourceIp": "0.0.0.0/0"}})),
+                Noted,
+            ),
+            (
+                only_if(json!({"StringNotEquals": {"aws:PrincipalOrgID": "o-example"}})),
+                Noted,
+            ),
+        ] {
+            assert_eq!(outcome(false, &statement), expected, "{statement}");
+        }
+        for action in ["s3:GetReplicationConfiguration", "s3:ListBucket*"] {
+            let statement = json!({"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": action, "Resource": "arn:aws:s3:::source",
+                "Condition": {"StringNotLike": {"aws:PrincipalArn": ["arn:aws:iam::111111111111:role/admin"]}}});
+            assert_eq!(outcome(true, &statement), Denied, "{statement}");
+        }
+    }
+
     #[test]
     fn a_boundary_that_is_missing_or_too_narrow() {
         let allow = |action: &str| {
@@ -610,11 +702,32 @@ mod tests {
             );
             Facet::Present(Document::parse(&text).expect("a document"))
         };
+        let document = |statement: &str| {
+            let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
+            Facet::Present(Document::parse(&text).expect("a document"))
+        };
         let narrow = (vec![(Reason::BoundaryTooNarrow, false)], 0);
         for (document, expected) in [
             (Facet::Absent, narrow.clone()),
             (allow("s3:*"), narrow),
             (allow("*"), (vec![], 0)),
+            // PowerUserAccess, which is denied only what is certain: NotAction, and a condition that is not known.
+            (
+                document(
+                    r#"{"Effect":"Allow","NotAction":["iam:*","organizations:*"],"Resource":"*"}"#,
+                ),
+                (vec![], 0),
+            ),
+            (
+                document(
+                    r#"{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceOrgID":"o-1"}}}"#,
+                ),
+                (vec![], 1),
+            ),
+            (
+                document(r#"{"Effect":"Allow","NotAction":"s3:ListBucket","Resource":"*"}"#),
+                (vec![(Reason::BoundaryTooNarrow, false)], 0),
+            ),
         ] {
             let mut ground = ground();
             ground.observed.boundary = document;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::{
+    arns::RoleArn,
     evaluation::DenyingStatement,
     keys::KeyArn,
     names::{AccountId, OwnedBucket},
@@ -48,7 +49,7 @@ impl PolicyOf<'_> {
 
     /// Exempts `role` from what a statement denies.
     #[must_use]
-    pub fn except(&self, denying: &DenyingStatement, role: &str) -> RequiredAction {
+    pub fn except(&self, denying: &DenyingStatement, role: &RoleArn) -> RequiredAction {
         let of = match &denying.sid {
             Some(sid) => format!(".Statement[] | select(.Sid == {})", json!(sid)),
             None => format!(".Statement[{}]", denying.position),
@@ -58,7 +59,7 @@ impl PolicyOf<'_> {
         );
         self.action(
             &filter,
-            &json!({"ArnNotEquals": {"aws:PrincipalArn": role}}),
+            &json!({"ArnNotEquals": {"aws:PrincipalArn": role.to_string()}}),
         )
     }
 

@@ -110,14 +110,6 @@ pub(crate) fn actions_on_source_objects(object_lock: bool) -> Vec<&'static str> 
     actions
 }
 
-/// What the role does at the destination for any rule of an object.
-pub(crate) fn actions_on_replicas(valid: &Valid) -> Vec<&'static str> {
-    replica_actions(
-        valid.rules.iter().any(|rule| rule.delete_markers),
-        valid.owner_override,
-    )
-}
-
 pub(crate) const ACTIONS_ON_SOURCE_BUCKET: &[&str] =
     &["s3:GetReplicationConfiguration", "s3:ListBucket"];
 pub(crate) const SOURCE_KEY_ACTIONS: &[&str] = &["kms:Decrypt"];

@@ -141,7 +141,8 @@ impl Waits {
         role: &RoleArn,
     ) {
         let external = stage.view.accounts.managed(checked.account).is_none();
-        let lacks = |statement: &&Statement| !allows_already(checked.policy, statement, role);
+        let lacks =
+            |statement: &&Statement| !allows_already(checked.policy, statement, checked.of, role);
         for statement in statements.iter().filter(lacks) {
             let action = checked.of.add(statement);
             let problem = Problem {

@@ -13,6 +13,7 @@ use crate::{
     names::{ObjectKey, fingerprint},
     observed::{Facet, Observed},
     policy::{Document, Statement},
+    remedy::PolicyOf,
     request::statements::object_statements,
 };
 
@@ -62,10 +63,10 @@ fn is_granted(claims: &Claims<'_>, role: &DesiredRole, resolved: &Resolved) -> b
     let required = compose::required(&alone, role);
     let observed = claims.observed;
     let readable = |account| claims.accounts.managed(account).is_some();
-    let holds = |policy: Option<&Document>, statements: &[Statement]| {
+    let holds = |of, policy: Option<&Document>, statements: &[Statement]| {
         statements
             .iter()
-            .all(|statement| allows_already(policy, statement, &role.arn))
+            .all(|statement| allows_already(policy, statement, of, &role.arn))
     };
     let policy_of_bucket = |bucket| observed.buckets.get(bucket)?.policy.present();
     let policy_of_key = |key| observed.key_policies.get(key).and_then(Facet::present);
@@ -78,8 +79,14 @@ fn is_granted(claims: &Claims<'_>, role: &DesiredRole, resolved: &Resolved) -> b
         .iter()
         .filter(|(key, _)| readable(&key.account));
     is_role_ready(observed, role, &required.role)
-        && buckets.all(|(bucket, statements)| holds(policy_of_bucket(bucket), statements))
-        && keys.all(|(key, statements)| holds(policy_of_key(key), statements))
+        && buckets.all(|(bucket, statements)| {
+            holds(
+                PolicyOf::Bucket(bucket),
+                policy_of_bucket(bucket),
+                statements,
+            )
+        })
+        && keys.all(|(key, statements)| holds(PolicyOf::Key(key), policy_of_key(key), statements))
 }
 
 /// Whether the role was seen with the statements, and S3 may assume it.
