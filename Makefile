@@ -42,8 +42,8 @@ test-node: tools build node-tools image ## The chart's own pods on a real node: 
 	$(call timed,test-node,cargo test --locked --test node)
 
 .PHONY: soak
-soak: ## The property tests with other random histories each time, until one fails or you stop it
-	@while PROPTEST_RNG_SEED=$$RANDOM$$RANDOM cargo test --locked --quiet --test convergence --test sharing; do date; done
+soak: ## The property tests with other random histories and policies each time, until one fails or you stop it
+	@while PROPTEST_RNG_SEED=$$RANDOM$$RANDOM cargo test --locked --quiet --test convergence --test sharing --test evaluator; do date; done
 
 .PHONY: check
 check: fmt clippy docs deny charts checkov test ## Everything that CI runs

@@ -7,10 +7,11 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod oracle_process;
 mod support;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::Write,
     path::Path,
     process::{Command, Stdio},
@@ -27,6 +28,7 @@ use bucket_replication_operator::{
         observed::{DefaultEncryption, Facet},
     },
 };
+use oracle_process::{Allowed, ask};
 use serde_json::{Value, json};
 use support::{
     cluster::{
@@ -34,33 +36,6 @@ use support::{
     },
     world::State,
 };
-
-type Allowed = BTreeMap<String, BTreeSet<String>>;
-
-/// What every cell's policies allow, by the name of the cell.
-fn ask(cells: &[Value]) -> Allowed {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
-    let path = format!(
-        "{}:{}",
-        std::env::var("PATH").unwrap_or_default(),
-        tools.join("python/bin").display()
-    );
-    let mut node = Command::new("node")
-        .arg(tools.join("oracle/oracle.mjs"))
-        .env("PATH", path)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node is not there: run make tools");
-    node.stdin
-        .take()
-        .unwrap()
-        .write_all(json!({ "cells": cells }).to_string().as_bytes())
-        .unwrap();
-    let output = node.wait_with_output().unwrap();
-    assert!(output.status.success(), "the oracle failed: run make tools");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 /// A request by the role, and what the guides say it needs there.
 struct Cell {

@@ -76,7 +76,12 @@ impl Condition<'_> {
             return self.is_null(*value == Possible::Absent);
         }
         if *value == Possible::Absent && self.operator.if_exists {
-            return Truth::Yes;
+            return match self.operator.set {
+                Some(Set::ForAnyValue) => {
+                    Truth::Unknown(Cause::AnyValueIfExists(self.key.to_owned()))
+                }
+                Some(Set::ForAllValues) | None => Truth::Yes,
+            };
         }
         match (self.operator.set, value) {
             (None, Possible::Absent) => self.operator.negated.into(),
@@ -109,14 +114,12 @@ impl Condition<'_> {
 
     /// Whether any of the expected values is met, or none if the operator is negated.
     fn is_satisfied_by(&self, actual: &str) -> Truth {
-        let test = self.operator.test;
-        let mut expected = self.expected.iter();
-        let met = Truth::any(
-            expected
-                .by_ref()
-                .map(|expected| test.is_met(expected, actual, self.variables, self.context)),
-        );
-        if self.operator.negated { !met } else { met }
+        let (test, negated) = (self.operator.test, self.operator.negated);
+        let met = Truth::any(self.expected.iter().map(|expected| {
+            let met = test.is_met(expected, actual, self.variables, self.context);
+            if negated { met } else { met.of_positive() }
+        }));
+        if negated { !met } else { met }
     }
 }
 
@@ -173,6 +176,21 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_without_a_value_matches_nothing() {
+        let expected = json!({"aws:PrincipalAccount": "${aws:SourceVpce}"});
+        assert_eq!(block(json!({"StringEquals": expected})), Truth::No);
+        let without = Cause::VariableWithoutValue("aws:SourceVpce".into());
+        assert_eq!(
+            block(json!({"StringNotEquals": expected})),
+            Truth::Unknown(without)
+        );
+        let unknown =
+            json!({"StringEquals": {"aws:PrincipalAccount": ["2", "${aws:PrincipalOrgID}"]}});
+        let variable = Cause::Variable("aws:PrincipalOrgID".into());
+        assert_eq!(block(unknown), Truth::Unknown(variable));
+    }
+
+    #[test]
     fn a_key_that_is_absent() {
         for (operator, holds) in [
             ("StringEquals", Truth::No),
@@ -183,7 +201,10 @@ mod tests {
             ("ForAllValues:StringNotEquals", Truth::Yes),
             ("ForAnyValue:StringEquals", Truth::No),
             ("ForAnyValue:StringNotEquals", Truth::No),
-            ("ForAnyValue:StringEqualsIfExists", Truth::Yes),
+            (
+                "ForAnyValue:StringEqualsIfExists",
+                Truth::Unknown(Cause::AnyValueIfExists("aws:SourceVpce".into())),
+            ),
             ("NumericNotEquals", Truth::Yes),
         ] {
             let condition = json!({operator: {"aws:SourceVpce": "vpce-1"}});

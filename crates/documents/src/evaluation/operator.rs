@@ -142,7 +142,7 @@ impl Test {
         };
         let compared = |wildcards, test: &dyn Fn(Pattern) -> bool| match read(wildcards) {
             Resolved::Pattern(pattern) => test(pattern).into(),
-            Resolved::NoValue => Truth::No,
+            Resolved::NoValue(key) => Truth::Unknown(Cause::VariableWithoutValue(key)),
             Resolved::Unknown(cause) => Truth::Unknown(cause),
         };
         match self {

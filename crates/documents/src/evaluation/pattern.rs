@@ -22,7 +22,7 @@ pub(super) struct Pattern(Vec<Token>);
 pub(super) enum Resolved {
     Pattern(Pattern),
     /// A variable has no value, and no default: nothing matches.
-    NoValue,
+    NoValue(String),
     Unknown(Cause),
 }
 
@@ -52,9 +52,8 @@ impl Reading<'_> {
         while let Some(character) = rest.chars().next() {
             if let Some((inside, after)) = self.variable(rest) {
                 match self.value(inside) {
-                    Ok(Some(value)) => tokens.extend(value.chars().map(Token::Character)),
-                    Ok(None) => return Resolved::NoValue,
-                    Err(cause) => return Resolved::Unknown(cause),
+                    Ok(value) => tokens.extend(value.chars().map(Token::Character)),
+                    Err(resolved) => return resolved,
                 }
                 rest = after;
                 continue;
@@ -77,9 +76,9 @@ impl Reading<'_> {
     }
 
     /// The value of a variable: `*`, `?` or `$` themselves, a condition key, or its default.
-    fn value(self, inside: &str) -> Result<Option<String>, Cause> {
+    fn value(self, inside: &str) -> Result<String, Resolved> {
         if matches!(inside, "*" | "?" | "$") {
-            return Ok(Some(inside.to_owned()));
+            return Ok(inside.to_owned());
         }
         let (key, default) = match inside.split_once(',') {
             Some((key, default)) => {
@@ -90,9 +89,12 @@ impl Reading<'_> {
         };
         let key = key.trim();
         match self.context.possible(key) {
-            Some([Possible::One(value)]) => Ok(Some(value.clone())),
-            Some([Possible::Absent]) => Ok(default.map(ToOwned::to_owned)),
-            _ => Err(Cause::Variable(key.to_owned())),
+            Some([Possible::One(value)]) => Ok(value.clone()),
+            Some([Possible::Absent]) => match default {
+                Some(default) => Ok(default.to_owned()),
+                None => Err(Resolved::NoValue(key.to_owned())),
+            },
+            _ => Err(Resolved::Unknown(Cause::Variable(key.to_owned()))),
         }
     }
 }
@@ -218,7 +220,10 @@ mod tests {
                 assert!(!pattern.matches(one), "{text} matches {one}");
             }
         }
-        assert_eq!(read("${aws:username}"), Resolved::NoValue);
+        assert_eq!(
+            read("${aws:username}"),
+            Resolved::NoValue("aws:username".into())
+        );
         assert_eq!(
             read("${aws:TagKeys}"),
             Resolved::Unknown(Cause::Variable("aws:TagKeys".into()))

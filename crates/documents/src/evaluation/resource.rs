@@ -54,7 +54,7 @@ impl Resource {
     pub(super) fn is_covered_by(&self, text: &str, reading: Reading<'_>) -> Truth {
         let pattern = match reading.read(text) {
             Resolved::Pattern(pattern) => pattern,
-            Resolved::NoValue => return Truth::No,
+            Resolved::NoValue(key) => return Truth::Unknown(Cause::VariableWithoutValue(key)),
             Resolved::Unknown(cause) => return Truth::Unknown(cause),
         };
         let (within, across) = (self.extent_by_parts(&pattern), self.extent(&pattern));

@@ -47,7 +47,7 @@ impl Statement {
         };
         let matches = |text: &str| match reading.read(text) {
             Resolved::Pattern(pattern) => pattern.lowercase().matches(&action).into(),
-            Resolved::NoValue => Truth::No,
+            Resolved::NoValue(_) => Truth::No,
             Resolved::Unknown(cause) => Truth::Unknown(cause),
         };
         self.element("Action", &matches).unwrap_or(Truth::No)
@@ -66,11 +66,11 @@ impl Statement {
 
     /// Whether any value of the element matches, or none of the one that begins with `Not`.
     fn element(&self, name: &str, matches: &dyn Fn(&str) -> Truth) -> Option<Truth> {
-        let any = |values: &Value| Truth::any(strings(values).into_iter().map(matches));
+        let each = |values| strings(values).into_iter().map(matches);
         let not = format!("Not{name}");
         match (self.json().get(name), self.json().get(&not)) {
-            (Some(values), _) => Some(any(values)),
-            (None, Some(values)) => Some(!any(values)),
+            (Some(values), _) => Some(Truth::any(each(values).map(Truth::of_positive))),
+            (None, Some(values)) => Some(!Truth::any(each(values))),
             (None, None) => None,
         }
     }

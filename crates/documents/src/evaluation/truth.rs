@@ -23,6 +23,10 @@ pub enum Cause {
     Key(String),
     /// A policy variable has several possible values.
     Variable(String),
+    /// A policy variable has no value, in an operator or element that is negated: AWS says that it holds, and evaluators differ.
+    VariableWithoutValue(String),
+    /// `ForAnyValue` with `IfExists` for a key that is absent: AWS says of one that it does not hold, and of the other that it does.
+    AnyValueIfExists(String),
     /// A statement is about a part of the resources that are asked for.
     PartOfResources,
     /// The wildcards of an ARN match only if they cross its colons, of which the guide says only that some do.
@@ -46,6 +50,18 @@ impl fmt::Display for Cause {
         match self {
             Self::Key(key) => write!(f, "the value of {key} is not known"),
             Self::Variable(key) => write!(f, "the value of policy variable {key} is not known"),
+            Self::VariableWithoutValue(key) => {
+                write!(
+                    f,
+                    "policy variable {key} has no value, and what it is in is negated"
+                )
+            }
+            Self::AnyValueIfExists(key) => {
+                write!(
+                    f,
+                    "{key} is absent, and tested by ForAnyValue with IfExists"
+                )
+            }
             Self::PartOfResources => f.write_str("it is about a part of the resources"),
             Self::WildcardAcrossColons => {
                 f.write_str("its wildcards match only across the colons of an ARN")
@@ -104,6 +120,14 @@ impl Truth {
     #[must_use]
     pub fn any(truths: impl IntoIterator<Item = Self>) -> Self {
         !Self::all(truths.into_iter().map(std::ops::Not::not))
+    }
+
+    /// The answer of what is not negated: a variable without a value matches nothing.
+    pub(super) fn of_positive(self) -> Self {
+        match self {
+            Self::Unknown(Cause::VariableWithoutValue(_)) => Self::No,
+            known => known,
+        }
     }
 
     /// Both.
