@@ -89,7 +89,8 @@ impl Environment {
         let mut processes = cluster;
         processes.push(cloud);
         tell(&format!(
-            "etcd, kube-apiserver, kube-controller-manager and ministack run ({:.1} s)",
+            "etcd, kube-apiserver, kube-controller-manager and {} run ({:.1} s)",
+            Emulator::chosen().name(),
             start.elapsed().as_secs_f64()
         ));
         if shape.node {
@@ -407,20 +408,53 @@ fn is_process(name: &str, id: u32) -> bool {
     String::from_utf8_lossy(&line).contains(name)
 }
 
+/// What takes the place of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emulator {
+    /// ministack, which nobody here wrote. It evaluates neither replication roles nor key policies.
+    Ministack,
+    /// The strict AWS of `tests/aws`, which evaluates every policy.
+    Strict,
+}
+
+impl Emulator {
+    /// The strict one if `AWS=strict` is in the environment.
+    #[must_use]
+    pub fn chosen() -> Self {
+        match std::env::var("AWS").as_deref() {
+            Ok("strict") => Self::Strict,
+            _ => Self::Ministack,
+        }
+    }
+
+    /// The program's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ministack => "ministack",
+            Self::Strict => "strict-aws",
+        }
+    }
+}
+
 async fn start_emulator(
     directory: &Path,
     address: SocketAddr,
     enforce: bool,
 ) -> anyhow::Result<Process> {
-    let mut command = Command::new(program("ministack")?);
+    let which = Emulator::chosen();
+    let mut command = Command::new(match which {
+        Emulator::Ministack => program("ministack")?,
+        Emulator::Strict => repository().join("target/debug/strict-aws"),
+    });
     command
         .env("BIND_HOST", address.ip().to_string())
         .env("GATEWAY_PORT", address.port().to_string())
         .env("AUTH", enforce.to_string());
     command.env("TMPDIR", directory).current_dir(directory);
     let mut process = Process::start(
-        "ministack",
-        &directory.join("logs/ministack.log"),
+        which.name(),
+        &directory.join(format!("logs/{}.log", which.name())),
         &mut command,
     )?;
     process

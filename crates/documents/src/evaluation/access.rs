@@ -147,7 +147,7 @@ impl Sides {
         };
         let identity = match request.caller {
             Caller::Root(..) => Truth::Yes,
-            Caller::Session(_) => Truth::any(
+            Caller::Session(_) | Caller::User(..) => Truth::any(
                 policies
                     .identity
                     .iter()

@@ -16,6 +16,8 @@ pub enum Caller {
     Root(Partition, AccountId),
     /// A session of a role.
     Session(Session),
+    /// A user of IAM, with its path, which begins with a slash, and its name.
+    User(Partition, AccountId, String),
     /// A service of AWS by itself, such as `s3.amazonaws.com` when it assumes a role.
     Service(String),
 }
@@ -64,7 +66,7 @@ impl Caller {
     #[must_use]
     pub fn account(&self) -> Option<&AccountId> {
         match self {
-            Self::Root(_, account) => Some(account),
+            Self::Root(_, account) | Self::User(_, account, _) => Some(account),
             Self::Session(session) => Some(&session.role.account),
             Self::Service(_) => None,
         }
@@ -72,7 +74,7 @@ impl Caller {
 
     fn partition(&self) -> Partition {
         match self {
-            Self::Root(partition, _) => *partition,
+            Self::Root(partition, _) | Self::User(partition, ..) => *partition,
             Self::Session(session) => session.role.partition,
             Self::Service(_) => Partition::Aws,
         }
@@ -104,11 +106,18 @@ impl Caller {
                 }
                 Named::Caller => (name == session.arn()).into(),
             },
+            ("AWS", Self::User(partition, account, user)) => match how {
+                Named::Account => self.is_account(name).into(),
+                Named::Role => Truth::No,
+                Named::Caller => {
+                    (name == format!("arn:{partition}:iam::{account}:user{user}")).into()
+                }
+            },
             ("Service", Self::Service(service)) => (how == Named::Caller && name == service).into(),
             ("CanonicalUser", Self::Root(..)) if how == Named::Caller => {
                 Truth::Unknown(Cause::CanonicalUser)
             }
-            ("CanonicalUser", Self::Session(_)) if how == Named::Account => {
+            ("CanonicalUser", Self::Session(_) | Self::User(..)) if how == Named::Account => {
                 Truth::Unknown(Cause::CanonicalUser)
             }
             _ => Truth::No,

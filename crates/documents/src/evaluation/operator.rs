@@ -273,6 +273,12 @@ mod tests {
                 "arn:aws:iam::1:user/ab",
             ),
             (
+                "ArnLike",
+                "arn:aws:*:*:1:role/a",
+                "arn:aws:iam::1:role/a",
+                "arn:aws:iam:x:y:1:role/a",
+            ),
+            (
                 "ArnEquals",
                 "arn:aws:iam::*:role/a",
                 "arn:aws:iam::1:role/a",

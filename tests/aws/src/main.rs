@@ -1,0 +1,18 @@
+//! `strict-aws`: the judging AWS as a program, on `BIND_HOST` and `GATEWAY_PORT`.
+
+use std::{net::SocketAddr, sync::Arc};
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let given =
+        |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let address = format!(
+        "{}:{}",
+        given("BIND_HOST", "127.0.0.1"),
+        given("GATEWAY_PORT", "4566")
+    );
+    let address: SocketAddr = address
+        .parse()
+        .map_err(|error| std::io::Error::other(format!("BIND_HOST and GATEWAY_PORT: {error}")))?;
+    strict_aws::server::serve(Arc::default(), address).await
+}
