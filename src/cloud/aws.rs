@@ -79,6 +79,12 @@ impl Aws {
             .retry_config(RetryConfig::standard())
             .load()
             .await;
+        Self::new(config, installation, metrics)
+    }
+
+    /// Under the identity of `config`, with its HTTP client.
+    #[must_use]
+    pub fn new(config: SdkConfig, installation: InstallationId, metrics: Metrics) -> Self {
         Self {
             config,
             installation,

@@ -11,7 +11,7 @@ use bucket_replication_operator::{
         AwsAccount,
         bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
     },
-    cloud::editor::Editors,
+    cloud::{Cloud, editor::Editors},
     commands::plan_online::{AT_ONCE, decided},
     controller::visit::{Gate, visit},
     replication::{
@@ -332,6 +332,16 @@ impl Cluster {
 
     /// One visit to the bucket.
     pub async fn visit(&mut self, world: &World) -> Report {
+        let editors = self.editors.clone();
+        let process = Process {
+            world,
+            editors: &editors,
+        };
+        self.visit_with(&process).await
+    }
+
+    /// One visit to the bucket, with AWS behind `cloud`.
+    pub async fn visit_with<C: Cloud>(&mut self, cloud: &C) -> Report {
         let subject = self.subject();
         let opened = Mutex::default();
         let now = *self.clock.lock().unwrap();
@@ -340,12 +350,8 @@ impl Cluster {
             refused: &self.unholdable,
             opened: &opened,
         };
-        let process = Process {
-            world,
-            editors: &self.editors,
-        };
         let memory = std::mem::take(&mut self.memory);
-        let report = visit(&process, &gate, &subject, memory, || now).await;
+        let report = visit(cloud, &gate, &subject, memory, || now).await;
         self.memory = report.memory.clone();
         self.memory.count(report.ending);
         if self.stale.is_some() {

@@ -2,8 +2,9 @@
 //! identity, trust, bucket and key policies and permissions boundaries on every call, and replicates objects under the permissions of the
 //! replication role alone.
 //!
-//! [`Aws::serve`] answers a request; [`server`] does so on loopback.
+//! [`Aws::serve`] answers a request; [`server`] does so on loopback, and [`connector`] in process.
 
+pub mod connector;
 pub mod iam;
 pub mod judge;
 pub mod kms;

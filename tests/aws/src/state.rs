@@ -11,7 +11,7 @@ use documents::{
 use serde_json::Value;
 
 /// All of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct State {
     /// Buckets by name: names are unique in AWS.
     pub buckets: BTreeMap<String, Bucket>,

@@ -1,0 +1,229 @@
+//! The strict AWS with the operator's border in front of it, in process: accounts, buckets and keys, and uploads by their owners.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use bucket_replication_operator::{
+    cloud::{
+        aws::{Aws, AwsCloud},
+        own_policy,
+    },
+    leader::Leadership,
+    metrics::Metrics,
+    replication::{accounts::Accounts, names::AccountId, policy::Document, visit::report::Report},
+};
+use serde_json::{Value, json};
+use strict_aws::{
+    connector::InProcess,
+    message::{Request, Response},
+    state::{Bucket, Identity, Key, Role, State, User},
+};
+
+use crate::support::cluster::{Cluster, DR, KEYS, PROD, account, installation, key};
+
+const OPERATOR: &str = "999999999999";
+const EXTERNAL_ID: &str = "an-external-id";
+
+/// An AWS with three accounts, and a cluster whose operator has nothing there but the policies that `iam-policy` prints.
+pub struct Judged {
+    pub aws: Arc<strict_aws::Aws>,
+    pub cluster: Cluster,
+    sdk: Aws,
+}
+
+pub fn document(value: Value) -> Document {
+    Document::parse(&value.to_string()).unwrap()
+}
+
+fn bucket(owner: &str, region: &str) -> Bucket {
+    Bucket {
+        owner: owner.parse().unwrap(),
+        region: region.to_owned(),
+        versioning: Some(true),
+        policy: None,
+        replication: None,
+        encryption: json!({"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false}]}),
+        ownership: "BucketOwnerEnforced".to_owned(),
+        payer: "BucketOwner".to_owned(),
+        object_lock: false,
+        tags: BTreeMap::new(),
+        objects: BTreeMap::new(),
+    }
+}
+
+impl Judged {
+    pub fn new() -> Self {
+        let aws = Arc::new(strict_aws::Aws::default());
+        let accounts = [("prod", PROD), ("dr", DR), ("keys", KEYS)].map(|(name, id)| {
+            let role = format!("arn:aws:iam::{id}:role/bucket-replication-operator");
+            account(
+                name,
+                id,
+                &json!({"assumeRole": {"roleARN": role, "externalID": EXTERNAL_ID}}),
+            )
+        });
+        aws.with(|state| {
+            for (owner, name, region) in [
+                (PROD, "source", "us-east-1"),
+                (PROD, "backup", "us-east-1"),
+                (DR, "dest", "us-west-2"),
+            ] {
+                state.buckets.insert(name.to_owned(), bucket(owner, region));
+            }
+            for (owner, region, id) in [
+                (PROD, "us-east-1", "src"),
+                (PROD, "us-east-1", "bkp"),
+                (DR, "us-west-2", "dst"),
+                (KEYS, "us-west-2", "central"),
+            ] {
+                add_key(state, owner, region, id);
+            }
+            let alias = format!("arn:aws:kms:us-west-2:{DR}:alias/replicas");
+            state
+                .aliases
+                .insert(alias, key(DR, "us-west-2", "dst").to_string());
+            add_operator(state, &Accounts::new(&accounts));
+        });
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(InProcess(Arc::clone(&aws)))
+            .endpoint_url("http://aws.localhost")
+            .region(Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "AKIAOPERATOR",
+                "secret",
+                None,
+                None,
+                "test",
+            )))
+            .build();
+        Self {
+            sdk: Aws::new(config, installation(), Metrics::default()),
+            cluster: Cluster {
+                accounts: accounts.to_vec(),
+                ..Cluster::default()
+            },
+            aws,
+        }
+    }
+
+    /// Visits until the object is ready, and gives the last report.
+    pub async fn settle(&mut self) -> Report {
+        let mut last = None;
+        for _ in 0..8 {
+            let cloud = AwsCloud {
+                aws: self.sdk.clone(),
+                accounts: Arc::new(Accounts::new(&self.cluster.accounts)),
+                editors: self.cluster.editors.clone(),
+                leadership: Leadership::alone(),
+            };
+            let report = self.cluster.visit_with(&cloud).await;
+            self.cluster.pass(30);
+            let ended = report.done.is_empty() || self.cluster.objects.is_empty();
+            last = Some(report);
+            if ended {
+                break;
+            }
+        }
+        last.unwrap()
+    }
+
+    /// An upload by the owner of the source bucket; what `HeadObject` says of it then, and why it failed.
+    pub fn upload(
+        &self,
+        object: &str,
+        headers: &[(&str, &str)],
+    ) -> (Option<&'static str>, Option<String>) {
+        let response = self.call("PUT", &format!("/source/{object}"), "", headers);
+        assert_eq!(
+            response.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&response.body)
+        );
+        self.status(object)
+    }
+
+    pub fn status(&self, object: &str) -> (Option<&'static str>, Option<String>) {
+        self.aws.with(|state| {
+            let version = state.buckets["source"].objects[object].last().unwrap();
+            (version.replication, version.failure.clone())
+        })
+    }
+
+    /// A call by the owner of the source bucket.
+    pub fn call(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> Response {
+        let scope =
+            format!("AWS4-HMAC-SHA256 Credential={PROD}/20260101/us-east-1/s3/aws4_request, x");
+        let mut all: BTreeMap<_, _> = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        all.insert("authorization".to_owned(), scope);
+        self.aws.serve(&Request {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers: all,
+            body: b"1040\n".to_vec(),
+        })
+    }
+}
+
+fn add_key(state: &mut State, owner: &str, region: &str, id: &str) {
+    let root = format!("arn:aws:iam::{owner}:root");
+    let policy = json!({"Version": "2012-10-17", "Statement": [{"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": root}, "Action": "kms:*", "Resource": "*"}]});
+    let made = Key {
+        owner: owner.parse().unwrap(),
+        region: region.to_owned(),
+        state: "Enabled".to_owned(),
+        policy: document(policy),
+        spec: "SYMMETRIC_DEFAULT".to_owned(),
+        managed_by_aws: false,
+        description: String::new(),
+    };
+    state.keys.insert(key(owner, region, id).to_string(), made);
+}
+
+/// The operator is a user that may assume its roles, each of which has the policy that `iam-policy` prints.
+fn add_operator(state: &mut State, accounts: &Accounts) {
+    let operator: AccountId = OPERATOR.parse().unwrap();
+    let user = User {
+        id: "AIDAOPERATOR".to_owned(),
+        inline: [("operator".to_owned(), own_policy::identity_policy(accounts))].into(),
+    };
+    state
+        .users
+        .insert((operator.clone(), "operator".to_owned()), user);
+    let identity = Identity::User(operator, "operator".to_owned());
+    state
+        .credentials
+        .insert("AKIAOPERATOR".to_owned(), identity);
+    for account in accounts.all() {
+        let trust = json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{OPERATOR}:root")}, "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}},
+        }]});
+        let arn = account.assume_role.as_ref().unwrap().role.clone();
+        let role = Role {
+            id: format!("AROAOPERATOR{}", account.id),
+            trust: document(trust),
+            inline: [("operator".to_owned(), own_policy::policy(account).unwrap())].into(),
+            attached: vec![],
+            boundary: None,
+            tags: BTreeMap::new(),
+            description: String::new(),
+            arn: arn.clone(),
+        };
+        state
+            .roles
+            .insert((arn.account, arn.name.to_string()), role);
+    }
+}
