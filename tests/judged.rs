@@ -9,6 +9,7 @@
 
 #[path = "judged/mod.rs"]
 mod ground;
+mod oracle_process;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,7 +117,8 @@ fn cases() -> Vec<Case> {
         Case {
             before: |judged| {
                 judged.aws.with(|state| {
-                    state.buckets.get_mut("dest").unwrap().ownership = "ObjectWriter".to_owned()
+                    let dest = state.buckets.get_mut("dest").unwrap();
+                    "ObjectWriter".clone_into(&mut dest.ownership);
                 });
             },
             ..case(
@@ -377,16 +379,23 @@ fn faults(state: &mut State) -> Vec<Fault> {
             for (what, pointer) in values(statement, mark.purpose) {
                 let mut changed = statement.clone();
                 let value = changed.pointer_mut(&pointer).unwrap();
-                *value = json!(if what.starts_with("action") {
-                    "s3:none".to_owned()
-                } else {
-                    format!("wrong-{}", value.as_str().unwrap())
-                });
+                *value = json!(wrong(&what, value.as_str().unwrap()));
                 add(what, changed);
             }
         }
     }
     faults
+}
+
+/// Another action, ARN or value than that of a statement.
+fn wrong(what: &str, value: &str) -> String {
+    if what.starts_with("action") {
+        return "s3:DeleteObject".to_owned();
+    }
+    match value.rsplit_once(':') {
+        Some((start, end)) => format!("{start}:wrong-{end}"),
+        None => format!("wrong-{value}"),
+    }
 }
 
 /// The values of a statement: what each is, and where it is.
@@ -478,4 +487,79 @@ async fn each_permission_is_one_that_s3_asks_for() {
         .collect();
     assert!(unused.is_empty(), "needed after all: {unused:?}");
     assert!(needed.len() > 20, "hardly anything was tried: {needed:#?}");
+}
+
+/// The decision as the independent evaluator reads it. `None`: it is about no resource in particular.
+fn cell(name: &str, decision: &Value) -> Option<Value> {
+    let text = |field: &str| decision[field].as_str().unwrap();
+    let (action, resource) = (text("action"), text("resource"));
+    let service = action.split(':').next().unwrap();
+    let part = resource.splitn(6, ':').last().unwrap();
+    let kind = match (service, part.split('/').next().unwrap()) {
+        ("s3", _) if part.contains('/') => "object",
+        ("s3", _) => "bucket",
+        (_, kind) => kind,
+    };
+    if resource.ends_with('*') || resource.ends_with(":role/") || resource.ends_with(":policy/") {
+        return None;
+    }
+    let mut cell = json!({
+        "name": name, "service": service, "type": kind, "resource": resource, "account": decision["account"], "principal": decision["principal"],
+        "identity": decision["identity"], "actions": [action],
+    });
+    // The evaluator knows this key by the spelling of KMS.
+    let context = decision["context"].to_string().replace(
+        "kms:encryptioncontext:aws:s3:arn",
+        "kms:EncryptionContext:aws:s3:arn",
+    );
+    cell["context"] = serde_json::from_str(&context).unwrap();
+    for policy in ["boundary", "policy"] {
+        if !decision[policy].is_null() {
+            cell[policy] = decision[policy].clone();
+        }
+    }
+    Some(cell)
+}
+
+#[tokio::test]
+async fn an_independent_evaluator_agrees_with_every_decision() {
+    let (mut cells, mut expected) = (vec![], BTreeMap::new());
+    for case in cases() {
+        let mut judged = set_up(&case).await;
+        upload_all(&judged, &case);
+        let before = judged.aws.with(|state| state.clone());
+        for fault in judged.aws.with(faults) {
+            judged.aws.with(|state| {
+                *state = before.clone();
+                *fault.place.policy(state) = fault.policy.clone();
+            });
+            upload_all(&judged, &case);
+        }
+        judged.aws.with(|state| *state = before);
+        judged.cluster.delete("tax");
+        judged.settle().await;
+        for (decision, allowed) in judged.aws.with(|state| state.decisions.all()) {
+            let name = cells.len().to_string();
+            if let Some(cell) = cell(&name, &decision) {
+                cells.push(cell);
+                expected.insert(name, allowed);
+            }
+        }
+    }
+    let answers = oracle_process::ask(&cells);
+    let differ: Vec<_> = cells
+        .iter()
+        .filter(|cell| {
+            let name = cell["name"].as_str().unwrap();
+            expected[name] == answers[name].is_empty()
+        })
+        .collect();
+    assert!(
+        differ.is_empty(),
+        "{} of {} differ: {:#}",
+        differ.len(),
+        cells.len(),
+        differ[0]
+    );
+    assert!(cells.len() > 1_000, "only {} decisions", cells.len());
 }

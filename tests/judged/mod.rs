@@ -64,6 +64,7 @@ impl Judged {
             )
         });
         aws.with(|state| {
+            state.decisions.record();
             for (owner, name, region) in [
                 (PROD, "source", "us-east-1"),
                 (PROD, "backup", "us-east-1"),

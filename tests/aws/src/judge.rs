@@ -2,14 +2,16 @@
 
 use documents::{
     evaluation::{
-        Access, Caller, Context, Policies, PolicyKind, Request, Resource, ResourcePolicy, Session,
-        access,
+        Access, Caller, Context, Policies, PolicyKind, Possible, Request, Resource, ResourcePolicy,
+        Session, access,
     },
     names::AccountId,
     policy::Document,
 };
+use serde_json::{Map, Value, json};
 
 use crate::{
+    decisions::Decisions,
     message::{self, Refusal},
     state::{Identity, Role, State},
 };
@@ -25,6 +27,7 @@ pub struct Who {
     pub account: AccountId,
     identity: Vec<Document>,
     boundary: Option<Document>,
+    decisions: Decisions,
 }
 
 /// What is asked for, and whose it is.
@@ -62,6 +65,7 @@ impl State {
                 account,
                 identity: vec![],
                 boundary: None,
+                decisions: self.decisions.clone(),
             });
         }
         match self.credentials.get(key).ok_or_else(invalid)? {
@@ -76,6 +80,7 @@ impl State {
                     account: account.clone(),
                     identity: user.inline.values().cloned().collect(),
                     boundary: None,
+                    decisions: self.decisions.clone(),
                 })
             }
             Identity::Session(role, name) => {
@@ -103,6 +108,7 @@ impl State {
                 .boundary
                 .as_deref()
                 .map(|arn| self.managed(arn).unwrap_or_default()),
+            decisions: self.decisions.clone(),
         }
     }
 }
@@ -110,13 +116,14 @@ impl State {
 impl Who {
     /// A service of AWS that calls by itself, for something of that account.
     #[must_use]
-    pub fn service(caller: Caller, account: AccountId) -> Self {
+    pub fn service(name: &str, account: AccountId, decisions: Decisions) -> Self {
         Self {
-            caller,
-            arn: "a service of AWS".to_owned(),
+            caller: Caller::Service(name.to_owned()),
+            arn: name.to_owned(),
             account,
             identity: vec![],
             boundary: None,
+            decisions,
         }
     }
 
@@ -168,7 +175,51 @@ impl Who {
             resource: asked.policy,
             owner: asked.owner,
         };
-        access(&request, &policies)
+        let access = access(&request, &policies);
+        let decision = || self.decision(asked, &context);
+        self.decisions.add(decision, access.is_allowed());
+        access
+    }
+
+    /// The request with its policies, as JSON. The caller's role is in them by its ARN.
+    fn decision(&self, asked: &Asked<'_>, context: &Context) -> Value {
+        let keys = context
+            .known()
+            .filter_map(|(key, possible)| match possible {
+                [Possible::One(value)] => Some((key.to_owned(), json!(value))),
+                [Possible::Several(values)] => Some((key.to_owned(), json!(values))),
+                _ => None,
+            });
+        let policy = match asked.policy {
+            ResourcePolicy::None | ResourcePolicy::Bucket(None) => None,
+            ResourcePolicy::Bucket(Some(policy))
+            | ResourcePolicy::Key(policy)
+            | ResourcePolicy::Trust(policy) => Some(policy.json()),
+        };
+        // The root user needs no policy: written as one that allows all.
+        let all = r#"{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+        let of_root = matches!(self.caller, Caller::Root(..));
+        let of_root = of_root.then(|| Document::parse(all).unwrap_or_default());
+        let identity = self
+            .identity
+            .iter()
+            .chain(&of_root)
+            .flat_map(Document::statements);
+        let decision = json!({
+            "principal": self.arn, "action": asked.action, "resource": asked.resource, "account": asked.owner.as_str(),
+            "context": keys.collect::<Map<_, _>>(), "identity": Document::of(identity).json(),
+            "boundary": self.boundary.as_ref().map(Document::json), "policy": policy,
+        });
+        match &self.caller {
+            Caller::Session(session) => {
+                let id = session.role_id.as_deref().unwrap_or_default();
+                let text = decision
+                    .to_string()
+                    .replace(&format!("\"{id}\""), &format!("\"{}\"", session.role));
+                serde_json::from_str(&text).unwrap_or(decision)
+            }
+            Caller::Root(..) | Caller::User(..) | Caller::Service(_) => decision,
+        }
     }
 
     /// Refuses what the policies do not allow, with the message that AWS gives ("Troubleshoot access denied error messages" in the IAM User Guide).

@@ -5,6 +5,7 @@
 //! [`Aws::serve`] answers a request; [`server`] does so on loopback, and [`connector`] in process.
 
 pub mod connector;
+pub mod decisions;
 pub mod iam;
 pub mod judge;
 pub mod kms;

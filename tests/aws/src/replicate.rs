@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use documents::{
     arns::{BucketArn, RoleArn},
     configuration::{Configuration, ReplicationRule, Setting, Status},
-    evaluation::{Access, Caller, Context, ResourcePolicy},
+    evaluation::{Access, Context, ResourcePolicy},
     names::{AccountId, Region, via_service},
 };
 
@@ -316,8 +316,8 @@ impl Object<'_> {
         let configuration = self.bucket.replication.as_ref().ok_or_else(refused)?;
         let arn: RoleArn = configuration.role.parse().map_err(|_| refused())?;
         let role = state.role(&arn).ok_or_else(refused)?;
-        let caller = Caller::Service("s3.amazonaws.com".to_owned());
-        let service = Who::service(caller, arn.account.clone());
+        let decisions = state.decisions.clone();
+        let service = Who::service("s3.amazonaws.com", arn.account.clone(), decisions);
         let asked = Asked {
             action: "sts:AssumeRole",
             resource: arn.to_string(),

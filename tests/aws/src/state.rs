@@ -10,6 +10,8 @@ use documents::{
 };
 use serde_json::Value;
 
+use crate::decisions::Decisions;
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -29,6 +31,8 @@ pub struct State {
     pub uploads: BTreeMap<String, Upload>,
     /// Access keys of users and sessions.
     pub credentials: BTreeMap<String, Identity>,
+    /// Decisions that were made, if they are recorded.
+    pub decisions: Decisions,
     /// Numbers that were given out, so that no two things have the same ID.
     pub numbers: u64,
 }

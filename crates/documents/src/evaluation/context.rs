@@ -55,6 +55,13 @@ impl Context {
         self
     }
 
+    /// The keys that are known, with the values that they may have.
+    pub fn known(&self) -> impl Iterator<Item = (&str, &[Possible])> {
+        self.keys
+            .iter()
+            .map(|(key, possible)| (key.as_str(), possible.as_slice()))
+    }
+
     /// The values that the key may have. `None`: any, or none.
     #[must_use]
     pub fn possible(&self, key: &str) -> Option<&[Possible]> {
