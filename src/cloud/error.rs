@@ -138,11 +138,12 @@ pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind 
         | "RequestThrottled" => FailureKind::Throttled,
         "OperationAborted"
         | "ConcurrentModification"
-        | "DeleteConflict"
         | "EntityAlreadyExists"
         | "ConflictException"
         | "InvalidBucketState"
         | "KMSInvalidStateException" => FailureKind::Conflict,
+        // IAM's other conflicts are ones of time: only this says that something is attached.
+        "DeleteConflict" => FailureKind::InUse,
         // "Your policy contains a principal that is not valid" (S3), "invalid principals" (KMS), "Invalid principal in policy" (IAM).
         "MalformedPolicy" | "MalformedPolicyDocument" | "MalformedPolicyDocumentException"
             if words.to_ascii_lowercase().contains("principal") =>
@@ -226,6 +227,13 @@ mod tests {
             ("NoSuchEntity", "", Some(404), FailureKind::NotFound),
             ("SlowDown", "", Some(503), FailureKind::Throttled),
             ("OperationAborted", "", Some(409), FailureKind::Conflict),
+            (
+                "ConcurrentModification",
+                "",
+                Some(409),
+                FailureKind::Conflict,
+            ),
+            ("DeleteConflict", "", Some(409), FailureKind::InUse),
             (
                 "MalformedPolicy",
                 "Invalid principal in policy",

@@ -1,4 +1,5 @@
 //! The strict AWS with the operator's border in front of it, in process: accounts, buckets and keys, and uploads by their owners.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,13 +12,17 @@ use bucket_replication_operator::{
     },
     leader::Leadership,
     metrics::Metrics,
-    replication::{accounts::Accounts, names::AccountId, policy::Document, visit::report::Report},
+    replication::{
+        accounts::Accounts, names::AccountId, policy::Document, requeue::Ending,
+        visit::report::Report,
+    },
 };
 use serde_json::{Value, json};
 use strict_aws::{
     connector::InProcess,
     message::{Request, Response},
     state::{Bucket, Identity, Key, Role, State, User},
+    weather::Served,
 };
 
 use crate::support::cluster::{Cluster, DR, KEYS, PROD, account, installation, key};
@@ -86,48 +91,98 @@ impl Judged {
                 .insert(alias, key(DR, "us-west-2", "dst").to_string());
             add_operator(state, &Accounts::new(&accounts));
         });
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(InProcess(Arc::clone(&aws)))
-            .endpoint_url("http://aws.localhost")
-            .region(Region::new("us-east-1"))
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-                "AKIAOPERATOR",
-                "secret",
-                None,
-                None,
-                "test",
-            )))
-            .build();
+        let cluster = Cluster {
+            accounts: accounts.to_vec(),
+            ..Cluster::default()
+        };
         Self {
-            sdk: Aws::new(config, installation(), Metrics::default()),
-            cluster: Cluster {
-                accounts: accounts.to_vec(),
-                ..Cluster::default()
-            },
+            sdk: sdk(&aws),
+            cluster,
             aws,
         }
     }
 
-    /// Visits until the object is ready, and gives the last report.
-    pub async fn settle(&mut self) -> Report {
-        let mut last = None;
-        for _ in 0..8 {
-            let cloud = AwsCloud {
-                aws: self.sdk.clone(),
-                accounts: Arc::new(Accounts::new(&self.cluster.accounts)),
-                editors: self.cluster.editors.clone(),
-                leadership: Leadership::alone(),
-            };
-            let report = self.cluster.visit_with(&cloud).await;
+    /// The same once more, with an operator that just started.
+    pub fn copy(&self) -> Self {
+        let aws = Arc::new(strict_aws::Aws::default());
+        let state = self.aws.with(|state| state.clone());
+        aws.with(|copy| *copy = state);
+        let now = *self.cluster.clock.lock().unwrap();
+        let cluster = Cluster {
+            accounts: self.cluster.accounts.clone(),
+            objects: self.cluster.objects.clone(),
+            created: self.cluster.created,
+            ..Cluster::default()
+        };
+        *cluster.clock.lock().unwrap() = now;
+        Self {
+            sdk: sdk(&aws),
+            cluster,
+            aws,
+        }
+    }
+
+    /// One visit to the source bucket.
+    pub async fn visit(&mut self) -> Report {
+        let cloud = AwsCloud {
+            aws: self.sdk.clone(),
+            accounts: Arc::new(Accounts::new(&self.cluster.accounts)),
+            editors: self.cluster.editors.clone(),
+            leadership: Leadership::alone(),
+        };
+        self.cluster.visit_with(&cloud).await
+    }
+
+    /// Visits until nothing is left to do, with time passing in between. False: that did not come.
+    pub async fn settle(&mut self) -> bool {
+        for _ in 0..14 {
+            if self.cluster.objects.is_empty() {
+                return true;
+            }
+            let report = self.visit().await;
             self.cluster.pass(30);
-            let ended = report.done.is_empty() || self.cluster.objects.is_empty();
-            last = Some(report);
-            if ended {
-                break;
+            let rests = report.ending == Ending::Done && report.done.is_empty();
+            if rests && report.released.is_empty() {
+                return true;
             }
         }
-        last.unwrap()
+        false
+    }
+
+    /// All that the operator made or changed in AWS, as its owners see it.
+    pub fn made(&self) -> BTreeMap<String, String> {
+        self.aws.with(|state| {
+            let mut made = BTreeMap::new();
+            for (name, bucket) in &state.buckets {
+                let policy = bucket
+                    .policy
+                    .as_ref()
+                    .map(|policy| sorted(&state.shown(policy)));
+                made.insert(format!("policy of bucket {name}"), format!("{policy:?}"));
+                made.insert(
+                    format!("replication of bucket {name}"),
+                    format!("{:?}", bucket.replication),
+                );
+            }
+            for (arn, key) in &state.keys {
+                made.insert(
+                    format!("policy of key {arn}"),
+                    sorted(&state.shown(&key.policy)),
+                );
+            }
+            for ((account, name), role) in &state.roles {
+                let policies: Vec<_> = role.inline.values().map(sorted).collect();
+                made.insert(
+                    format!("role {name} of {account}"),
+                    format!(
+                        "{:?} {:?} {policies:?}",
+                        state.shown(&role.trust),
+                        role.tags
+                    ),
+                );
+            }
+            made
+        })
     }
 
     /// An upload by the owner of the source bucket; what `HeadObject` says of it then, and why it failed.
@@ -168,14 +223,41 @@ impl Judged {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         all.insert("authorization".to_owned(), scope);
-        self.aws.serve(&Request {
+        let request = Request {
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
             headers: all,
             body: b"1040\n".to_vec(),
-        })
+        };
+        match self.aws.serve(&request) {
+            (_, Served::Answer(answer)) => answer,
+            (_, Served::Dropped) => panic!("the owner's call was dropped"),
+        }
     }
+}
+
+fn sdk(aws: &Arc<strict_aws::Aws>) -> Aws {
+    let credentials = Credentials::new("AKIAOPERATOR", "secret", None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(InProcess(Arc::clone(aws)))
+        .endpoint_url("http://aws.localhost")
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build();
+    Aws::new(config, installation(), Metrics::default())
+}
+
+/// The statements in one order, for those who compare.
+fn sorted(document: &Document) -> String {
+    let mut statements: Vec<_> = document
+        .statements()
+        .iter()
+        .map(|statement| statement.canonical().to_string())
+        .collect();
+    statements.sort();
+    statements.join("\n")
 }
 
 fn add_key(state: &mut State, owner: &str, region: &str, id: &str) {
@@ -221,6 +303,7 @@ fn add_operator(state: &mut State, accounts: &Accounts) {
             boundary: None,
             tags: BTreeMap::new(),
             description: String::new(),
+            created: 0,
             arn: arn.clone(),
         };
         state

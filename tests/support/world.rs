@@ -470,7 +470,7 @@ impl State {
                 // "DeletePolicyVersion" in the IAM API Reference.
                 if number == found.default {
                     return refuse(
-                        FailureKind::Conflict,
+                        FailureKind::InUse,
                         "DeleteConflict: it is the default version",
                     );
                 }
@@ -497,7 +497,7 @@ impl State {
                     .any(|role| role.attached.contains(policy));
                 // "DeletePolicy" in the IAM API Reference.
                 if self.policy(policy)?.versions.len() > 1 || attached {
-                    return refuse(FailureKind::Conflict, "DeleteConflict");
+                    return refuse(FailureKind::InUse, "DeleteConflict");
                 }
                 self.policies.remove(policy);
             }
@@ -520,7 +520,7 @@ impl State {
                 let found = self.role(account, role)?;
                 if !found.policies.is_empty() || !found.attached.is_empty() {
                     return refuse(
-                        FailureKind::Conflict,
+                        FailureKind::InUse,
                         "DeleteConflict: policies have to be removed first",
                     );
                 }

@@ -19,6 +19,7 @@ use aws_smithy_types::body::SdkBody;
 use crate::{
     Aws,
     message::{Request, Response},
+    weather::Served,
 };
 
 /// An HTTP client that reaches nothing but this AWS.
@@ -39,8 +40,16 @@ impl HttpConnector for InProcess {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let aws = Arc::clone(&self.0);
         HttpConnectorFuture::new(async move {
-            let response = aws.serve(&read(&request).unchunked());
-            written(response).map_err(|error| ConnectorError::other(error, None))
+            let (takes, served) = aws.serve(&read(&request).unchunked());
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
+            match served {
+                Served::Answer(response) => {
+                    written(response).map_err(|error| ConnectorError::other(error, None))
+                }
+                Served::Dropped => Err(ConnectorError::io("the connection was dropped".into())),
+            }
         })
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! [`Aws::serve`] answers a request; [`server`] does so on loopback, and [`connector`] in process.
 
+pub mod calls;
 pub mod connector;
 pub mod decisions;
 pub mod iam;
@@ -17,31 +18,224 @@ pub mod s3;
 pub mod server;
 pub mod state;
 pub mod sts;
+pub mod weather;
 pub mod xml;
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
+use calls::Call;
 use message::{Refusal, Request, Response};
 use query::Form;
-use serde_json::json;
+use serde_json::{Value, json};
 use state::State;
+use weather::{FaultKind, Served, Weather};
 
 /// All of it.
-#[derive(Debug, Default)]
-pub struct Aws {
-    state: Mutex<State>,
+#[derive(Debug)]
+pub struct Aws(Mutex<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    state: State,
+    weather: Weather,
+    calls: Vec<Call>,
+    /// What was before each write, and when that came, as long as reads may lag so far.
+    former: VecDeque<(u64, State)>,
+    /// What was before the last write.
+    before_write: State,
+    /// Calls of a second, by account and service.
+    rates: BTreeMap<(String, String), (u64, u64)>,
+    started: Instant,
+    /// Milliseconds by which a test moved the clock.
+    moved: u64,
+}
+
+impl Default for Aws {
+    fn default() -> Self {
+        Self(Mutex::new(Inside {
+            state: State::default(),
+            weather: Weather::default(),
+            calls: vec![],
+            former: VecDeque::new(),
+            before_write: State::default(),
+            rates: BTreeMap::new(),
+            started: Instant::now(),
+            moved: 0,
+        }))
+    }
 }
 
 impl Aws {
-    /// Answers a request.
+    /// Answers a request, and says after how long the answer arrives.
     #[must_use]
-    pub fn serve(&self, request: &Request) -> Response {
-        self.with(|state| answer(state, request))
+    pub fn serve(&self, request: &Request) -> (Duration, Served) {
+        self.inside(|inside| inside.serve(request))
     }
 
     /// What exists, for a test that looks at it or changes it without a call.
     pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        self.inside(|inside| look(&mut inside.state))
+    }
+
+    /// The weather from now on.
+    pub fn set_weather(&self, weather: Weather) {
+        self.inside(|inside| inside.weather = weather);
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: Duration) {
+        let moved = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.inside(|inside| inside.moved += moved);
+    }
+
+    /// The calls so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.inside(|inside| inside.calls.clone())
+    }
+
+    fn inside<T>(&self, look: impl FnOnce(&mut Inside) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inside {
+    fn now(&self) -> u64 {
+        let passed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        passed.saturating_add(self.moved)
+    }
+
+    fn serve(&mut self, request: &Request) -> (Duration, Served) {
+        if let Some(answer) = self.control(request) {
+            return (Duration::ZERO, Served::Answer(answer));
+        }
+        self.state.now = self.now();
+        self.state.propagation = self.weather.propagation;
+        let mut call = Call::of(request);
+        let fault = self.weather.fault(&call);
+        let mut takes = self.weather.latency;
+        if let Some(FaultKind::Delay(more)) = fault {
+            takes += more;
+        }
+        let served = self.served(request, &call, fault);
+        if let Served::Answer(answer) = &served {
+            call.status = Some(answer.status);
+        }
+        self.calls.push(call);
+        (Duration::from_millis(takes), served)
+    }
+
+    fn served(&mut self, request: &Request, call: &Call, fault: Option<FaultKind>) -> Served {
+        let service = call
+            .operation
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let account = self.state.account_of(&call.key);
+        if self.weather.is_out(&call.region, &account) {
+            return Served::Dropped;
+        }
+        if self.is_too_fast(&service, &account) {
+            return Served::Answer(refused(&service, &weather::throttled(&service)));
+        }
+        match fault {
+            Some(FaultKind::DropBefore) => Served::Dropped,
+            Some(FaultKind::Error(status, code)) => Served::Answer(refused(
+                &service,
+                &Refusal::new(status, &code, "a fault of the test"),
+            )),
+            Some(FaultKind::DropAfter) => {
+                self.answer(request, call);
+                Served::Dropped
+            }
+            Some(FaultKind::Truncate) => {
+                let mut answer = self.answer(request, call);
+                answer.body.truncate(answer.body.len() / 2);
+                Served::Answer(answer)
+            }
+            Some(FaultKind::Stale) if call.may_lag() => {
+                Served::Answer(answer(&mut self.before_write.clone(), request))
+            }
+            Some(FaultKind::Delay(_) | FaultKind::Stale) | None => {
+                Served::Answer(self.answer(request, call))
+            }
+        }
+    }
+
+    /// Answers from what there is, or, if reads lag, from what there was.
+    fn answer(&mut self, request: &Request, call: &Call) -> Response {
+        let lag = self.weather.lag;
+        let visible = self.now().saturating_sub(lag);
+        // The first state that was replaced after the moment that a read sees.
+        while self
+            .former
+            .front()
+            .is_some_and(|(replaced, _)| *replaced <= visible)
+        {
+            self.former.pop_front();
+        }
+        if call.may_lag()
+            && let Some((_, former)) = self.former.front_mut()
+        {
+            return answer(&mut former.clone(), request);
+        }
+        if !call.reads() {
+            self.before_write = self.state.clone();
+        }
+        if lag > 0 && !call.reads() {
+            self.former.push_back((self.now(), self.state.clone()));
+        }
+        let destinations_out = &self.weather.outages;
+        self.state.out_regions = destinations_out
+            .iter()
+            .filter_map(|outage| outage.region.clone())
+            .collect();
+        let answer = answer(&mut self.state, request);
+        replicate::pending(&mut self.state);
+        answer
+    }
+
+    fn is_too_fast(&mut self, service: &str, account: &str) -> bool {
+        let Some(rate) = self.weather.rates.get(service).copied() else {
+            return false;
+        };
+        let second = self.now() / 1_000;
+        let counted = self
+            .rates
+            .entry((account.to_owned(), service.to_owned()))
+            .or_default();
+        if counted.0 != second {
+            *counted = (second, 0);
+        }
+        counted.1 += 1;
+        counted.1 > rate
+    }
+
+    /// `POST /_control` changes the weather, `GET /_calls` and `GET /_failures` show what happened.
+    fn control(&mut self, request: &Request) -> Option<Response> {
+        let json = |value: &Value| Response::of("application/json", value.to_string());
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/_calls") => Some(json(&self.calls.iter().map(Call::json).collect())),
+            ("GET", "/_failures") => Some(json(&weather::failures(&self.state))),
+            ("POST", "/_control") => {
+                let changed = serde_json::from_slice(&request.body)
+                    .map_err(|error| error.to_string())
+                    .and_then(|change| self.weather.change(&change));
+                Some(match changed {
+                    Ok(()) => Response::empty(204),
+                    Err(error) => Response {
+                        status: 400,
+                        ..json(&json!({"error": error}))
+                    },
+                })
+            }
+            _ => None,
+        }
     }
 }
 

@@ -44,10 +44,11 @@ impl State {
             return Ok(name);
         }
         if let Ok(arn) = name.parse::<RoleArn>() {
-            return self
+            // A new role is a principal only after a while ("Changes that I make are not always immediately visible" in the IAM User Guide).
+            let known = self
                 .role(&arn)
-                .map(|role| role.id.clone())
-                .ok_or(Invalid(name));
+                .filter(|role| self.now >= role.created + self.propagation);
+            return known.map(|role| role.id.clone()).ok_or(Invalid(name));
         }
         let account_and_user = name
             .strip_prefix("arn:aws:iam::")

@@ -30,6 +30,7 @@ pub fn replicate(state: &mut State, source: &str, key: &str) {
         return;
     }
     let mut failure = None;
+    let mut pending = false;
     for rule in rules.values() {
         let object = Object {
             source,
@@ -37,8 +38,12 @@ pub fn replicate(state: &mut State, source: &str, key: &str) {
             key,
             version: &version,
         };
-        if let Err(reason) = object.to(state, rule) {
-            failure.get_or_insert(reason);
+        match object.to(state, rule) {
+            Ok(()) => {}
+            Err(reason) if reason == PENDING => pending = true,
+            Err(reason) => {
+                failure.get_or_insert(reason);
+            }
         }
     }
     let versions = state
@@ -48,12 +53,31 @@ pub fn replicate(state: &mut State, source: &str, key: &str) {
     if let Some(stored) =
         versions.and_then(|versions| versions.iter_mut().find(|stored| stored.id == version.id))
     {
-        stored.replication = Some(if failure.is_some() {
-            "FAILED"
-        } else {
-            "COMPLETED"
+        stored.replication = Some(match &failure {
+            Some(_) => "FAILED",
+            None if pending => "PENDING",
+            None => "COMPLETED",
         });
         stored.failure = failure;
+    }
+}
+
+const PENDING: &str = "PENDING";
+
+/// Replicates what waits for a Region.
+pub fn pending(state: &mut State) {
+    let waits: Vec<_> = state
+        .buckets
+        .iter()
+        .flat_map(|(bucket, found)| found.objects.iter().map(move |object| (bucket, object)))
+        .filter(|(_, (_, versions))| {
+            let newest = versions.last();
+            newest.is_some_and(|version| version.replication == Some("PENDING"))
+        })
+        .map(|(bucket, (key, _))| (bucket.clone(), key.clone()))
+        .collect();
+    for (bucket, key) in waits {
+        replicate(state, &bucket, &key);
     }
 }
 
@@ -361,6 +385,10 @@ impl Object<'_> {
         }
         if self.bucket.object_lock && !bucket.object_lock {
             return Err("DstObjectLockMissing".to_owned());
+        }
+        // Temporary trouble is waited for, and never a failure ("Getting replication status information").
+        if state.out_regions.contains(&bucket.region) {
+            return Err(PENDING.to_owned());
         }
         let region: Region = bucket.region.parse().map_err(|_| "the Region".to_owned())?;
         let default = &bucket.encryption["Rules"][0];

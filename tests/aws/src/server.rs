@@ -1,6 +1,6 @@
 //! The same on loopback, over HTTP.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use crate::{
     Aws,
     message::{Request, Response},
+    weather::Served,
 };
 
 /// Serves connections until the task is ended.
@@ -28,7 +29,7 @@ pub async fn serve(aws: Arc<Aws>, address: SocketAddr) -> std::io::Result<()> {
         tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let aws = Arc::clone(&aws);
-                async move { Ok::<_, Infallible>(respond(&aws, request).await) }
+                async move { respond(&aws, request).await }
             });
             // A client that goes away ends its connection, and nothing else.
             let _ = http1::Builder::new()
@@ -38,7 +39,11 @@ pub async fn serve(aws: Arc<Aws>, address: SocketAddr) -> std::io::Result<()> {
     }
 }
 
-async fn respond(aws: &Aws, request: hyper::Request<Incoming>) -> hyper::Response<Full<Bytes>> {
+/// A connection that is to be dropped ends with an error.
+async fn respond(
+    aws: &Aws,
+    request: hyper::Request<Incoming>,
+) -> Result<hyper::Response<Full<Bytes>>, std::io::Error> {
     let (head, body) = request.into_parts();
     let headers = head.headers.iter().filter_map(|(name, value)| {
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
@@ -54,16 +59,21 @@ async fn respond(aws: &Aws, request: hyper::Request<Incoming>) -> hyper::Respons
             .map(|body| body.to_bytes().to_vec())
             .unwrap_or_default(),
     };
-    let Response {
+    let (takes, served) = aws.serve(&request.unchunked());
+    tokio::time::sleep(takes).await;
+    let Served::Answer(Response {
         status,
         headers,
         body,
-    } = aws.serve(&request.unchunked());
+    }) = served
+    else {
+        return Err(std::io::Error::other("the connection is dropped"));
+    };
     let mut response = hyper::Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);
     }
     response
         .body(Full::new(Bytes::from(body)))
-        .unwrap_or_else(|_| hyper::Response::new(Full::default()))
+        .map_err(std::io::Error::other)
 }

@@ -33,6 +33,12 @@ pub struct State {
     pub credentials: BTreeMap<String, Identity>,
     /// Decisions that were made, if they are recorded.
     pub decisions: Decisions,
+    /// Milliseconds since the start.
+    pub now: u64,
+    /// Milliseconds until a new role can be named as a principal.
+    pub propagation: u64,
+    /// Regions that nothing is replicated to now.
+    pub out_regions: Vec<String>,
     /// Numbers that were given out, so that no two things have the same ID.
     pub numbers: u64,
 }
@@ -147,6 +153,8 @@ pub struct Role {
     pub tags: BTreeMap<String, String>,
     /// Its description.
     pub description: String,
+    /// When it was created, in milliseconds since the start.
+    pub created: u64,
 }
 
 /// A user.
@@ -207,6 +215,19 @@ impl State {
             r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#
         ))
         .ok()
+    }
+
+    /// The account that an access key is of, or nothing.
+    #[must_use]
+    pub fn account_of(&self, key: &str) -> String {
+        match self.credentials.get(key) {
+            Some(Identity::User(account, _)) => account.to_string(),
+            Some(Identity::Session(role, _)) => role.account.to_string(),
+            None => key
+                .parse::<AccountId>()
+                .map(|account| account.to_string())
+                .unwrap_or_default(),
+        }
     }
 
     /// The role with that ARN.

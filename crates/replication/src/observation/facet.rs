@@ -94,6 +94,8 @@ pub enum FailureKind {
     Throttled,
     /// Another change of the resource, or its state, conflicts with the call.
     Conflict,
+    /// Something else still uses what would be deleted.
+    InUse,
     /// A role that was just created is not yet visible everywhere (`Principal` in the IAM User Guide).
     PrincipalNotVisible,
     /// A fault of the network or of AWS, or no answer in time.

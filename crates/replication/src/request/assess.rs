@@ -357,9 +357,10 @@ pub fn failed(condition: ConditionType, failure: &Failure) -> Problem {
         | FailureKind::Transient
         | FailureKind::PrincipalNotVisible
         | FailureKind::Outdated => Reason::AwsUnavailable,
-        FailureKind::NotFound | FailureKind::Conflict | FailureKind::Invalid => {
-            Reason::RefusedByAws
-        }
+        FailureKind::NotFound
+        | FailureKind::Conflict
+        | FailureKind::InUse
+        | FailureKind::Invalid => Reason::RefusedByAws,
     };
     Problem::new(condition, reason, failure.message.clone())
 }

@@ -242,7 +242,7 @@ fn role_left(outcome: &Outcome) -> Option<String> {
     match outcome.failed.as_slice() {
         [(planned, failure)]
             if matches!(planned.step, Step::DeleteRole { .. })
-                && failure.kind == FailureKind::Conflict
+                && failure.kind == FailureKind::InUse
                 && outcome.undone.is_empty() =>
         {
             Some(failure.message.clone())
@@ -271,6 +271,7 @@ fn ending(
         FailureKind::Throttled,
         FailureKind::Transient,
         FailureKind::Conflict,
+        FailureKind::InUse,
         FailureKind::PrincipalNotVisible,
     ];
     let unavailable = |problem: &&Problem| problem.reason == Reason::AwsUnavailable;

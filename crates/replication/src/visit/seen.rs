@@ -217,6 +217,7 @@ impl Refusals {
                 | FailureKind::PrincipalNotVisible => true,
                 FailureKind::Throttled
                 | FailureKind::Conflict
+                | FailureKind::InUse
                 | FailureKind::Transient
                 | FailureKind::Outdated => false,
             };

@@ -93,6 +93,7 @@ pub(super) fn create(state: &mut State, who: &Who, form: &Form) -> Result<Respon
         boundary,
         tags,
         description: form.get("Description").unwrap_or_default().to_owned(),
+        created: state.now,
     };
     let body = element(state, &made);
     state

@@ -1,0 +1,197 @@
+//! What goes wrong: latency, reads that lag, new roles that are not principals yet, rates, outages, and faults of single calls. All of it is set by
+//! a test, or by `POST /_control`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::{
+    calls::Call,
+    message::{Refusal, Response},
+};
+
+/// What an answer becomes.
+#[derive(Clone, Debug)]
+pub enum Served {
+    /// It arrives.
+    Answer(Response),
+    /// The connection ends without one.
+    Dropped,
+}
+
+/// The weather.
+#[derive(Clone, Debug, Default)]
+pub struct Weather {
+    /// Milliseconds that each call takes.
+    pub latency: u64,
+    /// Milliseconds that reads of configurations and policies lag behind.
+    pub lag: u64,
+    /// Milliseconds until a new role can be named as a principal.
+    pub propagation: u64,
+    /// Calls a second that a service takes from an account; of services that are not here, any number.
+    pub rates: BTreeMap<String, u64>,
+    /// Where nothing answers.
+    pub outages: Vec<Outage>,
+    /// What happens to single calls.
+    pub faults: Vec<Fault>,
+}
+
+/// An account or Region in which nothing answers.
+#[derive(Clone, Debug, Default)]
+pub struct Outage {
+    /// The Region; `None`: all of them.
+    pub region: Option<String>,
+    /// The account of the caller; `None`: all of them.
+    pub account: Option<String>,
+}
+
+/// What happens to a call.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The operation, such as `s3:PutBucketPolicy`, or `*`.
+    pub operation: String,
+    /// So many matching calls pass before it.
+    pub after: u64,
+    /// So many matching calls have it.
+    pub times: u64,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// What a fault does.
+#[derive(Clone, Debug)]
+pub enum FaultKind {
+    /// The call is refused, and nothing is done.
+    Error(u16, String),
+    /// The connection ends before anything is done.
+    DropBefore,
+    /// The connection ends after all is done.
+    DropAfter,
+    /// Half of the answer arrives.
+    Truncate,
+    /// A read shows what was before the last write.
+    Stale,
+    /// The answer takes so many milliseconds more.
+    Delay(u64),
+}
+
+impl Weather {
+    /// The fault of this call, if it is its turn.
+    pub fn fault(&mut self, call: &Call) -> Option<FaultKind> {
+        let mut faults = self.faults.iter_mut();
+        let fault = faults.find(|fault| {
+            fault.times > 0 && (fault.operation == "*" || fault.operation == call.operation)
+        })?;
+        if fault.after > 0 {
+            fault.after -= 1;
+            return None;
+        }
+        fault.times -= 1;
+        Some(fault.kind.clone())
+    }
+
+    /// Whether nothing answers there.
+    #[must_use]
+    pub fn is_out(&self, region: &str, account: &str) -> bool {
+        let same = |named: &Option<String>, value: &str| {
+            named.as_deref().is_none_or(|named| named == value)
+        };
+        let mut outages = self.outages.iter();
+        outages.any(|outage| same(&outage.region, region) && same(&outage.account, account))
+    }
+
+    /// Changes what `change` names, and leaves the rest.
+    ///
+    /// # Errors
+    /// When it is not understood.
+    pub fn change(&mut self, change: &Value) -> Result<(), String> {
+        for (name, value) in change.as_object().ok_or("an object is needed")? {
+            let number = || value.as_u64().ok_or_else(|| format!("{name} is a number"));
+            match name.as_str() {
+                "latency" => self.latency = number()?,
+                "lag" => self.lag = number()?,
+                "propagation" => self.propagation = number()?,
+                "rates" => {
+                    self.rates =
+                        serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+                }
+                "outages" => self.outages = list(value)?.iter().map(outage).collect(),
+                "faults" => {
+                    self.faults = list(value)?.iter().map(fault).collect::<Result<_, _>>()?;
+                }
+                other => return Err(format!("{other} is not known")),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn list(value: &Value) -> Result<&Vec<Value>, String> {
+    value
+        .as_array()
+        .ok_or_else(|| "a list is needed".to_owned())
+}
+
+fn outage(value: &Value) -> Outage {
+    let text = |field: &str| value[field].as_str().map(ToOwned::to_owned);
+    Outage {
+        region: text("region"),
+        account: text("account"),
+    }
+}
+
+fn fault(value: &Value) -> Result<Fault, String> {
+    let kind = match value["kind"].as_str().unwrap_or_default() {
+        "error" => FaultKind::Error(
+            u16::try_from(value["status"].as_u64().unwrap_or(500))
+                .map_err(|error| error.to_string())?,
+            value["code"].as_str().unwrap_or("InternalError").to_owned(),
+        ),
+        "dropBefore" => FaultKind::DropBefore,
+        "dropAfter" => FaultKind::DropAfter,
+        "truncate" => FaultKind::Truncate,
+        "stale" => FaultKind::Stale,
+        "delay" => FaultKind::Delay(value["milliseconds"].as_u64().unwrap_or_default()),
+        other => {
+            return Err(format!(
+                "a fault of kind \"{other}\" is not known: use error, dropBefore, dropAfter, truncate, stale or delay"
+            ));
+        }
+    };
+    Ok(Fault {
+        operation: value["operation"].as_str().unwrap_or("*").to_owned(),
+        after: value["after"].as_u64().unwrap_or_default(),
+        times: value["times"].as_u64().unwrap_or(1),
+        kind,
+    })
+}
+
+/// How a service refuses calls that come too fast ("Error responses" in the S3 API Reference, "Common Error Types" of IAM, STS and KMS).
+#[must_use]
+pub fn throttled(service: &str) -> Refusal {
+    match service {
+        "iam" | "sts" => Refusal::new(400, "Throttling", "Rate exceeded"),
+        "kms" => Refusal::new(
+            400,
+            "ThrottlingException",
+            "You have exceeded the rate at which you may call KMS.",
+        ),
+        _ => Refusal::new(503, "SlowDown", "Please reduce your request rate."),
+    }
+}
+
+/// The objects that were not replicated, with the reason, as events of S3 tell it.
+#[must_use]
+pub fn failures(state: &crate::state::State) -> Value {
+    let mut failures = vec![];
+    for (bucket, found) in &state.buckets {
+        for (key, versions) in &found.objects {
+            for version in versions {
+                if let Some(reason) = &version.failure {
+                    failures.push(json!({"bucket": bucket, "key": key, "reason": reason}));
+                }
+            }
+        }
+    }
+    json!(failures)
+}
