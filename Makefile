@@ -8,6 +8,8 @@ TOOLS := target/tools
 BIN := $(TOOLS)/bin
 # What was green stays green until the code changes; `make soak` searches for histories that were never tried.
 SEED := 1
+# The end-to-end tests that also run on ministack, an emulator that is not of this repository.
+SMOKE := life::the_walkthrough life::keys_of bootstrap:: shared::a_configuration
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
 IMAGES := $(foreach arch,amd64 arm64,target/image/bucket-replication-operator-$(VERSION)-$(arch).tar)
 # As images name it: amd64 or arm64.
@@ -35,7 +37,8 @@ demo: tools build $(PODS) ## The walkthrough on this machine: two AWS accounts i
 
 .PHONY: test
 test: tools build $(PODS) ## All tests: unit, golden, property, CEL, end to end, and, as root on Debian, pods on a real node
-	$(call timed,test,PROPTEST_RNG_SEED=$(SEED) cargo test --locked --workspace)
+	$(call timed,test,AWS=strict PROPTEST_RNG_SEED=$(SEED) cargo test --locked --workspace)
+	$(call timed,smoke,for tests in $(SMOKE); do AWS=ministack cargo test --locked --test e2e -- $$tests; done)
 
 .PHONY: test-node
 test-node: tools build node-tools image ## The chart's own pods on a real node: needs root on Linux
@@ -91,7 +94,7 @@ update: $(BIN)/helm ## Regenerate all generated files and goldens
 	UPDATE=1 cargo test --locked --test deploy -- the_base_is
 
 .PHONY: env-up
-env-up: tools build ## Start etcd, kube-apiserver, kube-controller-manager and ministack, and leave them running: see README.md
+env-up: tools build ## Start etcd, kube-apiserver, kube-controller-manager and ministack (or, with AWS=strict, tests/aws), and leave them running: see README.md
 	@$(TESTBED) up
 
 .PHONY: env-down

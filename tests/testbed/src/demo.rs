@@ -8,10 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 use crate::{
     cloud::{Account, OPERATOR_ACCOUNT},
-    environment::{Environment, Shape},
+    environment::{Emulator, Environment, Shape},
     node,
     process::{output, program, repository},
     proxy::Call,
@@ -49,7 +52,14 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
 
     heading(
         1,
-        "A Kubernetes cluster and AWS (the emulator ministack, which enforces IAM policies), on this machine alone",
+        match Emulator::chosen() {
+            Emulator::Ministack => {
+                "A Kubernetes cluster and AWS (the emulator ministack, which enforces IAM policies), on this machine alone"
+            }
+            Emulator::Strict => {
+                "A Kubernetes cluster and AWS (the strict AWS of tests/aws, which evaluates every policy), on this machine alone"
+            }
+        },
     );
     if pods {
         node::prepare().await?;
@@ -115,6 +125,9 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
         "Test the setup: one SSE-KMS object under Tax/, and one outside it",
     );
     demo.upload().await?;
+    if Emulator::chosen() == Emulator::Strict {
+        demo.show_failure().await?;
+    }
 
     heading(8, "A drift check: reads only");
     let checked = demo.drift_check().await?;
@@ -391,6 +404,60 @@ impl Demo<'_> {
         Ok(())
     }
 
+    /// What a missing permission does, and that the operator corrects it: the owner of the replica key removes the operator's statement.
+    async fn show_failure(&self) -> anyhow::Result<()> {
+        let key = &self.stage.replica_key;
+        let words = format!(
+            "kms get-key-policy --key-id {key} --policy-name default --query Policy --output text --profile accountB"
+        );
+        let mut policy: serde_json::Value =
+            serde_json::from_str(&self.aws_silently(&words).await?)?;
+        let is_ours = |statement: &serde_json::Value| {
+            let sid = statement["Sid"].as_str();
+            sid.is_some_and(|sid| sid.starts_with("Brepl"))
+        };
+        let statements = policy["Statement"]
+            .as_array_mut()
+            .context("no statements")?;
+        statements.retain(|statement| !is_ours(statement));
+        fs::write(self.files.join("key-policy.json"), policy.to_string())?;
+        self.tell("\nAccount B removes the operator's statement from the policy of its key:");
+        self.aws(&format!("kms put-key-policy --key-id {key} --policy-name default --policy file://key-policy.json --profile accountB")).await?;
+        let failed = self.put_and_head("Tax/late.txt").await?;
+        ensure!(failed == "FAILED", "Tax/late.txt is {failed}");
+        let endpoint = format!("http://{}", self.stage.environment.emulator);
+        let reasons = get(&format!("{endpoint}/_failures")).await?;
+        self.tell(&format!(
+            "Tax/late.txt: ReplicationStatus FAILED, because of {reasons}"
+        ));
+        let corrected = async || {
+            let policy: serde_json::Value =
+                serde_json::from_str(&self.aws_silently(&words).await?)?;
+            let statements = policy["Statement"].as_array().context("no statements")?;
+            Ok(statements.iter().any(is_ours).then_some(()))
+        };
+        until(DRIFT_PERIOD * 2, corrected)
+            .await?
+            .context("the key policy was not corrected")?;
+        let status = self.put_and_head("Tax/later.txt").await?;
+        ensure!(status == "COMPLETED", "Tax/later.txt is {status}");
+        self.tell("The next drift check corrects it. Tax/later.txt: ReplicationStatus COMPLETED");
+        Ok(())
+    }
+
+    /// Uploads an SSE-KMS object, and gives its replication status.
+    async fn put_and_head(&self, object: &str) -> anyhow::Result<String> {
+        let put = format!(
+            "s3api put-object --bucket source-bucket --key {object} --body 1040.txt --server-side-encryption aws:kms --ssekms-key-id {} --profile accountA",
+            self.stage.source_key
+        );
+        self.aws_silently(&put).await?;
+        let head = format!(
+            "s3api head-object --bucket source-bucket --key {object} --query ReplicationStatus --output text --profile accountA"
+        );
+        Ok(self.aws_silently(&head).await?.trim().to_owned())
+    }
+
     /// Waits for the next look for drift, and gives its calls.
     async fn drift_check(&self) -> anyhow::Result<Vec<Call>> {
         let _ = self.stage.proxy.take();
@@ -487,4 +554,16 @@ fn actions(policy: &str) -> anyhow::Result<usize> {
         .iter()
         .map(|statement| statement["Action"].as_array().map_or(1, Vec::len))
         .sum())
+}
+
+/// The body of a page.
+async fn get(url: &str) -> anyhow::Result<String> {
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let body = client
+        .get(url.parse()?)
+        .await?
+        .into_body()
+        .collect()
+        .await?;
+    Ok(String::from_utf8(body.to_bytes().to_vec())?)
 }

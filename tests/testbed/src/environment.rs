@@ -709,7 +709,7 @@ pub async fn up(
         environment.directory.join("aws.env").display()
     ));
     tell(
-        "In AWS stand the accounts of deploy/samples/platform.yaml, and the buckets and the key of deploy/samples/same-account.yaml.",
+        "AWS has the accounts of deploy/samples/platform.yaml, and the buckets and the key of deploy/samples/same-account.yaml.",
     );
     environment.detach()
 }
