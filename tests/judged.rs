@@ -14,10 +14,13 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bucket_replication_operator::replication::policy::{Document, Mark, Purpose};
+use bucket_replication_operator::replication::{
+    evaluation::{Context, ResourcePolicy},
+    policy::{Document, Mark, Purpose},
+};
 use ground::{Judged, document};
 use serde_json::{Value, json};
-use strict_aws::state::State;
+use strict_aws::{judge::Asked, state::State};
 use support::cluster::{DR, KEYS, PROD, key, spec};
 
 /// What is set up, and where it is replicated to.
@@ -241,6 +244,245 @@ async fn what_is_ready_replicates() {
         // What the rules do not select is not replicated.
         assert_eq!(judged.upload("Other/a", &[]).0, None, "{}", case.name);
     }
+}
+
+/// A request of the replication role's session, and whether it is one that replication makes.
+fn may(
+    judged: &Judged,
+    action: &str,
+    resource: &str,
+    owner: &str,
+    context: &[(&str, &str)],
+) -> bool {
+    judged.aws.with(|state| {
+        let mut roles = state.roles.values();
+        let role = roles
+            .find(|role| role.arn.name.as_str().starts_with("brepl-"))
+            .unwrap();
+        let mut keys = Context::complete();
+        for (key, value) in context {
+            keys = keys.with(key, *value);
+        }
+        let name = resource.split([':', '/']).nth(5).unwrap_or_default();
+        let policy = match state.keys.get(resource) {
+            Some(key) => ResourcePolicy::Key(&key.policy),
+            None => ResourcePolicy::Bucket(
+                state
+                    .buckets
+                    .get(name)
+                    .and_then(|bucket| bucket.policy.as_ref()),
+            ),
+        };
+        let asked = Asked {
+            action,
+            resource: resource.to_owned(),
+            owner: &owner.parse().unwrap(),
+            policy,
+            context: keys,
+        };
+        state
+            .session(role, "s3-replication")
+            .access(&asked)
+            .is_allowed()
+    })
+}
+
+#[tokio::test]
+async fn what_is_just_outside_is_denied() {
+    let judged = set_up(&cases().remove(0)).await;
+    let (src, dst) = (
+        key(PROD, "us-east-1", "src").to_string(),
+        key(DR, "us-west-2", "dst").to_string(),
+    );
+    let (via, context) = ("kms:ViaService", "kms:EncryptionContext:aws:s3:arn");
+    let (east, west) = ("s3.us-east-1.amazonaws.com", "s3.us-west-2.amazonaws.com");
+    let read = "s3:GetObjectVersionForReplication";
+    for (action, resource, owner, keys, allowed) in [
+        (read, "arn:aws:s3:::source/Tax/a", PROD, vec![], true),
+        (read, "arn:aws:s3:::source/Legal/a", PROD, vec![], false),
+        (read, "arn:aws:s3:::backup/Tax/a", PROD, vec![], false),
+        (
+            "s3:GetObject",
+            "arn:aws:s3:::source/Tax/a",
+            PROD,
+            vec![],
+            false,
+        ),
+        (
+            "s3:ReplicateObject",
+            "arn:aws:s3:::dest/Tax/a",
+            DR,
+            vec![],
+            true,
+        ),
+        (
+            "s3:ReplicateObject",
+            "arn:aws:s3:::dest/Legal/a",
+            DR,
+            vec![],
+            false,
+        ),
+        (
+            "s3:ReplicateObject",
+            "arn:aws:s3:::dest/Tax/a",
+            KEYS,
+            vec![],
+            false,
+        ),
+        ("s3:PutObject", "arn:aws:s3:::dest/Tax/a", DR, vec![], false),
+        (
+            "kms:Decrypt",
+            &src,
+            PROD,
+            vec![(via, east), (context, "arn:aws:s3:::source/Tax/a")],
+            true,
+        ),
+        (
+            "kms:Decrypt",
+            &src,
+            PROD,
+            vec![(via, east), (context, "arn:aws:s3:::source")],
+            true,
+        ),
+        (
+            "kms:Decrypt",
+            &src,
+            PROD,
+            vec![(via, west), (context, "arn:aws:s3:::source/Tax/a")],
+            false,
+        ),
+        (
+            "kms:Decrypt",
+            &src,
+            PROD,
+            vec![(via, east), (context, "arn:aws:s3:::source/Legal/a")],
+            false,
+        ),
+        (
+            "kms:Decrypt",
+            &src,
+            PROD,
+            vec![(context, "arn:aws:s3:::source/Tax/a")],
+            false,
+        ),
+        ("kms:Decrypt", &src, PROD, vec![(via, east)], false),
+        (
+            "kms:Encrypt",
+            &src,
+            PROD,
+            vec![(via, east), (context, "arn:aws:s3:::source/Tax/a")],
+            false,
+        ),
+        (
+            "kms:Encrypt",
+            &dst,
+            DR,
+            vec![(via, west), (context, "arn:aws:s3:::dest/Tax/a")],
+            true,
+        ),
+        (
+            "kms:Encrypt",
+            &dst,
+            DR,
+            vec![(via, east), (context, "arn:aws:s3:::dest/Tax/a")],
+            false,
+        ),
+        (
+            "kms:Encrypt",
+            &dst,
+            DR,
+            vec![(via, west), (context, "arn:aws:s3:::source/Tax/a")],
+            false,
+        ),
+        (
+            "kms:ScheduleKeyDeletion",
+            &dst,
+            DR,
+            vec![(via, west), (context, "arn:aws:s3:::dest")],
+            false,
+        ),
+    ] {
+        assert_eq!(
+            may(&judged, action, resource, owner, &keys),
+            allowed,
+            "{action} {resource} {owner} {keys:?}"
+        );
+    }
+}
+
+/// What a plain creation and deletion do not call, or do not need: the end-to-end tests and `iam-policy`'s own table show when it is.
+const SELDOM: [&str; 15] = [
+    "iam:AttachRolePolicy",
+    "iam:CreatePolicy",
+    "iam:CreatePolicyVersion",
+    "iam:DeletePolicy",
+    "iam:DeletePolicyVersion",
+    "iam:DetachRolePolicy",
+    "iam:GetPolicyVersion",
+    "iam:ListAttachedRolePolicies",
+    "iam:ListPolicyVersions",
+    "iam:ListRoles",
+    "iam:UpdateAssumeRolePolicy",
+    "s3:GetBucketOwnershipControls",
+    "s3:GetBucketTagging",
+    "s3:GetEncryptionConfiguration",
+    "s3:PutBucketVersioning",
+];
+
+#[tokio::test]
+async fn each_action_of_the_printed_policy_is_needed_and_named_if_it_is_missing() {
+    let case = cases().remove(0);
+    let operator = "bucket-replication-operator";
+    let of = |account: &str| (account.parse().unwrap(), operator.to_owned());
+    let mut actions = BTreeSet::new();
+    Judged::new().aws.with(|state| {
+        for account in [PROD, DR] {
+            for statement in state.roles[&of(account)].inline["operator"].statements() {
+                actions.extend(
+                    statement
+                        .strings("Action")
+                        .into_iter()
+                        .map(ToOwned::to_owned),
+                );
+            }
+        }
+    });
+    let mut seldom = vec![];
+    for action in actions {
+        let mut judged = Judged::new();
+        judged.aws.with(|state| {
+            for account in [PROD, DR] {
+                let role = state.roles.get_mut(&of(account)).unwrap();
+                let mut policy = role.inline["operator"].json();
+                for statement in policy["Statement"].as_array_mut().unwrap() {
+                    if let Some(actions) = statement["Action"].as_array_mut() {
+                        actions.retain(|allowed| *allowed != json!(action));
+                        if actions.is_empty() {
+                            actions.push(json!("s3:ListAllMyBuckets"));
+                        }
+                    }
+                }
+                role.inline.insert("operator".to_owned(), document(policy));
+            }
+        });
+        judged.cluster.apply("tax", &case.spec);
+        judged.settle().await;
+        let messages = |judged: &Judged| judged.cluster.message("tax", "Ready");
+        if judged.cluster.condition("tax", "Ready").0 == "True" {
+            judged.cluster.delete("tax");
+            judged.settle().await;
+            if judged.cluster.objects.is_empty() {
+                seldom.push(action);
+                continue;
+            }
+        }
+        assert!(
+            messages(&judged).contains(&action),
+            "{action}: {}",
+            messages(&judged)
+        );
+    }
+    assert_eq!(seldom, SELDOM);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Replication as S3 does it: the role is assumed, and each permission evaluated for the request that it is for.
 //!
-//! What S3 asks for each object is the table in [`asks`], with AWS's page for each row. It is independent of what the operator grants.
+//! What S3 asks for each object is the table in `asks`, with AWS's page for each row. It is independent of what the operator grants.
 
 use std::collections::BTreeMap;
 
