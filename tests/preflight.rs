@@ -314,6 +314,15 @@ fn cases() -> Vec<Case> {
             World(|s, _| source(s).encryption = DefaultEncryption::S3),
         ),
         case(
+            "the source's default key is not listed",
+            "KeysReady",
+            "DefaultKeyNotListed",
+            BOTH,
+            Spec(|spec, _| {
+                spec["source"]["kmsKeys"] = json!([key(PROD, "us-east-1", "src2").to_string()]);
+            }),
+        ),
+        case(
             "a policy in the destination may not be read",
             "DestinationReady",
             "AccessDenied",

@@ -220,6 +220,11 @@ pub enum Reason {
     )]
     SourceKeysMissing,
     #[strum(
+        message = "spec.source.kmsKeys does not list the key that encrypts new objects of the source bucket by default",
+        detailed_message = "add the key that the message names to spec.source.kmsKeys"
+    )]
+    DefaultKeyNotListed,
+    #[strum(
         message = "the key or alias does not exist",
         detailed_message = "correct the key"
     )]

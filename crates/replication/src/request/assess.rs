@@ -63,14 +63,7 @@ pub fn keys_of(valid: &Valid) -> Vec<KeyQuery> {
 /// Whether the source bucket's default encryption says something about the object.
 #[must_use]
 pub fn needs_default_encryption(valid: &Valid) -> bool {
-    matches!(
-        valid.encryption,
-        Encryption::NoKey
-            | Encryption::Replicate {
-                source_keys: None,
-                ..
-            }
-    )
+    valid.encryption != Encryption::Skip
 }
 
 /// Checks what the object depends on.
@@ -229,6 +222,11 @@ fn keys(
         .filter_map(|query| resolve(query, Some(source_region), false))
         .collect();
     let replica = resolve(replica_key, destination_region, true);
+    if problems.is_empty()
+        && let Err(problem) = lists_default_key(valid, &source, observed)
+    {
+        problems.push(problem);
+    }
     Some(ResolvedKeys {
         source,
         replica: replica?,
@@ -249,6 +247,31 @@ fn default_key(valid: &Valid, observed: &Observed) -> Result<Option<KeyQuery>, P
         Facet::Failed(failure) => Err(failed(ConditionType::KeysReady, failure)),
         Facet::Present(DefaultEncryption::S3) | Facet::Absent | Facet::Unread => Ok(None),
     }
+}
+
+/// S3 replicates an object only if the role may decrypt it: the keys that the user lists have to include that of new objects.
+fn lists_default_key(
+    valid: &Valid,
+    listed: &BTreeSet<KeyArn>,
+    observed: &Observed,
+) -> Result<(), Problem> {
+    let Some(query) = default_key(valid, observed)? else {
+        return Ok(());
+    };
+    let described = observed.keys.get(&query).and_then(Facet::present);
+    let is_listed = match (described, &query.reference) {
+        (Some(description), _) => listed.contains(&description.arn),
+        (None, KeyReference::Key(arn)) => listed.contains(arn),
+        (None, KeyReference::AliasArn { .. } | KeyReference::Alias(_)) => false,
+    };
+    if is_listed {
+        return Ok(());
+    }
+    let name = &valid.source.name;
+    let message = format!(
+        "source bucket {name} encrypts new objects with {query} by default, which spec.source.kmsKeys does not list, so S3 would not replicate them: add the key"
+    );
+    Err(missing(Reason::DefaultKeyNotListed, message))
 }
 
 fn known_default_key(valid: &Valid, observed: &Observed) -> Result<KeyQuery, Problem> {
