@@ -411,7 +411,7 @@ async fn what_is_just_outside_is_denied() {
 }
 
 /// What a plain creation and deletion do not call, or do not need: the end-to-end tests and `iam-policy`'s own table show when it is.
-const SELDOM: [&str; 15] = [
+const SELDOM: [&str; 14] = [
     "iam:AttachRolePolicy",
     "iam:CreatePolicy",
     "iam:CreatePolicyVersion",
@@ -425,7 +425,6 @@ const SELDOM: [&str; 15] = [
     "iam:UpdateAssumeRolePolicy",
     "s3:GetBucketOwnershipControls",
     "s3:GetBucketTagging",
-    "s3:GetEncryptionConfiguration",
     "s3:PutBucketVersioning",
 ];
 

@@ -5,12 +5,14 @@
 //! Guide). "Global" is "AWS global condition context keys" in the IAM User Guide, "Amazon S3" the page of that service in the Service
 //! Authorization Reference, and "KMS" is "AWS KMS condition keys" in the KMS Developer Guide.
 
+use std::sync::Arc;
+
 use crate::{
     arns::RoleArn,
     assess::Resolved,
     evaluation::{Caller, Context, Possible, Request, Resource, Session},
     keys::KeyArn,
-    names::{AccountId, via_service},
+    names::{AccountId, Region, via_service},
     policy::Statement,
     remedy::PolicyOf,
     request::statements::{
@@ -42,8 +44,8 @@ pub struct S3Request<'a> {
     pub action: &'a str,
     /// The resource, or all that the object's rules select.
     pub resource: Resource,
-    caller: Caller,
-    context: Context,
+    caller: Arc<Caller>,
+    context: Arc<Context>,
 }
 
 impl S3Request<'_> {
@@ -84,51 +86,44 @@ impl<'a> From<&'a RoleArn> for RoleFacts<'a> {
 #[must_use]
 pub fn s3_requests<'a>(resolved: &'a Resolved, role: RoleFacts<'_>) -> Vec<S3Request<'a>> {
     let valid = &resolved.valid;
+    let caller = caller(role);
     let mut requests = vec![];
-    let mut add = |on, actions: &[&'static str], resource: Resource, context: Context| {
+    let mut add = |on, actions: &[&'static str], resource: Resource, context: &Arc<Context>| {
         requests.extend(actions.iter().map(|action| S3Request {
             on,
             action,
             resource: resource.clone(),
-            caller: caller(role),
-            context: context.clone(),
+            caller: Arc::clone(&caller),
+            context: Arc::clone(context),
         }));
     };
+
     let of_source = of_s3(role, &valid.source.account);
+    let of_destination = of_s3(role, &valid.destination.account);
     let bucket = Resource::one(valid.source.arn().to_string());
-    add(
-        On::Source,
-        ACTIONS_ON_SOURCE_BUCKET,
-        bucket,
-        of_source.clone(),
-    );
+    add(On::Source, ACTIONS_ON_SOURCE_BUCKET, bucket, &of_source);
     for rule in &valid.rules {
         let source = Resource::of_statement(&valid.source.objects(&rule.prefix));
         let actions = actions_on_source_objects(resolved.object_lock);
-        add(On::Source, &actions, source, of_source.clone());
+        add(On::Source, &actions, source, &of_source);
         let replicas = Resource::of_statement(&valid.destination.objects(&rule.prefix));
         let actions = replica_actions(rule.delete_markers, valid.owner_override);
-        let context = of_s3(role, &valid.destination.account);
-        add(On::Destination, &actions, replicas, context);
+        add(On::Destination, &actions, replicas, &of_destination);
     }
     if let Some(keys) = &resolved.keys {
-        for key in &keys.source {
-            let context = of_kms(role, key, &via_service(&resolved.source_region));
+        let mut add_key = |key: &'a KeyArn, actions: &[&'static str], region: &Region| {
+            let context = of_kms(role, key, &via_service(region));
             add(
                 On::Key(key),
-                SOURCE_KEY_ACTIONS,
+                actions,
                 Resource::one(key.to_string()),
-                context,
+                &context,
             );
+        };
+        for key in &keys.source {
+            add_key(key, SOURCE_KEY_ACTIONS, &resolved.source_region);
         }
-        let key = &keys.replica;
-        let context = of_kms(role, key, &via_service(&key.region));
-        add(
-            On::Key(key),
-            REPLICA_KEY_ACTIONS,
-            Resource::one(key.to_string()),
-            context,
-        );
+        add_key(&keys.replica, REPLICA_KEY_ACTIONS, &keys.replica.region);
     }
     requests
 }
@@ -140,14 +135,15 @@ pub(crate) fn requests_of_statement<'a>(
     role: &RoleArn,
 ) -> Vec<S3Request<'a>> {
     let role = RoleFacts::from(role);
-    let requests = |on, resource: &Resource, context: &Context| {
+    let caller = caller(role);
+    let requests = |on, resource: &Resource, context: &Arc<Context>| {
         let actions = statement.strings("Action").into_iter();
         let request = |action| S3Request {
             on,
             action,
             resource: resource.clone(),
-            caller: caller(role),
-            context: context.clone(),
+            caller: Arc::clone(&caller),
+            context: Arc::clone(context),
         };
         actions.map(request).collect::<Vec<_>>()
     };
@@ -171,13 +167,13 @@ pub(crate) fn requests_of_statement<'a>(
 }
 
 /// A session of `role` in the hands of S3.
-fn caller(role: RoleFacts<'_>) -> Caller {
-    Caller::Session(Session {
+fn caller(role: RoleFacts<'_>) -> Arc<Caller> {
+    Arc::new(Caller::Session(Session {
         role: role.arn.clone(),
         role_id: role.id.map(ToOwned::to_owned),
         name: SESSION.to_owned(),
         bounded: role.bounded,
-    })
+    }))
 }
 
 /// What is known of every request of the session, on a resource of `owner`.
@@ -242,9 +238,9 @@ const ADDRESSES_OF_AWS: &[&str] = &[
 ];
 
 /// What is known of a request to S3.
-fn of_s3(role: RoleFacts<'_>, owner: &AccountId) -> Context {
+fn of_s3(role: RoleFacts<'_>, owner: &AccountId) -> Arc<Context> {
     let version = |version: &str| Possible::One(version.to_owned());
-    of_session(role, owner)
+    let context = of_session(role, owner)
         .with("s3:ResourceAccount", owner.as_str())
         .with("aws:ViaAWSService", "false")
         .without("aws:CalledVia")
@@ -263,12 +259,13 @@ fn of_s3(role: RoleFacts<'_>, owner: &AccountId) -> Context {
         .without("s3:object-lock-mode")
         .without("s3:object-lock-retain-until-date")
         .without("s3:object-lock-legal-hold")
-        .without("s3:object-lock-remaining-retention-days")
+        .without("s3:object-lock-remaining-retention-days");
+    Arc::new(context)
 }
 
 /// What is known of a request to KMS through `service`: S3 in the Region of the bucket.
-fn of_kms(role: RoleFacts<'_>, key: &KeyArn, service: &str) -> Context {
-    of_session(role, &key.account)
+fn of_kms(role: RoleFacts<'_>, key: &KeyArn, service: &str) -> Arc<Context> {
+    let context = of_session(role, &key.account)
         .with("aws:ViaAWSService", "true")
         .with("kms:ViaService", service)
         .with("kms:CallerAccount", role.arn.account.as_str())
@@ -281,5 +278,6 @@ fn of_kms(role: RoleFacts<'_>, key: &KeyArn, service: &str) -> Context {
         .without("kms:GrantIsForAWSResource")
         .without("kms:GrantOperations")
         .without("kms:GrantConstraintType")
-        .without("kms:RetiringPrincipal")
+        .without("kms:RetiringPrincipal");
+    Arc::new(context)
 }
