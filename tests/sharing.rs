@@ -55,7 +55,7 @@ const STATEMENTS: [&str; 8] = [
     r#"{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":["{me}","{me}/*"],"Condition":{"Bool":{"aws:SecureTransport":"false"}}}"#,
     r#"{"Sid":"Twice","Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":["s3:Get*"],"Resource":"{me}/*"}"#,
     r#"{"Sid":"Twice","Effect":"Allow","Principal":{"AWS":["arn:aws:iam::222222222222:root"]},"Action":"s3:GetObject","Resource":["{me}/a*"]}"#,
-    r#"{"Sid":"Bücher 🗄","Effect":"Deny","NotPrincipal":{"AWS":["111111111111","222222222222"]},"NotAction":"s3:List*","NotResource":"{me}/öffentlich/*"}"#,
+    r#"{"Sid":"Bücher 🗄","Effect":"Deny","NotPrincipal":{"AWS":["111111111111","222222222222"]},"NotAction":["s3:List*","s3:Get*","s3:Replicate*","s3:ObjectOwner*","kms:*"],"NotResource":"{me}/öffentlich/*"}"#,
     r#"{"Sid":"","Effect":"Allow","Principal":{"Service":["logging.s3.amazonaws.com","delivery.logs.amazonaws.com"],"AWS":"*"},"Action":"s3:PutObject","Resource":"{me}/*","Condition":{"StringEquals":{"aws:SourceAccount":["111111111111"],"s3:x-amz-acl":"bucket-owner-full-control"},"ArnLike":{"aws:SourceArn":"arn:aws:s3:::*"}}}"#,
     r#"{"Sid":"Brepl","Effect":"Allow","Principal":{"AWS":"222222222222"},"Action":"s3:ListBucket","Resource":"{me}","Condition":{"NumericLessThan":{"s3:max-keys":10},"Null":{"aws:TokenIssueTime":true}}}"#,
     r#"{"Sid":"BreplotherReplicas00000000000000000000","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":["s3:ReplicateObject"],"Resource":["{me}/*"]}"#,
