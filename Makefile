@@ -17,6 +17,10 @@ ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
 # What the chart's own pods need to run, if the machine can provide it: root on Debian. PODS= leaves it out.
 PODS := $(if $(and $(filter Linux,$(shell uname -s)),$(filter 0,$(shell id -u)),$(shell command -v apt-get)),node-tools image)
 export PODS
+# What takes the place of AWS: strict (tests/aws) or ministack.
+ifneq ($(filter-out strict ministack,$(AWS)),)
+$(error AWS=$(AWS) is not known: use AWS=strict or AWS=ministack)
+endif
 OPERATOR := target/debug/bucket-replication-operator
 TESTBED := target/debug/testbed
 timed = @start=$$(date +%s); $(2); echo "$(1): $$(( $$(date +%s) - start )) s"

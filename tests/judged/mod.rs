@@ -157,7 +157,7 @@ impl Judged {
                 let policy = bucket
                     .policy
                     .as_ref()
-                    .map(|policy| sorted(&state.shown(policy)));
+                    .map(|policy| state.shown(policy).canonical());
                 made.insert(format!("policy of bucket {name}"), format!("{policy:?}"));
                 made.insert(
                     format!("replication of bucket {name}"),
@@ -167,11 +167,11 @@ impl Judged {
             for (arn, key) in &state.keys {
                 made.insert(
                     format!("policy of key {arn}"),
-                    sorted(&state.shown(&key.policy)),
+                    format!("{:?}", state.shown(&key.policy).canonical()),
                 );
             }
             for ((account, name), role) in &state.roles {
-                let policies: Vec<_> = role.inline.values().map(sorted).collect();
+                let policies: Vec<_> = role.inline.values().map(Document::canonical).collect();
                 made.insert(
                     format!("role {name} of {account}"),
                     format!(
@@ -247,17 +247,6 @@ fn sdk(aws: &Arc<strict_aws::Aws>) -> Aws {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build();
     Aws::new(config, installation(), Metrics::default())
-}
-
-/// The statements in one order, for those who compare.
-fn sorted(document: &Document) -> String {
-    let mut statements: Vec<_> = document
-        .statements()
-        .iter()
-        .map(|statement| statement.canonical().to_string())
-        .collect();
-    statements.sort();
-    statements.join("\n")
 }
 
 fn add_key(state: &mut State, owner: &str, region: &str, id: &str) {

@@ -91,15 +91,6 @@ pub fn write(name: usize, wish: &Wish) -> Value {
 
 /// The state without what may differ: the values of priorities, and the order of things.
 pub fn comparable(state: &State) -> Value {
-    let document = |document: &Document| {
-        let mut statements: Vec<_> = document
-            .statements()
-            .iter()
-            .map(|s| s.canonical().to_string())
-            .collect();
-        statements.sort();
-        statements
-    };
     let buckets: Vec<_> = state
         .buckets
         .iter()
@@ -121,14 +112,14 @@ pub fn comparable(state: &State) -> Value {
                 rules,
                 order,
                 bucket.configuration.as_ref().map(|c| c.role.clone()),
-                bucket.policy.as_ref().map(document)
+                bucket.policy.as_ref().map(Document::canonical)
             ])
         })
         .collect();
     let keys: Vec<_> = state
         .keys
         .iter()
-        .map(|(name, key)| json!([name.to_string(), document(&key.policy)]))
+        .map(|(name, key)| json!([name.to_string(), key.policy.canonical()]))
         .collect();
     let roles: Vec<_> = state
         .roles
@@ -136,7 +127,7 @@ pub fn comparable(state: &State) -> Value {
         .map(|(name, role)| {
             json!([
                 name.1.to_string(),
-                document(&Document::of(state.permissions(role)))
+                Document::of(state.permissions(role)).canonical()
             ])
         })
         .collect();

@@ -61,13 +61,12 @@ pub struct RoleArn {
 
 impl fmt::Display for RoleArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            partition,
-            account,
-            path,
-            name,
-        } = self;
-        write!(f, "arn:{partition}:iam::{account}:role{path}{name}")
+        let (partition, account) = (self.partition, &self.account);
+        write!(
+            f,
+            "arn:{partition}:iam::{account}:role{}{}",
+            self.path, self.name
+        )
     }
 }
 
@@ -75,12 +74,11 @@ impl FromStr for RoleArn {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let (partition, account, path, name) =
-            iam_resource(text, "role").ok_or_else(|| not_iam(text, "role", "ROLE"))?;
+        let (partition, account, path, name) = of_account(text, "role")?;
         Ok(Self {
-            partition: partition.parse()?,
-            account: account.parse()?,
-            path: path.to_owned(),
+            partition,
+            account,
+            path,
             name: name.parse()?,
         })
     }
@@ -101,13 +99,12 @@ pub struct PolicyArn {
 
 impl fmt::Display for PolicyArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            partition,
-            account,
-            path,
-            name,
-        } = self;
-        write!(f, "arn:{partition}:iam::{account}:policy{path}{name}")
+        let (partition, account) = (self.partition, &self.account);
+        write!(
+            f,
+            "arn:{partition}:iam::{account}:policy{}{}",
+            self.path, self.name
+        )
     }
 }
 
@@ -115,16 +112,15 @@ impl FromStr for PolicyArn {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let invalid = || not_iam(text, "policy", "POLICY");
-        let (partition, account, path, name) = iam_resource(text, "policy").ok_or_else(invalid)?;
+        let (partition, account, path, name) = of_account(text, "policy")?;
         if name.is_empty() || name.len() > 128 {
-            return Err(invalid());
+            return Err(not_of(text, "policy"));
         }
         Ok(Self {
-            partition: partition.parse()?,
-            account: account.parse()?,
-            path: path.to_owned(),
-            name: name.to_owned(),
+            partition,
+            account,
+            path,
+            name,
         })
     }
 }
@@ -178,9 +174,24 @@ fn iam_resource<'a>(text: &'a str, kind: &str) -> Option<(&'a str, &'a str, &'a 
         .then_some((partition, account, path, name))
 }
 
-fn not_iam(text: &str, kind: &str, name: &str) -> InvalidName {
+/// The same of a resource of an account.
+fn of_account(
+    text: &str,
+    kind: &str,
+) -> Result<(Partition, AccountId, String, String), InvalidName> {
+    let (partition, account, path, name) =
+        iam_resource(text, kind).ok_or_else(|| not_of(text, kind))?;
+    Ok((
+        partition.parse()?,
+        account.parse()?,
+        path.to_owned(),
+        name.to_owned(),
+    ))
+}
+
+fn not_of(text: &str, kind: &str) -> InvalidName {
     InvalidName::new(format!(
-        "\"{text}\" is not the ARN of a {kind} (arn:aws:iam::ACCOUNT:{kind}/{name})"
+        "\"{text}\" is not the ARN of a {kind} (arn:aws:iam::ACCOUNT:{kind}/NAME)"
     ))
 }
 

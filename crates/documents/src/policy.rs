@@ -339,16 +339,19 @@ impl Document {
     /// Whether both mean the same, whatever the order and form of their statements.
     #[must_use]
     pub fn means(&self, other: &Self) -> bool {
-        let canonical = |document: &Self| {
-            let mut statements: Vec<_> = document
-                .statements()
-                .iter()
-                .map(|statement| statement.canonical().to_string())
-                .collect();
-            statements.sort();
-            statements
-        };
-        self.0.get("Version") == other.0.get("Version") && canonical(self) == canonical(other)
+        self.version() == other.version() && self.canonical() == other.canonical()
+    }
+
+    /// The statements in one form and order, equal for those that mean the same.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<String> {
+        let statements = self.statements();
+        let mut texts: Vec<_> = statements
+            .iter()
+            .map(|statement| statement.canonical().to_string())
+            .collect();
+        texts.sort();
+        texts
     }
 
     /// The document without white space, as it is sent and as AWS counts its length.

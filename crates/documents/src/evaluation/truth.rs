@@ -14,10 +14,7 @@ pub enum Truth {
 }
 
 /// Why an answer is unknown. There are no others.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::EnumDiscriminants)]
-#[strum_discriminants(derive(PartialOrd, Ord, Hash, strum::VariantArray))]
-#[strum_discriminants(doc = "A [`Cause`] without what it is about.")]
-#[strum_discriminants(allow(missing_docs, reason = "the variants are those of Cause"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The condition key may have several values, or be absent, and they decide differently.
     Key(String),

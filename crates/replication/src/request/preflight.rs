@@ -28,18 +28,40 @@ pub struct Preflight {
 }
 
 /// What the checks are made on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// What the object asks for.
-    pub resolved: &'a Resolved,
-    /// What exists in AWS.
-    pub observed: &'a Observed,
-    /// This installation.
-    pub installation: &'a InstallationId,
-    /// The account of the source bucket.
-    pub account: &'a Account,
-    /// The ARN of the role that S3 will assume.
-    pub role: &'a RoleArn,
+    resolved: &'a Resolved,
+    observed: &'a Observed,
+    account: &'a Account,
+    role: &'a RoleArn,
+    requests: Vec<S3Request<'a>>,
+}
+
+impl<'a> Facts<'a> {
+    /// What an object asks for and what exists in AWS; the account of the source bucket, and the role that S3 will assume.
+    #[must_use]
+    pub fn new(
+        resolved: &'a Resolved,
+        observed: &'a Observed,
+        installation: &InstallationId,
+        account: &'a Account,
+        role: &'a RoleArn,
+    ) -> Self {
+        let own = role.name == RoleName::of(installation, &resolved.valid.source);
+        let existing = observed.role.present().filter(|found| found.arn == *role);
+        let known = RoleFacts {
+            arn: role,
+            id: existing.map(|role| role.id.as_str()),
+            bounded: own.then(|| account.roles.boundary.is_some()),
+        };
+        Self {
+            resolved,
+            observed,
+            account,
+            role,
+            requests: s3_requests(resolved, known),
+        }
+    }
 }
 
 /// A check adds what it finds.
@@ -262,26 +284,10 @@ impl Facts<'_> {
         read.map(|read| read.traits.clone()).unwrap_or_default()
     }
 
-    /// The requests that S3 will make.
-    fn requests(&self) -> Vec<S3Request<'_>> {
-        let own = self.role.name == RoleName::of(self.installation, &self.resolved.valid.source);
-        let existing = self
-            .observed
-            .role
-            .present()
-            .filter(|role| role.arn == *self.role);
-        let role = RoleFacts {
-            arn: self.role,
-            id: existing.map(|role| role.id.as_str()),
-            bounded: own.then(|| self.account.roles.boundary.is_some()),
-        };
-        s3_requests(self.resolved, role)
-    }
-
     /// What the role needs and `document` certainly does not allow, and what it may not allow, with the cause.
     fn missing_in(&self, document: &Document) -> (Vec<String>, Vec<(String, Cause)>) {
         let (mut missing, mut unknown) = (vec![], vec![]);
-        for asked in self.requests() {
+        for asked in &self.requests {
             let needed = format!("{} on {}", asked.action, asked.resource);
             match document.permits(&asked.request()) {
                 Truth::Yes => {}
@@ -313,7 +319,7 @@ impl Facts<'_> {
         };
         let role = self.role;
         let mut possible = None;
-        for asked in self.requests().iter().filter(|asked| asked.on == on) {
+        for asked in self.requests.iter().filter(|asked| asked.on == on) {
             match policy.denies(&asked.request()) {
                 Denial::No => {}
                 Denial::Perhaps(statement, cause) => {
@@ -447,13 +453,13 @@ mod tests {
             let installation = "test".parse().expect("an id");
             let mut found = Preflight::default();
             check(
-                &Facts {
-                    resolved: &self.resolved,
-                    observed: &self.observed,
-                    installation: &installation,
-                    account: self.accounts.by_name("prod").expect("an account"),
-                    role: &ROLE.parse().expect("a role"),
-                },
+                &Facts::new(
+                    &self.resolved,
+                    &self.observed,
+                    &installation,
+                    self.accounts.by_name("prod").expect("an account"),
+                    &ROLE.parse().expect("a role"),
+                ),
                 &mut found,
             );
             let problems = found.problems.iter();

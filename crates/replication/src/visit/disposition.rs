@@ -197,13 +197,13 @@ fn checked(object: &Object, resolved: Resolved, stage: &Stage<'_>) -> Dispositio
         observed,
         &problems,
     );
-    let found = preflight::preflight(&Facts {
-        resolved: &resolved,
+    let found = preflight::preflight(&Facts::new(
+        &resolved,
         observed,
-        installation: visit.installation,
+        visit.installation,
         account,
-        role: &role,
-    });
+        &role,
+    ));
     if !found.problems.is_empty() {
         let problems = problems.into_iter().chain(found.problems).collect();
         return Disposition::Refused {
