@@ -8,15 +8,13 @@
 
 #[path = "judged/mod.rs"]
 mod ground;
+mod random;
 mod support;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use ground::Judged;
-use proptest::{
-    prelude::Rng,
-    test_runner::{RngAlgorithm, TestRng},
-};
+use random::{Random, seed};
 use serde_json::{Value, json};
 use strict_aws::weather::{Fault, FaultKind, Outage, Weather};
 use support::cluster::{DR, key, spec};
@@ -86,6 +84,23 @@ fn kinds() -> Vec<(&'static str, FaultKind)> {
     ]
 }
 
+/// What happens to the calls from that one on, whichever they are.
+fn fault(call: usize, times: u64, kind: FaultKind) -> Fault {
+    Fault {
+        operation: "*".to_owned(),
+        after: u64::try_from(call).unwrap(),
+        times,
+        kind,
+    }
+}
+
+fn with_faults(faults: Vec<Fault>) -> Weather {
+    Weather {
+        faults,
+        ..Weather::default()
+    }
+}
+
 fn differences(made: &Made, expected: &Made) -> Vec<String> {
     let names = made.keys().chain(expected.keys());
     names
@@ -107,15 +122,9 @@ async fn try_faults(what: Act) {
         (0..calls).flat_map(|call| kinds().into_iter().map(move |kind| (call, kind)))
     {
         let mut judged = ground.copy();
-        judged.aws.set_weather(Weather {
-            faults: vec![Fault {
-                operation: "*".to_owned(),
-                after: u64::try_from(call).unwrap(),
-                times: ATTEMPTS,
-                kind,
-            }],
-            ..Weather::default()
-        });
+        judged
+            .aws
+            .set_weather(with_faults(vec![fault(call, ATTEMPTS, kind)]));
         act(&mut judged, what);
         let ended = judged.settle().await;
         let differ = differences(&judged.made(), &expected);
@@ -156,15 +165,10 @@ async fn a_kill_after_any_call_changes_nothing_in_the_end() {
         let (expected, calls) = fair(&ground, what).await;
         for call in 0..calls {
             let mut judged = ground.copy();
-            judged.aws.set_weather(Weather {
-                faults: vec![Fault {
-                    operation: "*".to_owned(),
-                    after: u64::try_from(call).unwrap(),
-                    times: 1,
-                    kind: FaultKind::Delay(3_600_000),
-                }],
-                ..Weather::default()
-            });
+            let delay = FaultKind::Delay(3_600_000);
+            judged
+                .aws
+                .set_weather(with_faults(vec![fault(call, 1, delay)]));
             act(&mut judged, what);
             // The call took effect, and its answer does not arrive in the life of the process.
             for _ in 0..8 {
@@ -259,15 +263,7 @@ async fn bad_weather_passes() {
 
 /// So many random pairs of faults.
 async fn try_pairs(rounds: std::ops::Range<u64>) {
-    let seed: u64 = std::env::var("PROPTEST_RNG_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(1);
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    bytes[8..16].copy_from_slice(&rounds.start.to_le_bytes());
-    let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut below = |bound: usize| usize::try_from(random.next_u32()).unwrap() % bound;
+    let mut random = Random::new(rounds.start);
     let mut ends = BTreeMap::new();
     for what in ACTS {
         let ground = before(what).await;
@@ -275,25 +271,18 @@ async fn try_pairs(rounds: std::ops::Range<u64>) {
         ends.insert(format!("{what:?}"), (ground, fair));
     }
     for round in rounds {
-        let what = ACTS[below(3)];
+        let what = ACTS[random.below(3)];
         let (ground, (expected, calls)) = &ends[&format!("{what:?}")];
         let mut judged = ground.copy();
         let mut faults = vec![];
         for _ in 0..2 {
             let kinds = kinds();
-            let (_, kind) = kinds[below(kinds.len())].clone();
-            faults.push(Fault {
-                operation: "*".to_owned(),
-                after: u64::try_from(below(*calls)).unwrap(),
-                times: 1 + u64::try_from(below(4)).unwrap(),
-                kind,
-            });
+            let (_, kind) = kinds[random.below(kinds.len())].clone();
+            let (call, times) = (random.below(*calls), 1 + random.below(4));
+            faults.push(fault(call, u64::try_from(times).unwrap(), kind));
         }
-        let tried = format!("seed {seed}, round {round}, {what:?}, {faults:?}");
-        judged.aws.set_weather(Weather {
-            faults,
-            ..Weather::default()
-        });
+        let tried = format!("seed {}, round {round}, {what:?}, {faults:?}", seed());
+        judged.aws.set_weather(with_faults(faults));
         act(&mut judged, what);
         assert!(judged.settle().await, "{tried} does not end");
         assert_eq!(

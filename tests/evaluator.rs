@@ -8,23 +8,19 @@
 
 mod oracle_process;
 mod policies;
+mod random;
 
 use std::collections::BTreeMap;
 
 use bucket_replication_operator::replication::evaluation::{Access, Cause};
 use policies::{Case, Generator};
+use random::seed;
 
 const CASES: usize = 6000;
 
-/// The seed of the property tests, so that `make soak` tries others.
-fn seed() -> u64 {
-    let given = std::env::var("PROPTEST_RNG_SEED").ok();
-    given.and_then(|seed| seed.parse().ok()).unwrap_or(1)
-}
-
 #[test]
 fn two_evaluators_never_contradict_each_other() {
-    let mut generator = Generator::new(seed());
+    let mut generator = Generator::new();
     let cases: Vec<_> = (0..CASES).map(|_| generator.case()).collect();
     let cells: Vec<_> = cases
         .iter()

@@ -8,11 +8,9 @@ use bucket_replication_operator::replication::{
     names::{AccountId, Partition},
     policy::Document,
 };
-use proptest::{
-    prelude::Rng,
-    test_runner::{RngAlgorithm, TestRng},
-};
 use serde_json::{Map, Value, json};
+
+use crate::random::Random;
 
 pub const ACCOUNT: &str = "111111111111";
 const OTHER: &str = "222222222222";
@@ -237,22 +235,20 @@ pub struct Case {
 
 /// Makes cases, and counts what is in them.
 pub struct Generator {
-    random: TestRng,
+    random: Random,
     pub made: BTreeMap<String, usize>,
 }
 
 impl Generator {
-    pub fn new(seed: u64) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    pub fn new() -> Self {
         Self {
-            random: TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
+            random: Random::new(0),
             made: BTreeMap::new(),
         }
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.random.next_u32()).unwrap() % bound
+        self.random.below(bound)
     }
 
     fn one_in(&mut self, times: usize) -> bool {

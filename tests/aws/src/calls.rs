@@ -45,12 +45,17 @@ impl Call {
     }
 
     /// Whether it changes nothing.
-    #[must_use]
-    pub fn reads(&self) -> bool {
+    fn reads(&self) -> bool {
         let operation = self.operation.split(':').nth(1).unwrap_or_default();
         ["Get", "Head", "List", "Describe"]
             .iter()
             .any(|verb| operation.starts_with(verb))
+    }
+
+    /// Whether it changes what reads show: a session of a role is not among that.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        !self.reads() && !self.operation.starts_with("sts:")
     }
 
     /// Whether it is a read that may lag: not of objects, nor of who one is ("Amazon S3 data consistency model" in the S3 User Guide, "Changes that

@@ -28,6 +28,7 @@ use std::{
 };
 
 use calls::Call;
+use judge::Who;
 use message::{Refusal, Request, Response};
 use query::Form;
 use serde_json::{Value, json};
@@ -45,8 +46,8 @@ struct Inside {
     calls: Vec<Call>,
     /// What was before each write, and when that came, as long as reads may lag so far.
     former: VecDeque<(u64, State)>,
-    /// What was before the last write.
-    before_write: State,
+    /// What was before the last write, if there was one.
+    before_write: Option<State>,
     /// Calls of a second, by account and service.
     rates: BTreeMap<(String, String), (u64, u64)>,
     started: Instant,
@@ -61,7 +62,7 @@ impl Default for Aws {
             weather: Weather::default(),
             calls: vec![],
             former: VecDeque::new(),
-            before_write: State::default(),
+            before_write: None,
             rates: BTreeMap::new(),
             started: Instant::now(),
             moved: 0,
@@ -159,7 +160,9 @@ impl Inside {
                 Served::Answer(answer)
             }
             Some(FaultKind::Stale) if call.may_lag() => {
-                Served::Answer(answer(&mut self.before_write.clone(), request))
+                let mut former = self.before_write.as_ref().unwrap_or(&self.state).clone();
+                let who = self.state.who(request);
+                Served::Answer(answer(&mut former, who, request))
             }
             Some(FaultKind::Delay(_) | FaultKind::Stale) | None => {
                 Served::Answer(self.answer(request, call))
@@ -182,20 +185,18 @@ impl Inside {
         if call.may_lag()
             && let Some((_, former)) = self.former.front_mut()
         {
-            return answer(&mut former.clone(), request);
+            return answer(&mut former.clone(), self.state.who(request), request);
         }
-        if !call.reads() {
-            self.before_write = self.state.clone();
+        if call.writes() {
+            self.before_write = Some(self.state.clone());
         }
-        if lag > 0 && !call.reads() {
+        if lag > 0 && call.writes() {
             self.former.push_back((self.now(), self.state.clone()));
         }
-        let destinations_out = &self.weather.outages;
-        self.state.out_regions = destinations_out
-            .iter()
-            .filter_map(|outage| outage.region.clone())
-            .collect();
-        let answer = answer(&mut self.state, request);
+        let outages = self.weather.outages.iter();
+        self.state.out_regions = outages.filter_map(|outage| outage.region.clone()).collect();
+        let who = self.state.who(request);
+        let answer = answer(&mut self.state, who, request);
         replicate::pending(&mut self.state);
         answer
     }
@@ -221,7 +222,7 @@ impl Inside {
         let json = |value: &Value| Response::of("application/json", value.to_string());
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/_calls") => Some(json(&self.calls.iter().map(Call::json).collect())),
-            ("GET", "/_failures") => Some(json(&weather::failures(&self.state))),
+            ("GET", "/_failures") => Some(json(&replicate::failures(&self.state))),
             ("POST", "/_control") => {
                 let changed = serde_json::from_slice(&request.body)
                     .map_err(|error| error.to_string())
@@ -239,7 +240,8 @@ impl Inside {
     }
 }
 
-fn answer(state: &mut State, request: &Request) -> Response {
+/// Answers from `state`. Who calls is known at once, however far reads lag.
+fn answer(state: &mut State, who: Result<Who, Refusal>, request: &Request) -> Response {
     let service = request
         .signature()
         .map_or("s3", |(_, _, service)| service)
@@ -248,7 +250,7 @@ fn answer(state: &mut State, request: &Request) -> Response {
         .signature()
         .map_or("us-east-1", |(_, region, _)| region)
         .to_owned();
-    let answered = state.who(request).and_then(|who| match service.as_str() {
+    let answered = who.and_then(|who| match service.as_str() {
         "iam" => iam::call(state, &who, &Form::read(&request.body)),
         "sts" => sts::call(state, &who, &Form::read(&request.body)),
         "kms" => {
@@ -285,4 +287,61 @@ fn refused(service: &str, refusal: &Refusal) -> Response {
     response.status = refusal.status;
     response.headers.extend(refusal.headers.iter().cloned());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weather::Fault;
+
+    fn call(aws: &Aws, method: &str, query: &str, body: &str) -> u16 {
+        let scope =
+            "AWS4-HMAC-SHA256 Credential=111111111111/20260101/us-east-1/s3/aws4_request, x";
+        let request = Request {
+            method: method.to_owned(),
+            path: "/records".to_owned(),
+            query: query.to_owned(),
+            headers: [("authorization".to_owned(), scope.to_owned())].into(),
+            body: body.as_bytes().to_vec(),
+        };
+        match aws.serve(&request).1 {
+            Served::Answer(answer) => answer.status,
+            Served::Dropped => 0,
+        }
+    }
+
+    const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"222222222222"},"Action":"s3:ListBucket","Resource":"arn:aws:s3:::records"}]}"#;
+
+    #[test]
+    fn a_stale_read_shows_what_was_before_the_last_write() {
+        let aws = Aws::default();
+        let stale = |after| Weather {
+            faults: vec![Fault {
+                operation: "s3:GetBucketPolicy".to_owned(),
+                after,
+                times: 1,
+                kind: FaultKind::Stale,
+            }],
+            ..Weather::default()
+        };
+        assert_eq!(call(&aws, "PUT", "", ""), 200);
+        assert_eq!(call(&aws, "PUT", "policy", POLICY), 204);
+        aws.set_weather(stale(1));
+        let read: Vec<_> = (0..3).map(|_| call(&aws, "GET", "policy", "")).collect();
+        assert_eq!(read, [200, 404, 200]);
+    }
+
+    #[test]
+    fn reads_lag_until_time_has_passed() {
+        let aws = Aws::default();
+        assert_eq!(call(&aws, "PUT", "", ""), 200);
+        aws.set_weather(Weather {
+            lag: 5_000,
+            ..Weather::default()
+        });
+        assert_eq!(call(&aws, "PUT", "policy", POLICY), 204);
+        assert_eq!(call(&aws, "GET", "policy", ""), 404);
+        aws.pass(Duration::from_secs(6));
+        assert_eq!(call(&aws, "GET", "policy", ""), 200);
+    }
 }

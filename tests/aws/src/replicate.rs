@@ -11,6 +11,8 @@ use documents::{
     names::{AccountId, Region, via_service},
 };
 
+use serde_json::{Value, json};
+
 use crate::{
     judge::{Asked, Who},
     s3::encryption_context,
@@ -79,6 +81,22 @@ pub fn pending(state: &mut State) {
     for (bucket, key) in waits {
         replicate(state, &bucket, &key);
     }
+}
+
+/// The objects that were not replicated, with the reason, as events of S3 tell it.
+#[must_use]
+pub fn failures(state: &State) -> Value {
+    let mut failures = vec![];
+    for (bucket, found) in &state.buckets {
+        for (key, versions) in &found.objects {
+            for version in versions {
+                if let Some(reason) = &version.failure {
+                    failures.push(json!({"bucket": bucket, "key": key, "reason": reason}));
+                }
+            }
+        }
+    }
+    json!(failures)
 }
 
 fn newest(state: &State, source: &str, key: &str) -> Option<(Bucket, Version)> {

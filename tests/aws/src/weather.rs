@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     calls::Call,
@@ -178,20 +178,4 @@ pub fn throttled(service: &str) -> Refusal {
         ),
         _ => Refusal::new(503, "SlowDown", "Please reduce your request rate."),
     }
-}
-
-/// The objects that were not replicated, with the reason, as events of S3 tell it.
-#[must_use]
-pub fn failures(state: &crate::state::State) -> Value {
-    let mut failures = vec![];
-    for (bucket, found) in &state.buckets {
-        for (key, versions) in &found.objects {
-            for version in versions {
-                if let Some(reason) = &version.failure {
-                    failures.push(json!({"bucket": bucket, "key": key, "reason": reason}));
-                }
-            }
-        }
-    }
-    json!(failures)
 }
