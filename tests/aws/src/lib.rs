@@ -172,26 +172,25 @@ impl Inside {
 
     /// Answers from what there is, or, if reads lag, from what there was.
     fn answer(&mut self, request: &Request, call: &Call) -> Response {
-        let lag = self.weather.lag;
-        let visible = self.now().saturating_sub(lag);
+        let (lag, now) = (self.weather.lag, self.now());
         // The first state that was replaced after the moment that a read sees.
         while self
             .former
             .front()
-            .is_some_and(|(replaced, _)| *replaced <= visible)
+            .is_some_and(|(replaced, _)| replaced.saturating_add(lag) <= now)
         {
             self.former.pop_front();
         }
         if call.may_lag()
-            && let Some((_, former)) = self.former.front_mut()
+            && let Some((_, former)) = self.former.front()
         {
             return answer(&mut former.clone(), self.state.who(request), request);
         }
         if call.writes() {
             self.before_write = Some(self.state.clone());
-        }
-        if lag > 0 && call.writes() {
-            self.former.push_back((self.now(), self.state.clone()));
+            if lag > 0 {
+                self.former.push_back((now, self.state.clone()));
+            }
         }
         let outages = self.weather.outages.iter();
         self.state.out_regions = outages.filter_map(|outage| outage.region.clone()).collect();
