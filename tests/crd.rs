@@ -88,7 +88,7 @@ fn cel_refuses_what_the_table_says() {
     }
     assert_eq!(
         decided::<BucketReplicationSpec>(bad_input::replications(), replication),
-        9
+        12
     );
     assert_eq!(decided::<AwsAccountSpec>(bad_input::accounts(), account), 3);
 }

@@ -75,8 +75,8 @@ fn a_field_that_is_none_is_refused() {
     fs::write(&file, sample.replace("prefix: Tax", "prefx: Tax")).unwrap();
     let text = plan(&[&file.to_string_lossy()]);
     assert_eq!(
-        text,
-        "error: a BucketReplication in the files is not valid: it has no field spec.rules.0.prefx\n"
+        text.replace(&*file.to_string_lossy(), "FILE"),
+        "error: FILE: BucketReplication tax: it has no field spec.rules[0].prefx\n"
     );
 }
 

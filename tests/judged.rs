@@ -423,7 +423,6 @@ const SELDOM: [&str; 14] = [
     "iam:ListPolicyVersions",
     "iam:ListRoles",
     "iam:UpdateAssumeRolePolicy",
-    "s3:GetBucketOwnershipControls",
     "s3:GetBucketTagging",
     "s3:PutBucketVersioning",
 ];

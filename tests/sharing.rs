@@ -88,7 +88,8 @@ fn their_rule(number: usize, shape: u8, priority: i32) -> ReplicationRule {
             sse_kms_encrypted_objects: Some(Setting::new(true)),
             replica_modifications: has(3).then(|| Setting::new(false)),
         }),
-        existing_object_replication: has(6).then(|| Setting::new(false)),
+        // S3 no longer accepts it.
+        existing_object_replication: None,
         destination: RuleDestination {
             bucket: if across {
                 "arn:aws:s3:::dest"

@@ -108,7 +108,7 @@ async fn calls_are_budgeted() {
     cluster.apply("tax", &across());
     let create = Calls {
         rounds: 5,
-        questions: 15,
+        questions: 16,
         read_again: 3,
         writes: 5,
     };

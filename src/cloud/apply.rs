@@ -122,8 +122,9 @@ impl AwsCloud {
 
     /// Makes the call of a step, if this replica may write, and within the time in which no other may.
     async fn write(&self, step: &Step) -> Result<(), Failure> {
+        let call = async { self.call(step).await.map_err(not_visible) };
         self.leadership
-            .during(Box::pin(self.call(step)))
+            .during(Box::pin(call))
             .await
             .unwrap_or_else(|| {
                 let message =
@@ -134,5 +135,17 @@ impl AwsCloud {
                     message,
                 })
             })
+    }
+}
+
+/// What was read or made a moment ago is not gone, but not yet visible everywhere ("Changes that I make are not always immediately visible" in the
+/// IAM User Guide). If it is gone, the next read says so.
+fn not_visible(failure: Failure) -> Failure {
+    match failure.kind {
+        FailureKind::NotFound => Failure {
+            kind: FailureKind::Transient,
+            ..failure
+        },
+        _ => failure,
     }
 }

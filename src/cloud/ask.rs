@@ -52,8 +52,8 @@ impl AwsCloud {
             Question::Versioning(bucket, region) => {
                 Answer::Versioning(bucket.clone(), self.versioning(bucket, region).await.into())
             }
-            Question::DefaultEncryption(bucket, region) => {
-                Answer::DefaultEncryption(self.default_encryption(bucket, region).await.into())
+            Question::Encryption(bucket, region) => {
+                Answer::Encryption(bucket.clone(), self.encryption(bucket, region).await.into())
             }
             Question::ObjectLock(bucket, region) => Answer::ObjectLock(
                 bucket.clone(),

@@ -1,5 +1,10 @@
 //! Counts each attempt of a call to AWS, makes it a span, and logs it with AWS's request ID.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::{
@@ -18,7 +23,7 @@ use aws_smithy_types::{
 };
 use tracing::{Span, field::Empty};
 
-use super::error::kind;
+use super::error::{ends_session, kind};
 use crate::{
     metrics::{CallOutcome, Metrics},
     replication::observed::FailureKind,
@@ -26,7 +31,33 @@ use crate::{
 
 /// Reports every attempt to the metrics, the log and the trace.
 #[derive(Clone, Debug)]
-pub struct Attempts(pub Metrics);
+pub struct Attempts {
+    metrics: Metrics,
+    ended: Arc<AtomicBool>,
+}
+
+impl Attempts {
+    /// Those of a new session.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            ended: Arc::default(),
+        }
+    }
+
+    /// Those of another new session.
+    #[must_use]
+    pub fn of_new_session(&self) -> Self {
+        Self::new(self.metrics.clone())
+    }
+
+    /// Whether AWS no longer takes the session's credentials.
+    #[must_use]
+    pub fn have_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+}
 
 /// The span of the attempt under way.
 #[derive(Debug)]
@@ -78,8 +109,12 @@ impl Intercept for Attempts {
         let status = context
             .response()
             .map(|response| response.status().as_u16());
-        let outcome = outcome(context.response());
-        self.0.called(call.service(), call.name(), outcome);
+        let code = context.response().and_then(code).unwrap_or_default();
+        if ends_session(&code) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        let outcome = outcome(context.response(), &code);
+        self.metrics.called(call.service(), call.name(), outcome);
         let request_id = context.response().and_then(request_id).unwrap_or_default();
         let (service, operation, reported) = (call.service(), call.name(), <&str>::from(outcome));
         let answered = matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound);
@@ -133,7 +168,7 @@ fn request_id(response: &HttpResponse) -> Option<&str> {
 }
 
 /// The status alone is not enough: IAM and KMS also answer 400 to a caller that is denied or throttled.
-fn outcome(response: Option<&HttpResponse>) -> CallOutcome {
+fn outcome(response: Option<&HttpResponse>, code: &str) -> CallOutcome {
     let Some(response) = response else {
         return CallOutcome::Unreachable;
     };
@@ -141,8 +176,7 @@ fn outcome(response: Option<&HttpResponse>) -> CallOutcome {
     if status.as_u16() < 400 {
         return CallOutcome::Ok;
     }
-    let code = response.body().bytes().and_then(code).unwrap_or_default();
-    match kind(&code, "", Some(status.as_u16())) {
+    match kind(code, "", Some(status.as_u16())) {
         FailureKind::Denied | FailureKind::DeniedByOrganization => CallOutcome::Denied,
         FailureKind::NotFound => CallOutcome::NotFound,
         FailureKind::Throttled => CallOutcome::Throttled,
@@ -151,8 +185,11 @@ fn outcome(response: Option<&HttpResponse>) -> CallOutcome {
 }
 
 /// The error code in an answer: KMS answers in JSON, S3, IAM and STS in XML.
-fn code(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?;
+fn code(response: &HttpResponse) -> Option<String> {
+    if response.status().is_success() {
+        return None;
+    }
+    let text = std::str::from_utf8(response.body().bytes()?).ok()?;
     if let Ok(json) = serde_json::from_str::<serde_json::Value>(text) {
         let kind = json.get("__type")?.as_str()?;
         return Some(kind.rsplit('#').next().unwrap_or(kind).to_owned());
@@ -172,7 +209,8 @@ mod tests {
         let reported = |status: u16, body: &str| {
             let response =
                 HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body));
-            outcome(Some(&response))
+            let code = code(&response).unwrap_or_default();
+            outcome(Some(&response), &code)
         };
         let xml = |code: &str| {
             format!("<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>")
@@ -197,6 +235,6 @@ mod tests {
             CallOutcome::NotFound
         );
         assert_eq!(reported(400, &xml("MalformedPolicy")), CallOutcome::Failed);
-        assert_eq!(outcome(None), CallOutcome::Unreachable);
+        assert_eq!(outcome(None, ""), CallOutcome::Unreachable);
     }
 }

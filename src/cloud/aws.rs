@@ -88,27 +88,33 @@ impl Aws {
         Self {
             config,
             installation,
-            attempts: Attempts(metrics),
+            attempts: Attempts::new(metrics),
             sessions: Arc::default(),
         }
     }
 
-    fn sts(&self, config: &SdkConfig) -> aws_sdk_sts::Client {
+    /// The client of the account's Region: STS refuses one that is not enabled in the account (`RegionDisabledException`).
+    fn sts(&self, config: &SdkConfig, account: &Account) -> aws_sdk_sts::Client {
+        let region = SdkRegion::new(self.home(account).to_string());
         aws_sdk_sts::Client::from_conf(
             aws_sdk_sts::config::Builder::from(config)
+                .region(region)
                 .interceptor(self.attempts.clone())
                 .build(),
         )
     }
 
-    /// The default Region of calls: that of the environment.
+    /// The Region of calls for `account` that no bucket or key decides: its own, or that of the environment.
     #[must_use]
-    pub fn home(&self, partition: Partition) -> Region {
+    pub fn home(&self, account: &Account) -> Region {
+        if let Some(region) = &account.region {
+            return region.clone();
+        }
         let configured = self
             .config
             .region()
             .and_then(|region| region.as_ref().parse().ok());
-        configured.unwrap_or_else(|| global_region(partition))
+        configured.unwrap_or_else(|| global_region(account.partition))
     }
 
     /// The session of `account`; a new one if there is none or it ends soon.
@@ -124,10 +130,7 @@ impl Aws {
                 .or_default(),
         );
         let mut slot = slot.lock().await;
-        if let Some(session) = slot
-            .as_ref()
-            .filter(|session| session.role == account.assume_role && !session.ends_soon())
-        {
+        if let Some(session) = slot.as_ref().filter(|session| session.is_usable(account)) {
             return Ok(Arc::clone(session));
         }
         let session = Arc::new(self.begin(account).await?);
@@ -139,7 +142,7 @@ impl Aws {
         let Some(assumed) = &account.assume_role else {
             return Ok(Session::new(
                 self.config.clone(),
-                self.attempts.clone(),
+                self.attempts.of_new_session(),
                 account.partition,
                 None,
                 None,
@@ -153,7 +156,7 @@ impl Aws {
             caller: "the operator's own identity",
         };
         let answer = self
-            .sts(&self.config)
+            .sts(&self.config, account)
             .assume_role()
             .role_arn(&arn)
             .external_id(&assumed.external_id)
@@ -185,7 +188,7 @@ impl Aws {
             .build();
         Ok(Session::new(
             config,
-            self.attempts.clone(),
+            self.attempts.of_new_session(),
             account.partition,
             Some(assumed.clone()),
             expires,
@@ -239,7 +242,7 @@ impl Aws {
             caller: &session.caller,
         };
         let answer = self
-            .sts(&session.config)
+            .sts(&session.config, account)
             .get_caller_identity()
             .send()
             .await
@@ -283,9 +286,11 @@ impl Session {
         }
     }
 
-    fn ends_soon(&self) -> bool {
-        self.expires
-            .is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE)
+    fn is_usable(&self, account: &Account) -> bool {
+        let ends_soon = self
+            .expires
+            .is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE);
+        self.role == account.assume_role && !ends_soon && !self.attempts.have_ended()
     }
 
     fn at(&self, region: &Region) -> SdkConfig {
@@ -355,15 +360,20 @@ impl AwsCloud {
     /// # Errors
     /// When no `AWSAccount` names it, or its role can't be assumed.
     pub(super) async fn session(&self, account: &AccountId) -> Result<Arc<Session>, Failure> {
-        match self.accounts.managed(account) {
-            Some(account) => self.aws.session(account).await,
-            None => Err(Failure {
-                kind: FailureKind::Invalid,
-                action: action::ASSUME_ROLE.into(),
-                message: format!(
-                    "account {account} has no AWSAccount with access: Managed: ask the platform team for it"
-                ),
-            }),
-        }
+        self.aws.session(self.account(account)?).await
+    }
+
+    /// The account with that ID.
+    ///
+    /// # Errors
+    /// When no `AWSAccount` names it.
+    pub(super) fn account(&self, account: &AccountId) -> Result<&Account, Failure> {
+        self.accounts.managed(account).ok_or_else(|| Failure {
+            kind: FailureKind::Invalid,
+            action: action::ASSUME_ROLE.into(),
+            message: format!(
+                "account {account} has no AWSAccount with access: Managed: ask the platform team for it"
+            ),
+        })
     }
 }

@@ -117,6 +117,7 @@ const CALLS: &[(On, When, &str)] = &[
     (On::Sources, When::Versioning, PUT_BUCKET_VERSIONING),
     (On::Destinations, When::Always, GET_BUCKET_LOCATION),
     (On::Destinations, When::Always, GET_BUCKET_VERSIONING),
+    (On::Destinations, When::Always, GET_ENCRYPTION_CONFIGURATION),
     (
         On::Destinations,
         When::Always,

@@ -1,5 +1,6 @@
 //! The SDK's errors as failures: sorted by what can be done about them, with a message that names call, resource and caller.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
@@ -27,7 +28,11 @@ impl Call<'_> {
             .map(|response| response.status().as_u16());
         let code = error.code().unwrap_or_default();
         let words = error.message().unwrap_or_default();
-        let kind = kind(code, words, status);
+        let kind = if lacks_credentials(error) {
+            FailureKind::NoCredentials
+        } else {
+            kind(code, words, status)
+        };
         let Self { action, on, caller } = self;
         let words = without_strangers(words, caller, on);
         let words = words.as_str();
@@ -37,7 +42,18 @@ impl Call<'_> {
             (code, "", _) => code.to_owned(),
             (code, words, _) => format!("{code}: {words}"),
         };
-        let message = match kind {
+        let message = self.message(kind, code, words, &said);
+        Failure {
+            kind,
+            action: (*action).to_owned(),
+            message,
+        }
+    }
+
+    /// What is wrong, on which resource, and what to do.
+    fn message(&self, kind: FailureKind, code: &str, words: &str, said: &str) -> String {
+        let Self { action, on, caller } = self;
+        match kind {
             FailureKind::DeniedByOrganization => {
                 format!(
                     "an AWS Organizations policy denies {caller} permission to call {action} on {on} ({said}): ask the organization's administrators to exempt this call"
@@ -49,6 +65,14 @@ impl Call<'_> {
                     "{caller} is not allowed to call {action} on {on} ({said}): allow the action, or correct accountName if another account owns the bucket"
                 )
             }
+            // "Blocking public access" in the S3 User Guide: every write of a policy with a public statement is refused, whoever makes it.
+            FailureKind::Invalid if words.contains("BlockPublicPolicy") => format!(
+                "AWS refused {action} on {on}, because a statement of its policy makes it public and Block Public Access refuses any write of such a policy ({said}): have the bucket's owner remove that statement"
+            ),
+            FailureKind::Invalid if code == "RegionDisabledException" => format!(
+                "AWS refused {action} on {on} ({said}): set the AWSAccount's region to one that is enabled in the account"
+            ),
+            FailureKind::NoCredentials => no_credentials(),
             FailureKind::Denied if *action == super::calls::action::ASSUME_ROLE => format!(
                 "{caller} is not allowed to call {action} on {on} ({said}): create the role with a trust policy that allows the operator and requires the AWSAccount's externalID, and give the operator's own identity the policy that iam-policy --identity prints"
             ),
@@ -60,11 +84,6 @@ impl Call<'_> {
             }
             FailureKind::Transient => format!("{action} on {on} failed ({said})"),
             _ => format!("AWS refused {action} on {on}: {said}"),
-        };
-        Failure {
-            kind,
-            action: (*action).to_owned(),
-            message,
         }
     }
 }
@@ -76,6 +95,24 @@ fn cause(error: &dyn std::error::Error) -> String {
         || error.to_string(),
         |deepest| format!("{error}: {deepest}"),
     )
+}
+
+/// Whether no credentials were found, so that nothing was sent. The SDK's reasons are in the log: they are many, and no tenant's business.
+fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(<dyn std::error::Error>::is::<CredentialsError>)
+}
+
+/// What to do without credentials, which only the platform team can.
+fn no_credentials() -> String {
+    let account = std::env::var("SERVICE_ACCOUNT_NAME").ok();
+    let namespace = std::env::var("RELEASE_NAMESPACE").ok();
+    match account.zip(namespace) {
+        Some((account, namespace)) => format!(
+            "the operator has no AWS credentials: annotate ServiceAccount {namespace}/{account} with eks.amazonaws.com/role-arn (IRSA), or create an EKS Pod Identity association for it, and restart the operator"
+        ),
+        None => "there are no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+    }
 }
 
 /// AWS's error without ARNs that the call did not name: a policy that it refuses may contain those of other tenants.
@@ -109,6 +146,7 @@ fn without_strangers(words: &str, caller: &str, on: &str) -> String {
 /// What can be done about an error of that code, with AWS's message and HTTP status.
 pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind {
     match code {
+        "AccessDenied" if words.contains("BlockPublicPolicy") => FailureKind::Invalid,
         "AccessDenied"
         | "AccessDeniedException"
         | "AllAccessDisabled"
@@ -155,7 +193,17 @@ pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind 
         | "ServiceUnavailable"
         | "KMSInternalException"
         | "ServiceFailure"
-        | "RequestTimeout" => FailureKind::Transient,
+        | "RequestTimeout"
+        // The session ended or the clock is wrong: the next call has a new session, and the SDK corrects the clock.
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed"
+        // The bucket was deleted and created in another Region: what was known of it is read again.
+        | "PermanentRedirect"
+        | "TemporaryRedirect" => FailureKind::Transient,
         "" => match status {
             Some(401 | 403 | 405) => FailureKind::Denied,
             Some(404) => FailureKind::NotFound,
@@ -165,12 +213,28 @@ pub(super) fn kind(code: &str, words: &str, status: Option<u16>) -> FailureKind 
             _ => FailureKind::Transient,
         },
         // S3 gives this error right after versioning was enabled, until that is effective everywhere.
-        "InvalidRequest" if words.contains("ersioning") => FailureKind::Transient,
+        "InvalidRequest" if words.contains("ersioning") => FailureKind::VersioningNotVisible,
         _ => match status {
+            Some(409) => FailureKind::Conflict,
+            Some(429) => FailureKind::Throttled,
             Some(500..=599) => FailureKind::Transient,
             _ => FailureKind::Invalid,
         },
     }
+}
+
+/// Whether AWS no longer takes the credentials, so that the role has to be assumed again.
+pub(super) fn ends_session(code: &str) -> bool {
+    matches!(
+        code,
+        "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "InvalidClientTokenId"
+            | "InvalidAccessKeyId"
+            | "UnrecognizedClientException"
+    )
 }
 
 /// AWS says which kind of policy denied ("Troubleshoot access denied error messages" in the IAM User Guide).
@@ -250,8 +314,25 @@ mod tests {
                 "InvalidRequest",
                 "Destination bucket must have versioning enabled.",
                 Some(400),
+                FailureKind::VersioningNotVisible,
+            ),
+            (
+                "AccessDenied",
+                "User: arn:aws:iam::1:role/r is not authorized to perform: s3:PutBucketPolicy on resource: b because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
+                Some(403),
+                FailureKind::Invalid,
+            ),
+            ("ExpiredToken", "", Some(400), FailureKind::Transient),
+            ("InvalidToken", "", Some(400), FailureKind::Transient),
+            (
+                "RequestTimeTooSkewed",
+                "",
+                Some(403),
                 FailureKind::Transient,
             ),
+            ("PermanentRedirect", "", Some(301), FailureKind::Transient),
+            ("SomethingNew", "", Some(409), FailureKind::Conflict),
+            ("SomethingNew", "", Some(429), FailureKind::Throttled),
             ("InvalidArgument", "", Some(400), FailureKind::Invalid),
             ("", "", Some(403), FailureKind::Denied),
             ("", "", None, FailureKind::Transient),

@@ -8,6 +8,7 @@ use crate::{
     api::aws_account::Permission,
     replication::{
         accounts::{Account, Accounts},
+        names::s3_principals,
         policy::Document,
     },
 };
@@ -172,7 +173,11 @@ fn merge_statements(account: &Account, roles: &str) -> Vec<Option<Value>> {
         mergeable.clone(),
         None,
     ));
-    let condition = json!({ "StringEquals": { "iam:PassedToService": "s3.amazonaws.com" } });
+    let service = match s3_principals(account.partition).as_slice() {
+        [service] => json!(service),
+        services => json!(services),
+    };
+    let condition = json!({ "StringEquals": { "iam:PassedToService": service } });
     let passed = mergeable.into_iter().chain([roles.to_owned()]).collect();
     statements.push(statement(
         "PassReplicationRoles",

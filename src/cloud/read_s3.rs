@@ -13,14 +13,15 @@ use super::{
 use crate::replication::{
     configuration::Configuration,
     keys::KeyReference,
-    names::{OwnedBucket, Region},
-    observed::{DefaultEncryption, UnknownElement},
+    names::{InvalidName, OwnedBucket, Region},
+    observed::{DefaultEncryption, Encryption, UnknownElement},
     policy::Document,
 };
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, ObjectLockEnabled, ObjectOwnership, OwnershipControls, Payer,
-    ServerSideEncryption,
+    BlockedEncryptionTypes, BucketVersioningStatus, EncryptionType, ObjectLockEnabled,
+    ObjectOwnership, OwnershipControls, Payer, ServerSideEncryption,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 fn about<'a>(bucket: &OwnedBucket, action: &'static str, caller: &'a str) -> Call<'a> {
     Call {
@@ -30,12 +31,31 @@ fn about<'a>(bucket: &OwnedBucket, action: &'static str, caller: &'a str) -> Cal
     }
 }
 
+/// The Region that S3 names in an answer, whatever its status ("`HeadBucket`" in the S3 API Reference).
+fn region_in(response: Option<&HttpResponse>) -> Option<Region> {
+    let named = response?.headers().get("x-amz-bucket-region")?;
+    named.parse().ok()
+}
+
+/// A key as the encryption configuration names it. S3 also accepts a bare key ID, which is a key of the bucket's account and Region.
+fn default_key(
+    named: &str,
+    bucket: &OwnedBucket,
+    region: &Region,
+) -> Result<KeyReference, InvalidName> {
+    let bare = format!(
+        "arn:{}:kms:{region}:{}:key/{named}",
+        bucket.partition, bucket.account
+    );
+    named.parse().or_else(|_| bare.parse())
+}
+
 impl AwsCloud {
     /// The Region of the bucket.
     pub(super) async fn region(&self, bucket: &OwnedBucket) -> Read<Region> {
         let session = self.session(&bucket.account).await?;
         let call = about(bucket, action::GET_BUCKET_LOCATION, &session.caller);
-        let home = self.aws.home(bucket.partition);
+        let home = self.aws.home(self.account(&bucket.account)?);
         let request = session
             .s3(&home)
             .get_bucket_location()
@@ -57,15 +77,27 @@ impl AwsCloud {
                     .map(Some)
                     .map_err(|error| not_understood(&call, error))
             }
+            // S3 sends a client of the wrong Region away, but says where the bucket is, if not in this answer then in that of HeadBucket. A policy
+            // of the organization may deny every call in other Regions.
             Err(error) => {
-                // S3 sends a client of the wrong Region away, but says where the bucket is.
-                let response = error.raw_response();
-                let moved =
-                    response.filter(|response| matches!(response.status().as_u16(), 301 | 400));
-                let region = moved
-                    .and_then(|response| response.headers().get("x-amz-bucket-region"))
-                    .and_then(|region| region.parse().ok());
-                region.map_or_else(|| found(Err(error), &call), |region| Ok(Some(region)))
+                let status = error
+                    .raw_response()
+                    .map(|response| response.status().as_u16());
+                let region = match region_in(error.raw_response()) {
+                    _ if !matches!(status, Some(301 | 400 | 403)) => None,
+                    Some(region) => Some(region),
+                    None => {
+                        let request = session.s3(&home).head_bucket();
+                        let answer = request.bucket(bucket.name.as_str()).send().await;
+                        match &answer {
+                            Ok(answer) => answer.bucket_region().and_then(|name| name.parse().ok()),
+                            Err(error) => region_in(error.raw_response()),
+                        }
+                    }
+                };
+                region
+                    .filter(|region| *region != home)
+                    .map_or_else(|| found(Err(error), &call), |region| Ok(Some(region)))
             }
         }
     }
@@ -272,12 +304,12 @@ impl AwsCloud {
         Ok(Some((read, unknown)))
     }
 
-    /// The default encryption of the bucket.
-    pub(super) async fn default_encryption(
+    /// The encryption configuration of the bucket.
+    pub(super) async fn encryption(
         &self,
         bucket: &OwnedBucket,
         region: &Region,
-    ) -> Read<DefaultEncryption> {
+    ) -> Read<Encryption> {
         let session = self.session(&bucket.account).await?;
         let call = about(
             bucket,
@@ -300,9 +332,14 @@ impl AwsCloud {
         };
         let rules = answer
             .server_side_encryption_configuration()
-            .map(aws_sdk_s3::types::ServerSideEncryptionConfiguration::rules);
+            .map(aws_sdk_s3::types::ServerSideEncryptionConfiguration::rules)
+            .unwrap_or_default();
+        let blocked = rules
+            .iter()
+            .filter_map(|rule| rule.blocked_encryption_types());
+        let mut blocked = blocked.flat_map(BlockedEncryptionTypes::encryption_type);
+        let blocks_sse_c = blocked.any(|kind| *kind == EncryptionType::SseC);
         let default = rules
-            .unwrap_or_default()
             .iter()
             .find_map(|rule| rule.apply_server_side_encryption_by_default());
         let Some(default) = default.filter(|default| {
@@ -311,18 +348,17 @@ impl AwsCloud {
                 ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse
             )
         }) else {
-            return Ok(Some(DefaultEncryption::S3));
+            return Ok(Some(Encryption {
+                default: DefaultEncryption::S3,
+                blocks_sse_c,
+            }));
         };
         let named = default.kms_master_key_id().unwrap_or("alias/aws/s3");
-        // S3 also accepts a bare key ID, which is a key of the bucket's account and Region.
-        let bare = format!(
-            "arn:{}:kms:{region}:{}:key/{named}",
-            bucket.partition, bucket.account
-        );
-        let reference = named
-            .parse()
-            .or_else(|_| bare.parse::<KeyReference>())
-            .map_err(|error| not_understood(&call, error))?;
-        Ok(Some(DefaultEncryption::Kms(reference)))
+        let reference = default_key(named, bucket, region);
+        let reference = reference.map_err(|error| not_understood(&call, error))?;
+        Ok(Some(Encryption {
+            default: DefaultEncryption::Kms(reference),
+            blocks_sse_c,
+        }))
     }
 }

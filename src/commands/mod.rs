@@ -11,64 +11,126 @@ pub mod plan_online;
 use std::{fs, io::Read, path::Path};
 
 use anyhow::{Context, bail};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_json::Value;
 
-/// All YAML documents of a file; `-` is standard input.
-pub(crate) fn documents(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Value>> {
+/// The API that the kinds of the operator belong to.
+const API_VERSION: &str = "bucketops.dev/v1alpha1";
+
+/// A YAML document, and the file that it is in.
+pub(crate) struct Document {
+    file: String,
+    value: Value,
+}
+
+impl Document {
+    fn kind(&self) -> Option<&str> {
+        self.value.get("kind")?.as_str()
+    }
+
+    /// File, kind and name, for messages.
+    fn named(&self) -> String {
+        let name = self.value["metadata"]["name"].as_str();
+        let kind = self.kind().unwrap_or_default();
+        format!("{}: {kind} {}", self.file, name.unwrap_or("without a name"))
+    }
+}
+
+/// All YAML documents of the files; `-` is standard input.
+pub(crate) fn documents(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Document>> {
     let mut documents = vec![];
-    for file in files {
-        let file = file.as_ref();
+    for path in files {
+        let path = path.as_ref();
+        let is_input = path == Path::new("-");
+        let file = if is_input {
+            "standard input".to_owned()
+        } else {
+            path.display().to_string()
+        };
         let mut text = String::new();
-        if file == Path::new("-") {
+        if is_input {
             std::io::stdin()
                 .read_to_string(&mut text)
                 .context("standard input can't be read")?;
         } else {
-            text = fs::read_to_string(file)
-                .with_context(|| format!("{} can't be read", file.display()))?;
+            text = fs::read_to_string(path).with_context(|| format!("{file} can't be read"))?;
         }
-        let name = if file == Path::new("-") {
-            "standard input".to_owned()
-        } else {
-            file.display().to_string()
-        };
         let read: Vec<Value> =
-            serde_saphyr::from_multiple(&text).with_context(|| format!("{name} is not YAML"))?;
-        for document in read {
+            serde_saphyr::from_multiple(&text).with_context(|| format!("{file} is not YAML"))?;
+        for value in read {
+            let of_file = |value| Document {
+                file: file.clone(),
+                value,
+            };
             // `kubectl get -o yaml` of several objects prints a list.
-            match document.get("items").and_then(Value::as_array) {
-                Some(items) => documents.extend(items.iter().cloned()),
-                None if document.is_null() => {}
-                None => documents.push(document),
+            match value.get("items").and_then(Value::as_array) {
+                Some(items) => documents.extend(items.iter().cloned().map(of_file)),
+                None if value.is_null() => {}
+                None => documents.push(of_file(value)),
             }
         }
     }
     Ok(documents)
 }
 
-/// The documents of `kind`. A field that the kind does not have is refused, as by `kubectl apply`.
+/// The objects of the operator's `kind`. A field that the kind does not have is refused, as by `kubectl apply`.
 pub(crate) fn objects<K: DeserializeOwned>(
-    documents: &[Value],
+    documents: &[Document],
     kind: &str,
 ) -> anyhow::Result<Vec<K>> {
     let of_kind = documents
         .iter()
-        .filter(|document| document.get("kind").and_then(Value::as_str) == Some(kind));
+        .filter(|document| document.kind() == Some(kind));
     of_kind
-        .map(|document| {
-            strictly(document).with_context(|| format!("a {kind} in the files is not valid"))
-        })
+        .map(|document| strictly(&document.value).with_context(|| document.named()))
         .collect()
 }
 
 fn strictly<K: DeserializeOwned>(document: &Value) -> anyhow::Result<K> {
+    match document["apiVersion"].as_str() {
+        Some(API_VERSION) => {}
+        Some(other) => bail!("apiVersion {other} is not supported: use {API_VERSION}"),
+        None => bail!("it has no apiVersion: use {API_VERSION}"),
+    }
     let mut unknown = vec![];
-    let object =
-        serde_ignored::deserialize(document.clone(), |path| unknown.push(path.to_string()))?;
+    let mut ignored = |path: serde_ignored::Path<'_>| unknown.push(field(&path));
+    let fields = document.clone().into_deserializer();
+    let fields = serde_ignored::Deserializer::new(fields, &mut ignored);
+    let object = serde_path_to_error::deserialize(fields)?;
     unknown.retain(|path| path.starts_with("spec."));
     match unknown.first() {
         Some(field) => bail!("it has no field {field}"),
         None => Ok(object),
     }
+}
+
+/// The path of a field as `kubectl` prints it.
+fn field(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", field(parent)),
+        Path::Map { parent, key } => match field(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => field(parent),
+    }
+}
+
+/// The labels of the namespace of that name, as Kubernetes has them, if the files contain it.
+pub(crate) fn labels_of_namespace(
+    documents: &[Document],
+    name: &str,
+) -> Option<std::collections::BTreeMap<String, String>> {
+    let namespace = documents.iter().find(|document| {
+        document.kind() == Some("Namespace") && document.value["metadata"]["name"] == name
+    })?;
+    let labels = namespace.value["metadata"].get("labels").cloned();
+    let mut labels: std::collections::BTreeMap<String, String> =
+        serde_json::from_value(labels.unwrap_or_default()).unwrap_or_default();
+    labels.insert("kubernetes.io/metadata.name".to_owned(), name.to_owned());
+    Some(labels)
 }

@@ -3,10 +3,13 @@
 use std::fs;
 
 use anyhow::{Context, bail};
-use kube::Api;
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::{documents, objects, plan_offline::offline, plan_online::online};
+use super::{
+    documents, labels_of_namespace, objects, plan_answer::in_namespace, plan_offline::offline,
+    plan_online::online,
+};
 use crate::{
     api::{AwsAccount, BucketReplication},
     api_server,
@@ -39,7 +42,10 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
         bail!("the files contain no BucketReplication, or more than one: plan one at a time");
     };
     let (printed, changes) = if arguments.offline {
-        offline(arguments, &replication, accounts)?
+        let replication = in_namespace(&replication, &arguments.namespace);
+        let namespace = replication.namespace().unwrap_or_default();
+        let labels = labels_of_namespace(&documents, &namespace);
+        offline(arguments, &replication, accounts, labels)?
     } else {
         online(arguments, replication, accounts).await?
     };

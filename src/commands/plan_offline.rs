@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use serde_json::json;
 
 use crate::{
-    api::{AwsAccount, BucketReplication, bucket_replication::BucketReplicationSpec},
+    api::{
+        AwsAccount, BucketReplication, aws_account::AwsPartition,
+        bucket_replication::BucketReplicationSpec,
+    },
     config::Plan,
     replication::{
         Object,
@@ -15,37 +19,41 @@ use crate::{
         compose::compose,
         composition::claims::Claims,
         keys::{KeyArn, KeyReference},
-        names::Region,
+        names::{Partition, Region},
         observed::{KeyQuery, Observed},
         validate::{Encryption, Valid, source_of, validate},
     },
 };
 
-use super::plan_answer::{Answer, default_installation, five, in_namespace, refused};
+use super::plan_answer::{Answer, default_installation, five, refused};
 
-/// Without cluster and AWS, everything that would be read there is assumed to be correct, and what can't be known is reported.
+/// Without cluster and AWS, everything that would be read there is assumed to be correct, and what can't be known is reported. `labels` are those of
+/// the object's namespace, if the files contain it.
 pub(super) fn offline(
     arguments: &Plan,
     replication: &BucketReplication,
     mut list: Vec<AwsAccount>,
+    labels: Option<Labels>,
 ) -> anyhow::Result<(Answer, bool)> {
     let mut warnings = vec![];
     let spec = &replication.spec;
-    complete(&mut list, spec, &mut warnings)?;
+    let namespace = replication.namespace().unwrap_or_default();
+    let labels = labels.unwrap_or_else(|| {
+        for_any_namespace(&mut list, &namespace, &mut warnings);
+        Labels::from([(NAME.to_owned(), namespace.clone())])
+    });
+    complete(&mut list, spec, &namespace, &mut warnings)?;
     let accounts = Accounts::new(&list);
-    let labels = Labels::from([(
-        "kubernetes.io/metadata.name".to_owned(),
-        "offline".to_owned(),
-    )]);
-    let object = Object::of(&in_namespace(replication, &arguments.namespace), labels);
+    let object = Object::of(replication, labels);
     let valid = validate(&object, &accounts).map_err(|problems| refused(&problems))?;
     let source = source_of(spec, &accounts).map_err(|problem| refused(&[problem]))?;
     let account = accounts
         .by_name(&spec.source.account_name)
         .map_err(|problem| refused(&[problem]))?;
     let resolved = resolve_offline(arguments, &valid, &mut warnings)?;
+    granted_keys(&resolved, &accounts)?;
     let observed = Observed::default();
-    let desired = compose(&Claims {
+    let mut desired = compose(&Claims {
         installation: &arguments
             .installation_id
             .clone()
@@ -58,7 +66,6 @@ pub(super) fn offline(
         withheld: &BTreeSet::new(),
         carried: &BTreeMap::new(),
     });
-    let mut desired = desired;
     // Default key policies allow the roles of the key's own account to use it.
     desired
         .key_statements
@@ -74,63 +81,127 @@ pub(super) fn offline(
     ))
 }
 
-/// Adds the accounts that the files lack, and grants everything.
+/// The label that every namespace has.
+const NAME: &str = "kubernetes.io/metadata.name";
+
+/// Takes every grant as one for the object's namespace, whose labels are not in the files.
+fn for_any_namespace(list: &mut [AwsAccount], namespace: &str, warnings: &mut Vec<String>) {
+    let known = Labels::from([(NAME.to_owned(), namespace.to_owned())]);
+    for account in list {
+        let mut others: Vec<_> = account
+            .spec
+            .grants
+            .iter_mut()
+            .filter(|grant| !grant.selects(&known))
+            .collect();
+        if others.is_empty() {
+            continue;
+        }
+        for grant in &mut others {
+            grant.namespaces = only(namespace);
+        }
+        warnings.push(format!(
+            "namespace {namespace} is not in the files, so that its labels are not known: the plan takes all grants of AWSAccount {} as grants for it",
+            account.name_any()
+        ));
+    }
+}
+
+/// The keys that grants allow, which are only known once they are resolved.
+fn granted_keys(resolved: &Resolved, accounts: &Accounts) -> anyhow::Result<()> {
+    let Some(keys) = &resolved.keys else {
+        return Ok(());
+    };
+    let labels = &resolved.valid.namespace_labels;
+    let of_account = |key: &KeyArn| {
+        accounts
+            .by_id(&key.account)
+            .map(|account| account.allow_key(labels, key))
+    };
+    let problems: Vec<_> = keys
+        .source
+        .iter()
+        .chain([&keys.replica])
+        .filter_map(|key| of_account(key)?.err())
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(refused(&problems))
+    }
+}
+
+/// Adds the accounts that the files lack, which grant everything.
 fn complete(
     list: &mut Vec<AwsAccount>,
     spec: &BucketReplicationSpec,
+    namespace: &str,
     warnings: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    let keys = |keys: Option<&String>| {
-        keys.and_then(|key| {
-            key.parse::<KeyReference>()
-                .ok()?
-                .account()
-                .map(ToString::to_string)
-        })
-    };
-    let source_key = spec.source.kms_keys.iter().flatten().next();
-    for (name, of_key) in [
-        (&spec.source.account_name, keys(source_key)),
-        (
-            &spec.destination.account_name,
-            keys(spec.destination.kms_key.as_ref()),
-        ),
+    let named = |key: Option<&String>| key.and_then(|key| key.parse::<KeyReference>().ok());
+    let source_key = spec
+        .source
+        .kms_keys
+        .iter()
+        .flatten()
+        .find_map(|key| named(Some(key)));
+    let replica_key = named(spec.destination.kms_key.as_ref());
+    let keys = [source_key.as_ref(), replica_key.as_ref()];
+    let partition = keys.into_iter().flatten().find_map(KeyReference::partition);
+    let given = list.iter().map(|account| account.spec.partition).next();
+    let partition = given.unwrap_or(match partition {
+        None | Some(Partition::Aws) => AwsPartition::Aws,
+        Some(Partition::AwsCn) => AwsPartition::AwsCn,
+        Some(Partition::AwsUsGov) => AwsPartition::AwsUsGov,
+    });
+    for (name, key) in [
+        (&spec.source.account_name, &source_key),
+        (&spec.destination.account_name, &replica_key),
     ] {
         if list.iter().any(|account| account.name_any() == *name) {
             continue;
         }
+        let of_key = key.as_ref().and_then(KeyReference::account);
         let free = |id: &String| list.iter().all(|account| account.spec.account_id != *id);
-        let (id, from) = match of_key.filter(free) {
+        let (id, from) = match of_key.map(ToString::to_string).filter(free) {
             Some(id) => (id, ", the account of its key,"),
             None => (format!("{:012}", list.len()), ""),
         };
         warnings.push(format!(
             "AWSAccount {name} is not in the files: the plan uses {id}{from} as its account ID"
         ));
-        list.push(stand_in(name, &id)?);
-    }
-    for account in list {
-        account.spec.grants = vec![everything(
-            &spec.source.account_name,
-            &spec.destination.account_name,
-        )?];
+        list.push(stand_in(name, &id, partition, spec, namespace)?);
     }
     Ok(())
 }
 
-fn stand_in(name: &str, id: &str) -> anyhow::Result<AwsAccount> {
-    let account = json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name}, "spec": {"accountID": id}});
+fn stand_in(
+    name: &str,
+    id: &str,
+    partition: AwsPartition,
+    spec: &BucketReplicationSpec,
+    namespace: &str,
+) -> anyhow::Result<AwsAccount> {
+    let (source, destination) = (&spec.source.account_name, &spec.destination.account_name);
+    let account = json!({
+        "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name},
+        "spec": {"accountID": id, "partition": partition, "grants": [{
+            "namespaces": only(namespace),
+            "sources": [{"bucket": "*", "destinationAccountNames": [source, destination]}],
+            "destinations": [{"bucket": "*"}],
+            "kmsKeys": ["*"],
+            "allow": ["EnableVersioning", "MergeConfiguration", "Retain"],
+        }]},
+    });
     Ok(serde_json::from_value(account)?)
 }
 
-fn everything(source: &str, destination: &str) -> anyhow::Result<crate::api::aws_account::Grant> {
-    Ok(serde_json::from_value(json!({
-        "namespaces": {"matchLabels": {"kubernetes.io/metadata.name": "offline"}},
-        "sources": [{"bucket": "*", "destinationAccountNames": [source, destination]}],
-        "destinations": [{"bucket": "*"}],
-        "kmsKeys": ["*"],
-        "allow": ["EnableVersioning", "MergeConfiguration", "Retain"],
-    }))?)
+/// Selects one namespace.
+fn only(namespace: &str) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(Labels::from([(NAME.to_owned(), namespace.to_owned())])),
+        ..LabelSelector::default()
+    }
 }
 
 fn resolve_offline(

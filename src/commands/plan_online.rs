@@ -27,7 +27,7 @@ use crate::{
         validate::source_of,
         visit::{
             Next, Times, Visit, decision::Decision, disposition::Disposition, memory::Memory, next,
-            seen::Seen,
+            seen::Seen, upstream_of,
         },
     },
 };
@@ -130,6 +130,7 @@ pub(super) async fn online(
         .map(|other| Object::of(other, labels_of(other)))
         .collect();
     all.push(this);
+    let upstream = upstream_of(&source, &existing);
     let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
     let cloud = AwsCloud {
         aws,
@@ -139,7 +140,7 @@ pub(super) async fn online(
     };
     let (decision, observed) = decided(
         &cloud,
-        &Visit::new(installation, accounts, source, all, AT_ONCE),
+        &Visit::new(installation, accounts, source, all, upstream, AT_ONCE),
     )
     .await?;
     answer(arguments, &key, &decision, &observed, warnings)
@@ -165,6 +166,7 @@ fn answer(
     };
     let blockers = decision.blockers.iter();
     warnings.extend(blockers.map(|problem| problem.message.clone()));
+    warnings.extend(resolved.notes.iter().map(|(_, note)| note.clone()));
     let steps = lines(&decision.steps, observed, arguments.verbose);
     let changes = !steps.is_empty();
     let documents = five(&decision.desired, &resolved.valid, resolved.keys.as_ref());

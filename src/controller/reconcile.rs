@@ -32,7 +32,7 @@ use crate::{
         requeue::{Ending, Periods, wait},
         status,
         validate::{self, source_of},
-        visit::{Times, Visit, memory::Memory, report::unended},
+        visit::{Times, Visit, memory::Memory, report::unended, upstream_of},
     },
 };
 
@@ -171,6 +171,7 @@ impl Context {
             Arc::clone(accounts),
             owned.clone(),
             objects.iter().map(|object| self.reduced(object)).collect(),
+            upstream_of(owned, self.all_objects().iter().map(AsRef::as_ref)),
             self.times,
         );
         let cloud = AwsCloud {

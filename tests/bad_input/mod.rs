@@ -134,6 +134,33 @@ pub fn replications() -> Vec<Case> {
             "deleteMarkers: Replicate can't be used with tags",
         ),
         (
+            "a tag that AWS reserves",
+            "/spec/rules",
+            json!([{"name": "a", "tags": {"aws:a": "b"}}]),
+            "a tag key has 1 to 128 characters",
+        ),
+        (
+            "a tag with an emoji",
+            "/spec/rules",
+            json!([{"name": "a", "tags": {"a": "📦"}}]),
+            "tags have letters, digits, spaces and",
+        ),
+        (
+            "a tag whose value is too long",
+            "/spec/rules",
+            json!([{"name": "a", "tags": {"a": "b".repeat(257)}}]),
+            "spec.rules[0].tags",
+        ),
+        (
+            "source keys of two Regions",
+            "/spec/source/kmsKeys",
+            json!([
+                "arn:aws:kms:us-east-1:111111111111:key/a",
+                "arn:aws:kms:eu-west-1:111111111111:key/b"
+            ]),
+            "source.kmsKeys are in different Regions",
+        ),
+        (
             "time control without metrics",
             "/spec",
             json!({"replicationTimeControl": "Enabled", "metrics": "Disabled"}),
@@ -210,6 +237,18 @@ pub fn accounts() -> Vec<Case> {
             "/spec/roles",
             json!({"path": "replication"}),
             "spec.roles.path",
+        ),
+        (
+            "a Region that is none",
+            "/spec/region",
+            json!("Oregon"),
+            "spec.region",
+        ),
+        (
+            "an organization that is none",
+            "/spec/organizationID",
+            json!("acme"),
+            "spec.organizationID",
         ),
         (
             "a tag of ours",

@@ -2,7 +2,7 @@
 //! wire by the end-to-end tests.
 
 /// To create everything.
-pub const CREATE: usize = 23;
+pub const CREATE: usize = 24;
 /// To check for drift if there is none.
 pub const CHECK: usize = 8;
 /// To remove everything.

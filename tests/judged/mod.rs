@@ -41,7 +41,7 @@ pub fn document(value: Value) -> Document {
     Document::parse(&value.to_string()).unwrap()
 }
 
-fn bucket(owner: &str, region: &str) -> Bucket {
+pub fn bucket(owner: &str, region: &str) -> Bucket {
     Bucket {
         owner: owner.parse().unwrap(),
         region: region.to_owned(),
@@ -122,14 +122,19 @@ impl Judged {
         }
     }
 
-    /// One visit to the source bucket.
-    pub async fn visit(&mut self) -> Report {
-        let cloud = AwsCloud {
+    /// The operator's border to this AWS.
+    pub fn cloud(&self) -> AwsCloud {
+        AwsCloud {
             aws: self.sdk.clone(),
             accounts: Arc::new(Accounts::new(&self.cluster.accounts)),
             editors: self.cluster.editors.clone(),
             leadership: Leadership::alone(),
-        };
+        }
+    }
+
+    /// One visit to the source bucket.
+    pub async fn visit(&mut self) -> Report {
+        let cloud = self.cloud();
         self.cluster.visit_with(&cloud).await
     }
 

@@ -326,6 +326,7 @@ impl Cluster {
             Arc::new(Accounts::new(&self.accounts)),
             self.source.clone(),
             objects.collect(),
+            std::collections::BTreeSet::new(),
             self.times,
         )
     }

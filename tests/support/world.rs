@@ -21,8 +21,8 @@ use bucket_replication_operator::{
         names::{AccountId, InstallationId, OwnedBucket, Region, RoleName, fingerprint},
         observation::ledger::destination_of,
         observed::{
-            DefaultEncryption, Facet, Failure, FailureKind, KeyDescription, PolicyVersions, Role,
-            Traits, UnknownElement,
+            DefaultEncryption, Encryption, Facet, Failure, FailureKind, KeyDescription,
+            PolicyVersions, Role, Traits, UnknownElement,
         },
         plan::Step,
         policy::{Document, Statement},
@@ -563,7 +563,7 @@ impl State {
         let account = match question {
             Question::Region(bucket)
             | Question::Versioning(bucket, _)
-            | Question::DefaultEncryption(bucket, _)
+            | Question::Encryption(bucket, _)
             | Question::ObjectLock(bucket, _)
             | Question::RequesterPays(bucket, _)
             | Question::OwnerEnforced(bucket, _)
@@ -597,8 +597,12 @@ impl State {
                 bucket.clone(),
                 Facet::from_option(found(bucket).map(|found| found.versioning)),
             ),
-            Question::DefaultEncryption(bucket, _) => Answer::DefaultEncryption(
-                Facet::from_option(found(bucket).map(|found| found.encryption.clone())),
+            Question::Encryption(bucket, _) => Answer::Encryption(
+                bucket.clone(),
+                Facet::from_option(found(bucket).map(|found| Encryption {
+                    default: found.encryption.clone(),
+                    blocks_sse_c: found.traits.blocks_sse_c != Facet::Present(false),
+                })),
             ),
             Question::ObjectLock(bucket, _) => Answer::ObjectLock(
                 bucket.clone(),

@@ -80,6 +80,18 @@ pub struct AwsAccountSpec {
     #[serde(default)]
     #[x_kube(validation = ("self == oldSelf", "partition can't be changed: create another AWSAccount"))]
     pub partition: AwsPartition,
+    /// The Region in which the operator calls STS for the account, and asks where a bucket is. It has to be enabled in the account; by default, the operator's own Region. Example: eu-central-1
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,}(-[a-z]{2,})+-[0-9]$"))]
+    pub region: Option<String>,
+    /// The ID of the organization that the account is in, or None if it is in no organization. With it, policies that name an organization (aws:PrincipalOrgID, aws:ResourceOrgID) can be evaluated; without it, the operator only reports them. Example: o-a1b2c3d4e5
+    #[serde(
+        rename = "organizationID",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 34), regex(pattern = r"^(o-[a-z0-9]{10,32}|None)$"))]
+    pub organization_id: Option<String>,
     /// The role that the operator assumes in the account. By default, it uses its own identity, which then has to be in that account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assume_role: Option<AssumeRole>,

@@ -46,6 +46,7 @@ pub use crate::replication_status::{
     validation = ("self.source.bucket != self.destination.bucket", "destination.bucket is the source bucket: replicate to another bucket"),
     validation = ("!has(self.replicationTimeControl) || self.replicationTimeControl != 'Enabled' || !has(self.metrics) || self.metrics == 'Enabled'", "replicationTimeControl needs metrics: Enabled"),
     validation = ("!has(self.destination.kmsKey) || !has(self.source.sseKMSObjects) || self.source.sseKMSObjects != 'Skip'", "destination.kmsKey has no use if source.sseKMSObjects is Skip: remove one of them"),
+    validation = ("!has(self.source.kmsKeys) || self.source.kmsKeys.all(key, !key.startsWith('arn:') || self.source.kmsKeys.all(other, !other.startsWith('arn:') || key.split(':')[3] == other.split(':')[3]))", "source.kmsKeys are in different Regions: S3 uses only keys of the bucket's own Region"),
     validation = ("!has(self.source.kmsKeys) || has(self.destination.kmsKey)", "source.kmsKeys need destination.kmsKey, the key that encrypts the replicas"),
     validation = ("self.source.accountName == self.destination.accountName || !has(self.destination.kmsKey) || !self.destination.kmsKey.endsWith('alias/aws/s3')", "destination.kmsKey is alias/aws/s3, which can't be used across accounts: name a customer managed key")
 )]
@@ -83,17 +84,18 @@ pub struct BucketReplicationSpec {
 }
 
 impl BucketReplication {
-    /// IDs of unmanaged rules that the object takes over, from its annotation.
+    /// IDs of unmanaged rules that the object takes over, from its annotation: separated by commas, or a JSON array, in which an ID may have commas
+    /// and spaces at its ends as S3 allows them.
     #[must_use]
     pub fn take_over(&self) -> BTreeSet<String> {
-        let named = self
-            .annotations()
-            .get(super::TAKE_OVER)
-            .into_iter()
-            .flat_map(|ids| ids.split(','));
-        named
-            .map(str::trim)
-            .filter(|id| !id.is_empty())
+        let Some(named) = self.annotations().get(super::TAKE_OVER) else {
+            return BTreeSet::new();
+        };
+        if let Ok(ids) = serde_json::from_str(named) {
+            return ids;
+        }
+        let ids = named.split(',').map(str::trim);
+        ids.filter(|id| !id.is_empty())
             .map(ToOwned::to_owned)
             .collect()
     }
@@ -132,9 +134,12 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 20),
-        inner(regex(
-            pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z]{2,}(-[a-z]{2,})+-[0-9]:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
-        ))
+        inner(
+            length(max = 320),
+            regex(
+                pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z]{2,}(-[a-z]{2,})+-[0-9]:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
+            )
+        )
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub kms_keys: Option<Vec<String>>,
@@ -158,9 +163,12 @@ pub struct Destination {
     pub bucket: String,
     /// The KMS key that encrypts the replicas, as key ARN, alias ARN, or alias/NAME in the bucket's account and Region. It must be in the bucket's Region. It is required to replicate SSE-KMS objects. Example: arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(
-        pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z]{2,}(-[a-z]{2,})+-[0-9]:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
-    ))]
+    #[schemars(
+        length(max = 320),
+        regex(
+            pattern = r"^(arn:aws(-cn|-us-gov)?:kms:[a-z]{2,}(-[a-z]{2,})+-[0-9]:[0-9]{12}:(key/[A-Za-z0-9-]+|alias/[A-Za-z0-9/_-]+)|alias/[A-Za-z0-9/_-]+)$"
+        )
+    )]
     pub kms_key: Option<String>,
     /// The storage class of the replicas; by default, the class of the source object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,7 +196,9 @@ pub struct RuleSpec {
     pub prefix: String,
     /// Tags that an object must have, all of them, when it is written. Example: {"class": "records"}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 10))]
+    #[schemars(extend("maxProperties" = 10, "additionalProperties" = {"type": "string", "maxLength": 256}))]
+    #[x_kube(validation = ("self.all(key, size(key) > 0 && size(key) <= 128 && !key.startsWith('aws:'))", "a tag key has 1 to 128 characters and does not begin with aws:"))]
+    #[x_kube(validation = ("self.all(key, (key + self[key]).matches(r'^[\\p{L}\\p{N}\\p{Z}_.:/=+@-]*$'))", "tags have letters, digits, spaces and _ . : / = + - @ only"))]
     pub tags: BTreeMap<String, String>,
     /// Replicate: delete markers that users create are replicated. Ignore: they are not. Deletions of single versions and by lifecycle rules never are.
     #[serde(default)]
@@ -324,4 +334,25 @@ pub enum StorageClass {
     Glacier,
     GlacierIr,
     DeepArchive,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_of_s3_can_be_taken_over() {
+        let ids = |annotation: &str| {
+            let object = serde_json::json!({
+                "apiVersion": "bucketops.dev/v1alpha1", "kind": "BucketReplication",
+                "metadata": {"annotations": {crate::TAKE_OVER: annotation}},
+                "spec": {"source": {"accountName": "a", "bucket": "b"}, "destination": {"accountName": "a", "bucket": "c"}},
+            });
+            let object: BucketReplication = serde_json::from_value(object).expect("an object");
+            object.take_over().into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(ids("all, tax ,"), ["all", "tax"]);
+        assert_eq!(ids(r#"["a, b", " c "]"#), [" c ", "a, b"]);
+        assert_eq!(ids("[1]"), ["[1]"], "it is an ID as good as any other");
+    }
 }

@@ -292,8 +292,8 @@ pub enum Reason {
     )]
     ForeignVersion1Rules,
     #[strum(
-        message = "an unmanaged rule has an element that this version of the operator does not support and would remove with any write",
-        detailed_message = "upgrade the operator, or remove the element that the message names"
+        message = "an unmanaged rule has an element that this version of the operator does not support and would remove with any write, or that S3 no longer accepts",
+        detailed_message = "remove the element that the message names, or upgrade the operator if it does not support the element"
     )]
     ForeignRuleNotPreservable,
     #[strum(
@@ -339,6 +339,11 @@ pub enum Reason {
         detailed_message = "wait; the operator retries"
     )]
     AwsUnavailable,
+    #[strum(
+        message = "the operator has no AWS credentials",
+        detailed_message = "ask the platform team to give the operator's ServiceAccount an IAM role, as the message of the AWSAccount says"
+    )]
+    NoCredentials,
     #[strum(
         message = "the object's resources in AWS can't be removed: AWS refuses the removal, or it has failed for three minutes",
         detailed_message = "do what the message says"

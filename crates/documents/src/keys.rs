@@ -84,6 +84,16 @@ impl KeyReference {
         }
     }
 
+    /// The partition that the reference names, if it does.
+    #[must_use]
+    pub fn partition(&self) -> Option<Partition> {
+        match self {
+            Self::Key(key) => Some(key.partition),
+            Self::AliasArn { partition, .. } => Some(*partition),
+            Self::Alias(_) => None,
+        }
+    }
+
     /// The Region that the reference names, if it does.
     #[must_use]
     pub fn region(&self) -> Option<&Region> {

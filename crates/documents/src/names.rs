@@ -306,11 +306,31 @@ pub fn account_root(partition: Partition, account: &AccountId) -> String {
     format!("arn:{partition}:iam::{account}:root")
 }
 
-/// The value of `kms:ViaService` when S3 uses a key in `region` (`kms:ViaService` in the KMS Developer Guide).
+/// The value of `kms:ViaService` when S3 uses a key in `region` (`kms:ViaService` in the KMS Developer Guide). In the partition aws-cn, AWS's pages
+/// and public reports differ about the domain, so that there are two possible values.
 #[must_use]
-pub fn via_service(region: &Region) -> String {
-    format!("s3.{region}.amazonaws.com")
+pub fn via_services(region: &Region) -> Vec<String> {
+    let name = format!("s3.{region}.{DOMAIN}");
+    if region.0.starts_with("cn-") {
+        let in_china = format!("{name}.cn");
+        vec![name, in_china]
+    } else {
+        vec![name]
+    }
 }
+
+/// The principal of S3 itself, and the value of `iam:PassedToService`, in `partition`. The first is what a trust policy names; in aws-cn, a
+/// condition has to expect the second too.
+#[must_use]
+pub fn s3_principals(partition: Partition) -> Vec<String> {
+    let name = format!("s3.{DOMAIN}");
+    match partition {
+        Partition::AwsCn => vec![name.clone(), format!("{name}.cn")],
+        Partition::Aws | Partition::AwsUsGov => vec![name],
+    }
+}
+
+const DOMAIN: &str = "amazonaws.com";
 
 /// The Kubernetes object that a resource in AWS belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

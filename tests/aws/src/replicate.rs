@@ -8,7 +8,7 @@ use documents::{
     arns::{BucketArn, RoleArn},
     configuration::{Configuration, ReplicationRule, Setting, Status},
     evaluation::{Access, Context, ResourcePolicy},
-    names::{AccountId, Region, via_service},
+    names::{AccountId, Region, via_services},
 };
 
 use serde_json::{Value, json};
@@ -479,7 +479,7 @@ impl Object<'_> {
                 owner: &key.owner,
                 policy: ResourcePolicy::Key(&key.policy),
                 context: Context::complete()
-                    .with("kms:ViaService", via_service(region))
+                    .with("kms:ViaService", via_services(region).remove(0))
                     .with("kms:CallerAccount", session.account.as_str())
                     .with("kms:EncryptionContext:aws:s3:arn", context)
                     .with("aws:ViaAWSService", "true"),

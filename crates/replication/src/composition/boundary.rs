@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::{
     accounts::{Account, Accounts},
+    names::Partition,
     policy::Document,
     request::statements::{
         ACTIONS_ON_SOURCE_BUCKET, REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS,
@@ -47,7 +48,12 @@ pub fn boundary(account: &Account, accounts: &Accounts) -> Document {
             .map(ToOwned::to_owned)
             .collect(),
     );
-    let through_s3 = json!({ "StringLike": { "kms:ViaService": "s3.*.amazonaws.com" } });
+    // The domain of aws-cn has one part more.
+    let service = match account.partition {
+        Partition::AwsCn => "s3.*.amazonaws.com*",
+        Partition::Aws | Partition::AwsUsGov => "s3.*.amazonaws.com",
+    };
+    let through_s3 = json!({ "StringLike": { "kms:ViaService": service } });
     let statements = [
         json!({"Sid": "SourceBuckets", "Effect": "Allow", "Action": ACTIONS_ON_SOURCE_BUCKET, "Resource": buckets(sources.clone(), "")}),
         json!({"Sid": "SourceObjects", "Effect": "Allow", "Action": actions_on_source_objects(true), "Resource": buckets(sources, "/*")}),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    arns::RoleArn,
     composition::{claims::Claims, desired::DesiredRole},
     configuration::{ReplicationRule, Setting},
     keys::KeyArn,
@@ -12,7 +11,7 @@ use crate::{
     observed::Facet,
     policy::{Document, Purpose, Statement},
     remedy::PolicyOf,
-    request::s3_requests::requests_of_statement,
+    request::s3_requests::{RoleFacts, requests_of_statement},
     request::statements::{REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS, by_actions, replica_actions},
 };
 
@@ -107,8 +106,8 @@ pub(crate) fn key_statements(
                 .any(|statement| statement.sid() == wanted.sid())
         });
         let is_ours = |statement: &Statement| statement.mark_of(claims.installation).is_some();
-        let grants =
-            |policy| grants_already(policy, &wanted, PolicyOf::Key(&key), &role.arn, is_ours);
+        let facts = RoleFacts::of(&role.arn, claims.accounts);
+        let grants = |policy| grants_already(policy, &wanted, PolicyOf::Key(&key), facts, is_ours);
         let is_needed = || is_added && !policy.is_some_and(grants);
         if exists || is_needed() {
             statements.entry(key).or_default().push(wanted);
@@ -146,7 +145,7 @@ pub fn allows_already(
     policy: Option<&Document>,
     wanted: &Statement,
     of: PolicyOf<'_>,
-    role: &RoleArn,
+    role: RoleFacts<'_>,
 ) -> bool {
     let Some(policy) = policy else { return false };
     let same = policy
@@ -161,7 +160,7 @@ fn grants_already(
     policy: &Document,
     wanted: &Statement,
     of: PolicyOf<'_>,
-    role: &RoleArn,
+    role: RoleFacts<'_>,
     ignored: impl Fn(&Statement) -> bool,
 ) -> bool {
     let requests = requests_of_statement(wanted, of, role);
@@ -176,6 +175,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{accounts::Accounts, arns::RoleArn};
 
     /// A policy that names the account leaves it to the role's own policy, which allows the same (the S3 console and
     /// asicsdigital/terraform-aws-s3-cross-account-replication write it so).
@@ -200,7 +200,8 @@ mod tests {
             let statement = json!({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": action, "Resource": resource});
             let text = json!({"Version": "2012-10-17", "Statement": statement}).to_string();
             let policy = Document::parse(&text).expect("a policy");
-            allows_already(Some(&policy), &wanted, PolicyOf::Bucket(&bucket), &role)
+            let (of, accounts) = (PolicyOf::Bucket(&bucket), Accounts::default());
+            allows_already(Some(&policy), &wanted, of, RoleFacts::of(&role, &accounts))
         };
         let all = "arn:aws:s3:::dest/*";
         for principal in [

@@ -98,7 +98,7 @@ impl Asking<'_> {
             Depth::Foundation,
             scope.default_encryption,
             &observed.default_encryption,
-            of(Question::DefaultEncryption),
+            of(Question::Encryption),
         );
         self.at(
             Depth::Traits,
@@ -175,8 +175,15 @@ impl Asking<'_> {
         };
         let across = bucket.account != scope.source.account;
         let matters = !scope.removing && scope.destinations.contains(bucket);
+        let takes_sse_c = self.seen_of(&scope.source).traits.blocks_sse_c == Facet::Present(false);
+        self.at(
+            Depth::Everything,
+            matters && takes_sse_c,
+            &traits.blocks_sse_c,
+            of(Question::Encryption),
+        );
         let locked = self.seen_of(&scope.source).traits.object_lock == Facet::Present(true);
-        // Requester Pays is rare, so that it is asked last.
+        // Requester Pays is rare, so that it is asked last, as is what makes only a note.
         self.at(
             Depth::Everything,
             matters && across,
@@ -186,6 +193,12 @@ impl Asking<'_> {
         self.at(
             Depth::Traits,
             matters && scope.ownership.contains(bucket),
+            &traits.owner_enforced,
+            of(Question::OwnerEnforced),
+        );
+        self.at(
+            Depth::Everything,
+            matters && scope.acls.contains(bucket),
             &traits.owner_enforced,
             of(Question::OwnerEnforced),
         );

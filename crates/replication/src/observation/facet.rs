@@ -98,6 +98,10 @@ pub enum FailureKind {
     InUse,
     /// A role that was just created is not yet visible everywhere (`Principal` in the IAM User Guide).
     PrincipalNotVisible,
+    /// Versioning was just enabled and is not yet effective everywhere, or it is not enabled in an account that can't be read.
+    VersioningNotVisible,
+    /// The operator has no credentials.
+    NoCredentials,
     /// A fault of the network or of AWS, or no answer in time.
     Transient,
     /// AWS refused the call as invalid.

@@ -40,7 +40,13 @@ impl Observed {
                     }
                 };
             }
-            Answer::DefaultEncryption(read) => self.default_encryption = read,
+            Answer::Encryption(bucket, read) => {
+                if bucket == scope.source {
+                    self.default_encryption = read.clone().map(|encryption| encryption.default);
+                }
+                self.bucket(bucket).traits.blocks_sse_c =
+                    read.map(|encryption| encryption.blocks_sse_c);
+            }
             Answer::Key(query, read) => {
                 self.keys.insert(query, read);
             }

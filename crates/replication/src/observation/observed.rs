@@ -147,6 +147,8 @@ pub struct Traits {
     pub requester_pays: Facet<bool>,
     /// Whether the bucket's owner owns every object in it; read if objects set the owner of replicas.
     pub owner_enforced: Facet<bool>,
+    /// Whether objects with SSE-C are refused; read for sources, and for destinations if the source takes them.
+    pub blocks_sse_c: Facet<bool>,
     /// Whether Object Lock is enabled; read for sources, and for destinations if it is enabled on the source.
     pub object_lock: Facet<bool>,
     /// Whether the bucket has a rule to the source that replicates changes on replicas; read if an object asks for that.
@@ -163,6 +165,7 @@ impl Traits {
         let switches = [
             &self.requester_pays,
             &self.owner_enforced,
+            &self.blocks_sse_c,
             &self.object_lock,
             &self.syncs_back,
         ];
@@ -171,6 +174,15 @@ impl Traits {
             .find_map(Facet::failure)
             .or(self.policy.failure())
     }
+}
+
+/// The encryption configuration of a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// How new objects are encrypted by default.
+    pub default: DefaultEncryption,
+    /// Whether S3 refuses objects that are encrypted with keys of the customer (`BlockedEncryptionTypes` in the S3 API Reference).
+    pub blocks_sse_c: bool,
 }
 
 /// The default encryption of a bucket.

@@ -7,9 +7,7 @@ use crate::{
     configuration::Configuration,
     keys::{KeyArn, KeyReference},
     names::{AccountId, OwnedBucket, Region, RoleName},
-    observed::{
-        DefaultEncryption, Facet, KeyDescription, KeyQuery, PolicyVersions, Role, UnknownElement,
-    },
+    observed::{Encryption, Facet, KeyDescription, KeyQuery, PolicyVersions, Role, UnknownElement},
     policy::Document,
 };
 
@@ -21,7 +19,7 @@ pub enum Question {
     /// `GetBucketVersioning`.
     Versioning(OwnedBucket, Region),
     /// `GetBucketEncryption`.
-    DefaultEncryption(OwnedBucket, Region),
+    Encryption(OwnedBucket, Region),
     /// `GetObjectLockConfiguration`.
     ObjectLock(OwnedBucket, Region),
     /// `GetBucketRequestPayment`.
@@ -87,8 +85,8 @@ pub enum Answer {
     Region(OwnedBucket, Facet<Region>),
     /// Whether versioning is enabled on a bucket.
     Versioning(OwnedBucket, Facet<bool>),
-    /// The default encryption of the source bucket.
-    DefaultEncryption(Facet<DefaultEncryption>),
+    /// The encryption configuration of a bucket.
+    Encryption(OwnedBucket, Facet<Encryption>),
     /// Whether Object Lock is enabled on a bucket.
     ObjectLock(OwnedBucket, Facet<bool>),
     /// Whether a bucket is a Requester Pays bucket.

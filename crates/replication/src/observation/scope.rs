@@ -41,6 +41,8 @@ pub struct Scope {
     pub keys: BTreeSet<KeyQuery>,
     /// Destinations of objects that set the owner of replicas.
     pub ownership: BTreeSet<OwnedBucket>,
+    /// Destinations whose setting decides the owner of replicas.
+    pub acls: BTreeSet<OwnedBucket>,
     /// Destinations of objects that ask for changes on replicas to be replicated back.
     pub synced: BTreeSet<OwnedBucket>,
     /// ARN of the permissions boundary that the account's roles have to have.

@@ -360,7 +360,8 @@ fn is_in_region(query: &KeyQuery, region: Option<&Region>) -> Result<(), Problem
 fn is_usable(description: &KeyDescription) -> Result<(), Problem> {
     let state = match description.state.as_str() {
         _ if !description.symmetric => "it is not for symmetric encryption".to_owned(),
-        "Enabled" => return Ok(()),
+        // "Updating" is the primary key of multi-Region keys changing: it can be used ("Key states of AWS KMS keys" in the KMS Developer Guide).
+        "Enabled" | "Updating" => return Ok(()),
         state => format!("its state is {state}"),
     };
     let message = format!(
@@ -379,7 +380,9 @@ pub fn failed(condition: ConditionType, failure: &Failure) -> Problem {
         FailureKind::Throttled
         | FailureKind::Transient
         | FailureKind::PrincipalNotVisible
+        | FailureKind::VersioningNotVisible
         | FailureKind::Outdated => Reason::AwsUnavailable,
+        FailureKind::NoCredentials => Reason::NoCredentials,
         FailureKind::NotFound
         | FailureKind::Conflict
         | FailureKind::InUse

@@ -132,7 +132,8 @@ pub fn obstacle(
     let own = RoleName::of(installation, &resolved.valid.source);
     let role = foreign_role(Some(configuration), !foreign.is_empty(), &own);
     let of_role = role.and_then(|role| role_in_the_way(resolved, role, account));
-    of_role.or_else(|| {
+    let of_role = of_role.map(|problem| with_unmatched(problem, resolved, configuration));
+    of_role.or_else(|| no_longer_accepted(&foreign, &resolved.valid.source)).or_else(|| {
         let old = foreign.iter().find(|rule| rule.filter.is_none())?;
         let id = old.id.as_deref().unwrap_or("without ID");
         let message = format!(
@@ -142,6 +143,45 @@ pub fn obstacle(
         );
         Some(problem(Reason::ForeignVersion1Rules, message))
     })
+}
+
+/// Says if the annotation names rules that the configuration does not have.
+fn with_unmatched(problem: Problem, resolved: &Resolved, configuration: &Configuration) -> Problem {
+    let existing: Vec<_> = configuration
+        .rules
+        .iter()
+        .filter_map(|rule| rule.id.as_deref())
+        .collect();
+    let unmatched = resolved.valid.take_over.iter();
+    let unmatched: Vec<_> = unmatched
+        .filter(|id| !existing.contains(&id.as_str()))
+        .map(|id| format!("{id:?}"))
+        .collect();
+    if unmatched.is_empty() {
+        return problem;
+    }
+    let message = format!(
+        "{}. The annotation {} names {}, but the rules are {existing:?}: an ID with a comma or with spaces at its ends needs a JSON array",
+        problem.message,
+        api::TAKE_OVER,
+        unmatched.join(" and ")
+    );
+    Problem { message, ..problem }
+}
+
+/// An unmanaged rule with an element that S3 no longer accepts: it refuses any write of a configuration that has it ("`ExistingObjectReplication`" in
+/// the S3 API Reference).
+fn no_longer_accepted(foreign: &[&ReplicationRule], source: &OwnedBucket) -> Option<Problem> {
+    let old = foreign
+        .iter()
+        .find(|rule| rule.existing_object_replication.is_some())?;
+    let message = format!(
+        "rule {} on bucket {} has the element ExistingObjectReplication, which S3 no longer accepts, so that it would refuse any write of the configuration: remove the element, or take over the rule with the annotation {}",
+        old.id.as_deref().unwrap_or("without ID"),
+        source.name,
+        api::TAKE_OVER
+    );
+    Some(problem(Reason::ForeignRuleNotPreservable, message))
 }
 
 fn problem(reason: Reason, message: String) -> Problem {

@@ -1,84 +1,25 @@
 //! What S3 accepts with a 200 and then does not replicate: a list of checks, made before anything is written.
 
-use api::{
-    bucket_replication::RequiredAction,
-    condition::{ConditionType, Reason},
+use crate::request::{
+    bucket_checks::{
+        chain, customer_keys, object_lock, owner_of_replicas, replica_modifications,
+        requester_pays, traits_are_known,
+    },
+    facts::Check,
+    policy_checks::{boundary, destination_policy, key_policies, source_policy},
 };
 
-use crate::{
-    Problem,
-    accounts::Account,
-    arns::RoleArn,
-    assess::{Resolved, failed},
-    evaluation::{Cause, Denial, Truth},
-    names::{InstallationId, OwnedBucket, RoleName},
-    observed::{Facet, Observed, Traits},
-    policy::Document,
-    remedy::PolicyOf,
-    request::s3_requests::{On, RoleFacts, S3Request, s3_requests},
-};
-
-/// What was found.
-#[derive(Clone, Debug, Default)]
-pub struct Preflight {
-    /// What makes replication fail.
-    pub problems: Vec<Problem>,
-    /// What may make it fail, or is probably not intended: reported with the conditions, which stay True.
-    pub notes: Vec<(ConditionType, String)>,
-}
-
-/// What the checks are made on.
-#[derive(Clone, Debug)]
-pub struct Facts<'a> {
-    resolved: &'a Resolved,
-    observed: &'a Observed,
-    account: &'a Account,
-    role: &'a RoleArn,
-    requests: Vec<S3Request<'a>>,
-}
-
-impl<'a> Facts<'a> {
-    /// What an object asks for and what exists in AWS; the account of the source bucket, and the role that S3 will assume.
-    #[must_use]
-    pub fn new(
-        resolved: &'a Resolved,
-        observed: &'a Observed,
-        installation: &InstallationId,
-        account: &'a Account,
-        role: &'a RoleArn,
-    ) -> Self {
-        let own = role.name == RoleName::of(installation, &resolved.valid.source);
-        let existing = observed.role.present().filter(|found| found.arn == *role);
-        let known = RoleFacts {
-            arn: role,
-            id: existing.map(|role| role.id.as_str()),
-            bounded: own.then(|| account.roles.boundary.is_some()),
-        };
-        Self {
-            resolved,
-            observed,
-            account,
-            role,
-            requests: s3_requests(resolved, known),
-        }
-    }
-}
-
-/// A check adds what it finds.
-type Check = fn(&Facts<'_>, &mut Preflight);
-
-/// "Troubleshooting replication" in the S3 User Guide says that objects with tags are not replicated without these, "Setting up permissions for live
-/// replication" that they are, without their tags.
-const MAY_BE_DENIED: [&str; 2] = ["s3:ReplicateTags", "s3:GetObjectVersionTagging"];
-const WITHOUT_TAGS: &str = "objects with tags are replicated without them, or not at all";
+pub use crate::request::facts::{Facts, Preflight};
 
 /// All checks, in the order in which their findings are reported.
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 11] = [
     traits_are_known,
     requester_pays,
     owner_of_replicas,
+    customer_keys,
     object_lock,
     replica_modifications,
+    chain,
     source_policy,
     destination_policy,
     key_policies,
@@ -95,272 +36,22 @@ pub fn preflight(facts: &Facts<'_>) -> Preflight {
     found
 }
 
-/// What can't be read can't be checked.
-fn traits_are_known(facts: &Facts<'_>, found: &mut Preflight) {
-    let valid = &facts.resolved.valid;
-    for (condition, bucket) in [
-        (ConditionType::SourceReady, &valid.source),
-        (ConditionType::DestinationReady, &valid.destination),
-    ] {
-        let traits = facts.traits_of(bucket);
-        let failure = traits.failure().map(|failure| failed(condition, failure));
-        found.problems.extend(failure);
-    }
-}
-
-/// "Requirements and considerations for replication" in the S3 User Guide.
-fn requester_pays(facts: &Facts<'_>, found: &mut Preflight) {
-    let destination = &facts.resolved.valid.destination;
-    if facts.traits_of(destination).requester_pays != Facet::Present(true) {
-        return;
-    }
-    let (name, owner) = (&destination.name, &destination.account);
-    let command = format!(
-        "aws s3api put-bucket-request-payment --bucket {name} --request-payment-configuration Payer=BucketOwner"
-    );
-    let message = format!(
-        "destination bucket {name} is a Requester Pays bucket, and S3 does not replicate to these across accounts: have the owner of account {owner} run {command}"
-    );
-    let action = RequiredAction {
-        document: format!("request payment of bucket {name}"),
-        account_id: owner.to_string(),
-        statement: r#"{"Payer": "BucketOwner"}"#.to_owned(),
-        command,
-    };
-    found.problems.push(Problem {
-        action: Some(Box::new(action)),
-        ..Problem::new(
-            ConditionType::DestinationReady,
-            Reason::RequesterPays,
-            message,
-        )
-    });
-}
-
-/// "Controlling ownership of objects" in the S3 User Guide.
-fn owner_of_replicas(facts: &Facts<'_>, found: &mut Preflight) {
-    let valid = &facts.resolved.valid;
-    let (name, owner) = (&valid.destination.name, &valid.destination.account);
-    let enforced = facts.traits_of(&valid.destination).owner_enforced == Facet::Present(true);
-    if valid.keeps_owner && enforced && valid.source.account != *owner {
-        let message = format!(
-            "spec.destination.owner is Source, but bucket {name} enforces that account {owner} owns every object in it: set owner to Destination, or omit owner"
-        );
-        found.problems.push(Problem::new(
-            ConditionType::DestinationReady,
-            Reason::OwnerNotPossible,
-            message,
-        ));
-    }
-}
-
-/// "Object Lock considerations" in the S3 User Guide.
-fn object_lock(facts: &Facts<'_>, found: &mut Preflight) {
-    let valid = &facts.resolved.valid;
-    let is_locked = |bucket| facts.traits_of(bucket).object_lock == Facet::Present(true);
-    if !is_locked(&valid.source) || is_locked(&valid.destination) {
-        return;
-    }
-    let (name, owner) = (&valid.destination.name, &valid.destination.account);
-    let command = format!(
-        "aws s3api put-object-lock-configuration --bucket {name} --object-lock-configuration ObjectLockEnabled=Enabled"
-    );
-    let message = format!(
-        "Object Lock is enabled on source bucket {}, but not on bucket {name}: have the owner of account {owner} run {command}",
-        valid.source.name
-    );
-    let action = RequiredAction {
-        document: format!("Object Lock of bucket {name}"),
-        account_id: owner.to_string(),
-        statement: r#"{"ObjectLockEnabled": "Enabled"}"#.to_owned(),
-        command,
-    };
-    found.problems.push(Problem {
-        action: Some(Box::new(action)),
-        ..Problem::new(
-            ConditionType::DestinationReady,
-            Reason::ObjectLockMissing,
-            message,
-        )
-    });
-}
-
-/// "Replicating metadata changes with replica modification sync" in the S3 User Guide.
-fn replica_modifications(facts: &Facts<'_>, found: &mut Preflight) {
-    let valid = &facts.resolved.valid;
-    let syncs_back = facts.traits_of(&valid.destination).syncs_back;
-    if valid.sync_replica_modifications && syncs_back == Facet::Present(false) {
-        let note = format!(
-            "changes to replicas are not replicated back, because bucket {} has no rule to the source bucket with replicaModifications: Sync",
-            valid.destination.name
-        );
-        found
-            .notes
-            .push((ConditionType::ReplicationConfigured, note));
-    }
-}
-
-/// A statement of the source's policy that denies reading.
-fn source_policy(facts: &Facts<'_>, found: &mut Preflight) {
-    let source = &facts.resolved.valid.source;
-    let policy = facts.traits_of(source).policy;
-    facts.denials(On::Source, PolicyOf::Bucket(source), &policy, found);
-}
-
-/// A statement of the destination's policy that denies writing.
-fn destination_policy(facts: &Facts<'_>, found: &mut Preflight) {
-    let valid = &facts.resolved.valid;
-    let destination = &valid.destination;
-    let across = facts.observed.buckets.get(destination);
-    let policy = if valid.source.account == destination.account {
-        facts.traits_of(destination).policy
-    } else {
-        across.map(|read| read.policy.clone()).unwrap_or_default()
-    };
-    facts.denials(
-        On::Destination,
-        PolicyOf::Bucket(destination),
-        &policy,
-        found,
-    );
-}
-
-/// Statements of key policies that deny decrypting or encrypting.
-fn key_policies(facts: &Facts<'_>, found: &mut Preflight) {
-    let Some(keys) = &facts.resolved.keys else {
-        return;
-    };
-    let others = keys.source.iter().filter(|key| **key != keys.replica);
-    for key in others.chain([&keys.replica]) {
-        let policy = facts.observed.key_policies.get(key).cloned();
-        let policy = policy.unwrap_or_default();
-        facts.denials(On::Key(key), PolicyOf::Key(key), &policy, found);
-    }
-}
-
-/// "Permissions boundaries for IAM entities" in the IAM User Guide.
-fn boundary(facts: &Facts<'_>, found: &mut Preflight) {
-    let account = facts.account;
-    let Some(arn) = &account.roles.boundary else {
-        return;
-    };
-    let narrow = |message: String| {
-        Problem::new(ConditionType::RoleReady, Reason::BoundaryTooNarrow, message)
-    };
-    let whom = account.whom_to_ask();
-    match &facts.observed.boundary {
-        Facet::Unread => {}
-        Facet::Failed(failure) => {
-            found
-                .problems
-                .push(failed(ConditionType::RoleReady, failure));
-        }
-        Facet::Absent => found.problems.push(narrow(format!(
-            "permissions boundary {arn} does not exist: {whom} to create it or to correct roles.permissionsBoundaryARN"
-        ))),
-        Facet::Present(document) => {
-            let (missing, unknown) = facts.missing_in(document);
-            if let Some(first) = missing.first() {
-                let more = match missing.len() {
-                    1 => String::new(),
-                    several => format!(" and {} more", several - 1),
-                };
-                found.problems.push(narrow(format!(
-                    "permissions boundary {arn} does not allow {first}{more}, which the role needs: {whom} to add the missing actions"
-                )));
-            } else if let Some((first, cause)) = unknown.first() {
-                let note = format!(
-                    "permissions boundary {arn} may not allow {first}, which the role needs: {cause}"
-                );
-                found.notes.push((ConditionType::RoleReady, note));
-            }
-        }
-    }
-}
-
-impl Facts<'_> {
-    fn traits_of(&self, bucket: &OwnedBucket) -> Traits {
-        let read = self.observed.buckets.get(bucket);
-        read.map(|read| read.traits.clone()).unwrap_or_default()
-    }
-
-    /// What the role needs and `document` certainly does not allow, and what it may not allow, with the cause.
-    fn missing_in(&self, document: &Document) -> (Vec<String>, Vec<(String, Cause)>) {
-        let (mut missing, mut unknown) = (vec![], vec![]);
-        for asked in &self.requests {
-            let needed = format!("{} on {}", asked.action, asked.resource);
-            match document.permits(&asked.request()) {
-                Truth::Yes => {}
-                Truth::No => missing.push(needed),
-                Truth::Unknown(cause) => unknown.push((needed, cause)),
-            }
-        }
-        (missing, unknown)
-    }
-
-    /// Adds the first denial of a policy that is certain, or else the first that is possible.
-    fn denials(
-        &self,
-        on: On<'_>,
-        of: PolicyOf<'_>,
-        policy: &Facet<Document>,
-        found: &mut Preflight,
-    ) {
-        let Some(policy) = policy.present() else {
-            return;
-        };
-        let (condition, reason) = match on {
-            On::Source => (ConditionType::SourceReady, Reason::DeniedByBucketPolicy),
-            On::Destination => (
-                ConditionType::DestinationReady,
-                Reason::DeniedByBucketPolicy,
-            ),
-            On::Key(_) => (ConditionType::KeysReady, Reason::DeniedByKeyPolicy),
-        };
-        let role = self.role;
-        let mut possible = None;
-        for asked in self.requests.iter().filter(|asked| asked.on == on) {
-            match policy.denies(&asked.request()) {
-                Denial::No => {}
-                Denial::Perhaps(statement, cause) => {
-                    possible.get_or_insert((statement, cause.to_string(), asked.action));
-                }
-                Denial::Yes(statement) if MAY_BE_DENIED.contains(&asked.action) => {
-                    possible.get_or_insert((statement, String::from(WITHOUT_TAGS), asked.action));
-                }
-                Denial::Yes(statement) => {
-                    let message = format!(
-                        "statement {statement} of the {of} denies {}, which {role} needs: have the owner of account {} exempt the role, as status.requiredActions shows",
-                        asked.action,
-                        of.account()
-                    );
-                    found.problems.push(Problem {
-                        action: Some(Box::new(of.except(&statement, role))),
-                        ..Problem::new(condition, reason, message)
-                    });
-                    return;
-                }
-            }
-        }
-        if let Some((statement, cause, action)) = possible {
-            let note = format!(
-                "statement {statement} of the {of} may deny {action}, which {role} needs: {cause}"
-            );
-            found.notes.push((condition, note));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use api::AwsAccount;
+    use api::{AwsAccount, condition::Reason};
     use serde_json::json;
 
     use super::*;
     use crate::{
-        Object, accounts::Accounts, assess::ResolvedKeys, keys::KeyArn, observed::Bucket,
+        Object,
+        accounts::Accounts,
+        assess::{Resolved, ResolvedKeys},
+        keys::KeyArn,
+        names::BucketName,
+        observed::{Bucket, Facet, Observed, Traits},
+        policy::Document,
         validate::validate,
     };
 
@@ -372,6 +63,7 @@ mod tests {
         accounts: Accounts,
         resolved: Resolved,
         observed: Observed,
+        upstream: BTreeSet<BucketName>,
     }
 
     fn key(id: &str, account: &str, region: &str) -> KeyArn {
@@ -434,6 +126,7 @@ mod tests {
             accounts,
             resolved,
             observed,
+            upstream: BTreeSet::new(),
         }
     }
 
@@ -457,8 +150,10 @@ mod tests {
                     &self.resolved,
                     &self.observed,
                     &installation,
+                    &self.accounts,
                     self.accounts.by_name("prod").expect("an account"),
                     &ROLE.parse().expect("a role"),
+                    &self.upstream,
                 ),
                 &mut found,
             );
@@ -482,6 +177,67 @@ mod tests {
         for check in CHECKS {
             assert_eq!(ground().find(check), (vec![], 0));
         }
+    }
+
+    #[test]
+    fn replicas_that_the_destination_may_not_be_able_to_read() {
+        let mut ground = ground();
+        ground.resolved.valid.keeps_owner = false;
+        for (enforced, notes) in [
+            (Facet::Absent, 1),
+            (Facet::Present(false), 1),
+            (Facet::Present(true), 0),
+        ] {
+            ground.destination().traits.owner_enforced = enforced;
+            assert_eq!(ground.find(owner_of_replicas), (vec![], notes));
+        }
+        ground.destination().traits.owner_enforced = Facet::Absent;
+        ground.resolved.valid.owner_override = true;
+        assert_eq!(ground.find(owner_of_replicas), (vec![], 0));
+    }
+
+    #[test]
+    fn objects_with_keys_of_customers_are_blocked() {
+        let mut ground = ground();
+        for (source, destination, notes) in [(false, true, 1), (true, true, 0), (false, false, 0)] {
+            ground.source().blocks_sse_c = Facet::Present(source);
+            ground.destination().traits.blocks_sse_c = Facet::Present(destination);
+            assert_eq!(ground.find(customer_keys), (vec![], notes));
+        }
+    }
+
+    #[test]
+    fn replicas_are_not_replicated_on() {
+        let mut ground = ground();
+        ground.upstream.insert("first".parse().expect("a bucket"));
+        assert_eq!(ground.find(chain), (vec![], 1));
+        let both_ways = ground.resolved.valid.destination.name.clone();
+        ground.upstream = BTreeSet::from([both_ways]);
+        assert_eq!(ground.find(chain), (vec![], 0));
+    }
+
+    #[test]
+    fn an_organization_that_an_account_names_decides() {
+        let organization = |id: &str| {
+            let mut ground = ground();
+            let account = |name: &str, number: &str| -> AwsAccount {
+                serde_json::from_value(json!({
+                    "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name},
+                    "spec": {"accountID": number, "organizationID": id},
+                }))
+                .expect("an account")
+            };
+            ground.accounts = Accounts::new([
+                &account("prod", "111111111111"),
+                &account("dr", "222222222222"),
+            ]);
+            ground.source().policy = deny("s3:*", UNKNOWN);
+            ground.find(source_policy)
+        };
+        let denied = (vec![(Reason::DeniedByBucketPolicy, true)], 0);
+        assert_eq!(organization("o-1"), denied);
+        assert_eq!(organization("o-2"), (vec![], 0));
+        assert_eq!(organization("None"), (vec![], 0));
     }
 
     #[test]

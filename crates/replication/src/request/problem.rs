@@ -1,5 +1,6 @@
 //! Why an object can't get what it asks for.
 
+use crate::names::InvalidName;
 use api::{
     bucket_replication::RequiredAction,
     condition::{ConditionType, Reason},
@@ -29,4 +30,23 @@ impl Problem {
             action: None,
         }
     }
+}
+
+/// A field of the spec that has no value that AWS accepts.
+pub(crate) fn invalid(field: &str, what: &str) -> Problem {
+    Problem::new(
+        ConditionType::Accepted,
+        Reason::InvalidSpec,
+        format!("{field}: {what}"),
+    )
+}
+
+/// The same of a name that could not be parsed.
+pub(crate) fn named<T>(parsed: Result<T, InvalidName>, field: &str) -> Result<T, Problem> {
+    parsed.map_err(|error| invalid(field, &error.to_string()))
+}
+
+/// Adds the problem to `problems`, if there is one.
+pub(crate) fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
 }

@@ -8,11 +8,12 @@
 use std::sync::Arc;
 
 use crate::{
+    accounts::{Accounts, Organization},
     arns::RoleArn,
     assess::Resolved,
     evaluation::{Caller, Context, Possible, Request, Resource, Session},
     keys::KeyArn,
-    names::{AccountId, Region, via_service},
+    names::{AccountId, Region, via_services},
     policy::Statement,
     remedy::PolicyOf,
     request::statements::{
@@ -70,14 +71,19 @@ pub struct RoleFacts<'a> {
     pub id: Option<&'a str>,
     /// Whether it has a permissions boundary, if that is known.
     pub bounded: Option<bool>,
+    /// All accounts, which may say in what organization they are.
+    pub accounts: &'a Accounts,
 }
 
-impl<'a> From<&'a RoleArn> for RoleFacts<'a> {
-    fn from(arn: &'a RoleArn) -> Self {
+impl<'a> RoleFacts<'a> {
+    /// A role of which nothing else is known.
+    #[must_use]
+    pub fn of(arn: &'a RoleArn, accounts: &'a Accounts) -> Self {
         Self {
             arn,
             id: None,
             bounded: None,
+            accounts,
         }
     }
 }
@@ -112,7 +118,7 @@ pub fn s3_requests<'a>(resolved: &'a Resolved, role: RoleFacts<'_>) -> Vec<S3Req
     }
     if let Some(keys) = &resolved.keys {
         let mut add_key = |key: &'a KeyArn, actions: &[&'static str], region: &Region| {
-            let context = of_kms(role, key, &via_service(region));
+            let context = of_kms(role, key, &via_services(region));
             add(
                 On::Key(key),
                 actions,
@@ -132,9 +138,8 @@ pub fn s3_requests<'a>(resolved: &'a Resolved, role: RoleFacts<'_>) -> Vec<S3Req
 pub(crate) fn requests_of_statement<'a>(
     statement: &'a Statement,
     of: PolicyOf<'a>,
-    role: &RoleArn,
+    role: RoleFacts<'_>,
 ) -> Vec<S3Request<'a>> {
-    let role = RoleFacts::from(role);
     let caller = caller(role);
     let requests = |on, resource: &Resource, context: &Arc<Context>| {
         let actions = statement.strings("Action").into_iter();
@@ -160,7 +165,8 @@ pub(crate) fn requests_of_statement<'a>(
             let resource = Resource::one(key.to_string());
             services
                 .into_iter()
-                .flat_map(|service| requests(On::Key(key), &resource, &of_kms(role, key, service)))
+                .map(|service| of_kms(role, key, &[service.to_owned()]))
+                .flat_map(|context| requests(On::Key(key), &resource, &context))
                 .collect()
         }
     }
@@ -184,7 +190,23 @@ fn of_session(role: RoleFacts<'_>, owner: &AccountId) -> Context {
             .map(|value| Possible::One((*value).to_owned()));
         std::iter::once(Possible::Absent).chain(known).collect()
     };
-    Context::partial()
+    let context = Context::partial();
+    // Only members of an organization have these keys: Global. Their paths are not known.
+    let context = match role.accounts.organization(&role.arn.account) {
+        Some(Organization::Id(id)) => context.with("aws:PrincipalOrgID", id.as_str()),
+        Some(Organization::None) => context
+            .without("aws:PrincipalOrgID")
+            .without("aws:PrincipalOrgPaths"),
+        None => context,
+    };
+    let context = match role.accounts.organization(owner) {
+        Some(Organization::Id(id)) => context.with("aws:ResourceOrgID", id.as_str()),
+        Some(Organization::None) => context
+            .without("aws:ResourceOrgID")
+            .without("aws:ResourceOrgPaths"),
+        None => context,
+    };
+    context
         // The role, not the session: Global.
         .with("aws:PrincipalArn", role.arn.to_string())
         .with("aws:PrincipalAccount", role.arn.account.as_str())
@@ -263,11 +285,12 @@ fn of_s3(role: RoleFacts<'_>, owner: &AccountId) -> Arc<Context> {
     Arc::new(context)
 }
 
-/// What is known of a request to KMS through `service`: S3 in the Region of the bucket.
-fn of_kms(role: RoleFacts<'_>, key: &KeyArn, service: &str) -> Arc<Context> {
+/// What is known of a request to KMS through one of `services`: S3 in the Region of the bucket.
+fn of_kms(role: RoleFacts<'_>, key: &KeyArn, services: &[String]) -> Arc<Context> {
+    let services = services.iter().cloned().map(Possible::One).collect();
     let context = of_session(role, &key.account)
         .with("aws:ViaAWSService", "true")
-        .with("kms:ViaService", service)
+        .with_possible("kms:ViaService", services)
         .with("kms:CallerAccount", role.arn.account.as_str())
         .with_possible(
             "kms:EncryptionContextKeys",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     assess::Resolved,
-    names::{InstallationId, OwnedBucket, Prefix, Region, via_service},
+    names::{InstallationId, OwnedBucket, Prefix, Region, via_services},
     policy::{Conditions, Purpose, Statement},
     validate::Valid,
 };
@@ -87,11 +87,7 @@ fn key_conditions(valid: &Valid, bucket: &OwnedBucket, region: &Region) -> Condi
     context.extend(objects_under(valid, bucket));
     let (service, arn) = ("kms:ViaService", "kms:EncryptionContext:aws:s3:arn");
     vec![
-        (
-            "StringEquals",
-            service.to_owned(),
-            vec![via_service(region)],
-        ),
+        ("StringEquals", service.to_owned(), via_services(region)),
         ("StringLike", arn.to_owned(), context),
     ]
 }

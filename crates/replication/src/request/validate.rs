@@ -5,19 +5,24 @@ use std::collections::BTreeSet;
 use crate::{
     Object, Problem,
     accounts::{Account, Accounts},
-    configuration::Tag,
     keys::KeyReference,
-    names::{BucketName, InvalidName, ObjectKey, OwnedBucket, Prefix},
+    names::{BucketName, ObjectKey, OwnedBucket},
     observed::KeyQuery,
+    request::{
+        problem::{invalid, keep, named},
+        valid_rule::rules,
+    },
 };
 use api::{
     aws_account::{Access, Permission},
     bucket_replication::{
-        BucketReplicationSpec, DeleteMarkers, DeletionPolicy, ExistingConfiguration, Mode, Owner,
+        BucketReplicationSpec, DeletionPolicy, ExistingConfiguration, Mode, Owner,
         ReplicaModifications, SseKmsObjects, StorageClass, Switch, Versioning,
     },
     condition::{ConditionType, Reason},
 };
+
+pub use crate::request::valid_rule::ValidRule;
 
 /// A valid object.
 #[allow(
@@ -60,6 +65,14 @@ pub struct Valid {
     pub observe: bool,
 }
 
+impl Valid {
+    /// Whether source and destination are in different accounts.
+    #[must_use]
+    pub fn is_across_accounts(&self) -> bool {
+        self.source.account != self.destination.account
+    }
+}
+
 /// What happens with SSE-KMS objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Encryption {
@@ -74,23 +87,6 @@ pub enum Encryption {
     Skip,
     /// The user named no key, which is right as long as the source bucket does not encrypt with KMS by default.
     NoKey,
-}
-
-/// A valid rule.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ValidRule {
-    /// The name in the object.
-    pub name: String,
-    /// The prefix of the object keys.
-    pub prefix: Prefix,
-    /// Tags that an object must have.
-    pub tags: Vec<Tag>,
-    /// Whether delete markers are replicated.
-    pub delete_markers: bool,
-    /// The priority that the user hints at.
-    pub priority: Option<i32>,
-    /// Whether the rule acts.
-    pub enabled: bool,
 }
 
 /// Reads the object's source bucket, which says what visit the object belongs to.
@@ -131,6 +127,7 @@ pub fn validate(object: &Object, accounts: &Accounts) -> Result<Valid, Vec<Probl
     let Some(ends) = ends else {
         return Err(problems);
     };
+    partitions(&ends, &keys, &mut problems);
     if let (Keys::Replicate(_, replica), true) = (&keys, ends.are_across())
         && replica.to_string().ends_with("alias/aws/s3")
     {
@@ -246,63 +243,14 @@ fn valid(object: &Object, ends: Ends<'_>, rules: Vec<ValidRule>, keys: Keys) -> 
     }
 }
 
-fn rules(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Vec<ValidRule> {
-    if spec.rules.is_empty() {
-        problems.push(invalid(
-            "spec.rules",
-            "it is empty: leave it out to replicate the whole bucket",
-        ));
-    }
-    let mut rules: Vec<ValidRule> = vec![];
-    for (index, rule) in spec.rules.iter().enumerate() {
-        let field = |name: &str| format!("spec.rules[{index}].{name}");
-        if rules.iter().any(|other| other.name == rule.name) {
-            problems.push(invalid(&field("name"), "another rule has the same name"));
-        }
-        if rule.name.is_empty()
-            || rule.name.len() > 63
-            || !rule
-                .name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        {
-            problems.push(invalid(
-                &field("name"),
-                "use 1 to 63 lowercase letters, digits and hyphens",
-            ));
-        }
-        if !rule.tags.is_empty() && rule.delete_markers == DeleteMarkers::Replicate {
-            problems.push(invalid(
-                &field("deleteMarkers"),
-                "S3 does not replicate delete markers for rules that filter by tag",
-            ));
-        }
-        if let Some(prefix) = keep(named(rule.prefix.parse(), &field("prefix")), problems) {
-            rules.push(ValidRule {
-                name: rule.name.clone(),
-                prefix,
-                tags: rule
-                    .tags
-                    .iter()
-                    .map(|(key, value)| Tag {
-                        key: key.clone(),
-                        value: value.clone(),
-                    })
-                    .collect(),
-                delete_markers: rule.delete_markers == DeleteMarkers::Replicate,
-                priority: rule.priority,
-                enabled: rule.state == Switch::Enabled,
-            });
-        }
-    }
-    rules
-}
-
 enum Keys {
     Replicate(Option<Vec<KeyReference>>, KeyReference),
     Skip,
     NoKey,
 }
+
+/// The most keys that the schema allows, which also holds for files that no API server has seen.
+const MOST_KEYS: usize = 20;
 
 fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
     let replica = spec.destination.kms_key.as_ref().map(|key| {
@@ -322,6 +270,13 @@ fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
             })
             .collect()
     });
+    let named = spec.source.kms_keys.as_ref().map(Vec::len);
+    if let Some(named) = named.filter(|named| !(1..=MOST_KEYS).contains(named)) {
+        let what = format!(
+            "there are {named} of them: list 1 to {MOST_KEYS} keys, or leave it out for the bucket's default key"
+        );
+        problems.push(invalid("spec.source.kmsKeys", &what));
+    }
     match (spec.source.sse_kms_objects, replica) {
         (SseKmsObjects::Skip, Some(_)) => {
             problems.push(invalid(
@@ -342,6 +297,47 @@ fn keys(spec: &BucketReplicationSpec, problems: &mut Vec<Problem>) -> Keys {
             }
             Keys::NoKey
         }
+    }
+}
+
+/// S3 uses keys of the bucket's own partition and Region.
+fn partitions(ends: &Ends<'_>, keys: &Keys, problems: &mut Vec<Problem>) {
+    let Keys::Replicate(source, replica) = keys else {
+        return;
+    };
+    let source = source.iter().flatten().enumerate();
+    let source = source.map(|(index, key)| {
+        (
+            format!("spec.source.kmsKeys[{index}]"),
+            key,
+            ends.source_account,
+        )
+    });
+    let replica = (
+        "spec.destination.kmsKey".to_owned(),
+        replica,
+        ends.destination_account,
+    );
+    for (field, key, account) in source.clone().chain([replica]) {
+        if key
+            .partition()
+            .is_some_and(|partition| partition != account.partition)
+        {
+            let message = format!(
+                "{key} is not in partition {} of AWSAccount {}: correct the key, or the AWSAccount's partition",
+                account.partition, account.name
+            );
+            problems.push(invalid(&field, &message));
+        }
+    }
+    let mut regions = source.filter_map(|(field, key, _)| Some((field, key.region()?)));
+    if let Some((_, first)) = regions.next()
+        && let Some((field, other)) = regions.find(|(_, region)| *region != first)
+    {
+        let message = format!(
+            "it is in {other}, and another key in {first}: S3 uses only keys of the bucket's own Region"
+        );
+        problems.push(invalid(&field, &message));
     }
 }
 
@@ -375,20 +371,4 @@ fn owned(account: &Account, bucket: &str, field: &str) -> Result<OwnedBucket, Pr
         account: account.id.clone(),
         name: named(bucket.parse(), field)?,
     })
-}
-
-fn invalid(field: &str, what: &str) -> Problem {
-    Problem::new(
-        ConditionType::Accepted,
-        Reason::InvalidSpec,
-        format!("{field}: {what}"),
-    )
-}
-
-fn named<T>(parsed: Result<T, InvalidName>, field: &str) -> Result<T, Problem> {
-    parsed.map_err(|error| invalid(field, &error.to_string()))
-}
-
-fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
-    result.map_err(|problem| problems.push(problem)).ok()
 }

@@ -201,8 +201,10 @@ fn checked(object: &Object, resolved: Resolved, stage: &Stage<'_>) -> Dispositio
         &resolved,
         observed,
         visit.installation,
+        visit.accounts,
         account,
         &role,
+        visit.upstream,
     ));
     if !found.problems.is_empty() {
         let problems = problems.into_iter().chain(found.problems).collect();

@@ -12,7 +12,7 @@ use crate::{
     Object, Problem,
     assess::{self, Resolved, ResolvedKeys},
     names::{InstallationId, ObjectKey, OwnedBucket, Region},
-    observed::Depth,
+    observed::{Depth, Failure, FailureKind},
     plan::PlannedStep,
     visit::{
         decision::Decision,
@@ -146,7 +146,9 @@ fn acting(
     let failed = grounds.outcome.failed.iter();
     let failed: Vec<_> = failed
         .filter(|(planned, _)| concerned(planned))
-        .map(|(planned, failure)| assess::failed(planned.step.condition(grounds.source), failure))
+        .map(|(planned, failure)| {
+            of_failure(resolved, planned.step.condition(grounds.source), failure)
+        })
         .collect();
     insert_problems(&mut findings, &failed);
     if !problems.is_empty() {
@@ -158,6 +160,24 @@ fn acting(
     }
     insert_problems(&mut findings, problems);
     findings
+}
+
+/// What the failure of a step means for an object. Whether versioning is enabled in an account that can't be read, only S3 says.
+fn of_failure(resolved: &Resolved, condition: ConditionType, failure: &Failure) -> Problem {
+    let destination = &resolved.valid.destination;
+    if failure.kind != FailureKind::VersioningNotVisible || resolved.destination_region.is_some() {
+        return assess::failed(condition, failure);
+    }
+    let message = format!(
+        "destination bucket {name} does not have versioning enabled, which S3 replication requires: have the owner of account {} run aws s3api put-bucket-versioning --bucket {name} --versioning-configuration Status=Enabled",
+        destination.account,
+        name = destination.name,
+    );
+    Problem::new(
+        ConditionType::DestinationReady,
+        Reason::VersioningNotEnabled,
+        message,
+    )
 }
 
 fn insert_problems(findings: &mut BTreeMap<ConditionType, Finding>, problems: &[Problem]) {

@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
+use api::BucketReplication;
+
 use crate::{
     Object, Problem,
     accounts::Accounts,
-    names::{InstallationId, ObjectKey, OwnedBucket, fingerprint},
+    names::{BucketName, InstallationId, ObjectKey, OwnedBucket, fingerprint},
     validate::{self, Valid},
     visit::view::{Refusals, View},
 };
@@ -25,6 +27,8 @@ pub struct Visit {
     pub source: OwnedBucket,
     /// All objects that name it.
     pub objects: Vec<Object>,
+    /// Source buckets of other objects that replicate into the source bucket.
+    pub upstream: BTreeSet<BucketName>,
     /// The periods of visits.
     pub times: Times,
     validated: BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
@@ -52,6 +56,7 @@ impl Visit {
         accounts: Arc<Accounts>,
         source: OwnedBucket,
         objects: Vec<Object>,
+        upstream: BTreeSet<BucketName>,
         times: Times,
     ) -> Self {
         let validated = objects
@@ -64,6 +69,7 @@ impl Visit {
             accounts,
             source,
             objects,
+            upstream,
             times,
             validated,
             inputs,
@@ -79,6 +85,7 @@ impl Visit {
             source: &self.source,
             objects: &self.objects,
             validated: &self.validated,
+            upstream: &self.upstream,
             refusals,
         }
     }
@@ -91,6 +98,22 @@ impl Visit {
         let ready = self.objects.iter().filter(|object| object.is_ready());
         ready.map(|object| object.key.clone()).collect()
     }
+}
+
+/// The source buckets of those of `objects` whose rules replicate into `bucket`.
+pub fn upstream_of<'a>(
+    bucket: &OwnedBucket,
+    objects: impl IntoIterator<Item = &'a BucketReplication>,
+) -> BTreeSet<BucketName> {
+    let has_rules = |object: &BucketReplication| {
+        let status = object.status.as_ref();
+        status.is_some_and(|status| !status.rules.is_empty())
+    };
+    let into = objects.into_iter().filter(|object| {
+        object.spec.destination.bucket == bucket.name.as_str() && has_rules(object)
+    });
+    into.filter_map(|object| object.spec.source.bucket.parse().ok())
+        .collect()
 }
 
 /// A fingerprint of all inputs other than AWS: if it changes, everything is read again.

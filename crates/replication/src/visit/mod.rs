@@ -22,7 +22,7 @@ mod stage;
 pub mod status;
 pub mod view;
 
-pub use input::{Times, Visit};
+pub use input::{Times, Visit, upstream_of};
 pub use next::{Next, next};
 pub use prepared::Prepared;
 pub use seen::Opened;

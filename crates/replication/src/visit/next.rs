@@ -209,6 +209,7 @@ mod tests {
                 name: "source".parse().expect("a bucket"),
             },
             (0..objects).map(object).collect(),
+            std::collections::BTreeSet::new(),
             times,
         )
     }
@@ -219,7 +220,7 @@ mod tests {
         match question.clone() {
             Question::Region(bucket) => Answer::Region(bucket, Facet::Present(region)),
             Question::Versioning(bucket, _) => Answer::Versioning(bucket, Facet::Present(true)),
-            Question::DefaultEncryption(..) => Answer::DefaultEncryption(Facet::Absent),
+            Question::Encryption(bucket, _) => Answer::Encryption(bucket, Facet::Absent),
             Question::ObjectLock(bucket, _) => Answer::ObjectLock(bucket, Facet::Absent),
             Question::BucketPolicy(bucket, _) => Answer::BucketPolicy(bucket, Facet::Absent),
             Question::Configuration(bucket, _) => Answer::Configuration(bucket, Facet::Absent),

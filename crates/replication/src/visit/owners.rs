@@ -15,6 +15,7 @@ use crate::{
     observed::Facet,
     policy::{Document, Statement},
     remedy::PolicyOf,
+    request::s3_requests::RoleFacts,
     visit::{
         disposition::{Disposition, Dispositions, External},
         round::{Round, writes_bucket_policies, writes_key_policies},
@@ -141,8 +142,9 @@ impl Waits {
         role: &RoleArn,
     ) {
         let external = stage.view.accounts.managed(checked.account).is_none();
+        let facts = RoleFacts::of(role, stage.view.accounts);
         let lacks =
-            |statement: &&Statement| !allows_already(checked.policy, statement, checked.of, role);
+            |statement: &&Statement| !allows_already(checked.policy, statement, checked.of, facts);
         for statement in statements.iter().filter(lacks) {
             let action = checked.of.add(statement);
             let problem = Problem {

@@ -273,8 +273,15 @@ fn ending(
         FailureKind::Conflict,
         FailureKind::InUse,
         FailureKind::PrincipalNotVisible,
+        FailureKind::VersioningNotVisible,
+        FailureKind::NoCredentials,
     ];
-    let unavailable = |problem: &&Problem| problem.reason == Reason::AwsUnavailable;
+    let unavailable = |problem: &&Problem| {
+        matches!(
+            problem.reason,
+            Reason::AwsUnavailable | Reason::NoCredentials
+        )
+    };
     if retried.into_iter().any(|kind| outcome.has_failed(kind)) || problems.iter().any(unavailable)
     {
         return Ending::Retry;

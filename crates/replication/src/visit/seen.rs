@@ -218,6 +218,8 @@ impl Refusals {
                 FailureKind::Throttled
                 | FailureKind::Conflict
                 | FailureKind::InUse
+                | FailureKind::VersioningNotVisible
+                | FailureKind::NoCredentials
                 | FailureKind::Transient
                 | FailureKind::Outdated => false,
             };

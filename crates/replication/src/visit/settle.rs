@@ -14,6 +14,7 @@ use crate::{
     observed::{Facet, Observed},
     policy::{Document, Statement},
     remedy::PolicyOf,
+    request::s3_requests::RoleFacts,
     request::statements::object_statements,
 };
 
@@ -63,10 +64,11 @@ fn is_granted(claims: &Claims<'_>, role: &DesiredRole, resolved: &Resolved) -> b
     let required = compose::required(&alone, role);
     let observed = claims.observed;
     let readable = |account| claims.accounts.managed(account).is_some();
+    let facts = RoleFacts::of(&role.arn, claims.accounts);
     let holds = |of, policy: Option<&Document>, statements: &[Statement]| {
         statements
             .iter()
-            .all(|statement| allows_already(policy, statement, of, &role.arn))
+            .all(|statement| allows_already(policy, statement, of, facts))
     };
     let policy_of_bucket = |bucket| observed.buckets.get(bucket)?.policy.present();
     let policy_of_key = |key| observed.key_policies.get(key).and_then(Facet::present);

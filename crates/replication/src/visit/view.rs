@@ -11,7 +11,7 @@ use crate::{
     Object, Problem,
     accounts::Accounts,
     assess,
-    names::{AccountId, InstallationId, ObjectKey, OwnedBucket, RoleName},
+    names::{AccountId, BucketName, InstallationId, ObjectKey, OwnedBucket, RoleName},
     observed::{Depth, KeyQuery, Scope},
     plan::Step,
     validate::Valid,
@@ -30,6 +30,8 @@ pub struct View<'a> {
     pub objects: &'a [Object],
     /// Each of them, validated.
     pub validated: &'a BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
+    /// Source buckets of other objects that replicate into the source bucket.
+    pub upstream: &'a BTreeSet<BucketName>,
     /// What AWS refused in this visit.
     pub refusals: &'a Refusals,
 }
@@ -80,6 +82,7 @@ pub fn scope(visit: &View<'_>) -> Scope {
         destinations: BTreeSet::new(),
         keys: BTreeSet::new(),
         ownership: BTreeSet::new(),
+        acls: BTreeSet::new(),
         synced: BTreeSet::new(),
         boundary: visit
             .accounts
@@ -132,8 +135,10 @@ fn add(scope: &mut Scope, visit: &View<'_>, object: &Object, valid: &Valid) {
         return;
     }
     scope.destinations.insert(valid.destination.clone());
-    if object.spec.destination.owner.is_some() {
+    if valid.keeps_owner {
         scope.ownership.insert(valid.destination.clone());
+    } else if valid.is_across_accounts() && !valid.owner_override {
+        scope.acls.insert(valid.destination.clone());
     }
     if valid.sync_replica_modifications {
         scope.synced.insert(valid.destination.clone());

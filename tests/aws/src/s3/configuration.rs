@@ -92,7 +92,7 @@ fn put_versioning(state: &mut State, call: &Call<'_>) -> Result<Response, Refusa
 
 fn put_encryption(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
     let default = if call.request.method == "DELETE" {
-        json!({"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false}]})
+        default_encryption()
     } else {
         let mut default = call.body()?;
         // An element with the text of a switch.
@@ -100,9 +100,22 @@ fn put_encryption(state: &mut State, call: &Call<'_>) -> Result<Response, Refusa
         default["Rules"][0]["BucketKeyEnabled"] = json!(enabled);
         default
     };
-    call.bucket(state, "s3:PutEncryptionConfiguration")?
-        .encryption = default;
+    let bucket = call.bucket(state, "s3:PutEncryptionConfiguration")?;
+    let blocked = bucket.encryption["Rules"][0]["BlockedEncryptionTypes"].take();
+    bucket.encryption = default;
+    // Not documented: what the request does not name stays as it was.
+    if bucket.encryption["Rules"][0]["BlockedEncryptionTypes"].is_null() {
+        bucket.encryption["Rules"][0]["BlockedEncryptionTypes"] = blocked;
+    }
     Ok(Response::empty(200))
+}
+
+/// That of a new bucket ("Blocking or unblocking SSE-C for a general purpose bucket" in the S3 User Guide: since April 2026).
+pub(super) fn default_encryption() -> Value {
+    json!({"Rules": [{
+        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false,
+        "BlockedEncryptionTypes": {"EncryptionType": "SSE-C"},
+    }]})
 }
 
 fn get_object_lock(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {

@@ -222,7 +222,7 @@ fn create(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
         versioning: object_lock.then_some(true),
         policy: None,
         replication: None,
-        encryption: json!({"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false}]}),
+        encryption: configuration::default_encryption(),
         ownership: call
             .request
             .header("x-amz-object-ownership")
@@ -250,14 +250,49 @@ fn delete(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
     Ok(Response::empty(204))
 }
 
+/// Says where the bucket is whether the caller may know or not ("`HeadBucket`" in the S3 API Reference).
 fn head(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
-    let bucket = call.bucket(state, "s3:ListBucket")?;
-    Ok(Response::empty(200).with("x-amz-bucket-region", bucket.region.clone()))
+    let named = state.buckets.get(&call.bucket);
+    let region = named.map(|bucket| ("x-amz-bucket-region".to_owned(), bucket.region.clone()));
+    match call.bucket(state, "s3:ListBucket") {
+        Ok(bucket) => {
+            let (name, region) = ("x-amz-bucket-region", bucket.region.clone());
+            Ok(Response::empty(200).with(name, region))
+        }
+        Err(mut refusal) => {
+            refusal
+                .headers
+                .retain(|(name, _)| name != "x-amz-bucket-region");
+            refusal.headers.extend(region);
+            Err(refusal)
+        }
+    }
 }
+
+/// The Regions that an account has to enable ("Regions" in the AWS General Reference).
+const OPT_IN: &[&str] = &[
+    "af-south-1",
+    "ap-east-1",
+    "eu-south-1",
+    "il-central-1",
+    "me-south-1",
+];
 
 /// us-east-1 is an empty constraint ("`GetBucketLocation`" in the S3 API Reference).
 fn location(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
     let bucket = call.bucket(state, "s3:GetBucketLocation")?;
+    // Seen in botocore's redirector and in reports, not documented: without the header that says where the bucket is.
+    if OPT_IN.contains(&bucket.region.as_str()) && bucket.region != call.region {
+        let message = format!(
+            "The {} location constraint is incompatible for the region specific endpoint this request was sent to.",
+            bucket.region
+        );
+        return Err(Refusal::new(
+            400,
+            "IllegalLocationConstraintException",
+            message,
+        ));
+    }
     let region = if bucket.region == "us-east-1" {
         ""
     } else {

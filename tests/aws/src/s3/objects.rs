@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use documents::{
     evaluation::{Context, ResourcePolicy},
-    names::via_service,
+    names::via_services,
 };
 use serde_json::{Value, json};
 
@@ -189,7 +189,7 @@ fn use_key(
         owner: &key.owner,
         policy: ResourcePolicy::Key(&key.policy),
         context: Context::complete()
-            .with("kms:ViaService", via_service(&region))
+            .with("kms:ViaService", via_services(&region).remove(0))
             .with("kms:CallerAccount", call.who.account.as_str())
             .with("kms:EncryptionContext:aws:s3:arn", context)
             .with("aws:ViaAWSService", "true"),

@@ -1,0 +1,232 @@
+//! `plan --offline` refuses what the API server, S3 or a grant would refuse, and says in which file, object and field.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+const SOURCE_KEY: &str = "arn:aws:kms:us-east-1:111111111111:key/src";
+const REPLICA_KEY: &str = "arn:aws:kms:us-west-2:222222222222:key/dst";
+
+/// An object across two accounts with KMS keys.
+fn object() -> Value {
+    json!({
+        "apiVersion": "bucketops.dev/v1alpha1", "kind": "BucketReplication",
+        "metadata": {"name": "records", "namespace": "finance"},
+        "spec": {
+            "source": {"accountName": "prod", "bucket": "records", "kmsKeys": [SOURCE_KEY]},
+            "destination": {"accountName": "dr", "bucket": "records-dr", "kmsKey": REPLICA_KEY},
+        },
+    })
+}
+
+fn account(name: &str, id: &str, grants: &Value) -> Value {
+    json!({
+        "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name},
+        "spec": {"accountID": id, "grants": grants},
+    })
+}
+
+fn changed(pointer: &str, value: Value) -> Value {
+    let mut object = object();
+    let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+    object.pointer_mut(parent).expect("a parent")[field] = value;
+    object
+}
+
+/// Exit code, standard output and standard error of a plan of a text.
+fn plan_of(text: &str) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
+    let command = command
+        .args(["plan", "--offline", "-f", "-"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary");
+    let mut input = child.stdin.take().expect("its input");
+    input.write_all(text.as_bytes()).expect("it reads");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code().expect("a code"),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn plan(documents: &[Value]) -> (i32, String, String) {
+    let texts: Vec<_> = documents.iter().map(ToString::to_string).collect();
+    plan_of(&texts.join("\n---\n"))
+}
+
+#[track_caller]
+fn refuses(documents: &[Value], parts: &[&str]) {
+    let (code, output, error) = plan(documents);
+    assert_eq!((code, output.as_str()), (2, ""), "{error}");
+    for part in parts {
+        assert!(error.contains(part), "no {part:?} in {error}");
+    }
+}
+
+/// unitycatalog/unitycatalog#1794: tools that write `arn:aws:` in `GovCloud`.
+#[test]
+fn the_partition_is_that_of_the_keys() {
+    let gov = |region: &str, account: &str| format!("arn:aws-us-gov:kms:{region}:{account}:key/k");
+    let mut object = changed(
+        "/spec/source/kmsKeys",
+        json!([gov("us-gov-west-1", "111111111111")]),
+    );
+    object["spec"]["destination"]["kmsKey"] = json!(gov("us-gov-east-1", "222222222222"));
+    let (code, output, error) = plan(std::slice::from_ref(&object));
+    assert_eq!(code, 0, "{error}");
+    assert!(!output.contains("arn:aws:"), "{output}");
+    assert!(output.contains("arn:aws-us-gov:s3:::records-dr"));
+
+    let accounts = [
+        account("prod", "111111111111", &json!([])),
+        account("dr", "222222222222", &json!([])),
+    ];
+    let [prod, dr] = accounts;
+    refuses(
+        &[object, prod, dr],
+        &[
+            "spec.source.kmsKeys[0]",
+            "is not in partition aws of AWSAccount prod",
+            "spec.destination.kmsKey",
+        ],
+    );
+}
+
+/// crossplane-contrib/provider-aws#554: what the tool lets pass, S3 refuses.
+#[test]
+fn the_limits_of_the_schema_hold() {
+    let rule = |name: String| json!({"name": name, "prefix": name});
+    let rules: Vec<_> = (0..101).map(|n| rule(format!("r{n}"))).collect();
+    let tagged = |tags: Value| changed("/spec/rules", json!([{"name": "tagged", "tags": tags}]));
+    for (object, part) in [
+        (
+            changed("/spec/rules", json!([{"name": "a", "priority": -5}])),
+            "spec.rules[0].priority: -5",
+        ),
+        (
+            changed(
+                "/spec/rules",
+                json!([{"name": "a", "priority": 2_147_483_647}]),
+            ),
+            "spec.rules[0].priority: 2147483647",
+        ),
+        (
+            changed("/spec/rules", json!(rules)),
+            "spec.rules: there are 101",
+        ),
+        (
+            changed("/spec/source/kmsKeys", json!(vec![SOURCE_KEY; 21])),
+            "spec.source.kmsKeys: there are 21",
+        ),
+        (
+            changed("/metadata/name", json!("n".repeat(64))),
+            "metadata.name",
+        ),
+        (
+            changed(
+                "/spec/source/kmsKeys",
+                json!([SOURCE_KEY, "arn:aws:kms:eu-west-1:111111111111:key/other"]),
+            ),
+            "spec.source.kmsKeys[1]: it is in eu-west-1, and another key in us-east-1",
+        ),
+        (tagged(json!({"aws:a": "b"})), "spec.rules[0].tags"),
+        (tagged(json!({"a": "b\nc"})), "spec.rules[0].tags"),
+    ] {
+        refuses(&[object], &[part]);
+    }
+}
+
+/// aws-cloudformation/cfn-lint#2454: an account ID without quotes.
+#[test]
+fn a_wrong_type_names_file_object_and_field() {
+    let mut unquoted = account("prod", "111111111111", &json!([]));
+    unquoted["spec"]["accountID"] = json!(12_345_678_901_u64);
+    refuses(
+        &[object(), unquoted],
+        &["standard input: AWSAccount prod", "spec.accountID"],
+    );
+    refuses(
+        &[changed("/spec/metrics", json!(false))],
+        &["standard input: BucketReplication records", "spec.metrics"],
+    );
+    refuses(
+        &[changed(
+            "/spec/rules",
+            json!([{"name": "a", "tags": {"year": 2024}}]),
+        )],
+        &["spec.rules[0].tags.year"],
+    );
+    refuses(
+        &[changed("/spec/metric", json!("Enabled"))],
+        &["BucketReplication records", "no field spec.metric"],
+    );
+    refuses(
+        &[changed("/apiVersion", json!("bucketops.dev/v1"))],
+        &["apiVersion bucketops.dev/v1 is not supported"],
+    );
+    let (code, _, error) = plan_of("kind: BucketReplication\nmetrics: a\nmetrics: b\n");
+    assert_eq!(code, 2);
+    assert!(error.contains("standard input is not YAML"), "{error}");
+}
+
+#[test]
+fn lists_anchors_and_other_line_ends_are_read() {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [object()]});
+    let anchors = object().to_string().replacen(
+        r#""spec":{"#,
+        r#""spec":{"rules":[&r {"name":"a","prefix":"a/"},{<<: *r,"name":"b","prefix":"b/"}],"#,
+        1,
+    );
+    let lines = "\u{feff}apiVersion: bucketops.dev/v1alpha1\r\nkind: BucketReplication\r\nmetadata: {name: x, namespace: finance}\r\nspec:\r\n  source: {accountName: prod, bucket: plain-src}\r\n  destination: {accountName: dr, bucket: plain-dst}\r\n";
+    for text in [list.to_string(), anchors, lines.to_owned()] {
+        let (code, output, error) = plan_of(&text);
+        assert_eq!(code, 0, "{error}");
+        assert!(output.contains("==> replication.json <=="), "{output}");
+    }
+}
+
+#[test]
+fn the_grants_of_given_accounts_hold() {
+    let granted = |team: &str, bucket: &str, keys: &str| {
+        json!([{
+            "namespaces": {"matchLabels": {"team": team}}, "kmsKeys": [keys],
+            "sources": [{"bucket": bucket, "destinationAccountNames": ["dr"]}], "destinations": [{"bucket": bucket}],
+        }])
+    };
+    let files = |bucket: &str, keys: &str| {
+        vec![
+            object(),
+            account("prod", "111111111111", &granted("finance", bucket, keys)),
+            account("dr", "222222222222", &granted("finance", bucket, keys)),
+        ]
+    };
+    let namespace = |team: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "finance", "labels": {"team": team}}});
+    let (code, _, error) = plan(&files("records*", "*"));
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        error.contains("namespace finance is not in the files"),
+        "{error}"
+    );
+    refuses(
+        &files("payroll", "*"),
+        &["NotGranted", "replicate from bucket records"],
+    );
+    refuses(
+        &files("*", "arn:aws:kms:*:*:key/other"),
+        &["NotGranted", "use key"],
+    );
+
+    let with = |team: &str| [files("*", "*"), vec![namespace(team)]].concat();
+    let (code, _, error) = plan(&with("finance"));
+    assert_eq!((code, error.as_str()), (0, ""));
+    refuses(&with("hr"), &["NotGranted"]);
+}
