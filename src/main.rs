@@ -1,7 +1,7 @@
 //! Arguments in, exit code out: the only place that prints and exits.
 
 use std::{
-    io::{Write, stderr, stdout},
+    io::{ErrorKind, Write, stderr, stdout},
     process::ExitCode,
 };
 
@@ -40,48 +40,52 @@ async fn main() -> ExitCode {
             };
         }
     };
-    let result = match arguments.command {
-        Command::Run(settings) => run(&settings)
-            .await
-            .map(|()| (String::new(), ExitCode::SUCCESS)),
-        Command::Crd => commands::crd::run().map(|text| (text, ExitCode::SUCCESS)),
-        Command::IamPolicy(arguments) => commands::iam_policy::run(&arguments)
-            .await
-            .map(|text| (text, ExitCode::SUCCESS)),
-        Command::Check(arguments) => {
-            let code = |well| {
-                if well {
-                    ExitCode::SUCCESS
-                } else {
-                    ExitCode::from(1)
-                }
-            };
-            commands::check::run(&arguments)
-                .await
-                .map(|found| (found.text, code(found.well)))
-        }
-        Command::Plan(arguments) => commands::plan::run(&arguments).await.map(|printed| {
-            for warning in &printed.warnings {
-                let _ = writeln!(stderr(), "warning: {warning}");
+    match Box::pin(outcome(arguments.command)).await {
+        Ok((text, code)) => match stdout().write_all(text.as_bytes()) {
+            Ok(()) => code,
+            // A reader that closed the pipe has read enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(stderr(), "error: standard output can't be written: {error}");
+                ExitCode::from(2)
             }
-            (
-                printed.text,
-                if printed.changes {
-                    ExitCode::from(1)
-                } else {
-                    ExitCode::SUCCESS
-                },
-            )
-        }),
-    };
-    match result {
-        // A reader that closed the pipe has read enough.
-        Ok((text, code)) => stdout()
-            .write_all(text.as_bytes())
-            .map_or(ExitCode::SUCCESS, |()| code),
+        },
         Err(error) => {
             let _ = writeln!(stderr(), "error: {error:#}");
             ExitCode::from(2)
+        }
+    }
+}
+
+/// What a command prints, and its exit code.
+async fn outcome(command: Command) -> anyhow::Result<(String, ExitCode)> {
+    let one_if = |condition| {
+        if condition {
+            ExitCode::from(1)
+        } else {
+            ExitCode::SUCCESS
+        }
+    };
+    match command {
+        Command::Run(settings) => {
+            run(&settings).await?;
+            Ok((String::new(), ExitCode::SUCCESS))
+        }
+        Command::Crd => Ok((commands::crd::run()?, ExitCode::SUCCESS)),
+        Command::IamPolicy(arguments) => {
+            let text = commands::iam_policy::run(&arguments).await?;
+            Ok((text, ExitCode::SUCCESS))
+        }
+        Command::Check(arguments) => {
+            let found = commands::check::run(&arguments).await?;
+            Ok((found.text, one_if(!found.well)))
+        }
+        Command::Plan(arguments) => {
+            let printed = Box::pin(commands::plan::run(&arguments)).await?;
+            for warning in &printed.warnings {
+                let _ = writeln!(stderr(), "warning: {warning}");
+            }
+            Ok((printed.text, one_if(printed.changes)))
         }
     }
 }

@@ -411,7 +411,7 @@ async fn what_is_just_outside_is_denied() {
 }
 
 /// What a plain creation and deletion do not call, or do not need: the end-to-end tests and `iam-policy`'s own table show when it is.
-const SELDOM: [&str; 14] = [
+const SELDOM: [&str; 13] = [
     "iam:AttachRolePolicy",
     "iam:CreatePolicy",
     "iam:CreatePolicyVersion",

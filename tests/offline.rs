@@ -230,3 +230,21 @@ fn the_grants_of_given_accounts_hold() {
     assert_eq!((code, error.as_str()), (0, ""));
     refuses(&with("hr"), &["NotGranted"]);
 }
+
+#[test]
+fn output_that_can_t_be_written_is_an_error() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let Ok(full) = full else { return };
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("object.json");
+    std::fs::write(&file, object().to_string()).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
+    let command = command.args(["plan", "--offline", "-f"]).arg(file);
+    let output = command.stdout(full).stderr(Stdio::piped()).output();
+    let output = output.expect("it ends");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("standard output can't be written"),
+        "{error}"
+    );
+}

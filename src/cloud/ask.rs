@@ -91,9 +91,10 @@ impl AwsCloud {
                 Answer::KeyPolicy(key.clone(), self.key_policy(key).await.into())
             }
             Question::Role(account, role) => Answer::Role(self.role(account, role).await.into()),
-            Question::InlinePolicy { role, policy } => {
-                Answer::InlinePolicy(role.clone(), self.inline_policy(role, policy).await.into())
-            }
+            Question::InlinePolicy { role, policy } => Answer::InlinePolicy(
+                role.clone(),
+                self.inline_policy(role, policy.as_str()).await.into(),
+            ),
             Question::AttachedPolicies(account, role) => {
                 Answer::AttachedPolicies(self.attached_policies(account, role).await.into())
             }
@@ -104,16 +105,33 @@ impl AwsCloud {
                 let read = self.policy_document(&policy.account, policy, version).await;
                 Answer::PolicyDocument(policy.clone(), read.into())
             }
-            Question::BoundaryVersion(account, boundary) => {
-                Answer::BoundaryVersion(self.boundary_version(account, boundary).await.into())
+            Question::ForeignRole(role) => {
+                let read = self.role(&role.account, &role.name).await;
+                Answer::ForeignRole(role.clone(), read.into())
             }
-            Question::BoundaryDocument {
+            Question::InlinePolicyNames(role) => {
+                let read = self.inline_policy_names(role).await;
+                Answer::InlinePolicyNames(role.clone(), read.into())
+            }
+            Question::ForeignInlinePolicy { role, policy } => {
+                let read = self.inline_policy(role, policy).await;
+                Answer::ForeignInlinePolicy(role.clone(), policy.clone(), read.into())
+            }
+            Question::ForeignAttachedPolicies(role) => {
+                let read = self.attached_policies(&role.account, &role.name).await;
+                Answer::ForeignAttachedPolicies(role.clone(), read.into())
+            }
+            Question::ManagedVersion(account, policy) => {
+                let read = self.managed_version(account, policy).await;
+                Answer::ManagedVersion(policy.clone(), read.into())
+            }
+            Question::ManagedDocument {
                 account,
-                boundary,
+                policy,
                 version,
             } => {
-                let read = self.policy_document(account, boundary, version).await;
-                Answer::BoundaryDocument(read.into())
+                let read = self.policy_document(account, policy, version).await;
+                Answer::ManagedDocument(policy.clone(), read.into())
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     api::aws_account::Access,
     replication::{
         accounts::{Account, Accounts, AssumeRole},
-        arns::{BoundaryArn, PolicyArn, RoleArn},
+        arns::{ManagedPolicyArn, PolicyArn, RoleArn},
         boundary::boundary,
         composition::spread::MOST_INLINE,
     },
@@ -37,7 +37,7 @@ fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, Str
         ));
     }
     let made = match &account.roles.boundary {
-        Some(BoundaryArn::OfAccount(policy)) if policy.account == account.id => {
+        Some(ManagedPolicyArn::OfAccount(policy)) if policy.account == account.id => {
             Some((policy, boundary(account, accounts).json()))
         }
         _ => None,

@@ -40,6 +40,7 @@ pub mod action {
     pub const PUT_ROLE_PERMISSIONS_BOUNDARY: &str = "iam:PutRolePermissionsBoundary";
     pub const DELETE_ROLE_POLICY: &str = "iam:DeleteRolePolicy";
     pub const DELETE_ROLE: &str = "iam:DeleteRole";
+    pub const LIST_ROLE_POLICIES: &str = "iam:ListRolePolicies";
     pub const LIST_ATTACHED_ROLE_POLICIES: &str = "iam:ListAttachedRolePolicies";
     pub const ATTACH_ROLE_POLICY: &str = "iam:AttachRolePolicy";
     pub const DETACH_ROLE_POLICY: &str = "iam:DetachRolePolicy";
@@ -61,8 +62,8 @@ use action::{
     GET_BUCKET_OWNERSHIP_CONTROLS, GET_BUCKET_POLICY, GET_BUCKET_REQUEST_PAYMENT,
     GET_BUCKET_TAGGING, GET_BUCKET_VERSIONING, GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY,
     GET_POLICY, GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
-    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, LIST_ROLES, PASS_ROLE, PUT_BUCKET_POLICY,
-    PUT_BUCKET_VERSIONING, PUT_KEY_POLICY, PUT_REPLICATION_CONFIGURATION,
+    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, LIST_ROLE_POLICIES, LIST_ROLES, PASS_ROLE,
+    PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY, PUT_REPLICATION_CONFIGURATION,
     PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
 };
 
@@ -85,6 +86,10 @@ pub(super) enum On {
     Account,
     /// Unmanaged roles that may get an inline policy, if a grant allows `MergeConfiguration`.
     MergeableRoles,
+    /// Roles that others create.
+    NamedRoles,
+    /// Managed policies of both, and their permissions boundaries.
+    ForeignPolicies,
 }
 
 /// When a call is made at all.
@@ -164,10 +169,24 @@ const CALLS: &[(On, When, &str)] = &[
     (On::Boundary, When::Always, GET_POLICY_VERSION),
     (On::Roles, When::Always, PASS_ROLE),
     (On::Account, When::Always, LIST_ROLES),
+    (On::MergeableRoles, When::Always, GET_ROLE),
+    (On::MergeableRoles, When::Always, LIST_ROLE_POLICIES),
+    (
+        On::MergeableRoles,
+        When::Always,
+        LIST_ATTACHED_ROLE_POLICIES,
+    ),
     (On::MergeableRoles, When::Always, GET_ROLE_POLICY),
     (On::MergeableRoles, When::Always, PUT_ROLE_POLICY),
     (On::MergeableRoles, When::Always, DELETE_ROLE_POLICY),
     (On::MergeableRoles, When::Always, PASS_ROLE),
+    (On::NamedRoles, When::Always, GET_ROLE),
+    (On::NamedRoles, When::Always, LIST_ROLE_POLICIES),
+    (On::NamedRoles, When::Always, LIST_ATTACHED_ROLE_POLICIES),
+    (On::NamedRoles, When::Always, GET_ROLE_POLICY),
+    (On::NamedRoles, When::Always, PASS_ROLE),
+    (On::ForeignPolicies, When::Always, GET_POLICY),
+    (On::ForeignPolicies, When::Always, GET_POLICY_VERSION),
 ];
 
 /// The actions that IAM can bind to a permissions boundary ("Permissions boundaries for IAM entities" in the IAM User Guide).

@@ -15,7 +15,7 @@ use crate::{
 
 use super::calls::{
     ATTACHING, BOUND, On,
-    action::{self, PASS_ROLE},
+    action::{self, GET_ROLE, GET_ROLE_POLICY, PASS_ROLE},
     allowed,
 };
 
@@ -54,7 +54,9 @@ pub fn policy(account: &Account) -> Result<Document, String> {
         ),
         statement("Keys", &actions(On::Keys), keys, None),
     ];
-    if has_sources {
+    if has_sources && account.roles.are_checked() {
+        statements.extend(named_statements(account));
+    } else if has_sources {
         statements.extend(role_statements(account, &roles, &policies));
         statements.extend(merge_statements(account, &roles));
     }
@@ -173,19 +175,58 @@ fn merge_statements(account: &Account, roles: &str) -> Vec<Option<Value>> {
         mergeable.clone(),
         None,
     ));
+    if !mergeable.is_empty() {
+        statements.push(policies_of_others(account));
+    }
+    let passed: Vec<_> = mergeable.into_iter().chain([roles.to_owned()]).collect();
+    statements.push(absent(&passed));
+    statements.push(pass(account, passed));
+    statements
+}
+
+/// Reading roles that do not exist: then IAM does not know their path, and would deny the call instead of saying so.
+fn absent(roles: &[String]) -> Option<Value> {
+    let without_path = |role: &String| {
+        let (account, name) = (role.split_once(":role/")?.0, role.rsplit('/').next()?);
+        Some(format!("{account}:role/{name}")).filter(|without| without != role)
+    };
+    let resources = roles.iter().filter_map(without_path).collect();
+    statement("AbsentRoles", &[GET_ROLE, GET_ROLE_POLICY], resources, None)
+}
+
+/// What the operator may do with roles that others create: read them, and pass them to S3.
+fn named_statements(account: &Account) -> Vec<Option<Value>> {
+    let named: Vec<_> = account
+        .roles
+        .named
+        .values()
+        .map(ToString::to_string)
+        .collect();
+    let reads = allowed(account, On::NamedRoles, &|action| action != PASS_ROLE);
+    let mut statements = vec![statement("NamedRoles", &reads, named.clone(), None)];
+    if !named.is_empty() {
+        statements.push(policies_of_others(account));
+    }
+    statements.push(absent(&named));
+    statements.push(pass(account, named));
+    statements
+}
+
+/// Reading the policies and boundaries of roles that others create, whatever their names.
+fn policies_of_others(account: &Account) -> Option<Value> {
+    let (partition, id) = (account.partition, &account.id);
+    let all = ["aws", id.as_str()].map(|owner| format!("arn:{partition}:iam::{owner}:policy/*"));
+    let reads = allowed(account, On::ForeignPolicies, &|_| true);
+    statement("PoliciesOfOthers", &reads, all.to_vec(), None)
+}
+
+fn pass(account: &Account, roles: Vec<String>) -> Option<Value> {
     let service = match s3_principals(account.partition).as_slice() {
         [service] => json!(service),
         services => json!(services),
     };
     let condition = json!({ "StringEquals": { "iam:PassedToService": service } });
-    let passed = mergeable.into_iter().chain([roles.to_owned()]).collect();
-    statements.push(statement(
-        "PassReplicationRoles",
-        &[PASS_ROLE],
-        passed,
-        Some(condition),
-    ));
-    statements
+    statement("PassReplicationRoles", &[PASS_ROLE], roles, Some(condition))
 }
 
 /// The policy of the operator's own identity: it may assume the roles that the accounts name, and nothing else.

@@ -1,6 +1,6 @@
 //! The reads of IAM and KMS, one call each.
 
-use std::{collections::BTreeSet, fmt::Display};
+use std::{collections::BTreeSet, fmt::Display, str::FromStr};
 
 use super::{
     ask::{Read, found, not_understood, readable},
@@ -10,7 +10,7 @@ use super::{
     error::Call,
 };
 use crate::replication::{
-    arns::{BoundaryArn, PolicyArn, RoleArn},
+    arns::{ManagedPolicyArn, PolicyArn, RoleArn},
     keys::{KeyArn, KeyReference},
     names::{AccountId, Region, RoleName},
     observed::{KeyDescription, PolicyVersions, Role},
@@ -84,13 +84,13 @@ impl AwsCloud {
             .transpose()
     }
 
-    /// The default version of a permissions boundary.
-    pub(super) async fn boundary_version(
+    /// The default version of a managed policy.
+    pub(super) async fn managed_version(
         &self,
         account: &AccountId,
-        boundary: &BoundaryArn,
+        policy: &ManagedPolicyArn,
     ) -> Read<String> {
-        let arn = boundary.to_string();
+        let arn = policy.to_string();
         let session = self.session(account).await?;
         let call = Call {
             action: action::GET_POLICY,
@@ -172,7 +172,7 @@ impl AwsCloud {
     }
 
     /// The inline policy `policy` of a role.
-    pub(super) async fn inline_policy(&self, role: &RoleArn, policy: &RoleName) -> Read<Document> {
+    pub(super) async fn inline_policy(&self, role: &RoleArn, policy: &str) -> Read<Document> {
         let session = self.session(&role.account).await?;
         let call = Call {
             action: action::GET_ROLE_POLICY,
@@ -184,7 +184,7 @@ impl AwsCloud {
                 .iam
                 .get_role_policy()
                 .role_name(role.name.as_str())
-                .policy_name(policy.as_str())
+                .policy_name(policy)
                 .send()
                 .await,
             &call,
@@ -194,12 +194,27 @@ impl AwsCloud {
             .transpose()
     }
 
+    /// The names of a role's inline policies.
+    pub(super) async fn inline_policy_names(&self, role: &RoleArn) -> Read<BTreeSet<String>> {
+        let session = self.session(&role.account).await?;
+        let call = Call {
+            action: action::LIST_ROLE_POLICIES,
+            on: format!("role {}", role.name),
+            caller: &session.caller,
+        };
+        // All inline policies together have 10,240 characters, so that they are on one page of 1,000.
+        let request = session.iam.list_role_policies().max_items(1000);
+        let request = request.role_name(role.name.as_str());
+        let answer = found(request.send().await, &call)?;
+        Ok(answer.map(|answer| answer.policy_names().iter().cloned().collect()))
+    }
+
     /// The ARNs of a role's managed policies.
-    pub(super) async fn attached_policies(
+    pub(super) async fn attached_policies<Arn: FromStr + Ord>(
         &self,
         account: &AccountId,
         role: &RoleName,
-    ) -> Read<BTreeSet<PolicyArn>> {
+    ) -> Read<BTreeSet<Arn>> {
         let session = self.session(account).await?;
         let call = Call {
             action: action::LIST_ATTACHED_ROLE_POLICIES,

@@ -168,7 +168,8 @@ impl Context {
         let account = accounts
             .by_name(name)
             .ok()
-            .filter(|account| account.access == Access::Managed && account.has_sources())?;
+            .filter(|account| account.access == Access::Managed && account.has_sources())
+            .filter(|account| !account.roles.are_checked())?;
         let recently = self
             .account_memory(name)
             .swept

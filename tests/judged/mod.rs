@@ -59,14 +59,19 @@ pub fn bucket(owner: &str, region: &str) -> Bucket {
 
 impl Judged {
     pub fn new() -> Self {
+        Self::with_roles(&json!({}))
+    }
+
+    /// The same, with `roles` of the source's account.
+    pub fn with_roles(roles: &Value) -> Self {
         let aws = Arc::new(strict_aws::Aws::default());
         let accounts = [("prod", PROD), ("dr", DR), ("keys", KEYS)].map(|(name, id)| {
             let role = format!("arn:aws:iam::{id}:role/bucket-replication-operator");
-            account(
-                name,
-                id,
-                &json!({"assumeRole": {"roleARN": role, "externalID": EXTERNAL_ID}}),
-            )
+            let mut extra = json!({"assumeRole": {"roleARN": role, "externalID": EXTERNAL_ID}});
+            if id == PROD {
+                extra["roles"] = roles.clone();
+            }
+            account(name, id, &extra)
         });
         aws.with(|state| {
             state.decisions.record();

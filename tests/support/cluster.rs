@@ -128,7 +128,7 @@ pub fn make_their_role(state: &mut State) {
     let role = Role {
         arn: THEIR_ROLE.parse().unwrap(),
         id: "AROATHEIRS".into(),
-        trust: Document::default(),
+        trust: bucket_replication_operator::replication::composition::desired::trust(),
         tags: BTreeMap::new(),
         boundary: None,
     };

@@ -14,7 +14,7 @@ use bucket_replication_operator::{
         editor::{Editors, SharedPolicy},
     },
     replication::{
-        arns::PolicyArn,
+        arns::{ManagedPolicyArn, PolicyArn},
         configuration::{Configuration, Setting},
         evaluation::{Caller, Context, Request, Resource, Session},
         keys::{KeyArn, KeyReference},
@@ -574,12 +574,16 @@ impl State {
             Question::PolicyVersions(policy) | Question::PolicyDocument { policy, .. } => {
                 &policy.account
             }
-            Question::InlinePolicy { role, .. } => &role.account,
+            Question::InlinePolicy { role, .. }
+            | Question::ForeignRole(role)
+            | Question::InlinePolicyNames(role)
+            | Question::ForeignInlinePolicy { role, .. }
+            | Question::ForeignAttachedPolicies(role) => &role.account,
             Question::Role(account, _)
             | Question::AttachedPolicies(account, _)
             | Question::Key { account, .. }
-            | Question::BoundaryVersion(account, _)
-            | Question::BoundaryDocument { account, .. } => account,
+            | Question::ManagedVersion(account, _)
+            | Question::ManagedDocument { account, .. } => account,
         };
         assert!(
             !self.external.contains(account),
@@ -702,13 +706,42 @@ impl State {
                 });
                 Answer::PolicyDocument(policy.clone(), Facet::from_option(document.cloned()))
             }
-            Question::BoundaryVersion(_, boundary) => {
-                let found = self.boundaries.get(&boundary.to_string());
-                Answer::BoundaryVersion(Facet::from_option(found.map(|_| "v1".to_owned())))
+            Question::ForeignRole(role) => Answer::ForeignRole(
+                role.clone(),
+                Facet::from_option(
+                    role_of(&role.account, &role.name).map(|found| found.role.clone()),
+                ),
+            ),
+            Question::InlinePolicyNames(role) => Answer::InlinePolicyNames(
+                role.clone(),
+                Facet::from_option(
+                    role_of(&role.account, &role.name)
+                        .map(|found| found.policies.keys().cloned().collect()),
+                ),
+            ),
+            Question::ForeignInlinePolicy { role, policy } => Answer::ForeignInlinePolicy(
+                role.clone(),
+                policy.clone(),
+                Facet::from_option(
+                    role_of(&role.account, &role.name)
+                        .and_then(|found| found.policies.get(policy).cloned()),
+                ),
+            ),
+            Question::ForeignAttachedPolicies(role) => Answer::ForeignAttachedPolicies(
+                role.clone(),
+                Facet::from_option(role_of(&role.account, &role.name).map(|found| {
+                    let attached = found.attached.iter().cloned();
+                    attached.map(ManagedPolicyArn::OfAccount).collect()
+                })),
+            ),
+            Question::ManagedVersion(_, policy) => {
+                let found = self.boundaries.get(&policy.to_string());
+                let version = found.map(|_| "v1".to_owned());
+                Answer::ManagedVersion(policy.clone(), Facet::from_option(version))
             }
-            Question::BoundaryDocument { boundary, .. } => {
-                let found = self.boundaries.get(&boundary.to_string());
-                Answer::BoundaryDocument(Facet::from_option(found.cloned()))
+            Question::ManagedDocument { policy, .. } => {
+                let found = self.boundaries.get(&policy.to_string());
+                Answer::ManagedDocument(policy.clone(), Facet::from_option(found.cloned()))
             }
         }
     }

@@ -68,6 +68,8 @@ use serde::{Deserialize, Serialize};
     validation = ("!has(self.assumeRole) || self.assumeRole.roleARN.contains(':' + self.accountID + ':')", "assumeRole.roleARN is not in the account accountID"),
     validation = ("!has(self.access) || self.access != 'External' || !has(self.assumeRole)", "assumeRole can't be used with access: External: remove one of them"),
     validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || self.roles.mergeableRoleARNs.all(role, role.contains(':' + self.accountID + ':'))", "roles.mergeableRoleARNs names a role that is not in the account accountID"),
+    validation = ("!has(self.roles) || !has(self.roles.named) || self.roles.named.all(named, named.roleARN.contains(':' + self.accountID + ':'))", "roles.named names a role that is not in the account accountID"),
+    validation = ("!has(self.roles) || !has(self.roles.named) || size(self.roles.named) == 0 || (has(self.roles.management) && self.roles.management == 'Check')", "roles.named needs roles.management: Check: with Manage, the operator creates the roles"),
     validation = ("!has(self.roles) || !has(self.roles.mergeableRoleARNs) || !has(self.assumeRole) || !(self.assumeRole.roleARN in self.roles.mergeableRoleARNs)", "roles.mergeableRoleARNs names the operator's own role, which could then change its own permissions: remove it from the list")
 )]
 pub struct AwsAccountSpec {
@@ -153,7 +155,7 @@ pub struct Policies {
     pub key_policy: PolicyMode,
 }
 
-/// Whether the operator manages a kind of policy, or only checks it.
+/// Whether the operator manages a kind of policy or the roles, or only checks them.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[schemars(inline)]
 #[allow(missing_docs, reason = "the fields say what the values mean")]
@@ -167,6 +169,14 @@ pub enum PolicyMode {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Roles {
+    /// Manage: the operator creates a role for each source bucket, with a policy and a trust policy, and deletes it when it is no longer needed. Check: others create the roles; the operator writes nothing in IAM, only checks the role in roles.named, and reports what it lacks in status.requiredActions.
+    #[serde(default)]
+    pub management: PolicyMode,
+    /// With management: Check, the role that S3 assumes for each source bucket. Example: [{"bucket": "finance-records", "roleARN": "arn:aws:iam::111111111111:role/finance-replication"}]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["bucket".into()]))]
+    pub named: Vec<NamedRole>,
     /// IAM path of the roles, beginning and ending with a slash. It can't be changed. Example: /replication/
     #[serde(default = "root_path")]
     #[schemars(length(max = 512), regex(pattern = r"^/([!-.0-~]+/)*$"))]
@@ -207,12 +217,33 @@ pub struct Roles {
 impl Default for Roles {
     fn default() -> Self {
         Self {
+            management: PolicyMode::Manage,
+            named: vec![],
             path: root_path(),
             permissions_boundary: None,
             tags: BTreeMap::new(),
             mergeable_role_arns: vec![],
         }
     }
+}
+
+/// The role that S3 assumes to replicate a bucket, which others create.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedRole {
+    /// Name of the source bucket. Example: finance-records
+    #[schemars(
+        length(min = 3, max = 63),
+        regex(pattern = r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$")
+    )]
+    pub bucket: String,
+    /// ARN of the role. Example: arn:aws:iam::111111111111:role/finance-replication
+    #[schemars(
+        length(max = 640),
+        regex(pattern = r"^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[\w+=,.@/-]+$")
+    )]
+    #[serde(rename = "roleARN")]
+    pub role_arn: String,
 }
 
 fn root_path() -> String {

@@ -267,6 +267,21 @@ pub enum Reason {
     )]
     BoundaryTooNarrow,
     #[strum(
+        message = "the role that S3 has to assume does not exist, or the AWSAccount has roles.management: Check and names none for the bucket",
+        detailed_message = "have the platform team create the role and list it in roles.named; status.requiredActions shows its policy"
+    )]
+    RoleNotFound,
+    #[strum(
+        message = "the trust policy of a role that the operator does not manage does not allow S3 to assume the role",
+        detailed_message = "have the role's owner apply the entry of status.requiredActions"
+    )]
+    RoleNotAssumable,
+    #[strum(
+        message = "a role that the operator does not manage lacks permissions, or its policies deny them",
+        detailed_message = "have the role's owner apply the entry of status.requiredActions"
+    )]
+    RolePolicyNeeded,
+    #[strum(
         message = "a role with the name of the operator's role already exists without the operator's tags",
         detailed_message = "delete that role if it is not needed"
     )]

@@ -78,6 +78,9 @@ pub struct SourceStatus {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationStatus {
+    /// The name of the bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
     /// The account id.
     #[serde(rename = "accountID")]
     pub account_id: String,

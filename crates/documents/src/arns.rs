@@ -125,9 +125,9 @@ impl FromStr for PolicyArn {
     }
 }
 
-/// The ARN of a managed policy that serves as a permissions boundary.
+/// The ARN of a managed policy, which may be a permissions boundary.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BoundaryArn {
+pub enum ManagedPolicyArn {
     /// A policy of an account.
     OfAccount(PolicyArn),
     /// A policy of AWS itself, which every account can use: `arn:aws:iam::aws:policy/NAME`.
@@ -139,7 +139,7 @@ pub enum BoundaryArn {
     },
 }
 
-impl fmt::Display for BoundaryArn {
+impl fmt::Display for ManagedPolicyArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OfAccount(policy) => policy.fmt(f),
@@ -148,7 +148,7 @@ impl fmt::Display for BoundaryArn {
     }
 }
 
-impl FromStr for BoundaryArn {
+impl FromStr for ManagedPolicyArn {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
@@ -244,7 +244,7 @@ mod tests {
                 "arn:aws:iam::111111111111:role/boundary",
             ],
         );
-        check::<BoundaryArn>(
+        check::<ManagedPolicyArn>(
             &[
                 "arn:aws:iam::111111111111:policy/a/boundary",
                 "arn:aws:iam::aws:policy/job-function/SupportUser",

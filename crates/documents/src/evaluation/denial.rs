@@ -83,7 +83,8 @@ impl Document {
     }
 
     /// Whether a policy of IAM allows the request, whatever it denies.
-    pub(super) fn allows(&self, request: &Request<'_>) -> Truth {
+    #[must_use]
+    pub fn allows(&self, request: &Request<'_>) -> Truth {
         let variables = self.has_variables();
         self.any_of(Effect::Allow, |statement| {
             statement.is_about(request, variables)

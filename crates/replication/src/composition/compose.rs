@@ -10,7 +10,7 @@ use crate::{
     arns::RoleArn,
     composition::{
         claims::Claims,
-        desired::{Desired, DesiredRole, trust},
+        desired::{Desired, DesiredRole, RoleOwnership, trust},
         priorities::rules,
         statements::{bucket_statements, key_statements},
     },
@@ -20,10 +20,10 @@ use crate::{
     names::{InstallationId, OwnedBucket, Region, RoleName},
     observation::ledger::{TAG_INSTALLATION, TAG_SOURCE_BUCKET},
     observed::{Facet, Observed},
-    policy::{Document, Mark, Purpose, Statement},
+    policy::{Document, Mark, Statement},
     request::{
         rules::rules_of,
-        statements::{ACTIONS_ON_SOURCE_BUCKET, object_statements},
+        statements::{object_statements, source_statement},
     },
 };
 
@@ -46,7 +46,7 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     let needs_role = !ours.is_empty()
         || !claims.acting.is_empty()
         || (foreign
-            && !role.merged
+            && role.ownership == RoleOwnership::Own
             && configuration
                 .as_ref()
                 .is_some_and(|c| c.role_arn().as_ref() == Some(&role.arn)));
@@ -129,13 +129,24 @@ fn role_frame(claims: &Claims<'_>, foreign: bool) -> DesiredRole {
     tags.insert(TAG_INSTALLATION.into(), claims.installation.to_string());
     tags.insert(TAG_SOURCE_BUCKET.into(), claims.source.name.to_string());
     let existing = claims.observed.role.present().map(|role| role.arn.clone());
-    let theirs = foreign_role(claims.observed.configuration.present(), foreign, &name);
-    let theirs = theirs.and_then(|arn| arn.parse().ok());
-    let merged = theirs.is_some();
+    let configuration = claims.observed.configuration.present();
+    let theirs = foreign_role(configuration, foreign, &name).and_then(|arn| arn.parse().ok());
+    let named = claims.account.roles.named.get(&claims.source.name).cloned();
+    let ownership = match &theirs {
+        _ if claims.account.roles.are_checked() => RoleOwnership::Checked,
+        Some(_) => RoleOwnership::Merged,
+        None => RoleOwnership::Own,
+    };
     let own = || existing.unwrap_or_else(|| role_of(claims.account, name));
+    let current = || configuration.and_then(Configuration::role_arn);
+    let arn = match ownership {
+        // Without a name, rules that exist keep the role that they have.
+        RoleOwnership::Checked => named.or_else(current).unwrap_or_else(own),
+        RoleOwnership::Merged | RoleOwnership::Own => theirs.unwrap_or_else(own),
+    };
     DesiredRole {
-        arn: theirs.unwrap_or_else(own),
-        merged,
+        arn,
+        ownership,
         trust: trust(),
         tags,
         boundary: claims.account.roles.boundary.clone(),
@@ -166,15 +177,7 @@ fn configuration(
 
 /// The role's statements for the objects that act.
 fn wanted_statements(claims: &Claims<'_>) -> Vec<Statement> {
-    let mut statements = vec![Statement::allow(
-        claims.installation,
-        Purpose::SourceBucket,
-        claims.source.name.as_str(),
-        None,
-        ACTIONS_ON_SOURCE_BUCKET,
-        &[claims.source.arn().to_string()],
-        &vec![],
-    )];
+    let mut statements = vec![source_statement(claims.installation, claims.source)];
     for resolved in claims.acting {
         statements.extend(object_statements(claims.installation, resolved));
     }
@@ -231,6 +234,9 @@ pub(crate) fn role_arn_of(
             .iter()
             .any(|rule| rule.mark(installation).is_none())
     });
+    if let Some(named) = account.roles.named.get(&source.name) {
+        return named.clone();
+    }
     let theirs = foreign_role(configuration, foreign, &name).filter(|_| blockers.is_empty());
     let own = || {
         observed

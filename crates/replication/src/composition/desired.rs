@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    arns::{BoundaryArn, RoleArn},
+    arns::{ManagedPolicyArn, RoleArn},
     configuration::Configuration,
     keys::KeyArn,
     names::{OwnedBucket, Region},
@@ -25,19 +25,30 @@ pub struct Desired {
     pub versioning: BTreeMap<OwnedBucket, Region>,
 }
 
+/// What of a role the operator writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleOwnership {
+    /// All of it.
+    Own,
+    /// An inline policy: the role of unmanaged rules. Its path, trust policy, tags and boundary do not change.
+    Merged,
+    /// Nothing: others create it.
+    Checked,
+}
+
 /// The role of a source bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredRole {
     /// Its ARN.
     pub arn: RoleArn,
-    /// Whether it is an unmanaged role that only gets an inline policy; its path, trust policy, tags and boundary do not change.
-    pub merged: bool,
+    /// What of it the operator writes.
+    pub ownership: RoleOwnership,
     /// Who may assume it.
     pub trust: Document,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// Its permissions boundary.
-    pub boundary: Option<BoundaryArn>,
+    pub boundary: Option<ManagedPolicyArn>,
     /// What it may do.
     pub policy: Document,
 }

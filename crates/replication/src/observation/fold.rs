@@ -1,8 +1,9 @@
 //! Adds AWS's answers to what was observed.
 
 use crate::{
+    arns::{ManagedPolicyArn, RoleArn},
     names::OwnedBucket,
-    observed::{Bucket, Facet, Observed, Scope},
+    observed::{Bucket, Facet, ForeignRole, ManagedRead, Observed, Scope},
     question::Answer,
 };
 
@@ -68,13 +69,23 @@ impl Observed {
             Answer::PolicyDocument(policy, read) => {
                 self.role_read.managed.entry(policy).or_default().document = read;
             }
-            Answer::BoundaryVersion(Facet::Absent) => self.boundary = Facet::Absent,
-            Answer::BoundaryVersion(Facet::Failed(failure)) => {
-                self.boundary = Facet::Failed(failure);
+            Answer::ForeignRole(role, read) => self.foreign(role).role = read,
+            Answer::InlinePolicyNames(role, read) => self.foreign(role).names = read,
+            Answer::ForeignInlinePolicy(role, policy, read) => {
+                self.foreign(role).inline.insert(policy, read);
             }
-            Answer::BoundaryVersion(read) => self.boundary_version = read,
-            Answer::BoundaryDocument(read) => self.boundary = read,
+            Answer::ForeignAttachedPolicies(role, read) => self.foreign(role).attached = read,
+            Answer::ManagedVersion(policy, read) => self.managed(policy).version = read,
+            Answer::ManagedDocument(policy, read) => self.managed(policy).document = read,
         }
+    }
+
+    fn foreign(&mut self, role: RoleArn) -> &mut ForeignRole {
+        self.foreign_roles.entry(role).or_default()
+    }
+
+    fn managed(&mut self, policy: ManagedPolicyArn) -> &mut ManagedRead {
+        self.managed.entry(policy).or_default()
     }
 
     fn bucket(&mut self, bucket: OwnedBucket) -> &mut Bucket {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    arns::RoleArn,
+    arns::{ManagedPolicyArn, RoleArn},
     configuration::{Configuration, RuleMark},
     keys::{KeyArn, KeyReference},
     names::{InstallationId, OwnedBucket, Region},
@@ -15,7 +15,7 @@ use crate::{
 pub use crate::observation::{
     facet::{Facet, Failure, FailureKind},
     key_query::KeyQuery,
-    role_read::{PolicyRead, PolicyVersions, Role},
+    role_read::{ForeignRole, ManagedRead, PolicyRead, PolicyVersions, Role},
     scope::{Depth, Scope},
 };
 
@@ -42,10 +42,10 @@ pub struct Observed {
     pub role_policies: Facet<RolePolicies>,
     /// What was read of them.
     pub role_read: RoleRead,
-    /// The permissions boundary that the account's roles have to have.
-    pub boundary: Facet<Document>,
-    /// Its default version.
-    pub boundary_version: Facet<String>,
+    /// Managed policies that the operator does not write: permissions boundaries, and policies of roles that others create.
+    pub managed: BTreeMap<ManagedPolicyArn, ManagedRead>,
+    /// Roles that the operator does not manage.
+    pub foreign_roles: BTreeMap<RoleArn, ForeignRole>,
     /// The operator's inline policy on unmanaged roles, by their ARN.
     pub merged: BTreeMap<RoleArn, Facet<Document>>,
 }
@@ -72,7 +72,12 @@ impl Observed {
                 .iter()
                 .map(|(bucket, read)| (bucket.clone(), of_bucket(read)))
                 .collect(),
-            boundary: self.boundary.lasting(),
+            managed: self
+                .managed
+                .iter()
+                .filter(|(_, read)| read.document.present().is_some())
+                .map(|(arn, read)| (arn.clone(), read.clone()))
+                .collect(),
             default_encryption: self.default_encryption.lasting(),
             keys: self
                 .keys
@@ -97,6 +102,15 @@ impl Observed {
             .filter_map(Facet::present)
             .flat_map(Document::statements);
         own.into_iter().chain(merged).collect()
+    }
+
+    /// A managed policy that the operator does not write.
+    #[must_use]
+    pub fn managed_policy(&self, arn: &ManagedPolicyArn) -> Facet<Document> {
+        self.managed
+            .get(arn)
+            .map(ManagedRead::policy)
+            .unwrap_or_default()
     }
 
     /// The bucket's Region, if it was read.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    arns::{BoundaryArn, PolicyArn, RoleArn},
+    arns::{ManagedPolicyArn, PolicyArn, RoleArn},
     configuration::Configuration,
     keys::{KeyArn, KeyReference},
     names::{AccountId, OwnedBucket, Region, RoleName},
@@ -58,14 +58,27 @@ pub enum Question {
     AttachedPolicies(AccountId, RoleName),
     /// `ListPolicyVersions`.
     PolicyVersions(PolicyArn),
-    /// `GetPolicy`, for the version that is the default.
-    BoundaryVersion(AccountId, BoundaryArn),
-    /// `GetPolicyVersion`, of the boundary.
-    BoundaryDocument {
+    /// `GetRole`, of a role that the operator does not manage.
+    ForeignRole(RoleArn),
+    /// `ListRolePolicies`, of such a role.
+    InlinePolicyNames(RoleArn),
+    /// `GetRolePolicy`, of such a role.
+    ForeignInlinePolicy {
+        /// The role.
+        role: RoleArn,
+        /// The policy's name.
+        policy: String,
+    },
+    /// `ListAttachedRolePolicies`, of such a role.
+    ForeignAttachedPolicies(RoleArn),
+    /// `GetPolicy`, for the version that is the default, of a policy that the operator does not write.
+    ManagedVersion(AccountId, ManagedPolicyArn),
+    /// `GetPolicyVersion`, of such a policy.
+    ManagedDocument {
         /// The account to ask in: AWS's own policies are in none.
         account: AccountId,
-        /// The boundary.
-        boundary: BoundaryArn,
+        /// The policy.
+        policy: ManagedPolicyArn,
         /// The version.
         version: String,
     },
@@ -111,10 +124,18 @@ pub enum Answer {
     AttachedPolicies(Facet<BTreeSet<PolicyArn>>),
     /// The versions of the managed policy with that ARN.
     PolicyVersions(PolicyArn, Facet<PolicyVersions>),
-    /// The default version of the permissions boundary.
-    BoundaryVersion(Facet<String>),
-    /// The document of the permissions boundary.
-    BoundaryDocument(Facet<Document>),
+    /// A role that the operator does not manage.
+    ForeignRole(RoleArn, Facet<Role>),
+    /// The names of the inline policies of such a role.
+    InlinePolicyNames(RoleArn, Facet<BTreeSet<String>>),
+    /// An inline policy of such a role.
+    ForeignInlinePolicy(RoleArn, String, Facet<Document>),
+    /// The ARNs of the managed policies of such a role.
+    ForeignAttachedPolicies(RoleArn, Facet<BTreeSet<ManagedPolicyArn>>),
+    /// The default version of a policy that the operator does not write.
+    ManagedVersion(ManagedPolicyArn, Facet<String>),
+    /// The document of such a policy.
+    ManagedDocument(ManagedPolicyArn, Facet<Document>),
     /// The document of the managed policy with that ARN.
     PolicyDocument(PolicyArn, Facet<Document>),
 }

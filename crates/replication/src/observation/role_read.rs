@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    arns::{BoundaryArn, PolicyArn, RoleArn},
+    arns::{ManagedPolicyArn, PolicyArn, RoleArn},
     observation::{facet::Facet, ledger::TAG_POLICIES, scope::Scope},
     policy::Document,
     role_policies::{MOST_POLICIES, ManagedPolicy, PolicyOwner, RolePolicies},
@@ -24,7 +24,7 @@ pub struct Role {
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// ARN of its permissions boundary.
-    pub boundary: Option<BoundaryArn>,
+    pub boundary: Option<ManagedPolicyArn>,
 }
 
 impl Role {
@@ -46,6 +46,40 @@ pub struct PolicyVersions {
     pub default: String,
     /// The others.
     pub others: Vec<String>,
+}
+
+/// A role that the operator does not manage, with all its policies.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ForeignRole {
+    /// The role.
+    pub role: Facet<Role>,
+    /// The names of its inline policies.
+    pub names: Facet<BTreeSet<String>>,
+    /// Its inline policies, by name.
+    pub inline: BTreeMap<String, Facet<Document>>,
+    /// The ARNs of its managed policies.
+    pub attached: Facet<BTreeSet<ManagedPolicyArn>>,
+}
+
+/// What was read of a managed policy that the operator does not write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ManagedRead {
+    /// Its default version.
+    pub version: Facet<String>,
+    /// The document of that version.
+    pub document: Facet<Document>,
+}
+
+impl ManagedRead {
+    /// The document, or why there is none.
+    #[must_use]
+    pub fn policy(&self) -> Facet<Document> {
+        match &self.version {
+            Facet::Absent => Facet::Absent,
+            Facet::Failed(failure) => Facet::Failed(failure.clone()),
+            Facet::Unread | Facet::Present(_) => self.document.clone(),
+        }
+    }
 }
 
 /// What was read of the operator's policies on its role.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    arns::{BoundaryArn, RoleArn},
+    arns::{ManagedPolicyArn, RoleArn},
+    keys::KeyArn,
     names::{AccountId, InstallationId, OwnedBucket, RoleName},
     observation::key_query::KeyQuery,
 };
@@ -46,7 +47,13 @@ pub struct Scope {
     /// Destinations of objects that ask for changes on replicas to be replicated back.
     pub synced: BTreeSet<OwnedBucket>,
     /// ARN of the permissions boundary that the account's roles have to have.
-    pub boundary: Option<BoundaryArn>,
+    pub boundary: Option<ManagedPolicyArn>,
+    /// Whether the operator creates the role, and not others.
+    pub writes_roles: bool,
+    /// The role that others created for the source bucket.
+    pub named_role: Option<RoleArn>,
+    /// Places that may have statements of the operator by what statuses say; without a role of the operator's, no policy names them.
+    pub former: (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>),
     /// Unmanaged roles that may get an inline policy.
     pub mergeable: BTreeSet<RoleArn>,
     /// Whether an object asks to merge, so that each of them may have one.

@@ -2,7 +2,10 @@
 
 use crate::{
     arns::RoleArn,
-    composition::{desired::DesiredRole, spread::Spread},
+    composition::{
+        desired::{DesiredRole, RoleOwnership},
+        spread::Spread,
+    },
     names::{InstallationId, OwnedBucket, RoleName},
     observation::ledger::{TAG_INSTALLATION, TAG_POLICIES, TAG_SOURCE_BUCKET, ledger},
     observed::{Facet, Role},
@@ -60,7 +63,8 @@ impl Planner<'_> {
 
     /// The role and its policies. The tag that counts the managed policies grows before and shrinks after them, so that all of them are found.
     pub(super) fn role_change(&self, transition: bool) -> RoleChange {
-        let Some(wanted) = &self.desired.role else {
+        let written = |role: &&DesiredRole| role.ownership != RoleOwnership::Checked;
+        let Some(wanted) = self.desired.role.as_ref().filter(written) else {
             return RoleChange::default();
         };
         let (existing, name) = (
@@ -107,7 +111,7 @@ impl Planner<'_> {
         if last.last() < most {
             shrunk.push(self.for_all(Step::TagRole(Box::new(tagged(last.last())))));
         }
-        let role = if wanted.merged {
+        let role = if wanted.ownership == RoleOwnership::Merged {
             vec![]
         } else {
             self.role(&tagged(most))
@@ -121,7 +125,7 @@ impl Planner<'_> {
 
     /// The operator's existing policies on the wanted role.
     fn existing_policies(&self, wanted: &DesiredRole) -> RolePolicies {
-        if wanted.merged {
+        if wanted.ownership == RoleOwnership::Merged {
             let inline = self
                 .observed
                 .merged
@@ -161,7 +165,7 @@ impl Planner<'_> {
         } else {
             last.clone()
         };
-        if wanted.merged {
+        if wanted.ownership == RoleOwnership::Merged {
             return Spreads {
                 grown: Spread::inline(grown),
                 last: Spread::inline(last),
@@ -190,7 +194,7 @@ impl Planner<'_> {
                 policy: policy.clone(),
             })
             .collect();
-        if wanted.is_none_or(|wanted| wanted.merged) {
+        if wanted.is_none_or(|wanted| wanted.ownership != RoleOwnership::Own) {
             steps.extend(self.own_role_removal());
         }
         steps.into_iter().map(|step| self.for_all(step)).collect()

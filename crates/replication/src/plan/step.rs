@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use crate::{
-    arns::{BoundaryArn, PolicyArn},
+    arns::{ManagedPolicyArn, PolicyArn},
     composition::desired::DesiredRole,
     configuration::Configuration,
     edit::StatementEdit,
@@ -33,7 +33,7 @@ pub enum Step {
         /// The role.
         role: Box<DesiredRole>,
         /// ARN of the boundary.
-        boundary: BoundaryArn,
+        boundary: ManagedPolicyArn,
     },
     /// Write the role's inline policy.
     PutRolePolicy {

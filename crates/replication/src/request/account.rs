@@ -6,13 +6,13 @@ use wildmatch::WildMatch;
 
 use crate::{
     Problem,
-    arns::{BoundaryArn, RoleArn},
+    arns::{ManagedPolicyArn, RoleArn},
     keys::KeyArn,
     names::{AccountId, BucketName, InvalidName, Partition, Prefix, Region},
 };
 use api::{
     AwsAccount,
-    aws_account::{self, Access, AwsPartition, Grant, Permission, Policies},
+    aws_account::{self, Access, AwsPartition, Grant, Permission, Policies, PolicyMode},
     condition::{ConditionType, Reason},
 };
 
@@ -75,23 +75,41 @@ pub struct Roles {
     /// The path of the operator's roles, which begins and ends with a slash.
     pub path: String,
     /// Their permissions boundary.
-    pub boundary: Option<BoundaryArn>,
+    pub boundary: Option<ManagedPolicyArn>,
     /// Their tags, in addition to the operator's own.
     pub tags: BTreeMap<String, String>,
     /// The unmanaged roles to which the operator may add an inline policy.
     pub mergeable: BTreeSet<RoleArn>,
+    /// Whether the operator creates the roles, or only checks those that others create.
+    pub management: PolicyMode,
+    /// The roles that others create, by source bucket.
+    pub named: BTreeMap<BucketName, RoleArn>,
 }
 
 impl Roles {
     fn new(spec: aws_account::Roles) -> Result<Self, InvalidName> {
         let boundary = spec.permissions_boundary.map(|arn| arn.parse());
         let mergeable = spec.mergeable_role_arns.iter().map(|arn| arn.parse());
+        let named = spec
+            .named
+            .iter()
+            .map(|named| Ok((named.bucket.parse()?, named.role_arn.parse()?)));
         Ok(Self {
+            management: spec.management,
+            named: named.collect::<Result<_, InvalidName>>()?,
             path: spec.path,
             boundary: boundary.transpose()?,
             tags: spec.tags,
             mergeable: mergeable.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+impl Roles {
+    /// Whether others create the roles.
+    #[must_use]
+    pub fn are_checked(&self) -> bool {
+        self.management == PolicyMode::Check
     }
 }
 

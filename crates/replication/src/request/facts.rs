@@ -10,8 +10,12 @@ use crate::{
     arns::RoleArn,
     assess::Resolved,
     names::{BucketName, InstallationId, OwnedBucket, RoleName},
-    observed::{Observed, Traits},
-    request::s3_requests::{RoleFacts, S3Request, s3_requests},
+    observed::{Facet, Observed, Traits},
+    policy::Statement,
+    request::{
+        s3_requests::{RoleFacts, S3Request, s3_requests},
+        statements::role_statements,
+    },
 };
 
 /// What was found.
@@ -30,8 +34,12 @@ pub struct Facts<'a> {
     pub(super) observed: &'a Observed,
     pub(super) account: &'a Account,
     pub(super) role: &'a RoleArn,
+    /// Whether the operator creates the role.
+    pub(super) own: bool,
     pub(super) upstream: &'a BTreeSet<BucketName>,
     pub(super) requests: Vec<S3Request<'a>>,
+    /// What the role needs, as statements of the operator.
+    pub(super) statements: Vec<Statement>,
 }
 
 impl<'a> Facts<'a> {
@@ -46,12 +54,24 @@ impl<'a> Facts<'a> {
         role: &'a RoleArn,
         upstream: &'a BTreeSet<BucketName>,
     ) -> Self {
-        let own = role.name == RoleName::of(installation, &resolved.valid.source);
-        let existing = observed.role.present().filter(|found| found.arn == *role);
+        // Which role it will be is only known with the configuration.
+        let may_merge = resolved.valid.merge && observed.configuration == Facet::Unread;
+        let checked = account.roles.are_checked() || may_merge;
+        let own = !checked && role.name == RoleName::of(installation, &resolved.valid.source);
+        let foreign = observed.foreign_roles.get(role);
+        let existing = if own {
+            observed.role.present().filter(|found| found.arn == *role)
+        } else {
+            foreign.and_then(|foreign| foreign.role.present())
+        };
         let known = RoleFacts {
             arn: role,
             id: existing.map(|role| role.id.as_str()),
-            bounded: own.then(|| account.roles.boundary.is_some()),
+            bounded: if own {
+                Some(account.roles.boundary.is_some())
+            } else {
+                existing.map(|role| role.boundary.is_some())
+            },
             accounts,
         };
         Self {
@@ -59,8 +79,10 @@ impl<'a> Facts<'a> {
             observed,
             account,
             role,
+            own,
             upstream,
             requests: s3_requests(resolved, known),
+            statements: role_statements(installation, resolved),
         }
     }
 }

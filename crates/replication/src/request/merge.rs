@@ -193,6 +193,19 @@ fn role_in_the_way(resolved: &Resolved, role: &str, account: &Account) -> Option
     let source = &resolved.valid.source;
     let name = &source.name;
     let arn = role.parse::<RoleArn>().ok();
+    if account.roles.are_checked() {
+        let named = account.roles.named.get(name);
+        if named.is_some() && named == arn.as_ref() {
+            return None;
+        }
+        let message = format!(
+            "bucket {name} already has a replication configuration with the unmanaged role {role}: {} to list that role for the bucket in roles.named of AWSAccount {}, or take over its rules with the annotation {}",
+            account.whom_to_ask(),
+            account.name,
+            api::TAKE_OVER
+        );
+        return Some(problem(Reason::ForeignConfiguration, message));
+    }
     if arn.as_ref().is_some_and(|role| role.name.is_for(source)) {
         let message = format!(
             "another installation of this operator manages bucket {name} with role {role}: use one installation for the bucket"

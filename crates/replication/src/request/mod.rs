@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod assess;
 mod bucket_checks;
 pub mod facts;
+mod foreign_role;
 pub mod merge;
 pub mod object;
 mod policy_checks;

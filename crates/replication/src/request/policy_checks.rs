@@ -61,14 +61,15 @@ pub(super) fn key_policies(facts: &Facts<'_>, found: &mut Preflight) {
 /// "Permissions boundaries for IAM entities" in the IAM User Guide.
 pub(super) fn boundary(facts: &Facts<'_>, found: &mut Preflight) {
     let account = facts.account;
-    let Some(arn) = &account.roles.boundary else {
+    // A role that others created has their boundary, or none.
+    let Some(arn) = account.roles.boundary.as_ref().filter(|_| facts.own) else {
         return;
     };
     let narrow = |message: String| {
         Problem::new(ConditionType::RoleReady, Reason::BoundaryTooNarrow, message)
     };
     let whom = account.whom_to_ask();
-    match &facts.observed.boundary {
+    match &facts.observed.managed_policy(arn) {
         Facet::Unread => {}
         Facet::Failed(failure) => {
             found
@@ -100,7 +101,7 @@ pub(super) fn boundary(facts: &Facts<'_>, found: &mut Preflight) {
 
 impl Facts<'_> {
     /// What the role needs and `document` certainly does not allow, and what it may not allow, with the cause.
-    fn missing_in(&self, document: &Document) -> (Vec<String>, Vec<(String, Cause)>) {
+    pub(super) fn missing_in(&self, document: &Document) -> (Vec<String>, Vec<(String, Cause)>) {
         let (mut missing, mut unknown) = (vec![], vec![]);
         for asked in &self.requests {
             let needed = format!("{} on {}", asked.action, asked.resource);

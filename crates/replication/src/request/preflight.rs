@@ -6,13 +6,14 @@ use crate::request::{
         requester_pays, traits_are_known,
     },
     facts::Check,
+    foreign_role::foreign_role,
     policy_checks::{boundary, destination_policy, key_policies, source_policy},
 };
 
 pub use crate::request::facts::{Facts, Preflight};
 
 /// All checks, in the order in which their findings are reported.
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     traits_are_known,
     requester_pays,
     owner_of_replicas,
@@ -24,6 +25,7 @@ const CHECKS: [Check; 11] = [
     destination_policy,
     key_policies,
     boundary,
+    foreign_role,
 ];
 
 /// Checks what an object depends on.
@@ -50,7 +52,7 @@ mod tests {
         assess::{Resolved, ResolvedKeys},
         keys::KeyArn,
         names::BucketName,
-        observed::{Bucket, Facet, Observed, Traits},
+        observed::{Bucket, Facet, ManagedRead, Observed, Traits},
         policy::Document,
         validate::validate,
     };
@@ -492,7 +494,14 @@ mod tests {
             ),
         ] {
             let mut ground = ground();
-            ground.observed.boundary = document;
+            let read = ManagedRead {
+                version: Facet::Present("v1".to_owned()),
+                document,
+            };
+            ground
+                .observed
+                .managed
+                .insert(BOUNDARY.parse().expect("a policy"), read);
             assert_eq!(ground.find(boundary), expected);
         }
     }

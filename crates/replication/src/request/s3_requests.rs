@@ -13,13 +13,14 @@ use crate::{
     assess::Resolved,
     evaluation::{Caller, Context, Possible, Request, Resource, Session},
     keys::KeyArn,
-    names::{AccountId, Region, via_services},
+    names::{AccountId, OwnedBucket, via_services},
     policy::Statement,
     remedy::PolicyOf,
     request::statements::{
         ACTIONS_ON_SOURCE_BUCKET, REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS,
-        actions_on_source_objects, replica_actions,
+        actions_on_source_objects, objects_under, replica_actions,
     },
+    validate::Valid,
 };
 
 /// The session of S3. It is not documented, and seen in events of destinations and in `CloudTrail`.
@@ -117,19 +118,20 @@ pub fn s3_requests<'a>(resolved: &'a Resolved, role: RoleFacts<'_>) -> Vec<S3Req
         add(On::Destination, &actions, replicas, &of_destination);
     }
     if let Some(keys) = &resolved.keys {
-        let mut add_key = |key: &'a KeyArn, actions: &[&'static str], region: &Region| {
+        let mut add_key = |key: &'a KeyArn, actions: &[&'static str], region, bucket| {
+            let contexts = encryption_contexts(valid, bucket);
             let context = of_kms(role, key, &via_services(region));
-            add(
-                On::Key(key),
-                actions,
-                Resource::one(key.to_string()),
-                &context,
-            );
+            let context = context.with_possible("kms:EncryptionContext:aws:s3:arn", contexts);
+            let resource = Resource::one(key.to_string());
+            add(On::Key(key), actions, resource, &Arc::new(context));
         };
         for key in &keys.source {
-            add_key(key, SOURCE_KEY_ACTIONS, &resolved.source_region);
+            let region = &resolved.source_region;
+            add_key(key, SOURCE_KEY_ACTIONS, region, &valid.source);
         }
-        add_key(&keys.replica, REPLICA_KEY_ACTIONS, &keys.replica.region);
+        let region = &keys.replica.region;
+        let (key, bucket) = (&keys.replica, &valid.destination);
+        add_key(key, REPLICA_KEY_ACTIONS, region, bucket);
     }
     requests
 }
@@ -165,11 +167,27 @@ pub(crate) fn requests_of_statement<'a>(
             let resource = Resource::one(key.to_string());
             services
                 .into_iter()
-                .map(|service| of_kms(role, key, &[service.to_owned()]))
+                .map(|service| Arc::new(of_kms(role, key, &[service.to_owned()])))
                 .flat_map(|context| requests(On::Key(key), &resource, &context))
                 .collect()
         }
     }
+}
+
+/// The encryption contexts that KMS gets for the objects under the object's prefixes: the bucket with an S3 Bucket Key, otherwise each object
+/// ("Using Amazon S3 Bucket Keys" in the S3 User Guide). No policy names these objects, so that what holds for them holds for all others.
+fn encryption_contexts(valid: &Valid, bucket: &OwnedBucket) -> Vec<Possible> {
+    let objects = objects_under(valid, bucket)
+        .into_iter()
+        .flat_map(|pattern| {
+            let prefix = pattern.trim_end_matches('*').to_owned();
+            ["a/example.csv", "Z0", "~"].map(|rest| format!("{prefix}{rest}"))
+        });
+    let bucket = bucket.arn().to_string();
+    std::iter::once(bucket)
+        .chain(objects)
+        .map(Possible::One)
+        .collect()
 }
 
 /// A session of `role` in the hands of S3.
@@ -286,9 +304,9 @@ fn of_s3(role: RoleFacts<'_>, owner: &AccountId) -> Arc<Context> {
 }
 
 /// What is known of a request to KMS through one of `services`: S3 in the Region of the bucket.
-fn of_kms(role: RoleFacts<'_>, key: &KeyArn, services: &[String]) -> Arc<Context> {
+fn of_kms(role: RoleFacts<'_>, key: &KeyArn, services: &[String]) -> Context {
     let services = services.iter().cloned().map(Possible::One).collect();
-    let context = of_session(role, &key.account)
+    of_session(role, &key.account)
         .with("aws:ViaAWSService", "true")
         .with_possible("kms:ViaService", services)
         .with("kms:CallerAccount", role.arn.account.as_str())
@@ -301,6 +319,5 @@ fn of_kms(role: RoleFacts<'_>, key: &KeyArn, services: &[String]) -> Arc<Context
         .without("kms:GrantIsForAWSResource")
         .without("kms:GrantOperations")
         .without("kms:GrantConstraintType")
-        .without("kms:RetiringPrincipal");
-    Arc::new(context)
+        .without("kms:RetiringPrincipal")
 }

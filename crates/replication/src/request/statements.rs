@@ -9,6 +9,29 @@ use crate::{
     validate::Valid,
 };
 
+/// The role's statements for one object, and for the source bucket.
+pub(crate) fn role_statements(
+    installation: &InstallationId,
+    resolved: &Resolved,
+) -> Vec<Statement> {
+    let of_bucket = source_statement(installation, &resolved.valid.source);
+    let of_object = object_statements(installation, resolved);
+    std::iter::once(of_bucket).chain(of_object).collect()
+}
+
+/// The role's statement for the source bucket, which all objects on it share.
+pub(crate) fn source_statement(installation: &InstallationId, source: &OwnedBucket) -> Statement {
+    Statement::allow(
+        installation,
+        Purpose::SourceBucket,
+        source.name.as_str(),
+        None,
+        ACTIONS_ON_SOURCE_BUCKET,
+        &[source.arn().to_string()],
+        &vec![],
+    )
+}
+
 /// The role's statements for one object: to read the source objects, to write the replicas, and to use the keys for that alone.
 pub(crate) fn object_statements(
     installation: &InstallationId,
@@ -72,7 +95,7 @@ pub(crate) fn object_statements(
 }
 
 /// The objects of `bucket` under the object's prefixes.
-fn objects_under(valid: &Valid, bucket: &OwnedBucket) -> Vec<String> {
+pub(crate) fn objects_under(valid: &Valid, bucket: &OwnedBucket) -> Vec<String> {
     let prefixes = widest(valid.rules.iter().map(|rule| rule.prefix.clone()));
     prefixes
         .iter()

@@ -9,7 +9,10 @@ use crate::{
     assess::Resolved,
     compose,
     composition::claims::Claims,
-    composition::{desired::DesiredRole, statements::allows_already},
+    composition::{
+        desired::{DesiredRole, RoleOwnership},
+        statements::allows_already,
+    },
     names::{ObjectKey, fingerprint},
     observed::{Facet, Observed},
     policy::{Document, Statement},
@@ -93,7 +96,11 @@ fn is_granted(claims: &Claims<'_>, role: &DesiredRole, resolved: &Resolved) -> b
 
 /// Whether the role was seen with the statements, and S3 may assume it.
 fn is_role_ready(observed: &Observed, role: &DesiredRole, needed: &[Statement]) -> bool {
-    let existing = if role.merged {
+    // Its permissions were checked before.
+    if role.ownership == RoleOwnership::Checked {
+        return true;
+    }
+    let existing = if role.ownership == RoleOwnership::Merged {
         observed
             .merged
             .get(&role.arn)

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::{
     Object, Problem,
     assess::Resolved,
-    composition::desired::Desired,
+    composition::desired::{Desired, RoleOwnership},
     names::{InstallationId, ObjectKey},
     visit::{
         disposition::Disposition,
@@ -53,7 +53,15 @@ pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus
         _ => None,
     };
     let kept = || (previous.source.clone(), previous.destination.clone());
-    let (source, destination) = resolved.map_or_else(kept, |resolved| ends(resolved));
+    // Where no policy of a role names the places that may have statements, the status does until none is left.
+    let role = grounds.decision.desired.role.as_ref();
+    let is_checked = role.is_some_and(|role| role.ownership == RoleOwnership::Checked);
+    let is_moving =
+        is_checked && previous.destination.is_some() && grounds.outcome.open().next().is_some();
+    let (source, destination) = match resolved.filter(|_| !is_moving) {
+        Some(resolved) => ends(resolved),
+        None => kept(),
+    };
     let rules = if grounds.decision.rules_known {
         rules(key, &grounds.decision.desired, grounds.installation)
     } else {
@@ -194,6 +202,7 @@ fn ends(resolved: &Resolved) -> (Option<SourceStatus>, Option<DestinationStatus>
             .collect(),
     };
     let destination = DestinationStatus {
+        bucket: Some(valid.destination.name.to_string()),
         account_id: valid.destination.account.to_string(),
         region: resolved
             .destination_region

@@ -75,6 +75,7 @@ pub fn is_at_rest(visit: &View<'_>) -> bool {
 /// What to read for the visit: everything.
 #[must_use]
 pub fn scope(visit: &View<'_>) -> Scope {
+    let account = visit.accounts.by_id(&visit.source.account);
     let mut scope = Scope {
         source: visit.source.clone(),
         role: RoleName::of(visit.installation, visit.source),
@@ -83,6 +84,10 @@ pub fn scope(visit: &View<'_>) -> Scope {
         keys: BTreeSet::new(),
         ownership: BTreeSet::new(),
         acls: BTreeSet::new(),
+        writes_roles: account.is_none_or(|account| !account.roles.are_checked()),
+        named_role: account
+            .and_then(|account| account.roles.named.get(&visit.source.name).cloned()),
+        former: (BTreeSet::new(), BTreeSet::new()),
         synced: BTreeSet::new(),
         boundary: visit
             .accounts
@@ -112,8 +117,38 @@ pub fn scope(visit: &View<'_>) -> Scope {
         if let Ok(valid) = visit.valid(object) {
             add(&mut scope, visit, object, valid);
         }
+        if !scope.writes_roles {
+            add_former(&mut scope, object);
+        }
     }
     scope
+}
+
+/// Adds the places that the object's status names. If it was not written since the object changed, they are those before.
+fn add_former(scope: &mut Scope, object: &Object) {
+    let status = &object.status;
+    if let Some(destination) = &status.destination {
+        let named = destination
+            .bucket
+            .as_deref()
+            .and_then(|name| name.parse().ok());
+        let account = destination.account_id.parse().ok();
+        scope
+            .former
+            .0
+            .extend(named.zip(account).map(|(name, account)| OwnedBucket {
+                partition: scope.source.partition,
+                account,
+                name,
+            }));
+        let key = destination.kms_key_arn.as_deref();
+        scope.former.1.extend(key.and_then(|key| key.parse().ok()));
+    }
+    let keys = status.source.iter().flat_map(|source| &source.kms_key_arns);
+    scope
+        .former
+        .1
+        .extend(keys.filter_map(|key| key.parse::<crate::keys::KeyArn>().ok()));
 }
 
 /// Adds what one object needs.

@@ -1,0 +1,378 @@
+//! Roles that others create, on the strict AWS: what they lack is named before anything is written and after the object was ready, and they are
+//! never written.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
+
+#[path = "judged/mod.rs"]
+mod ground;
+mod support;
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use bucket_replication_operator::replication::policy::Document;
+use ground::{Judged, document};
+use serde_json::{Value, json};
+use strict_aws::state::{ManagedPolicy, Role};
+use support::{
+    cluster::{DR, PROD, key, object_key, spec},
+    golden::compare,
+};
+
+/// What is wrong, how it becomes so, and the reason of `Ready`.
+type Wrong = (&'static str, fn(&Judged), &'static str);
+
+const ROLE: &str = "arn:aws:iam::111111111111:role/finance/replication";
+const KMS: &[(&str, &str)] = &[("x-amz-server-side-encryption", "aws:kms")];
+
+fn checked() -> Judged {
+    Judged::with_roles(&json!({
+        "management": "Check", "named": [{"bucket": "source", "roleARN": ROLE}],
+    }))
+}
+
+fn walkthrough() -> Value {
+    let source = key(PROD, "us-east-1", "src").to_string();
+    let mut spec = spec(
+        ("dr", "dest"),
+        Some(&key(DR, "us-west-2", "dst")),
+        &json!({"rules": [{"name": "tax", "prefix": "Tax", "deleteMarkers": "Replicate"}]}),
+    );
+    spec["source"]["kmsKeys"] = json!([source]);
+    spec
+}
+
+fn trust(service: &str) -> Document {
+    document(json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole",
+    }]}))
+}
+
+fn create(judged: &Judged, arn: &str, policy: Document) {
+    let arn: bucket_replication_operator::replication::arns::RoleArn = arn.parse().unwrap();
+    let role = Role {
+        id: "AROAFINANCE".to_owned(),
+        trust: trust("s3.amazonaws.com"),
+        inline: [("replication".to_owned(), policy)].into(),
+        attached: vec![],
+        boundary: None,
+        tags: BTreeMap::new(),
+        description: String::new(),
+        created: 0,
+        arn: arn.clone(),
+    };
+    judged.aws.with(|state| {
+        let place = (arn.account.clone(), arn.name.to_string());
+        state.roles.insert(place, role);
+    });
+}
+
+fn edit(judged: &Judged, edit: impl FnOnce(&mut Role)) {
+    judged.aws.with(|state| {
+        let mut roles = state.roles.values_mut();
+        edit(roles.find(|role| role.id == "AROAFINANCE").unwrap());
+    });
+}
+
+/// Puts a managed policy there.
+fn put_managed(judged: &Judged, name: &str, policy: Document) -> String {
+    let arn = format!("arn:aws:iam::{PROD}:policy/{name}");
+    judged.aws.with(|state| {
+        let made = ManagedPolicy {
+            arn: arn.parse().unwrap(),
+            versions: [(1, policy)].into(),
+            default: 1,
+            next: 2,
+        };
+        state.policies.insert(arn.clone(), made);
+    });
+    arn
+}
+
+/// The reason of `Ready` after the object came to rest.
+async fn reason(judged: &mut Judged) -> String {
+    judged.cluster.restart();
+    judged.settle().await;
+    judged.cluster.condition("tax", "Ready").1
+}
+
+fn message(judged: &Judged, kind: &str) -> String {
+    let conditions = &judged.cluster.objects[&object_key("tax")].2.conditions;
+    let found = conditions.iter().find(|condition| condition.type_ == kind);
+    found.unwrap().message.clone()
+}
+
+fn policy_of_required_action(judged: &Judged) -> Document {
+    let status = &judged.cluster.objects[&object_key("tax")].2;
+    let [action] = status.required_actions.as_slice() else {
+        panic!("{:?}", status.required_actions);
+    };
+    assert!(action.command.contains("aws iam "), "{}", action.command);
+    Document::parse(&action.statement).unwrap()
+}
+
+/// What is set up: the role with exactly what the object's status asks for.
+async fn ready() -> Judged {
+    let mut judged = checked();
+    judged.cluster.apply("tax", &walkthrough());
+    assert_eq!(reason(&mut judged).await, "RoleNotFound");
+    let policy = policy_of_required_action(&judged);
+    create(&judged, ROLE, policy);
+    assert_eq!(reason(&mut judged).await, "Ready");
+    judged
+}
+
+#[tokio::test]
+async fn a_role_with_what_the_status_asks_for_replicates_and_is_never_written() {
+    let before = checked().made();
+    let mut judged = ready().await;
+    let ready = judged.cluster.condition("tax", "RoleReady");
+    assert_eq!(ready.0, "True");
+    for (object, headers) in [("Tax/a", &[][..]), ("Tax/b", KMS)] {
+        let (replicated, why) = judged.upload(object, headers);
+        assert_eq!(replicated, Some("COMPLETED"), "{object}: {why:?}");
+    }
+    judged.cluster.delete("tax");
+    assert!(judged.settle().await);
+    let mut after = judged.made();
+    after.retain(|what, _| before.contains_key(what));
+    assert_eq!(after, before);
+    let calls = judged.aws.calls();
+    let written: Vec<_> = calls
+        .iter()
+        .map(|call| call.operation.as_str())
+        .filter(|operation| operation.starts_with("iam:"))
+        .filter(|operation| !operation.starts_with("iam:Get") && !operation.starts_with("iam:List"))
+        .collect();
+    assert_eq!(written, [""; 0]);
+}
+
+/// Each permission of the role is taken away once, before the first write and after the object was ready.
+#[tokio::test]
+async fn each_permission_that_the_role_lacks_is_named() {
+    let ready = ready().await;
+    let mut policy = Value::Null;
+    edit(&ready, |role| policy = role.inline["replication"].json());
+    let statements = policy["Statement"].as_array_mut().unwrap();
+    for statement in &mut *statements {
+        if statement["Action"].is_string() {
+            statement["Action"] = json!([statement["Action"]]);
+        }
+    }
+    let statements = statements.len();
+    let mut tried = 0;
+    for number in 0..statements {
+        let actions = policy["Statement"][number]["Action"]
+            .as_array()
+            .unwrap()
+            .len();
+        for action in 0..actions {
+            let mut less = policy.clone();
+            let taken = less["Statement"][number]["Action"]
+                .as_array_mut()
+                .unwrap()
+                .remove(action);
+            if actions == 1 {
+                less["Statement"].as_array_mut().unwrap().remove(number);
+            }
+            let taken = taken.as_str().unwrap();
+            let mut fresh = checked();
+            fresh.cluster.apply("tax", &walkthrough());
+            create(&fresh, ROLE, document(less.clone()));
+            let mut later = ready.copy();
+            edit(&later, |role| {
+                role.inline
+                    .insert("replication".to_owned(), document(less.clone()));
+            });
+            for judged in [&mut fresh, &mut later] {
+                assert_eq!(reason(judged).await, "RolePolicyNeeded", "{taken}");
+                let message = message(judged, "RoleReady");
+                assert!(message.contains(taken), "{taken}: {message}");
+            }
+            let rules = fresh
+                .aws
+                .with(|state| state.buckets["source"].replication.clone());
+            assert_eq!(rules, None, "nothing is written before the role suffices");
+            tried += 1;
+        }
+    }
+    assert!(tried >= 11, "{tried}");
+}
+
+/// awslabs/aws-well-architected-labs#615: a role that S3 may not assume, that is gone, or that its own boundary holds back.
+#[tokio::test]
+async fn what_else_is_wrong_with_the_role_is_said() {
+    let ready = ready().await;
+    let wrongs: [Wrong; 5] = [
+        (
+            "another service may assume it",
+            |judged| edit(judged, |role| role.trust = trust("ec2.amazonaws.com")),
+            "RoleNotAssumable",
+        ),
+        (
+            "it is gone",
+            |judged| {
+                judged.aws.with(|state| {
+                    state.roles.retain(|_, role| role.id != "AROAFINANCE");
+                });
+            },
+            "RoleNotFound",
+        ),
+        (
+            "its boundary is too narrow",
+            |judged| {
+                let narrow = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]});
+                let arn = put_managed(judged, "narrow", document(narrow));
+                edit(judged, |role| role.boundary = Some(arn));
+            },
+            "BoundaryTooNarrow",
+        ),
+        (
+            "its boundary is gone",
+            |judged| {
+                edit(judged, |role| {
+                    role.boundary = Some(format!("arn:aws:iam::{PROD}:policy/gone"));
+                });
+            },
+            "BoundaryTooNarrow",
+        ),
+        (
+            "another policy of it denies",
+            |judged| {
+                let deny = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "s3:Replicate*", "Resource": "arn:aws:s3:::dest/*"}]});
+                let arn = put_managed(judged, "deny", document(deny));
+                edit(judged, |role| role.attached.push(arn));
+            },
+            "RolePolicyNeeded",
+        ),
+    ];
+    let mut text = "# What an object says of a role that others create.\n".to_owned();
+    for (what, make, expected) in wrongs {
+        let mut judged = ready.copy();
+        make(&judged);
+        assert_eq!(reason(&mut judged).await, expected, "{what}");
+        let said = message(&judged, "Ready");
+        writeln!(text, "\n== {what}\nReady=False {expected}: {said}").unwrap();
+        let (replicated, _) = judged.upload("Tax/c", KMS);
+        assert_eq!(replicated, Some("FAILED"), "{what}: it was right to say so");
+    }
+    compare("tests/golden/roles.txt", &text);
+}
+
+/// The operator adds its own policy to the role of unmanaged rules; everything else of the role has to be right.
+#[tokio::test]
+async fn a_role_of_unmanaged_rules_is_looked_at() {
+    let wrongs: [Wrong; 5] = [
+        ("nothing", |_| {}, "Ready"),
+        (
+            "it is gone",
+            |judged| {
+                judged.aws.with(|state| {
+                    state.roles.retain(|_, role| role.id != "AROAFINANCE");
+                });
+            },
+            "RoleNotFound",
+        ),
+        (
+            "another service may assume it",
+            |judged| edit(judged, |role| role.trust = trust("ec2.amazonaws.com")),
+            "RoleNotAssumable",
+        ),
+        (
+            "its boundary is too narrow",
+            |judged| {
+                let narrow = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]});
+                let arn = put_managed(judged, "narrow", document(narrow));
+                edit(judged, |role| role.boundary = Some(arn));
+            },
+            "BoundaryTooNarrow",
+        ),
+        (
+            "a policy of it denies",
+            |judged| {
+                edit(judged, |role| {
+                    let deny = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Deny", "Action": "kms:*", "Resource": "*"}]});
+                    role.inline.insert("deny".to_owned(), document(deny));
+                });
+            },
+            "RolePolicyNeeded",
+        ),
+    ];
+    for (what, make, expected) in wrongs {
+        // The platform's boundary is that of the operator's roles alone.
+        let boundary = format!("arn:aws:iam::{PROD}:policy/too-narrow-for-anything");
+        let mut judged = Judged::with_roles(&json!({
+            "mergeableRoleARNs": [ROLE], "permissionsBoundaryARN": boundary,
+        }));
+        create(
+            &judged,
+            ROLE,
+            document(json!({"Version": "2012-10-17", "Statement": []})),
+        );
+        judged.aws.with(|state| {
+            let rules = json!({"Role": ROLE, "Rules": [{
+                "ID": "theirs", "Priority": 7, "Status": "Enabled", "Filter": {"Prefix": "theirs/"},
+                "DeleteMarkerReplication": {"Status": "Disabled"}, "Destination": {"Bucket": "arn:aws:s3:::backup"},
+            }]});
+            let rules = serde_json::from_value(rules).unwrap();
+            state.buckets.get_mut("source").unwrap().replication = Some(rules);
+        });
+        make(&judged);
+        let mut spec = walkthrough();
+        spec["existingConfiguration"] = json!("Merge");
+        judged.cluster.apply("tax", &spec);
+        assert_eq!(reason(&mut judged).await, expected, "{what}");
+        if expected == "Ready" {
+            let (replicated, why) = judged.upload("Tax/c", KMS);
+            assert_eq!(replicated, Some("COMPLETED"), "{why:?}");
+        }
+    }
+}
+
+/// Without a role of the operator's, the status says where its statements may be.
+#[tokio::test]
+async fn a_moved_destination_is_cleaned_up_after_a_crash() {
+    let mut judged = ready().await;
+    let mut policy = Value::Null;
+    edit(&judged, |role| policy = role.inline["replication"].json());
+    judged.aws.with(|state| {
+        let archive = ground::bucket(DR, "us-west-2");
+        state.buckets.insert("archive".to_owned(), archive);
+    });
+    let wider = policy
+        .to_string()
+        .replace("arn:aws:s3:::dest", "arn:aws:s3:::archive");
+    edit(&judged, |role| {
+        role.inline
+            .insert("archive".to_owned(), Document::parse(&wider).unwrap());
+    });
+    let mut moved = walkthrough();
+    moved["destination"]["bucket"] = json!("archive");
+    judged.cluster.apply("tax", &moved);
+    judged.aws.set_weather(strict_aws::weather::Weather {
+        faults: vec![strict_aws::weather::Fault {
+            operation: "s3:DeleteBucketPolicy".to_owned(),
+            after: 0,
+            times: 1_000,
+            kind: strict_aws::weather::FaultKind::DropBefore,
+        }],
+        ..strict_aws::weather::Weather::default()
+    });
+    for _ in 0..6 {
+        judged.visit().await;
+        judged.cluster.pass(30);
+    }
+    let left = |judged: &Judged| {
+        judged
+            .aws
+            .with(|state| state.buckets["dest"].policy.is_some())
+    };
+    assert!(left(&judged), "the removal failed");
+    let mut judged = judged.copy();
+    assert!(judged.settle().await);
+    assert!(!left(&judged));
+    assert_eq!(judged.cluster.condition("tax", "Ready").1, "Ready");
+}
