@@ -12,7 +12,7 @@ mod support;
 use std::fmt::Write;
 
 use bucket_replication_operator::replication::{
-    configuration::Filter,
+    configuration::{Filter, Setting},
     keys::KeyArn,
     names::OwnedBucket,
     observed::{DefaultEncryption, Facet, FailureKind, UnknownElement},
@@ -403,6 +403,24 @@ fn cases() -> Vec<Case> {
             World(|s, _| put_theirs(s, THEIR_ROLE, Some(Filter::new("theirs/", vec![])))),
         ),
         case(
+            "an unmanaged rule with an element that S3 no longer accepts",
+            "ReplicationConfigured",
+            "ForeignRuleNotPreservable",
+            BOTH,
+            World(|s, _| {
+                put_theirs(
+                    s,
+                    "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f",
+                    Some(Filter::new("theirs/", vec![])),
+                );
+                let rules = &mut source(s).configuration.as_mut().unwrap().rules;
+                let theirs = rules
+                    .iter_mut()
+                    .find(|rule| rule.id.as_deref() == Some("legacy"));
+                theirs.unwrap().existing_object_replication = Some(Setting::new(false));
+            }),
+        ),
+        case(
             "a configuration of another installation",
             "ReplicationConfigured",
             "OtherInstallation",
@@ -483,7 +501,11 @@ async fn cell(case: &Case, at: &Place, after_ready: bool) -> String {
     // What stands on the bucket already is read last, for the plan that such an object is told; Requester Pays with it, since it is rare.
     let needs_all = matches!(
         case.reason,
-        "ForeignConfiguration" | "OtherInstallation" | "RoleNotOurs" | "RequesterPays"
+        "ForeignConfiguration"
+            | "OtherInstallation"
+            | "RoleNotOurs"
+            | "RequesterPays"
+            | "ForeignRuleNotPreservable"
     );
     assert!(
         world.writes() > 0 || calls <= if needs_all { 17 } else { 12 },

@@ -10,7 +10,7 @@ use crate::{
         accounts::{Account, Accounts, AssumeRole},
         arns::{ManagedPolicyArn, PolicyArn, RoleArn},
         boundary::boundary,
-        composition::spread::MOST_INLINE,
+        composition::spread::{MOST_INLINE, MOST_MANAGED},
     },
 };
 
@@ -38,7 +38,15 @@ fn parts<'a>(account: &'a Account, accounts: &Accounts) -> Result<Parts<'a>, Str
     }
     let made = match &account.roles.boundary {
         Some(ManagedPolicyArn::OfAccount(policy)) if policy.account == account.id => {
-            Some((policy, boundary(account, accounts).json()))
+            let printed = boundary(account, accounts);
+            let length = printed.compact().len();
+            if length > MOST_MANAGED {
+                return Err(format!(
+                    "the permissions boundary of AWSAccount {} has {length} characters, and a managed policy may have {MOST_MANAGED}: use fewer or wider globs in the grants of all AWSAccounts",
+                    account.name
+                ));
+            }
+            Some((policy, printed.json()))
         }
         _ => None,
     };

@@ -88,6 +88,7 @@ impl AwsCloud {
                     Some(region) => Some(region),
                     None => {
                         let request = session.s3(&home).head_bucket();
+                        let request = request.expected_bucket_owner(bucket.account.as_str());
                         let answer = request.bucket(bucket.name.as_str()).send().await;
                         match &answer {
                             Ok(answer) => answer.bucket_region().and_then(|name| name.parse().ok()),

@@ -255,6 +255,16 @@ pub fn object_key(name: &str) -> ObjectKey {
 }
 
 impl Cluster {
+    /// Changes the spec of an `AWSAccount`.
+    pub fn edit_account(&mut self, name: &str, edit: impl FnOnce(&mut Value)) {
+        let mut accounts = self.accounts.iter_mut();
+        let account = accounts.find(|account| account.metadata.name.as_deref() == Some(name));
+        let account = account.unwrap();
+        let mut spec = serde_json::to_value(&account.spec).unwrap();
+        edit(&mut spec);
+        account.spec = serde_json::from_value(spec).unwrap();
+    }
+
     /// Applies an object, as `kubectl apply` does.
     pub fn apply(&mut self, name: &str, spec: &Value) {
         let spec: BucketReplicationSpec = serde_json::from_value(spec.clone()).unwrap();

@@ -429,7 +429,8 @@ impl Object<'_> {
             Some(key) => {
                 let arn = state.aliases.get(&key).cloned().unwrap_or(key);
                 let found = state.keys.get(&arn).ok_or("DstKmsKeyNotFound")?;
-                if found.state != "Enabled" || found.region != bucket.region {
+                let usable = matches!(found.state.as_str(), "Enabled" | "Updating");
+                if !usable || found.region != bucket.region {
                     return Err(format!(
                         "DstKmsKeyInvalidState: {} in {}",
                         found.state, found.region
@@ -470,7 +471,7 @@ impl Object<'_> {
             let Some((arn, key)) = key.and_then(|arn| Some((arn, state.keys.get(arn)?))) else {
                 return Access::NotAllowed(documents::evaluation::PolicyKind::Resource);
             };
-            if key.state != "Enabled" {
+            if !matches!(key.state.as_str(), "Enabled" | "Updating") {
                 return Access::NotAllowed(documents::evaluation::PolicyKind::Resource);
             }
             session.access(&Asked {

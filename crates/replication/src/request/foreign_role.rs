@@ -10,14 +10,17 @@ use crate::{
     Problem,
     assess::failed,
     evaluation::{
-        Access, Caller, Cause, Context, Denial, DenyingStatement, Policies, Request, Resource,
+        Access, Caller, Context, Denial, DenyingStatement, Policies, Request, Resource,
         ResourcePolicy, Truth, access,
     },
     names::s3_principals,
     observed::{Facet, ForeignRole, Role},
     policy::{Document, Statement},
     remedy::quoted,
-    request::facts::{Facts, Preflight},
+    request::{
+        facts::{Facts, Preflight},
+        policy_checks::{MAY_BE_DENIED, WITHOUT_TAGS},
+    },
 };
 
 /// Checks the role, if others create it.
@@ -222,15 +225,19 @@ impl Facts<'_> {
     /// Whether the role's policies allow everything; under unmanaged rules the operator adds its own policy, so that only a denial matters.
     fn suffices(&self, identity: &[Document], found: &mut Preflight) {
         let adds = !self.account.roles.are_checked();
-        let (mut missing, mut unknown): (Vec<String>, Option<(String, Cause)>) = (vec![], None);
+        let (mut missing, mut unknown): (Vec<String>, Option<(String, String)>) = (vec![], None);
         for asked in &self.requests {
             let needed = format!("{} on {}", asked.action, asked.resource);
             let request = asked.request();
+            let is_for_tags = MAY_BE_DENIED.contains(&asked.action);
             for denial in identity.iter().map(|policy| policy.forbids(&request)) {
                 match denial {
                     Denial::No => {}
                     Denial::Perhaps(_, cause) => {
-                        unknown.get_or_insert((needed.clone(), cause));
+                        unknown.get_or_insert((needed.clone(), cause.to_string()));
+                    }
+                    Denial::Yes(_) if is_for_tags => {
+                        unknown.get_or_insert((needed.clone(), WITHOUT_TAGS.to_owned()));
                     }
                     Denial::Yes(statement) => {
                         found.problems.push(self.denied(&statement, &needed));
@@ -241,9 +248,12 @@ impl Facts<'_> {
             let allows = identity.iter().map(|policy| policy.allows(&request));
             match if adds { Truth::Yes } else { Truth::any(allows) } {
                 Truth::Yes => {}
+                Truth::No if is_for_tags => {
+                    unknown.get_or_insert((needed, WITHOUT_TAGS.to_owned()));
+                }
                 Truth::No => missing.push(needed),
                 Truth::Unknown(cause) => {
-                    unknown.get_or_insert((needed, cause));
+                    unknown.get_or_insert((needed, cause.to_string()));
                 }
             }
         }

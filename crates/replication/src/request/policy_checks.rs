@@ -5,7 +5,7 @@ use api::condition::{ConditionType, Reason};
 use crate::{
     Problem,
     assess::failed,
-    evaluation::{Cause, Denial, Truth},
+    evaluation::{Denial, Truth},
     observed::Facet,
     policy::Document,
     remedy::PolicyOf,
@@ -17,8 +17,9 @@ use crate::{
 
 /// "Troubleshooting replication" in the S3 User Guide says that objects with tags are not replicated without these, "Setting up permissions for live
 /// replication" that they are, without their tags.
-const MAY_BE_DENIED: [&str; 2] = ["s3:ReplicateTags", "s3:GetObjectVersionTagging"];
-const WITHOUT_TAGS: &str = "objects with tags are replicated without them, or not at all";
+pub(super) const MAY_BE_DENIED: [&str; 2] = ["s3:ReplicateTags", "s3:GetObjectVersionTagging"];
+pub(super) const WITHOUT_TAGS: &str =
+    "objects with tags are replicated without them, or not at all";
 
 /// A statement of the source's policy that denies reading.
 pub(super) fn source_policy(facts: &Facts<'_>, found: &mut Preflight) {
@@ -101,14 +102,17 @@ pub(super) fn boundary(facts: &Facts<'_>, found: &mut Preflight) {
 
 impl Facts<'_> {
     /// What the role needs and `document` certainly does not allow, and what it may not allow, with the cause.
-    pub(super) fn missing_in(&self, document: &Document) -> (Vec<String>, Vec<(String, Cause)>) {
+    pub(super) fn missing_in(&self, document: &Document) -> (Vec<String>, Vec<(String, String)>) {
         let (mut missing, mut unknown) = (vec![], vec![]);
         for asked in &self.requests {
             let needed = format!("{} on {}", asked.action, asked.resource);
             match document.permits(&asked.request()) {
                 Truth::Yes => {}
+                Truth::No if MAY_BE_DENIED.contains(&asked.action) => {
+                    unknown.push((needed, WITHOUT_TAGS.to_owned()));
+                }
                 Truth::No => missing.push(needed),
-                Truth::Unknown(cause) => unknown.push((needed, cause)),
+                Truth::Unknown(cause) => unknown.push((needed, cause.to_string())),
             }
         }
         (missing, unknown)
