@@ -94,7 +94,7 @@ charts: $(BIN)/helm $(BIN)/promtool ## Lint the chart, and try its alerts
 
 .PHONY: update
 update: $(BIN)/helm ## Regenerate all generated files and goldens
-	UPDATE=1 cargo test --locked --test golden --test preflight --test foreign_roles --test preconditions
+	UPDATE=1 cargo test --locked --test golden --test preflight --test foreign_roles --test preconditions --test refusals
 	UPDATE=1 cargo test --locked --test generated
 	UPDATE=1 cargo test --locked --test deploy -- the_base_is
 

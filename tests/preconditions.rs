@@ -17,8 +17,9 @@ use std::fmt::Write;
 
 use ground::Judged;
 
+use serde_json::json;
 use support::{
-    cluster::{PROD, key},
+    cluster::{DR, PROD, key, object_key},
     golden::compare,
 };
 use table::{Outcome, Precondition, preconditions};
@@ -170,4 +171,58 @@ async fn ready_is_true_if_and_only_if_objects_replicate() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     compare("docs/reference/preconditions.md", &text);
+}
+
+/// New objects need another key at once, so that a changed default key or alias is not remembered for a preflight period.
+#[tokio::test]
+async fn a_changed_default_key_or_alias_is_seen_at_the_next_check() {
+    let set_default = |judged: &Judged, id: &str| {
+        let arn = key(PROD, "us-east-1", id).to_string();
+        judged.aws.with(|state| {
+            state.buckets.get_mut("source").unwrap().encryption = json!({"Rules": [{
+                "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": arn}, "BucketKeyEnabled": false,
+            }]});
+        });
+    };
+    for listed in [false, true] {
+        let mut judged = Judged::new();
+        set_default(&judged, "src");
+        let mut object = table::object();
+        object["destination"]["kmsKey"] = json!("alias/replicas");
+        if !listed {
+            object["source"].as_object_mut().unwrap().remove("kmsKeys");
+        }
+        judged.cluster.apply("tax", &object);
+        assert!(judged.settle().await);
+        assert_eq!(judged.cluster.condition("tax", "Ready").1, "Ready");
+
+        set_default(&judged, "bkp");
+        judged.cluster.pass(600);
+        judged.settle().await;
+        let ready = judged.cluster.condition("tax", "Ready").1;
+        if listed {
+            assert_eq!(ready, "DefaultKeyNotListed");
+            continue;
+        }
+        assert_eq!(ready, "Ready");
+        assert_eq!(judged.upload("Tax/new", &[]).0, Some("COMPLETED"));
+
+        let alias = format!("arn:aws:kms:us-west-2:{DR}:alias/replicas");
+        let next = key(DR, "us-west-2", "next").to_string();
+        judged.aws.with(|state| {
+            let mut made = state.keys[&key(DR, "us-west-2", "dst").to_string()].clone();
+            let root = format!("arn:aws:iam::{DR}:root");
+            made.policy = ground::document(json!({"Version": "2012-10-17", "Statement": [{
+                "Effect": "Allow", "Principal": {"AWS": root}, "Action": "kms:*", "Resource": "*",
+            }]}));
+            state.keys.insert(next.clone(), made);
+            state.aliases.insert(alias, next.clone());
+        });
+        judged.cluster.pass(600);
+        judged.settle().await;
+        let status = &judged.cluster.objects[&object_key("tax")].2;
+        let replica = status.destination.as_ref().unwrap().kms_key_arn.clone();
+        assert_eq!(replica, Some(next));
+        assert_eq!(judged.upload("Tax/newer", &[]).0, Some("COMPLETED"));
+    }
 }

@@ -117,7 +117,7 @@ async fn calls_are_budgeted() {
     cluster.pass(600);
     let check = Calls {
         rounds: 2,
-        questions: 8,
+        questions: 9,
         read_again: 0,
         writes: 0,
     };

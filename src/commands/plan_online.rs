@@ -40,6 +40,7 @@ pub const AT_ONCE: Times = Times {
     grace: Duration::ZERO,
     settle: Duration::ZERO,
     sweep: Duration::ZERO,
+    retry: Duration::ZERO,
 };
 
 /// What a visit would decide now. Nothing is written.

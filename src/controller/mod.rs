@@ -81,6 +81,7 @@ pub async fn run(
             grace: periods.grace,
             settle: settings.settle_delay,
             sweep: settings.sweep_period,
+            retry: periods.longest_retry,
         },
         periods,
         writes_account_status: settings.release.watch_namespaces.is_empty(),

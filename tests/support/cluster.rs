@@ -212,6 +212,7 @@ impl Default for Cluster {
                 grace: Duration::from_secs(5),
                 settle: Duration::from_secs(15),
                 sweep: Duration::from_hours(6),
+                retry: Duration::from_mins(5),
             },
             stale: None,
             unholdable: BTreeSet::new(),

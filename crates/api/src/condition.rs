@@ -312,6 +312,11 @@ pub enum Reason {
     )]
     ForeignRuleNotPreservable,
     #[strum(
+        message = "S3 refuses the bucket's replication configuration as it is, without any change of the operator: an unmanaged rule is invalid",
+        detailed_message = "correct or remove the unmanaged rule that AWS's error in the message is about"
+    )]
+    ForeignRuleRefused,
+    #[strum(
         message = "another installation of this operator manages the bucket",
         detailed_message = "use one installation for the bucket"
     )]

@@ -115,6 +115,27 @@ impl Statement {
         Self(Value::Object(statement))
     }
 
+    /// The unique ID of a principal that was deleted: a policy shows it in place of the ARN ("Principal" in the IAM User Guide).
+    #[must_use]
+    pub fn deleted_principal(&self) -> Option<String> {
+        let named = ["Principal", "NotPrincipal"].into_iter();
+        let mut named = named.filter_map(|element| self.0.get(element)?.get("AWS"));
+        let is_id = |name: &&str| {
+            name.len() >= 16
+                && ["AROA", "AIDA"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        };
+        named.find_map(|names| {
+            let several = names.as_array().into_iter().flatten();
+            let mut all = several.chain([names]).filter_map(Value::as_str);
+            all.find(is_id).map(ToOwned::to_owned)
+        })
+    }
+
     /// The Sid, if there is one.
     #[must_use]
     pub fn sid(&self) -> Option<&str> {

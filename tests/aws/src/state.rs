@@ -25,6 +25,8 @@ pub struct State {
     pub roles: BTreeMap<(AccountId, String), Role>,
     /// Users by account and name.
     pub users: BTreeMap<(AccountId, String), User>,
+    /// Texts that S3 refuses if all of a list are in one replication configuration: for tests of what no page says.
+    pub refused: Vec<Vec<String>>,
     /// Managed policies by ARN.
     pub policies: BTreeMap<String, ManagedPolicy>,
     /// Multipart uploads that are not complete, by their IDs.

@@ -35,6 +35,8 @@ pub struct Claims<'a> {
 pub enum Carry {
     /// It does not change.
     Unchanged,
+    /// Its rules are left out, since S3 refuses them: their destination is gone.
+    Dropped,
     /// Its rules are disabled: it is no longer allowed to have them.
     Disabled,
     /// Its rules are marked as retained: the object is deleted, and its rules stay.

@@ -65,6 +65,7 @@ fn kept_rule(
     let withheld = withheld.then_some(&Carry::Unchanged);
     match claims.carried.get(&mark.object).or(withheld)? {
         Carry::Unchanged => {}
+        Carry::Dropped => return None,
         Carry::Disabled => rule.status = false.into(),
         Carry::Retained => {
             let retained = RuleMark {

@@ -78,10 +78,12 @@ impl Observed {
                 .filter(|(_, read)| read.document.present().is_some())
                 .map(|(arn, read)| (arn.clone(), read.clone()))
                 .collect(),
-            default_encryption: self.default_encryption.lasting(),
+            // Another default key, or another key behind an alias, makes new objects fail: both are read each time.
+            default_encryption: Facet::Unread,
             keys: self
                 .keys
                 .iter()
+                .filter(|(query, _)| matches!(query.reference, KeyReference::Key(_)))
                 .map(|(query, read)| (query.clone(), read.lasting()))
                 .collect(),
             ..Self::default()

@@ -38,6 +38,8 @@ pub struct Basis<'a> {
     pub waiting: &'a BTreeSet<ObjectKey>,
     /// The steps that AWS refused: their policies do not change.
     pub refused: &'a [Step],
+    /// Whether the configuration is written even if it does not change, to see if S3 still accepts it.
+    pub probes: bool,
     /// Where the plan waits for permissions to settle.
     pub settle: Settling<'a>,
 }

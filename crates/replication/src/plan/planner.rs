@@ -23,6 +23,8 @@ pub(super) struct Planner<'a> {
     pub(super) users: &'a Users,
     /// The policies that lose no statement now.
     pub(super) used: Places,
+    /// Whether the configuration is written even if it does not change.
+    pub(super) probes: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -34,6 +36,7 @@ impl<'a> Planner<'a> {
             observed: basis.observed,
             users: basis.users,
             used,
+            probes: basis.probes,
         }
     }
 }
@@ -91,7 +94,9 @@ impl Planner<'_> {
         };
         let step = match (existing, &self.desired.configuration) {
             (None, None) => return None,
-            (Some(existing), Some(wanted)) if existing.means(wanted) => return None,
+            (Some(existing), Some(wanted)) if existing.means(wanted) && !self.probes => {
+                return None;
+            }
             (existing, Some(wanted)) => Step::PutReplication {
                 bucket,
                 region,
@@ -105,9 +110,15 @@ impl Planner<'_> {
             },
         };
         let concerns = self.changed_owners(existing, self.desired.configuration.as_ref());
+        let is_unchanged = match &step {
+            Step::PutReplication { configuration, .. } => {
+                existing.is_some_and(|existing| existing.means(configuration))
+            }
+            _ => false,
+        };
         Some(Draft {
             step,
-            concerns: if concerns.is_empty() {
+            concerns: if concerns.is_empty() && !is_unchanged {
                 self.users.all.clone()
             } else {
                 concerns

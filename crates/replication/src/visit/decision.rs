@@ -174,10 +174,14 @@ pub fn decide(
     let (dispositions, composed) = limits::refuse(&stage, dispositions);
     let settlement = Settlement::of(&stage, &composed, settled);
     // The configuration has one role, so that a move concerns all rules on the bucket.
-    let round = if settlement.waiting.is_empty() || settlement.moves_role {
-        composed
+    let settles = !settlement.waiting.is_empty() && !settlement.moves_role;
+    let narrowing = &visit.refusals.narrowing;
+    let round = if settles || narrowing.is_active() {
+        let mut waiting = narrowing.withheld();
+        waiting.extend(settlement.waiting.iter().cloned());
+        Round::new(&stage, &dispositions, &waiting, false)
     } else {
-        Round::new(&stage, &dispositions, &settlement.waiting, false)
+        composed
     };
     let mut steps = round.steps(settlement.place());
     // What was not read can't be changed.

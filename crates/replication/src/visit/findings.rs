@@ -163,7 +163,11 @@ fn acting(
 }
 
 /// What the failure of a step means for an object. Whether versioning is enabled in an account that can't be read, only S3 says.
-fn of_failure(resolved: &Resolved, condition: ConditionType, failure: &Failure) -> Problem {
+pub(super) fn of_failure(
+    resolved: &Resolved,
+    condition: ConditionType,
+    failure: &Failure,
+) -> Problem {
     let destination = &resolved.valid.destination;
     if failure.kind != FailureKind::VersioningNotVisible || resolved.destination_region.is_some() {
         return assess::failed(condition, failure);

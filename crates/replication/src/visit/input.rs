@@ -46,6 +46,8 @@ pub struct Times {
     pub settle: Duration,
     /// The time between two searches for orphaned roles.
     pub sweep: Duration,
+    /// The longest wait between two retries.
+    pub retry: Duration,
 }
 
 impl Visit {

@@ -17,6 +17,7 @@ use crate::{
     plan::Step,
     requeue::Ending,
     settle::Need,
+    visit::culprits::Culprits,
     visit::{input::Visit, outcome::Outcome},
 };
 
@@ -38,6 +39,8 @@ pub struct Memory {
     suspicion: Option<(Vec<String>, Timestamp)>,
     /// Fights with other writers.
     pub(super) contention: Contention,
+    /// Objects whose rules S3 refused.
+    pub(super) culprits: Culprits,
     /// Unmanaged rules in the configuration that the operator wrote.
     written: BTreeSet<String>,
     /// The operator's rules in the configuration that it wrote last, and when, until they are read.
@@ -204,8 +207,12 @@ impl Memory {
             .map_or(now, |(_, since)| *since);
         self.facts = Some((Arc::new(facts), since));
         self.inputs.clone_from(inputs);
+        self.culprits.retain(&visit.objects);
         for planned in &outcome.done {
             if let Step::PutReplication { configuration, .. } = &planned.step {
+                for key in &planned.concerns {
+                    self.culprits.accept(key);
+                }
                 self.written = foreign_rules(configuration, installation);
                 self.put = Some((own_rules(configuration, installation), now));
             } else if matches!(planned.step, Step::DeleteReplication { .. }) {

@@ -1,18 +1,21 @@
 //! A visit to a source bucket as a pure function: [`next`] says what to read, confirm or apply, by what was seen so far.
 
 pub mod contention;
+pub mod culprits;
 pub mod decision;
 pub mod disposition;
 mod findings;
 mod input;
 mod limits;
 pub mod memory;
+pub mod narrowing;
 mod next;
 pub mod notice;
 pub mod outcome;
 mod overlaps;
 mod owners;
 mod prepared;
+mod refusals;
 pub mod report;
 pub mod requeue;
 mod round;

@@ -199,6 +199,7 @@ mod tests {
             grace: Duration::ZERO,
             settle: Duration::ZERO,
             sweep: Duration::ZERO,
+            retry: Duration::ZERO,
         };
         Visit::new(
             "test".parse().expect("an id"),

@@ -126,9 +126,13 @@ fn sooner(visit: &Visit, prepared: &Prepared, report: &Report, now: Timestamp) -
     let settling = memory.settles_in(&prepared.decision.settling, times.settle, now);
     let doubt = (report.ending == Ending::Done && memory.is_in_doubt()).then_some(times.grace);
     let settling = settling.map(|wait| wait + MARGIN);
+    let (_, refused) = memory.culprits.waiting(&visit.objects, times.retry, now);
+    let refused = refused
+        .filter(|_| report.ending == Ending::Blocked)
+        .map(|wait| wait + MARGIN);
     // Other objects may be blocked for a reason of their own, and are checked again sooner.
     let contended = prepared.contended.filter(|_| report.ending == Ending::Done);
-    let waits = [settling, doubt, contended];
+    let waits = [settling, doubt, contended, refused];
     let first = waits.into_iter().flatten().min();
     first.map_or(report.ending, Ending::After)
 }

@@ -55,10 +55,15 @@ impl<'a> Round<'a> {
         }
         let Parts {
             acting,
-            carried,
+            mut carried,
             withheld,
             mut users,
         } = parts;
+        for dropped in stage.view.refusals.narrowing.dropped() {
+            if let Some(carry @ Carry::Unchanged) = carried.get_mut(dropped) {
+                *carry = Carry::Dropped;
+            }
+        }
         for resolved in &acting {
             add_user(&mut users, resolved);
         }
@@ -220,6 +225,7 @@ impl Round<'_> {
             users: &self.users,
             waiting: &self.waiting,
             refused: &visit.refusals.steps,
+            probes: visit.refusals.narrowing.probes(),
             settle: Settling::Nothing,
         }
     }

@@ -9,11 +9,10 @@ use jiff::Timestamp;
 use strum::VariantArray;
 
 use crate::{
-    assess,
     names::ObjectKey,
     object::Object,
     observation::asking::questions,
-    observed::{Depth, FailureKind, Observed, Scope},
+    observed::{Depth, Observed, Scope},
     plan::Step,
     question::{Answer, Question},
     requeue::Ending,
@@ -24,6 +23,7 @@ use crate::{
         notice::Notice,
         outcome::Outcome,
         prepared::Prepared,
+        refusals,
         report::{self, CHANGED, Report},
         view::{self, Refusals},
     },
@@ -81,10 +81,16 @@ impl Seen {
             .known(visit.times.preflight, now)
             .filter(|_| believes);
         let at_once = known.is_some() || visit.removes_all();
+        let (problems, _) = memory
+            .culprits
+            .waiting(&visit.objects, visit.times.retry, now);
         let mut seen = Self {
             memory,
             observed: known.unwrap_or_default(),
-            refusals: Refusals::default(),
+            refusals: Refusals {
+                problems,
+                ..Refusals::default()
+            },
             done: vec![],
             notices: vec![],
             progress: Progress::Reading,
@@ -183,14 +189,33 @@ impl Seen {
         &mut self,
         visit: &Visit,
         prepared: Arc<Prepared>,
-        outcome: Outcome,
+        mut outcome: Outcome,
         now: Timestamp,
     ) {
-        if !self.refusals.add(&prepared, &outcome, visit) {
-            self.progress = Progress::Applied(prepared, outcome);
+        for (planned, failure) in &mut outcome.failed {
+            if let Some(explained) = refusals::explained(&planned.step, failure) {
+                *failure = explained;
+            }
+        }
+        let mut memory = prepared.remember(visit, &self.observed, &outcome, now);
+        let again = self
+            .refusals
+            .add(&prepared, &outcome, visit, &self.observed);
+        for key in std::mem::take(&mut self.refusals.found) {
+            let object = visit.objects.iter().find(|object| object.key == key);
+            let problem = self.refusals.problems.get(&key).cloned();
+            if let Some((object, problem)) = object.zip(problem) {
+                memory.culprits.add(object, problem, now);
+            }
+        }
+        if !again {
+            let culprits = memory.culprits;
+            let mut prepared = Prepared::clone(&prepared);
+            prepared.memory.culprits = culprits;
+            self.progress = Progress::Applied(Arc::new(prepared), outcome);
             return;
         }
-        self.memory = prepared.remember(visit, &self.observed, &outcome, now);
+        self.memory = memory;
         self.notices.clone_from(&prepared.notices);
         self.done
             .extend(outcome.done.into_iter().map(|planned| planned.step));
@@ -202,42 +227,4 @@ impl Seen {
 /// Whether nothing in AWS needs to be read for the visit.
 fn is_at_rest(visit: &Visit) -> bool {
     view::is_at_rest(&visit.view(&Refusals::default()))
-}
-
-impl Refusals {
-    /// Adds the steps that AWS refused, with the objects that they are for. False if no others are left that could be served.
-    fn add(&mut self, prepared: &Prepared, outcome: &Outcome, visit: &Visit) -> bool {
-        let mut narrowed = false;
-        for (refused, failure) in &outcome.failed {
-            let is_refusal = match failure.kind {
-                FailureKind::Denied
-                | FailureKind::DeniedByOrganization
-                | FailureKind::Invalid
-                | FailureKind::NotFound
-                | FailureKind::PrincipalNotVisible => true,
-                FailureKind::Throttled
-                | FailureKind::Conflict
-                | FailureKind::InUse
-                | FailureKind::VersioningNotVisible
-                | FailureKind::NoCredentials
-                | FailureKind::Transient
-                | FailureKind::Outdated => false,
-            };
-            if !is_refusal {
-                continue;
-            }
-            let problem = assess::failed(refused.step.condition(&visit.source), failure);
-            let before = self.problems.len();
-            let concerned = refused.concerns.iter();
-            self.problems
-                .extend(concerned.map(|key| (key.clone(), problem.clone())));
-            self.steps.push(refused.step.clone());
-            // The planner leaves out steps on the same policy, so that the next round gets further.
-            let of_no_object =
-                refused.concerns.is_empty() && refused.step.is_on_same_document(&refused.step);
-            narrowed |= self.problems.len() > before || of_no_object;
-        }
-        let acting = prepared.acting();
-        narrowed && acting.iter().any(|key| !self.problems.contains_key(key))
-    }
 }

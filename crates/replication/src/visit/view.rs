@@ -12,9 +12,10 @@ use crate::{
     accounts::Accounts,
     assess,
     names::{AccountId, BucketName, InstallationId, ObjectKey, OwnedBucket, RoleName},
-    observed::{Depth, KeyQuery, Scope},
+    observed::{Depth, Failure, KeyQuery, Scope},
     plan::Step,
     validate::Valid,
+    visit::narrowing::Narrowing,
 };
 
 /// A visit as decisions take it: a source bucket and all objects that name it.
@@ -53,6 +54,12 @@ pub struct Refusals {
     pub problems: BTreeMap<ObjectKey, Problem>,
     /// The steps, which are not tried again in this visit.
     pub steps: Vec<Step>,
+    /// Which rules S3 refuses in the configuration.
+    pub narrowing: Narrowing,
+    /// What S3 said of it.
+    pub refused_rules: Option<Failure>,
+    /// The objects that turned out to be the cause of it, until they are remembered.
+    pub found: BTreeSet<ObjectKey>,
     /// The objects to which the API server refuses to add the finalizer, with its error. Nothing is written for them.
     pub finalizers: BTreeMap<ObjectKey, String>,
 }

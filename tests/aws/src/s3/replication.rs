@@ -87,6 +87,11 @@ fn put(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
         elements(rule)?;
         destination(state, &call.bucket, rule)?;
     }
+    let text = json!(configuration).to_string();
+    let is_refused = |texts: &Vec<String>| texts.iter().all(|refused| text.contains(refused));
+    if state.refused.iter().any(is_refused) {
+        return Err(argument("a rule is not accepted, as a test says"));
+    }
     call.bucket(state, "s3:PutReplicationConfiguration")?
         .replication = Some(configuration);
     Ok(Response::empty(200))
