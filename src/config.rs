@@ -56,6 +56,9 @@ pub struct Settings {
     /// How long to wait for new permissions to settle before writing the rules that need them. S3 does not retry objects that fail before the permissions have settled.
     #[arg(long, env, default_value = "15s", value_parser = duration)]
     pub settle_delay: Duration,
+    /// How long the permissions of former rules stay after an edit, so that objects that are on their way are still replicated. Deleting an object removes its permissions at once.
+    #[arg(long, env, default_value = "24h", value_parser = duration)]
+    pub drain_period: Duration,
     /// The longest time between two retries.
     #[arg(long, env, default_value = "5m", value_parser = period)]
     pub longest_retry: Duration,
@@ -150,6 +153,9 @@ pub struct Plan {
     /// With --offline, the Region of the destination bucket, if no key's ARN contains it.
     #[arg(long, default_value = "us-east-1")]
     pub destination_region: String,
+    /// The operator's --drain-period: for how long it leaves the permissions of former rules.
+    #[arg(long, env, default_value = "24h", value_parser = duration)]
+    pub drain_period: Duration,
     /// The installation that the plan is for. By default, the one in the status of an object in the cluster; with --offline, "default".
     #[arg(long, env)]
     pub installation_id: Option<InstallationId>,

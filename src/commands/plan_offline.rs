@@ -64,6 +64,7 @@ pub(super) fn offline(
         observed: &observed,
         acting: std::slice::from_ref(&resolved),
         withheld: &BTreeSet::new(),
+        drain: None,
         carried: &BTreeMap::new(),
     });
     // Default key policies allow the roles of the key's own account to use it.

@@ -22,7 +22,7 @@ use crate::{
     replication::{
         Object,
         accounts::{Accounts, Labels},
-        names::{InstallationId, ObjectKey},
+        names::{InstallationId, ObjectKey, OwnedBucket},
         observed::Observed,
         validate::source_of,
         visit::{
@@ -41,6 +41,7 @@ pub const AT_ONCE: Times = Times {
     settle: Duration::ZERO,
     sweep: Duration::ZERO,
     retry: Duration::ZERO,
+    drain: Duration::ZERO,
 };
 
 /// What a visit would decide now. Nothing is written.
@@ -91,21 +92,14 @@ pub(super) async fn online(
     replication: BucketReplication,
     files: Vec<AwsAccount>,
 ) -> anyhow::Result<(Answer, bool)> {
-    let Cluster {
-        accounts,
-        labels,
-        existing,
-    } = Cluster::read(files).await?;
-    let source = source_of(&replication.spec, &accounts).map_err(|problem| refused(&[problem]))?;
-    let labels_of = |replication: &BucketReplication| {
-        let namespace = replication.namespace().unwrap_or_default();
-        labels.get(&namespace).cloned().unwrap_or_default()
-    };
+    let cluster = Cluster::read(files).await?;
+    let source = source_of(&replication.spec, &cluster.accounts);
+    let source = source.map_err(|problem| refused(&[problem]))?;
     let mut warnings = vec![];
     let installation = if let Some(known) = arguments
         .installation_id
         .clone()
-        .or_else(|| named_installation(&existing))
+        .or_else(|| named_installation(&cluster.existing))
     {
         known
     } else {
@@ -114,36 +108,30 @@ pub(super) async fn online(
         default_installation()?
     };
     let planned = in_namespace(&replication, &arguments.namespace);
-    let mut this = match existing.iter().find(|other| is_same(other, &planned)) {
-        Some(existing) => Object::of(&edited(existing, &planned), labels_of(&planned)),
-        None => Object::of(&planned, labels_of(&planned)),
-    };
-    // A plan shows what would be done, so an object in Observe mode is planned as in Enforce mode.
-    this.spec.mode = Mode::Enforce;
-    this.created = this.created.or_else(|| Some(Timestamp::now()));
-    let key = this.key.clone();
-    let others = existing
-        .iter()
-        .filter(|other| other.spec.source.bucket == source.name.as_str())
-        .filter(|other| !is_same(other, &planned))
-        .filter(|other| source_of(&other.spec, &accounts).is_ok_and(|other| other == source));
-    let mut all: Vec<_> = others
-        .map(|other| Object::of(other, labels_of(other)))
-        .collect();
-    all.push(this);
-    let upstream = upstream_of(&source, &existing);
+    let (key, objects) = cluster.objects_on(&source, &planned);
+    let upstream = upstream_of(&source, &cluster.existing);
     let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
     let cloud = AwsCloud {
         aws,
-        accounts: Arc::clone(&accounts),
+        accounts: Arc::clone(&cluster.accounts),
         editors: Editors::new(Duration::ZERO, Timestamp::now),
         leadership: Leadership::alone(),
     };
-    let (decision, observed) = decided(
-        &cloud,
-        &Visit::new(installation, accounts, source, all, upstream, AT_ONCE),
-    )
-    .await?;
+    let times = Times {
+        drain: arguments.drain_period,
+        ..AT_ONCE
+    };
+    let (accounts, now) = (cluster.accounts, Timestamp::now());
+    let visit = Visit::new(
+        installation,
+        accounts,
+        source,
+        objects,
+        upstream,
+        times,
+        now,
+    );
+    let (decision, observed) = decided(&cloud, &visit).await?;
     answer(arguments, &key, &decision, &observed, warnings)
 }
 
@@ -188,6 +176,38 @@ struct Cluster {
 }
 
 impl Cluster {
+    /// All objects on `source` once `planned` is applied, and the key of that one.
+    fn objects_on(
+        &self,
+        source: &OwnedBucket,
+        planned: &BucketReplication,
+    ) -> (ObjectKey, Vec<Object>) {
+        let labels_of = |replication: &BucketReplication| {
+            let namespace = replication.namespace().unwrap_or_default();
+            self.labels.get(&namespace).cloned().unwrap_or_default()
+        };
+        let mut existing = self.existing.iter();
+        let mut this = match existing.find(|other| is_same(other, planned)) {
+            Some(existing) => Object::of(&edited(existing, planned), labels_of(planned)),
+            None => Object::of(planned, labels_of(planned)),
+        };
+        // A plan shows what would be done, so an object in Observe mode is planned as in Enforce mode.
+        this.spec.mode = Mode::Enforce;
+        this.created = this.created.or_else(|| Some(Timestamp::now()));
+        let others = self
+            .existing
+            .iter()
+            .filter(|other| other.spec.source.bucket == source.name.as_str())
+            .filter(|other| !is_same(other, planned))
+            .filter(|other| {
+                let of_other = source_of(&other.spec, &self.accounts);
+                of_other.is_ok_and(|of_other| of_other == *source)
+            });
+        let key = this.key.clone();
+        let others = others.map(|other| Object::of(other, labels_of(other)));
+        (key, others.chain([this]).collect())
+    }
+
     async fn read(files: Vec<AwsAccount>) -> anyhow::Result<Self> {
         let client = api_server::client()
             .await

@@ -76,13 +76,7 @@ pub async fn run(
         objects,
         accounts,
         namespaces,
-        times: Times {
-            preflight: settings.preflight_period,
-            grace: periods.grace,
-            settle: settings.settle_delay,
-            sweep: settings.sweep_period,
-            retry: periods.longest_retry,
-        },
+        times: times(settings, &periods),
         periods,
         writes_account_status: settings.release.watch_namespaces.is_empty(),
         leadership,
@@ -104,6 +98,18 @@ pub async fn run(
     synced();
     visit_all(context, settings, receiver, stop).await;
     Ok(())
+}
+
+/// The periods of visits.
+fn times(settings: &Settings, periods: &Periods) -> Times {
+    Times {
+        preflight: settings.preflight_period,
+        grace: periods.grace,
+        settle: settings.settle_delay,
+        drain: settings.drain_period,
+        sweep: settings.sweep_period,
+        retry: periods.longest_retry,
+    }
 }
 
 /// Visits every bucket and account that an event touches, until `stop`.

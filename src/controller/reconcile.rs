@@ -173,6 +173,7 @@ impl Context {
             objects.iter().map(|object| self.reduced(object)).collect(),
             upstream_of(owned, self.all_objects().iter().map(AsRef::as_ref)),
             self.times,
+            Timestamp::now(),
         );
         let cloud = AwsCloud {
             aws: self.aws.clone(),

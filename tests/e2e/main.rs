@@ -35,10 +35,11 @@ use testbed::{
 };
 
 /// Times that fit a test.
-const SHORT: [(&str, &str); 5] = [
+const SHORT: [(&str, &str); 6] = [
     ("DRIFT_PERIOD", "3s"),
     ("DRIFT_GRACE", "500ms"),
     ("SETTLE_DELAY", "0s"),
+    ("DRAIN_PERIOD", "0s"),
     ("LONGEST_RETRY", "3s"),
     ("PREFLIGHT_PERIOD", "3s"),
 ];

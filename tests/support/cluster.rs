@@ -213,6 +213,7 @@ impl Default for Cluster {
                 settle: Duration::from_secs(15),
                 sweep: Duration::from_hours(6),
                 retry: Duration::from_mins(5),
+                drain: Duration::ZERO,
             },
             stale: None,
             unholdable: BTreeSet::new(),
@@ -339,6 +340,7 @@ impl Cluster {
             objects.collect(),
             std::collections::BTreeSet::new(),
             self.times,
+            *self.clock.lock().unwrap(),
         )
     }
 

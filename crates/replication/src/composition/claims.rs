@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     accounts::{Account, Accounts},
     assess::Resolved,
+    composition::drain::Drain,
     names::{InstallationId, ObjectKey, OwnedBucket},
     observed::Observed,
 };
@@ -26,6 +27,8 @@ pub struct Claims<'a> {
     pub acting: &'a [Resolved],
     /// Those of them whose rules have to wait. The role is created, so that an owner can name it in a policy.
     pub withheld: &'a BTreeSet<ObjectKey>,
+    /// How long permissions of former rules stay. `None`: they are removed at once.
+    pub drain: Option<Drain>,
     /// Objects whose part does not change, or only as said.
     pub carried: &'a BTreeMap<ObjectKey, Carry>,
 }

@@ -11,13 +11,14 @@ use crate::{
     composition::{
         claims::Claims,
         desired::{Desired, DesiredRole, RoleOwnership, trust},
+        drain::{Drain, TAG_DRAINING_SINCE},
         priorities::rules,
         statements::{bucket_statements, key_statements},
     },
     configuration::{Configuration, ReplicationRule, RuleMark},
     keys::KeyArn,
     merge::foreign_role,
-    names::{InstallationId, OwnedBucket, Region, RoleName},
+    names::{InstallationId, ObjectKey, OwnedBucket, Region, RoleName},
     observation::ledger::{TAG_INSTALLATION, TAG_SOURCE_BUCKET},
     observed::{Facet, Observed},
     policy::{Document, Mark, Statement},
@@ -37,6 +38,11 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         .iter()
         .any(|rule| rule.mark(claims.installation).is_none());
     let role = role_frame(claims, foreign);
+    let own = role.ownership == RoleOwnership::Own;
+    let over = claims
+        .drain
+        .is_some_and(|drain| drain.is_over(claims.observed));
+    let drains = own && claims.drain.is_some() && !over;
     let configuration = configuration(claims, rules, &role.arn.to_string());
     let ours: Vec<_> = configuration
         .iter()
@@ -56,10 +62,15 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         vec![]
     };
     let carried = if needs_role {
-        carried_statements(claims, &ours, &wanted)
+        carried_statements(claims, &ours, &wanted, drains)
     } else {
         vec![]
     };
+    let draining = draining(claims, &carried);
+    let mut role = role;
+    set_tag(claims, &mut role, !draining.is_empty(), &|| {
+        changes(claims, configuration.as_ref(), &wanted)
+    });
     let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));
     if !claims.withheld.is_empty() {
         announce(claims, &role, &mut bucket_statements);
@@ -74,7 +85,54 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         bucket_statements,
         key_statements,
         versioning,
+        draining,
+        drained: over,
     }
+}
+
+/// The objects that act and have permissions of former rules.
+fn draining(claims: &Claims<'_>, carried: &[Statement]) -> BTreeSet<ObjectKey> {
+    let owners: BTreeSet<_> = carried
+        .iter()
+        .filter_map(|statement| Some(statement.mark_of(claims.installation)?.owner))
+        .collect();
+    let acting = claims.acting.iter().map(|resolved| &resolved.valid.key);
+    acting
+        .filter(|key| !claims.withheld.contains(*key))
+        .filter(|key| owners.contains(&Mark::owner(&key.to_string())))
+        .cloned()
+        .collect()
+}
+
+/// Says by a tag of the role since when it has permissions of former rules, so that a restart does not begin anew.
+fn set_tag(
+    claims: &Claims<'_>,
+    role: &mut DesiredRole,
+    is_draining: bool,
+    changes: &dyn Fn() -> bool,
+) {
+    let tag = match claims.drain {
+        Some(drain) if is_draining => drain.tag(claims.observed, changes()),
+        _ if Drain::since(claims.observed).is_some() => String::new(),
+        _ => return,
+    };
+    role.tags.insert(TAG_DRAINING_SINCE.to_owned(), tag);
+}
+
+/// Whether the rules change, or the role's policy grows.
+fn changes(
+    claims: &Claims<'_>,
+    configuration: Option<&Configuration>,
+    wanted: &[Statement],
+) -> bool {
+    let existing = claims.observed.role_statements();
+    let is_new =
+        |statement: &Statement| existing.iter().all(|other| other.sid() != statement.sid());
+    let before = claims.observed.configuration.present();
+    let same = before
+        .zip(configuration)
+        .is_some_and(|(before, wanted)| before.means(wanted));
+    !same || wanted.iter().any(is_new)
 }
 
 /// What the rules of some objects need, whatever else exists on the bucket.
@@ -190,6 +248,7 @@ fn carried_statements(
     claims: &Claims<'_>,
     ours: &[(RuleMark, ReplicationRule)],
     wanted: &[Statement],
+    drains: bool,
 ) -> Vec<Statement> {
     let acting = claims
         .acting
@@ -205,11 +264,12 @@ fn carried_statements(
         .map(|object| Mark::owner(&object.to_string()))
         .filter(|owner| !acting.contains(owner))
         .collect();
+    let stays = |owner: &String| carried.contains(owner) || (drains && acting.contains(owner));
     let mut existing = claims.observed.role_statements();
     existing.retain(|existing| {
         let is_carried = existing
             .mark_of(claims.installation)
-            .is_some_and(|mark| carried.contains(&mark.owner));
+            .is_some_and(|mark| stays(&mark.owner));
         is_carried
             && !wanted
                 .iter()

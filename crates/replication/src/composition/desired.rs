@@ -1,12 +1,12 @@
 //! The state of AWS that a visit wants to reach.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     arns::{ManagedPolicyArn, RoleArn},
     configuration::Configuration,
     keys::KeyArn,
-    names::{OwnedBucket, Region},
+    names::{ObjectKey, OwnedBucket, Region},
     policy::{Document, Statement},
 };
 
@@ -23,6 +23,10 @@ pub struct Desired {
     pub key_statements: BTreeMap<KeyArn, Vec<Statement>>,
     /// Buckets on which versioning is enabled.
     pub versioning: BTreeMap<OwnedBucket, Region>,
+    /// The objects whose former rules had permissions that stay for a while.
+    pub draining: BTreeSet<ObjectKey>,
+    /// Whether such permissions stayed for long enough.
+    pub drained: bool,
 }
 
 /// What of a role the operator writes.

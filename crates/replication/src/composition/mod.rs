@@ -4,6 +4,7 @@ pub mod boundary;
 pub mod claims;
 pub mod compose;
 pub mod desired;
+pub mod drain;
 pub mod priorities;
 pub mod spread;
 pub mod statements;

@@ -36,6 +36,8 @@ pub struct Basis<'a> {
     pub users: &'a Users,
     /// The objects whose rules wait. Policies that they use lose no statement, because their former rules may still exist.
     pub waiting: &'a BTreeSet<ObjectKey>,
+    /// The objects whose former rules had permissions that stay: policies that they use lose no statement.
+    pub draining: &'a BTreeSet<ObjectKey>,
     /// The steps that AWS refused: their policies do not change.
     pub refused: &'a [Step],
     /// Whether the configuration is written even if it does not change, to see if S3 still accepts it.

@@ -22,12 +22,8 @@ use crate::{
 /// The ordered steps from what exists to what should exist, each with what it requires.
 #[must_use]
 pub fn plan(basis: &Basis<'_>) -> Vec<PlannedStep> {
-    let used = used_by(
-        basis.installation,
-        basis.source,
-        basis.observed,
-        basis.waiting,
-    );
+    let keeping = basis.waiting.union(basis.draining).cloned().collect();
+    let used = used_by(basis.installation, basis.source, basis.observed, &keeping);
     let planner = Planner::of(basis, used);
     let configuration = planner.configuration();
     let transition = configuration.is_some();

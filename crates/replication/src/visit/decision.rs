@@ -124,7 +124,9 @@ impl Decision {
             .iter()
             .filter(|planned| !tidying(&planned.step))
             .peekable();
-        steps.peek().is_some()
+        // What former rules needed is removed in time.
+        !self.desired.drained
+            && steps.peek().is_some()
             && steps
                 .all(|planned| !planned.concerns.is_empty() && planned.concerns.iter().all(served))
     }
@@ -179,7 +181,7 @@ pub fn decide(
     let round = if settles || narrowing.is_active() {
         let mut waiting = narrowing.withheld();
         waiting.extend(settlement.waiting.iter().cloned());
-        Round::new(&stage, &dispositions, &waiting, false)
+        Round::new(&stage, &dispositions, &waiting, false, composed.drains)
     } else {
         composed
     };
@@ -322,6 +324,8 @@ fn nothing(visit: &View<'_>, observed: &Observed) -> Decision {
         bucket_statements: BTreeMap::new(),
         key_statements: BTreeMap::new(),
         versioning: BTreeMap::new(),
+        draining: BTreeSet::new(),
+        drained: false,
     };
     let refused = |object: &Object| match visit.valid(object) {
         _ if object.abandoned => Disposition::Abandoned,
@@ -364,7 +368,8 @@ fn pending(stage: &Stage<'_>, dispositions: &Dispositions) -> BTreeMap<ObjectKey
     if observing.is_empty() {
         return BTreeMap::new();
     }
-    let steps = Round::new(stage, dispositions, &BTreeSet::new(), true).steps(Settling::Nothing);
+    let steps =
+        Round::new(stage, dispositions, &BTreeSet::new(), true, true).steps(Settling::Nothing);
     let texts = |key: &ObjectKey| {
         let concerned = steps
             .iter()

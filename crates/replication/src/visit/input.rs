@@ -3,17 +3,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use api::BucketReplication;
+use jiff::Timestamp;
 
 use crate::{
     Object, Problem,
     accounts::Accounts,
     names::{BucketName, InstallationId, ObjectKey, OwnedBucket, fingerprint},
     validate::{self, Valid},
-    visit::view::{Refusals, View},
+    visit::{
+        times::Times,
+        view::{Refusals, View},
+    },
 };
 
 /// A source bucket and all objects that name it, as one visit takes them.
@@ -31,23 +34,10 @@ pub struct Visit {
     pub upstream: BTreeSet<BucketName>,
     /// The periods of visits.
     pub times: Times,
+    /// When the visit began.
+    pub now: Timestamp,
     validated: BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
     pub(super) inputs: String,
-}
-
-/// The periods of visits.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// The time between two reads of everything.
-    pub preflight: Duration,
-    /// Two reads this far apart that both differ from the desired state are drift.
-    pub grace: Duration,
-    /// How long a new permission settles.
-    pub settle: Duration,
-    /// The time between two searches for orphaned roles.
-    pub sweep: Duration,
-    /// The longest wait between two retries.
-    pub retry: Duration,
 }
 
 impl Visit {
@@ -60,6 +50,7 @@ impl Visit {
         objects: Vec<Object>,
         upstream: BTreeSet<BucketName>,
         times: Times,
+        now: Timestamp,
     ) -> Self {
         let validated = objects
             .iter()
@@ -73,6 +64,7 @@ impl Visit {
             objects,
             upstream,
             times,
+            now,
             validated,
             inputs,
         }
@@ -88,6 +80,8 @@ impl Visit {
             objects: &self.objects,
             validated: &self.validated,
             upstream: &self.upstream,
+            times: &self.times,
+            now: self.now,
             refusals,
         }
     }

@@ -6,9 +6,11 @@ use api::condition::{ConditionType, Reason};
 
 use crate::{
     Object, Problem,
+    composition::spread::{MOST_INLINE, MOST_MANAGED},
     configuration::Configuration,
-    plan::{self, Fit, Settling, Step},
+    plan::{self, Fit, PlannedStep, Settling, Step},
     policy::Document,
+    role_policies::MOST_POLICIES,
     visit::{
         disposition::{Disposition, Dispositions},
         round::Round,
@@ -53,7 +55,12 @@ fn fit<'a>(stage: &'a Stage<'a>, dispositions: &mut Dispositions, observing: boo
         | Disposition::Abandoned => false,
     };
     loop {
-        let round = Round::new(stage, dispositions, &BTreeSet::new(), observing);
+        let make = |drains| Round::new(stage, dispositions, &BTreeSet::new(), observing, drains);
+        let mut round = make(true);
+        // Former permissions do not forbid an edit, nor the next one.
+        if is_crowded(&round) || exceeded(&round, stage).is_some() {
+            round = make(false);
+        }
         let mut candidates =
             stage.objects.iter().rev().filter(|object: &&&Object| {
                 dispositions.get(&object.key).is_some_and(is_candidate)
@@ -71,6 +78,30 @@ fn fit<'a>(stage: &'a Stage<'a>, dispositions: &mut Dispositions, observing: boo
             disposition.refuse(problem);
         }
     }
+}
+
+/// Bytes of all policies of a role.
+const MOST_PERMISSIONS: usize = MOST_INLINE + MOST_MANAGED * MOST_POLICIES as usize;
+
+/// Whether permissions of former rules leave less than half of a policy for what comes next.
+fn is_crowded(round: &Round<'_>) -> bool {
+    if round.desired.draining.is_empty() {
+        return false;
+    }
+    let length = |document: &Document| document.compact().len();
+    let role = round.desired.role.as_ref();
+    let of_role = role.map_or(0, |role| length(&role.policy));
+    let steps = round.steps(Settling::Nothing);
+    let is_full = |planned: &PlannedStep| {
+        if let Step::PutBucketPolicy { document, .. } = &planned.step {
+            length(document) > MOST_BUCKET_POLICY / 2
+        } else if let Step::PutKeyPolicy { document, .. } = &planned.step {
+            length(document) > MOST_KEY_POLICY / 2
+        } else {
+            false
+        }
+    };
+    of_role > MOST_PERMISSIONS / 2 || steps.iter().any(is_full)
 }
 
 fn problem(condition: ConditionType, what: &str, size: usize, most: usize) -> Problem {

@@ -23,9 +23,11 @@ pub mod seen;
 pub mod settle;
 mod stage;
 pub mod status;
+mod times;
 pub mod view;
 
-pub use input::{Times, Visit, upstream_of};
+pub use input::{Visit, upstream_of};
 pub use next::{Next, next};
 pub use prepared::Prepared;
 pub use seen::Opened;
+pub use times::Times;

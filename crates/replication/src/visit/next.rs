@@ -200,6 +200,7 @@ mod tests {
             settle: Duration::ZERO,
             sweep: Duration::ZERO,
             retry: Duration::ZERO,
+            drain: Duration::ZERO,
         };
         Visit::new(
             "test".parse().expect("an id"),
@@ -212,6 +213,7 @@ mod tests {
             (0..objects).map(object).collect(),
             std::collections::BTreeSet::new(),
             times,
+            Timestamp::from_second(1_800_000_000).expect("a time"),
         )
     }
 

@@ -42,7 +42,7 @@ struct Unreadable {
 /// Lets objects wait for the owners of policies.
 pub(super) fn wait(stage: &Stage<'_>, mut dispositions: Dispositions) -> Dispositions {
     for observing in [false, true] {
-        let round = Round::new(stage, &dispositions, &BTreeSet::new(), observing);
+        let round = Round::new(stage, &dispositions, &BTreeSet::new(), observing, true);
         let mut waits = Waits::of(stage, &round);
         for object in &stage.objects {
             let key = &object.key;

@@ -35,6 +35,8 @@ pub(super) struct Round<'a> {
     /// Those whose new rules wait, for whatever reason.
     withheld: BTreeSet<ObjectKey>,
     disabled: bool,
+    /// Whether permissions of former rules stay for a while.
+    pub(super) drains: bool,
 }
 
 impl<'a> Round<'a> {
@@ -45,6 +47,7 @@ impl<'a> Round<'a> {
         dispositions: &Dispositions,
         waiting: &BTreeSet<ObjectKey>,
         observing: bool,
+        drains: bool,
     ) -> Self {
         let mut parts = Parts {
             withheld: waiting.clone(),
@@ -75,9 +78,11 @@ impl<'a> Round<'a> {
             observed: stage.observed,
             acting: &acting,
             withheld: &withheld,
+            drain: stage.view.drain().filter(|_| drains),
             carried: &carried,
         });
         Self {
+            drains,
             stage,
             desired,
             users,
@@ -177,6 +182,7 @@ impl Round<'_> {
             observed,
             acting: &self.acting,
             withheld: &self.withheld,
+            drain: None,
             carried: &BTreeMap::new(),
         };
         settle::needs(&claims, role)
@@ -224,6 +230,7 @@ impl Round<'_> {
             observed,
             users: &self.users,
             waiting: &self.waiting,
+            draining: &self.desired.draining,
             refused: &visit.refusals.steps,
             probes: visit.refusals.narrowing.probes(),
             settle: Settling::Nothing,

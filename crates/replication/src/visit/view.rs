@@ -7,15 +7,19 @@ use api::{
     bucket_replication::{ExistingConfiguration, Mode},
 };
 
+use jiff::Timestamp;
+
 use crate::{
     Object, Problem,
     accounts::Accounts,
     assess,
+    composition::drain::Drain,
     names::{AccountId, BucketName, InstallationId, ObjectKey, OwnedBucket, RoleName},
     observed::{Depth, Failure, KeyQuery, Scope},
     plan::Step,
     validate::Valid,
     visit::narrowing::Narrowing,
+    visit::times::Times,
 };
 
 /// A visit as decisions take it: a source bucket and all objects that name it.
@@ -33,11 +37,21 @@ pub struct View<'a> {
     pub validated: &'a BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
     /// Source buckets of other objects that replicate into the source bucket.
     pub upstream: &'a BTreeSet<BucketName>,
+    /// The periods of visits.
+    pub times: &'a Times,
+    /// When the visit began.
+    pub now: Timestamp,
     /// What AWS refused in this visit.
     pub refusals: &'a Refusals,
 }
 
 impl<'a> View<'a> {
+    /// How long permissions of former rules stay, if they do.
+    pub(crate) fn drain(&self) -> Option<Drain> {
+        let (period, now) = (self.times.drain, self.now);
+        (!period.is_zero()).then_some(Drain { period, now })
+    }
+
     pub(crate) fn valid(&self, object: &Object) -> Result<&'a Valid, &'a [Problem]> {
         match self.validated.get(&object.key) {
             Some(Ok(valid)) => Ok(valid),
