@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ground::{Judged, document};
 use serde_json::{Value, json};
+use strict_aws::weather::{Fault, FaultKind, Weather};
 use support::{
     cluster::{DR, PROD, object_key, spec},
     golden::compare,
@@ -110,6 +111,46 @@ async fn of_two_edited_objects_the_good_one_is_changed() {
     );
 }
 
+/// A visit that ends before all were tried says of no object that it is ready whose rules are not written.
+#[tokio::test]
+async fn what_was_not_tried_yet_is_not_ready() {
+    for after in 1..6 {
+        let mut judged = judged();
+        for number in 0..6 {
+            judged.cluster.apply(
+                &format!("o{number}"),
+                &object("backup", &format!("p{number}/")),
+            );
+        }
+        refuse(&judged, &["p4/"]);
+        judged.aws.set_weather(Weather {
+            faults: vec![Fault {
+                operation: "s3:PutBucketReplication".to_owned(),
+                after,
+                times: 3,
+                kind: FaultKind::Error(503, "SlowDown".to_owned()),
+            }],
+            ..Weather::default()
+        });
+        judged.visit().await;
+        for number in 0..6 {
+            let (name, prefix) = (format!("o{number}"), format!("p{number}/"));
+            let is_ready = reason(&judged, &name) == "Ready";
+            assert!(
+                !is_ready || has_rule(&judged, &prefix),
+                "{name} after {after}"
+            );
+        }
+        judged.aws.set_weather(Weather::default());
+        judged.cluster.pass(600);
+        judged.settle().await;
+        for number in 0..6 {
+            let expected = if number == 4 { "RefusedByAWS" } else { "Ready" };
+            assert_eq!(reason(&judged, &format!("o{number}")), expected, "{number}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn five_bad_ones_among_fifty() {
     let mut judged = judged();
@@ -167,9 +208,10 @@ async fn a_new_object_is_served_beside_one_whose_destination_is_gone() {
         });
         judged.cluster.apply("new", &object("dest", "new/"));
         judged.visit().await;
-        assert_eq!(reason(&judged, "new"), "Ready", "{expected}");
+        let said = judged.cluster.message("new", "Ready");
+        assert_eq!(reason(&judged, "new"), "Ready", "{expected}: {said}");
         assert_eq!(reason(&judged, "old"), expected);
-        assert!(!has_rule(&judged, "old/"));
+        assert!(has_rule(&judged, "new/") && !has_rule(&judged, "old/"));
         // It comes back with its destination.
         judged.aws.with(|state| {
             let backup = ground::bucket(PROD, "us-east-1");

@@ -66,9 +66,10 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     } else {
         vec![]
     };
-    let draining = draining(claims, &carried);
+    let former = former(claims, &wanted);
     let mut role = role;
-    set_tag(claims, &mut role, !draining.is_empty(), &|| {
+    let is_draining = drains && !former.is_empty();
+    set_tag(claims, &mut role, is_draining, &|| {
         changes(claims, configuration.as_ref(), &wanted)
     });
     let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));
@@ -85,15 +86,18 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         bucket_statements,
         key_statements,
         versioning,
-        draining,
-        drained: over,
+        drained: over && !former.is_empty(),
+        draining: if drains { former } else { BTreeSet::new() },
     }
 }
 
-/// The objects that act and have permissions of former rules.
-fn draining(claims: &Claims<'_>, carried: &[Statement]) -> BTreeSet<ObjectKey> {
-    let owners: BTreeSet<_> = carried
+/// The objects that act, and for which the role has permissions that their rules no longer need.
+fn former(claims: &Claims<'_>, wanted: &[Statement]) -> BTreeSet<ObjectKey> {
+    let existing = claims.observed.role_statements();
+    let is_wanted = |sid| wanted.iter().any(|statement| statement.sid() == sid);
+    let owners: BTreeSet<_> = existing
         .iter()
+        .filter(|statement| !is_wanted(statement.sid()))
         .filter_map(|statement| Some(statement.mark_of(claims.installation)?.owner))
         .collect();
     let acting = claims.acting.iter().map(|resolved| &resolved.valid.key);
@@ -113,7 +117,8 @@ fn set_tag(
 ) {
     let tag = match claims.drain {
         Some(drain) if is_draining => drain.tag(claims.observed, changes()),
-        _ if Drain::since(claims.observed).is_some() => String::new(),
+        // An object whose new rules wait has more of them soon.
+        _ if Drain::since(claims.observed).is_some() && claims.withheld.is_empty() => String::new(),
         _ => return,
     };
     role.tags.insert(TAG_DRAINING_SINCE.to_owned(), tag);

@@ -174,12 +174,15 @@ pub fn decide(
     let dispositions = overlaps::refuse(&stage, dispositions);
     let dispositions = owners::wait(&stage, dispositions);
     let (dispositions, composed) = limits::refuse(&stage, dispositions);
-    let settlement = Settlement::of(&stage, &composed, settled);
+    let mut settlement = Settlement::of(&stage, &composed, settled);
+    // Their rules are tried later in this visit. If it ends before, they are not ready.
+    let untried = visit.refusals.narrowing.withheld();
+    settlement.settling.extend(untried.iter().cloned());
     // The configuration has one role, so that a move concerns all rules on the bucket.
     let settles = !settlement.waiting.is_empty() && !settlement.moves_role;
     let narrowing = &visit.refusals.narrowing;
     let round = if settles || narrowing.is_active() {
-        let mut waiting = narrowing.withheld();
+        let mut waiting = untried;
         waiting.extend(settlement.waiting.iter().cloned());
         Round::new(&stage, &dispositions, &waiting, false, composed.drains)
     } else {

@@ -70,7 +70,11 @@ impl Refusals {
     ) -> bool {
         let is_rules = |planned: &PlannedStep| matches!(planned.step, Step::PutReplication { .. });
         let mut narrowed = false;
-        if outcome.done.iter().any(is_rules) && self.narrowing.is_active() {
+        // Without the rules that are left out, nothing may be left.
+        let is_written = |planned: &PlannedStep| {
+            is_rules(planned) || matches!(planned.step, Step::DeleteReplication { .. })
+        };
+        if outcome.done.iter().any(is_written) && self.narrowing.is_active() {
             let cause = self.narrowing.accepted();
             self.blame(cause, prepared, visit, observed);
             narrowed = true;
