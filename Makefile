@@ -50,7 +50,7 @@ test-node: tools build node-tools image ## The chart's own pods on a real node: 
 
 .PHONY: soak
 soak: ## The property tests with other random histories and policies each time, until one fails or you stop it
-	@while PROPTEST_RNG_SEED=$$RANDOM$$RANDOM cargo test --locked --quiet --test convergence --test sharing --test evaluator; do date; done
+	@while export PROPTEST_RNG_SEED=$$RANDOM$$RANDOM; cargo test --locked --quiet --test convergence --test sharing --test evaluator && cargo test --locked --quiet --test campaigns -- random_pairs; do date; done
 
 .PHONY: check
 check: fmt clippy docs deny charts checkov test ## Everything that CI runs

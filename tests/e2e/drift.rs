@@ -115,6 +115,7 @@ pub async fn drift_checks_read_only(ground: &Ground) -> anyhow::Result<()> {
         ("DRIFT_PERIOD", "5s"),
         ("DRIFT_GRACE", "500ms"),
         ("SETTLE_DELAY", "0s"),
+        ("DRAIN_PERIOD", "0s"),
     ];
     let mut stage = ground.stage_with("steady", &flags).await?;
     stage.start().await?;

@@ -89,6 +89,7 @@ pub async fn one_of_two_writes_and_the_other_takes_over(ground: &Ground) -> anyh
         ("LEADER_ELECTION", "true"),
         ("LEASE_DURATION", "3s"),
         ("SETTLE_DELAY", "0s"),
+        ("DRAIN_PERIOD", "0s"),
         ("DRIFT_PERIOD", "3s"),
         ("DRIFT_GRACE", "500ms"),
     ];
@@ -141,6 +142,7 @@ pub async fn an_api_server_that_is_silent_for_a_minute_stops_nobody(
         ("LEADER_ELECTION", "true"),
         ("RELEASE_NAME", release),
         ("SETTLE_DELAY", "0s"),
+        ("DRAIN_PERIOD", "0s"),
         ("DRIFT_GRACE", "500ms"),
     ];
     let mut stage = ground.stage_with("silence", &flags).await?;

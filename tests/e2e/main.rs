@@ -9,11 +9,17 @@ mod bootstrap;
 #[path = "../budgets/mod.rs"]
 mod budgets;
 mod chart;
+#[path = "../oracle_process/decisions.rs"]
+#[allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+mod decisions;
 mod door;
 mod drift;
 mod external;
 mod leader;
 mod life;
+#[path = "../oracle_process/mod.rs"]
+#[allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+mod oracle_process;
 mod preflight;
 mod privileges;
 mod samples;
@@ -233,6 +239,7 @@ const NEEDS_CLOUDFORMATION: &str =
 /// What comes after all others, one after the other.
 const LAST: &[(&str, Test)] = tests![
     whole::an_account_tells_who_uses_it_and_which_roles_nobody_does,
+    whole::an_independent_evaluator_agrees_with_every_decision,
     privileges::the_cluster_role_allows_what_the_suite_asked_for_and_no_more,
     privileges::iam_policy_allows_what_the_suite_called_and_no_more,
 ];

@@ -104,6 +104,7 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
         ("DRIFT_PERIOD", "20s"),
         ("DRIFT_GRACE", "500ms"),
         ("SETTLE_DELAY", "2s"),
+        ("DRAIN_PERIOD", "0s"),
         ("LONGEST_RETRY", "3s"),
     ];
     let mut stage = ground.stage_with("crowd", &flags).await?;
@@ -491,6 +492,7 @@ pub async fn thirty_source_buckets_share_one_destination_and_one_key(
     let flags = [
         ("DRIFT_GRACE", "500ms"),
         ("SETTLE_DELAY", "2s"),
+        ("DRAIN_PERIOD", "0s"),
         ("LONGEST_RETRY", "3s"),
     ];
     let mut stage = ground.stage_with("hub", &flags).await?;
@@ -639,6 +641,7 @@ pub async fn a_foreign_rule_that_comes_while_permissions_settle_survives(
     let flags = [
         ("DRIFT_GRACE", "500ms"),
         ("SETTLE_DELAY", "4s"),
+        ("DRAIN_PERIOD", "0s"),
         ("LONGEST_RETRY", "3s"),
     ];
     let mut stage = ground.stage_with("meanwhile", &flags).await?;

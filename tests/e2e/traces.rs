@@ -12,6 +12,7 @@ pub async fn a_visit_and_each_call_in_it_are_spans(ground: &Ground) -> anyhow::R
     let long = [
         ("DRIFT_PERIOD", "10m"),
         ("SETTLE_DELAY", "0s"),
+        ("DRAIN_PERIOD", "0s"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.as_str()),
     ];
     let mut stage = ground.stage_with("traces", &long).await?;

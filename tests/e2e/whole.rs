@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use testbed::stage::{Stage, until};
+use testbed::{
+    demo::get,
+    environment::Emulator,
+    stage::{Stage, until},
+};
 
-use crate::Ground;
+use crate::{Ground, decisions};
 
 async fn account_status(stage: &Stage<'_>) -> anyhow::Result<Value> {
     let text = stage
@@ -32,12 +36,27 @@ async fn account_says(stage: &Stage<'_>, expected: impl Fn(&Value) -> bool) -> a
     found.await?.with_context(|| format!("{last:#}"))
 }
 
+/// All decisions of the suite, replayed. ministack makes none about roles and keys.
+pub async fn an_independent_evaluator_agrees_with_every_decision(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    if Emulator::chosen() != Emulator::Strict {
+        return Ok(());
+    }
+    let url = format!("http://{}/_decisions", ground.environment.emulator);
+    let made: Vec<(Value, bool)> = serde_json::from_str(&get(&url).await?)?;
+    let replayed = tokio::task::spawn_blocking(move || decisions::replay(&made)).await?;
+    ensure!(replayed > 1_000, "only {replayed} decisions");
+    Ok(())
+}
+
 pub async fn an_account_tells_who_uses_it_and_which_roles_nobody_does(
     ground: &Ground,
 ) -> anyhow::Result<()> {
     let short = [
         ("DRIFT_PERIOD", "3s"),
         ("SETTLE_DELAY", "0s"),
+        ("DRAIN_PERIOD", "0s"),
         ("SWEEP_PERIOD", "1s"),
     ];
     let mut stage = ground.stage_of_everything("whole", &short).await?;

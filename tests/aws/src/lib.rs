@@ -216,12 +216,13 @@ impl Inside {
         counted.1 > rate
     }
 
-    /// `POST /_control` changes the weather, `GET /_calls` and `GET /_failures` show what happened.
+    /// `POST /_control` changes the weather, `GET /_calls`, `GET /_failures` and `GET /_decisions` show what happened.
     fn control(&mut self, request: &Request) -> Option<Response> {
         let json = |value: &Value| Response::of("application/json", value.to_string());
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/_calls") => Some(json(&self.calls.iter().map(Call::json).collect())),
             ("GET", "/_failures") => Some(json(&replicate::failures(&self.state))),
+            ("GET", "/_decisions") => Some(json(&json!(self.state.decisions.all()))),
             ("POST", "/_control") => {
                 let changed = serde_json::from_slice(&request.body)
                     .map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! `strict-aws`: the judging AWS as a program, on `BIND_HOST` and `GATEWAY_PORT`.
+//! `strict-aws`: the judging AWS as a program, on `BIND_HOST` and `GATEWAY_PORT`. With `RECORD_DECISIONS=true`, `GET /_decisions` shows every decision.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -14,5 +14,9 @@ async fn main() -> std::io::Result<()> {
     let address: SocketAddr = address
         .parse()
         .map_err(|error| std::io::Error::other(format!("BIND_HOST and GATEWAY_PORT: {error}")))?;
-    strict_aws::server::serve(Arc::default(), address).await
+    let aws = Arc::<strict_aws::Aws>::default();
+    if given("RECORD_DECISIONS", "false") == "true" {
+        aws.with(|state| state.decisions.record());
+    }
+    strict_aws::server::serve(aws, address).await
 }

@@ -557,7 +557,10 @@ fn actions(policy: &str) -> anyhow::Result<usize> {
 }
 
 /// The body of a page.
-async fn get(url: &str) -> anyhow::Result<String> {
+///
+/// # Errors
+/// When nothing answers at `url`.
+pub async fn get(url: &str) -> anyhow::Result<String> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let body = client
         .get(url.parse()?)

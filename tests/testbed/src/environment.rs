@@ -450,7 +450,8 @@ async fn start_emulator(
     command
         .env("BIND_HOST", address.ip().to_string())
         .env("GATEWAY_PORT", address.port().to_string())
-        .env("AUTH", enforce.to_string());
+        .env("AUTH", enforce.to_string())
+        .env("RECORD_DECISIONS", enforce.to_string());
     command.env("TMPDIR", directory).current_dir(directory);
     let mut process = Process::start(
         which.name(),

@@ -58,7 +58,8 @@ fn fit<'a>(stage: &'a Stage<'a>, dispositions: &mut Dispositions, observing: boo
         let make = |drains| Round::new(stage, dispositions, &BTreeSet::new(), observing, drains);
         let mut round = make(true);
         // Former permissions do not forbid an edit, nor the next one.
-        if is_crowded(&round) || exceeded(&round, stage).is_some() {
+        let drains = !round.desired.draining.is_empty();
+        if drains && (is_crowded(&round) || exceeded(&round, stage).is_some()) {
             round = make(false);
         }
         let mut candidates =
@@ -85,9 +86,6 @@ const MOST_PERMISSIONS: usize = MOST_INLINE + MOST_MANAGED * MOST_POLICIES as us
 
 /// Whether permissions of former rules leave less than half of a policy for what comes next.
 fn is_crowded(round: &Round<'_>) -> bool {
-    if round.desired.draining.is_empty() {
-        return false;
-    }
     let length = |document: &Document| document.compact().len();
     let role = round.desired.role.as_ref();
     let of_role = role.map_or(0, |role| length(&role.policy));
