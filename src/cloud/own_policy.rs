@@ -281,7 +281,8 @@ mod tests {
     use super::*;
     use crate::api::AwsAccount;
     use crate::cloud::calls::action::{
-        ATTACH_ROLE_POLICY, DELETE_ROLE_POLICY, GET_ROLE_POLICY, PUT_ROLE_POLICY,
+        ATTACH_ROLE_POLICY, DELETE_ROLE_POLICY, GET_ROLE_POLICY, LIST_ATTACHED_ROLE_POLICIES,
+        LIST_ROLE_POLICIES, PUT_ROLE_POLICY,
     };
 
     fn accounts(spec: Value) -> Accounts {
@@ -391,6 +392,9 @@ mod tests {
         assert_eq!(
             with(json!(["MergeConfiguration"])),
             [
+                GET_ROLE,
+                LIST_ROLE_POLICIES,
+                LIST_ATTACHED_ROLE_POLICIES,
                 GET_ROLE_POLICY,
                 PUT_ROLE_POLICY,
                 DELETE_ROLE_POLICY,
