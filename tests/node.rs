@@ -391,7 +391,7 @@ fn values(stage: &Stage<'_>, front: &Front) -> Value {
         "installationID": "walk",
         "image": {"repository": IMAGE, "pullPolicy": "Never"},
         "aws": {"endpointURL": front.url, "region": SOURCE_REGION},
-        "controller": {"driftPeriod": "5s", "settleDelay": "1s", "driftGrace": "500ms", "sweepPeriod": "2s", "leaseDuration": "15s", "longestRetry": "3s", "drainPeriod": "2s",
+        "controller": {"driftPeriod": "5s", "settleDelay": "1s", "driftGrace": "500ms", "sweepPeriod": "2s", "leaseDuration": "15s", "longestRetry": "3s", "drainPeriod": "0s",
             "logFilter": "info,bucket_replication_operator=debug"},
         "extraEnv": environment,
         "extraVolumes": [{"name": "private-ca", "configMap": {"name": "private-ca"}}],
