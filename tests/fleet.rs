@@ -15,6 +15,9 @@ use bucket_replication_operator::{
     controller::queue::{self, Settings},
     replication::{
         keys::KeyArn,
+        names::OwnedBucket,
+        plan::Step,
+        policy::Statement,
         requeue::{Ending, Periods, wait},
     },
 };
@@ -41,21 +44,16 @@ struct Fleet {
     touch: mpsc::UnboundedSender<usize>,
 }
 
-/// So many source buckets share a destination and its key: one policy has no room for the statements of a hundred.
-const SHARING: usize = 30;
-
-fn destination(number: usize) -> (String, KeyArn) {
-    (
-        format!("dest-{}", number / SHARING),
-        key(DR, "us-west-2", &format!("dst-{}", number / SHARING)),
-    )
+/// The destination of all source buckets, and its key.
+fn destination() -> (OwnedBucket, KeyArn) {
+    (bucket(DR, "dest"), key(DR, "us-west-2", "dst"))
 }
 
-/// A source bucket of its own for each number, thirty of them toward one destination bucket and one key of another account.
+/// A source bucket of its own for each number, all of them toward one destination bucket and one key of another account.
 fn wish(number: usize, prefix: &str) -> Value {
-    let (bucket, replica) = destination(number);
+    let (bucket, replica) = destination();
     let source = json!({"source": {"accountName": "prod", "bucket": format!("source-{number}"), "kmsKeys": [key(PROD, "us-east-1", "src").to_string()]}});
-    let mut wish = spec(("dr", &bucket), Some(&replica), &source);
+    let mut wish = spec(("dr", bucket.name.as_str()), Some(&replica), &source);
     wish["rules"] = json!([{"name": "tax", "prefix": prefix}]);
     wish
 }
@@ -65,26 +63,19 @@ impl Fleet {
         let world = ground();
         *world.latency.lock().unwrap() = Duration::from_millis(20);
         world.edit(|state| {
-            let (source, dest) = (
-                state.buckets[&bucket(PROD, "source")].clone(),
-                state.buckets[&bucket(DR, "dest")].clone(),
-            );
-            let replica = state.keys[&key(DR, "us-west-2", "dst")].clone();
+            let source = state.buckets[&bucket(PROD, "source")].clone();
             for number in 0..size {
-                let (name, key) = destination(number);
-                state
-                    .buckets
-                    .insert(bucket(PROD, &format!("source-{number}")), source.clone());
-                state.buckets.insert(bucket(DR, &name), dest.clone());
-                state.keys.insert(key, replica.clone());
+                let name = format!("source-{number}");
+                state.buckets.insert(bucket(PROD, &name), source.clone());
             }
         });
         let (touch, touched) = mpsc::unbounded_channel();
-        let editors = Cluster::default().editors;
+        let shared = Cluster::default();
         let cluster = |number| {
             Mutex::new(Cluster {
                 source: bucket(PROD, &format!("source-{number}")),
-                editors: editors.clone(),
+                editors: shared.editors.clone(),
+                clock: Arc::clone(&shared.clock),
                 ..Cluster::default()
             })
         };
@@ -171,52 +162,41 @@ impl Fleet {
         }
     }
 
-    /// The roles that the destination's policy, and that of its key, let in, with what the first names.
-    fn let_in(&self) -> (Vec<String>, Vec<String>) {
+    /// The operator's statements in the policies of the destination and of its key.
+    fn ours(&self) -> [Vec<Statement>; 2] {
         let state = self.world.snapshot();
-        let (name, key) = destination(0);
-        let policies = [
-            state.buckets[&bucket(DR, &name)].policy.clone(),
-            Some(state.keys[&key].policy.clone()),
-        ];
-        let [of_bucket, of_key] = policies.map(|policy| {
-            let ours = policy
-                .map(|policy| policy.ours(&installation()))
-                .unwrap_or_default();
-            let mut told: Vec<_> = ours
-                .iter()
-                .map(|statement| {
-                    format!(
-                        "{} {}",
-                        statement.json()["Principal"]["AWS"],
-                        statement.json()["Resource"]
-                    )
-                })
-                .collect();
-            told.sort();
-            told
-        });
-        (of_bucket, of_key)
+        let (bucket, key) = destination();
+        let of_bucket = state.buckets[&bucket].policy.clone().unwrap_or_default();
+        [of_bucket, state.keys[&key].policy.clone()].map(|policy| policy.ours(&installation()))
     }
 
-    /// Whether both policies let in every role of the fleet, once each, for that prefix, and no rule is without its permissions.
-    fn all_are_let_in(&self, prefix: &str) {
-        let (of_bucket, of_key) = self.let_in();
-        assert_eq!(
-            (of_bucket.len(), of_key.len()),
-            (self.clusters.len(), self.clusters.len()),
-            "{of_bucket:#?}"
-        );
-        assert!(
-            of_bucket
-                .iter()
-                .all(|statement| statement.ends_with(&format!("dest-0/{prefix}*\""))),
-            "{of_bucket:#?}"
-        );
+    /// Whether both policies let in the roles of the source's account by one statement, and no rule is without its permissions.
+    fn all_are_let_in(&self) {
+        let ours = self.ours();
+        assert_eq!(ours.each_ref().map(Vec::len), [1, 1], "{ours:#?}");
+        for statement in ours.iter().flatten() {
+            let principal = &statement.json()["Principal"]["AWS"];
+            assert_eq!(principal, "arn:aws:iam::111111111111:root");
+        }
         assert_eq!(
             self.world.snapshot().uncovered(&installation()),
             Vec::<String>::new()
         );
+    }
+
+    /// How often the policies of the destination and of its key were written since the last time.
+    fn writes(&self) -> [usize; 2] {
+        let written = std::mem::take(&mut *self.world.written.lock().unwrap());
+        let of = |is: fn(&Step) -> bool| written.iter().filter(|step| is(step)).count();
+        [
+            of(|step| {
+                matches!(
+                    step,
+                    Step::PutBucketPolicy { .. } | Step::DeleteBucketPolicy { .. }
+                )
+            }),
+            of(|step| matches!(step, Step::PutKeyPolicy { key, .. } if *key == destination().1)),
+        ]
     }
 }
 
@@ -229,22 +209,24 @@ fn is_ready(cluster: &Cluster) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn thirty_source_buckets_share_one_destination_and_one_key() {
-    let fleet = Fleet::start(SHARING);
+async fn fifty_source_buckets_share_one_statement_of_a_destination_and_of_a_key() {
+    let fleet = Fleet::start(50);
     let before = foreign(&fleet.world.snapshot());
-    for prefix in ["Tax", "Legal"] {
+    for (prefix, writes) in [("Tax", [1, 1]), ("Legal", [0, 0])] {
         fleet
             .change(|number, cluster| cluster.apply("o", &wish(number, prefix)))
             .await;
         fleet.until(Duration::from_mins(2), is_ready).await;
-        fleet.all_are_let_in(prefix);
+        fleet.all_are_let_in();
+        assert_eq!(fleet.writes(), writes, "{prefix}");
         assert_eq!(foreign(&fleet.world.snapshot()), before);
     }
     fleet.change(|_, cluster| cluster.delete("o")).await;
     fleet
         .until(Duration::from_mins(2), |cluster| cluster.objects.is_empty())
         .await;
-    assert_eq!(fleet.let_in(), (vec![], vec![]));
+    assert_eq!(fleet.writes(), [1, 1], "of the last");
+    assert_eq!(fleet.ours(), [vec![], vec![]]);
     let end = fleet.world.snapshot();
     assert_eq!(foreign(&end), before);
     assert!(nothing_of_ours(&end), "{end:#?}");

@@ -374,6 +374,18 @@ async fn an_account_that_can_t_be_read() {
     story.cluster.settle(&story.world).await;
     assert_eq!(
         story.cluster.condition("tax", "Ready"),
+        ("True".into(), "Attested".into()),
+        "the same statements allow it"
+    );
+    let more = spec(
+        ("dr", "dest"),
+        Some(&dst()),
+        &json!({"rules": [{"name": "tax", "prefix": "Tax", "deleteMarkers": "Replicate"}]}),
+    );
+    story.apply("tax", &more);
+    story.cluster.settle(&story.world).await;
+    assert_eq!(
+        story.cluster.condition("tax", "Ready"),
         ("Unknown".into(), "NotAttested".into())
     );
     story.cluster.delete("tax");

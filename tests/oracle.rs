@@ -437,8 +437,11 @@ fn real(state: &State, cell: &Cell) -> Value {
 }
 
 fn request(name: String, cell: &Cell, principal: &str, identity: &Value, policy: &Value) -> Value {
+    // Every signed request has it ("AWS global condition context keys" in the IAM User Guide).
+    let mut context = cell.context.clone();
+    context["aws:PrincipalArn"] = json!(principal);
     let mut request = json!({
-        "name": name, "service": cell.service, "type": cell.kind, "resource": cell.resource, "account": cell.account, "context": cell.context,
+        "name": name, "service": cell.service, "type": cell.kind, "resource": cell.resource, "account": cell.account, "context": context,
         "principal": principal, "identity": identity,
     });
     if !policy.is_null() {

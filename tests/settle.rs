@@ -147,6 +147,8 @@ async fn a_foreign_rule_that_comes_while_a_visit_is_under_way_survives_but_for_o
             world.edit(add_theirs);
         };
         tokio::join!(cluster.visit(&world), edit);
+        let written = rules(&world).contains(&"test/finance/two/a".to_owned());
+        assert!(written, "not written by the same visit, at {moment} ms");
         cluster.pass(30);
         cluster.settle(&world).await;
         if rules(&world) != ["test/finance/one/a", "test/finance/two/a", "theirs"] {

@@ -76,6 +76,7 @@ async fn rounds(cluster: &Cluster, world: &World) -> usize {
     let process = Process {
         world,
         editors: &cluster.editors,
+        role: cluster.subject().role(),
     };
     let (visit, now) = (cluster.subject(), *cluster.clock.lock().unwrap());
     let mut seen = Seen::new(&visit, cluster.memory.clone(), now);

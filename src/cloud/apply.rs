@@ -3,7 +3,9 @@
 
 use std::future::Future;
 
-use super::{Cloud, ask::Read, aws::AwsCloud, calls::action, editor::SharedPolicy};
+use jiff::Timestamp;
+
+use super::{Cloud, ask::Read, aws::AwsCloud, calls::action};
 use crate::replication::{
     configuration::Configuration,
     edit::StatementEdit,
@@ -12,6 +14,8 @@ use crate::replication::{
     plan::Step,
     policy::Document,
     question::{Answer, Question},
+    shared_policy::SharedPolicy,
+    uses::Used,
 };
 
 impl Cloud for AwsCloud {
@@ -80,6 +84,10 @@ impl Cloud for AwsCloud {
             | Step::DeleteRole { .. } => self.write(step).await,
         }
     }
+
+    fn note(&self, uses: &Used, since: Timestamp) -> bool {
+        self.editors.note(&self.role, uses, since)
+    }
 }
 
 impl AwsCloud {
@@ -90,6 +98,9 @@ impl AwsCloud {
         read: impl Future<Output = Read<Document>> + Send,
         step: &Step,
     ) -> Result<(), Failure> {
+        for roles in edit.other_users() {
+            self.know_uses(&roles).await?;
+        }
         let write = async |document| self.write(&step.with_policy(document)).await;
         Box::pin(self.editors.edit(&policy, edit, read, write)).await
     }

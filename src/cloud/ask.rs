@@ -5,6 +5,7 @@ use crate::replication::{
     observed::{Failure, FailureKind},
     policy::Document,
     question::{Answer, Question},
+    shared_policy::SharedPolicy,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -44,6 +45,11 @@ pub(super) fn readable(
 }
 
 impl AwsCloud {
+    /// A read of a policy, as it counts for this visit.
+    fn seen(&self, policy: SharedPolicy, read: Read<Document>) -> Read<Document> {
+        Ok(read?.map(|document| self.editors.seen(&policy, &self.role, document)))
+    }
+
     pub(super) async fn answer(&self, question: &Question) -> Answer {
         match question {
             Question::Region(bucket) => {
@@ -67,10 +73,11 @@ impl AwsCloud {
                 let read = self.owner_enforced(bucket, region).await;
                 Answer::OwnerEnforced(bucket.clone(), read.into())
             }
-            Question::BucketPolicy(bucket, region) => Answer::BucketPolicy(
-                bucket.clone(),
-                self.bucket_policy(bucket, region).await.into(),
-            ),
+            Question::BucketPolicy(bucket, region) => {
+                let read = self.bucket_policy(bucket, region).await;
+                let read = self.seen(SharedPolicy::OfBucket(bucket.clone()), read);
+                Answer::BucketPolicy(bucket.clone(), read.into())
+            }
             Question::Configuration(bucket, region) => Answer::Configuration(
                 bucket.clone(),
                 self.configuration(bucket, region).await.into(),
@@ -88,7 +95,9 @@ impl AwsCloud {
                 self.key(reference, account, region).await.into(),
             ),
             Question::KeyPolicy(key) => {
-                Answer::KeyPolicy(key.clone(), self.key_policy(key).await.into())
+                let read = self.key_policy(key).await;
+                let read = self.seen(SharedPolicy::OfKey(key.clone()), read);
+                Answer::KeyPolicy(key.clone(), read.into())
             }
             Question::Role(account, role) => Answer::Role(self.role(account, role).await.into()),
             Question::InlinePolicy { role, policy } => Answer::InlinePolicy(

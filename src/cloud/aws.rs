@@ -24,6 +24,7 @@ use crate::{
         arns::RoleArn,
         names::{AccountId, InstallationId, Partition, Region},
         observed::{Failure, FailureKind},
+        shared_policy::SourceRole,
     },
 };
 
@@ -196,13 +197,14 @@ impl Aws {
         ))
     }
 
-    /// The existing roles of `installation` in `account`.
+    /// The existing roles of `installation` in `account` under `path`.
     ///
     /// # Errors
     /// When AWS does not list them.
     pub async fn roles(
         &self,
         account: &Account,
+        path: &str,
         installation: &InstallationId,
     ) -> Result<Vec<RoleArn>, Failure> {
         let session = self.session(account).await?;
@@ -214,7 +216,7 @@ impl Aws {
         let mut pages = session
             .iam
             .list_roles()
-            .path_prefix(&account.roles.path)
+            .path_prefix(path)
             .max_items(1000)
             .into_paginator()
             .send();
@@ -348,6 +350,8 @@ pub struct AwsCloud {
     pub aws: Aws,
     /// The accounts.
     pub accounts: Arc<Accounts>,
+    /// The role of the source bucket that is visited.
+    pub role: SourceRole,
     /// The editors of policies that several source buckets share.
     pub editors: Editors,
     /// Whether this replica may write.

@@ -10,34 +10,17 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::known_uses::KnownUses;
 use crate::replication::{
     edit::{Journal, Judgement, StatementEdit},
-    keys::KeyArn,
-    names::OwnedBucket,
     observed::{Failure, FailureKind},
     policy::Document,
+    shared_policy::{SharedPolicy, SourceRole},
+    uses::Used,
 };
 
 /// An edit that waits longer for those before it fails, and a later visit retries it.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// A policy that several source buckets may have statements in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SharedPolicy {
-    /// That of a bucket.
-    OfBucket(OwnedBucket),
-    /// That of a key.
-    OfKey(KeyArn),
-}
-
-impl fmt::Display for SharedPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OfBucket(bucket) => write!(f, "the policy of bucket {}", bucket.name),
-            Self::OfKey(key) => write!(f, "the policy of key {key}"),
-        }
-    }
-}
 
 /// An editor for each shared policy, for as long as this replica writes. Cheap to clone.
 #[derive(Clone)]
@@ -46,6 +29,8 @@ pub struct Editors {
     grace: SignedDuration,
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     journals: Arc<Mutex<Journals>>,
+    /// Which source buckets use which statements.
+    pub uses: KnownUses,
 }
 
 impl fmt::Debug for Editors {
@@ -93,6 +78,7 @@ impl Editors {
             grace,
             clock: Arc::new(clock),
             journals: Arc::default(),
+            uses: KnownUses::default(),
         }
     }
 
@@ -100,6 +86,25 @@ impl Editors {
         let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
         journals.tidy((self.clock)());
         Arc::clone(journals.by_policy.entry(policy.clone()).or_default())
+    }
+
+    /// The time by the clock of the editors.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// What a read of `policy` shows to the visit of the source bucket of `role`.
+    #[must_use]
+    pub fn seen(&self, policy: &SharedPolicy, role: &SourceRole, read: Document) -> Document {
+        self.uses.now().seen(policy, role, read)
+    }
+
+    /// Notes what the source bucket of `role` uses, after a visit that began at `since`. False if some of it was removed meanwhile.
+    #[must_use]
+    pub fn note(&self, role: &SourceRole, uses: &Used, since: Timestamp) -> bool {
+        let now = self.now();
+        self.uses.now().note(role, uses.clone(), since, now)
     }
 
     /// Applies `edit` to `policy`: waits for the edits before it, reads, and writes only if the meaning changes.
@@ -131,6 +136,8 @@ impl Editors {
             return Err(failed(FailureKind::Transient, message));
         };
         let read = read.await?.unwrap_or_default();
+        // From here on, no other visit relies on what is removed, even before it is.
+        let edit = &edit.begun(policy, &mut self.uses.now(), (self.clock)());
         match journal.judge(edit, &read, self.grace, (self.clock)()) {
             Judgement::Nothing => Ok(()),
             Judgement::ReadAgain => Err(failed(
@@ -157,7 +164,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::replication::policy::{Mark, Purpose, Statement};
+    use crate::replication::policy::{Purpose, Statement};
 
     fn key(id: &str) -> SharedPolicy {
         SharedPolicy::OfKey(
@@ -173,19 +180,19 @@ mod tests {
             &installation,
             Purpose::KeyUse,
             role,
-            format!("arn:aws:iam::111111111111:role/{role}")
-                .parse()
-                .ok()
-                .as_ref(),
+            None,
             &["kms:Decrypt"],
             &["*".into()],
             &vec![],
         );
-        StatementEdit::replacing(
-            &Document::of([statement]),
-            &installation,
-            &Mark::owner(role),
-        )
+        StatementEdit::adding(&[statement], &installation, &source(role)).replacing(true)
+    }
+
+    fn source(role: &str) -> SourceRole {
+        SourceRole {
+            account: "111111111111".parse().expect("an account"),
+            name: role.parse().expect("a role"),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,8 +241,7 @@ mod tests {
             let statements = |role: &str| edit(role).applied_to(&Document::default()).statements();
             let one = Document::of(statements("one"));
             let installation = "prod".parse().expect("an id");
-            let gone =
-                StatementEdit::replacing(&Document::default(), &installation, &Mark::owner("one"));
+            let gone = StatementEdit::adding(&[], &installation, &source("one")).replacing(true);
             let read = || std::future::ready(Ok(Some(one.clone())));
             let fails = async |_| {
                 Err(Failure {

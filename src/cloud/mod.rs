@@ -1,4 +1,4 @@
-//! The border to AWS: one trait with two methods, and what implements it on the SDK.
+//! The border to AWS: one trait with three methods, and what implements it on the SDK.
 
 pub mod apply;
 pub mod ask;
@@ -9,6 +9,7 @@ pub mod calls;
 pub mod convert;
 pub mod editor;
 pub mod error;
+pub mod known_uses;
 pub mod own_policy;
 mod raw;
 mod read_iam;
@@ -17,10 +18,13 @@ mod write;
 
 use std::future::Future;
 
+use jiff::Timestamp;
+
 use crate::replication::{
     observed::Failure,
     plan::Step,
     question::{Answer, Question},
+    uses::Used,
 };
 
 /// AWS, as far as this operator uses it.
@@ -33,4 +37,8 @@ pub trait Cloud: Send + Sync {
     /// # Errors
     /// When AWS did not apply it, or it is not known whether it did.
     fn apply(&self, step: &Step) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Notes what the visit's source bucket uses at destinations and keys, after a visit that began at `since`. False if some of it was removed
+    /// meanwhile for another source bucket, so that the visit has to begin again.
+    fn note(&self, uses: &Used, since: Timestamp) -> bool;
 }

@@ -11,7 +11,7 @@ use crate::{
         Problem,
         assess::ResolvedKeys,
         change::{Change, changes},
-        composition::desired::Desired,
+        composition::desired::{Desired, PlaceStatement},
         names::InstallationId,
         observed::Observed,
         plan::{PlannedStep, Step},
@@ -113,6 +113,11 @@ pub(super) fn in_namespace(replication: &BucketReplication, namespace: &str) -> 
     placed
 }
 
+fn document(statements: &[PlaceStatement]) -> Value {
+    let statements = statements.iter().map(|place| place.statement.clone());
+    Document::of(statements).json()
+}
+
 /// The five documents of the walkthrough, in its order; then the policies of source keys that need a statement, such as those of a third account.
 pub(super) fn five(
     desired: &Desired,
@@ -130,15 +135,12 @@ pub(super) fn five(
     if let Some(statements) = desired.bucket_statements.get(&valid.destination) {
         documents.push((
             "destination-bucket-policy.json".into(),
-            Document::of(statements.clone()).json(),
+            document(statements),
         ));
     }
     let Some(keys) = keys else { return documents };
     if let Some(statements) = desired.key_statements.get(&keys.replica) {
-        documents.push((
-            "destination-key-policy.json".into(),
-            Document::of(statements.clone()).json(),
-        ));
+        documents.push(("destination-key-policy.json".into(), document(statements)));
     }
     for key in keys.source.iter().filter(|key| **key != keys.replica) {
         if let Some(statements) = desired.key_statements.get(key) {
@@ -150,7 +152,7 @@ pub(super) fn five(
                 .to_owned();
             documents.push((
                 format!("source-key-policy-{}-{id}.json", key.account),
-                Document::of(statements.clone()).json(),
+                document(statements),
             ));
         }
     }

@@ -111,12 +111,6 @@ pub(super) async fn online(
     let (key, objects) = cluster.objects_on(&source, &planned);
     let upstream = upstream_of(&source, &cluster.existing);
     let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
-    let cloud = AwsCloud {
-        aws,
-        accounts: Arc::clone(&cluster.accounts),
-        editors: Editors::new(Duration::ZERO, Timestamp::now),
-        leadership: Leadership::alone(),
-    };
     let times = Times {
         drain: arguments.drain_period,
         ..AT_ONCE
@@ -131,6 +125,13 @@ pub(super) async fn online(
         times,
         now,
     );
+    let cloud = AwsCloud {
+        aws,
+        accounts: Arc::clone(&visit.accounts),
+        role: visit.role(),
+        editors: Editors::new(Duration::ZERO, Timestamp::now),
+        leadership: Leadership::alone(),
+    };
     let (decision, observed) = decided(&cloud, &visit).await?;
     answer(arguments, &key, &decision, &observed, warnings)
 }

@@ -177,7 +177,11 @@ impl Context {
         if recently || finding.holds != Some(true) {
             return None;
         }
-        let roles = match self.aws.roles(account, &self.installation).await {
+        let roles = match self
+            .aws
+            .roles(account, &account.roles.path, &self.installation)
+            .await
+        {
             Ok(roles) => roles,
             Err(failure) => {
                 tracing::warn!(account = name, error = %failure, "orphaned roles were not read");

@@ -123,7 +123,7 @@ impl Kubernetes {
         self.set_finalizers(object, &others).await.map(drop)
     }
 
-    /// Writes the status of an object. The resource version ensures that it is the object that was read; a uid does not.
+    /// Writes the status of an object, and returns the object. The resource version ensures that it is the one that was read; a uid does not.
     ///
     /// # Errors
     /// When the API server does not accept it.
@@ -132,7 +132,7 @@ impl Kubernetes {
         object: &BucketReplication,
         version: Option<&str>,
         status: &BucketReplicationStatus,
-    ) -> kube::Result<()> {
+    ) -> kube::Result<BucketReplication> {
         let patch = applied::<BucketReplication>(&object.name_any(), version, status);
         let api = self.objects(&object.namespace().unwrap_or_default());
         api.patch_status(
@@ -141,7 +141,6 @@ impl Kubernetes {
             &Patch::Apply(patch),
         )
         .await
-        .map(drop)
     }
 
     /// Writes the status of an account.

@@ -5,20 +5,66 @@ use std::{
     sync::Arc,
 };
 
+use futures::future::join_all;
+use jiff::Timestamp;
 use kube::ResourceExt;
+use serde_json::Value;
 
 use super::kubernetes::key_of;
 use crate::{
     api::{BucketReplication, bucket_replication::BucketReplicationStatus, event::EventReason},
-    replication::{names::ObjectKey, visit::report::Report},
+    replication::{names::ObjectKey, status, visit::report::Report},
 };
 
 use super::reconcile::Context;
 
 /// The action of Events about the whole object. Events about one change in AWS name the step.
 pub(super) const RECONCILE: &str = "Reconcile";
+/// So many statuses of one bucket's objects are written side by side.
+const AT_ONCE: usize = 8;
 
 impl Context {
+    /// Reports on objects with a generation that no visit reported on yet that they are in progress, so that nothing earlier is taken for true of it.
+    /// Returns the resource versions of what was written. What is not accepted is left to the end of the visit.
+    pub(super) async fn begin(
+        &self,
+        objects: &[&Arc<BucketReplication>],
+    ) -> HashMap<ObjectKey, String> {
+        let now = Timestamp::now();
+        let mut begun = vec![];
+        for object in objects {
+            if let Some(status) = status::begun(&self.reduced(object), now) {
+                begun.push((Arc::clone(object), status));
+            }
+        }
+        let mut versions = HashMap::new();
+        for several in begun.chunks(AT_ONCE) {
+            let writes = several
+                .iter()
+                .map(|(object, status)| self.write_begun(object, status));
+            versions.extend(join_all(writes).await.into_iter().flatten());
+        }
+        versions
+    }
+
+    async fn write_begun(
+        &self,
+        object: &BucketReplication,
+        status: &BucketReplicationStatus,
+    ) -> Option<(ObjectKey, String)> {
+        let stored = object.resource_version();
+        let written = self
+            .kubernetes
+            .write_status(object, stored.as_deref(), status);
+        match written.await {
+            Ok(written) => Some((key_of(object), written.resource_version()?)),
+            Err(error) => {
+                tracing::debug!(object = %key_of(object), %error, "the API server did not accept a status");
+                None
+            }
+        }
+    }
+
     /// Writes statuses, Events and finalizers: all that the API server accepts, also if it refuses some of them.
     ///
     /// # Errors
@@ -140,11 +186,20 @@ pub(super) fn left_to_owners(object: &BucketReplication) -> Option<String> {
     let actions = &object.status.as_ref()?.required_actions;
     let reported: BTreeSet<_> = actions
         .iter()
-        .map(|action| format!("the {} (account {})", action.document, action.account_id))
+        .map(|action| {
+            let statement: Option<Value> = serde_json::from_str(&action.statement).ok();
+            let sid = statement.as_ref().and_then(|read| read["Sid"].as_str());
+            let what =
+                sid.map_or_else(|| "the change".to_owned(), |sid| format!("statement {sid}"));
+            format!(
+                "{what} in the {} (account {})",
+                action.document, action.account_id
+            )
+        })
         .collect();
     let reported = reported.into_iter().collect::<Vec<_>>().join(" and ");
     (!reported.is_empty()).then(|| {
-        format!("the changes that status.requiredActions listed for {reported} still exist if the owner applied them: have the owner remove them")
+        format!("if the owner applied what status.requiredActions listed, this is left: {reported}. If no other source bucket of the account uses it, have the owner remove it")
     })
 }
 

@@ -175,12 +175,7 @@ impl Context {
             self.times,
             Timestamp::now(),
         );
-        let cloud = AwsCloud {
-            aws: self.aws.clone(),
-            accounts: Arc::clone(accounts),
-            editors: self.editors.clone(),
-            leadership: self.leadership.clone(),
-        };
+        let cloud = self.cloud(&of_bucket);
         let gate = StoreGate::new(
             &self.kubernetes,
             owned.name.as_str(),
@@ -190,11 +185,13 @@ impl Context {
         let before = memory.clone();
         let span = tracing::info_span!("visit", bucket = %owned.name, objects = objects.len(), steps = Empty, ending = Empty);
         let visited = async {
+            let begun = tokio::time::timeout(LONGEST_PUBLISHING, self.begin(objects));
+            let mut versions = begun.await.unwrap_or_default();
             let visited = visit(&cloud, &gate, &of_bucket, memory, Timestamp::now);
             let visited = tokio::time::timeout(LONGEST_VISIT, visited).await;
             let mut report = visited
                 .unwrap_or_else(|_| unended(&of_bucket, LONGEST_VISIT, before, Timestamp::now()));
-            let versions = gate.versions();
+            versions.extend(gate.versions());
             let published = self.publish(objects, &report, &versions);
             let published = tokio::time::timeout(LONGEST_PUBLISHING, published).await;
             if published != Ok(Ok(())) {
@@ -215,6 +212,17 @@ impl Context {
         self.metrics.visited(&report, started.elapsed());
         tracing::debug!(parent: &span, ?ending, steps, "visited");
         wait(ending, name, attempts, &self.periods)
+    }
+
+    /// The border to AWS for one visit.
+    fn cloud(&self, visit: &Visit) -> AwsCloud {
+        AwsCloud {
+            aws: self.aws.clone(),
+            accounts: Arc::clone(&visit.accounts),
+            role: visit.role(),
+            editors: self.editors.clone(),
+            leadership: self.leadership.clone(),
+        }
     }
 
     fn remembered(&self, bucket: &OwnedBucket) -> Memory {

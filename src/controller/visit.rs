@@ -31,7 +31,8 @@ pub async fn visit<C: Cloud, G: Gate>(
     memory: Memory,
     clock: impl Fn() -> Timestamp,
 ) -> Report {
-    let mut seen = Seen::new(visit, memory, clock());
+    let begun = clock();
+    let mut seen = Seen::new(visit, memory, begun);
     loop {
         match next(visit, &seen, clock()) {
             Next::Ask(questions) => {
@@ -43,10 +44,22 @@ pub async fn visit<C: Cloud, G: Gate>(
                 seen.opened(visit, prepared, opened, clock());
             }
             Next::Apply(prepared) => {
+                let uses = prepared.uses(visit, seen.observed());
+                if uses.is_some_and(|uses| !cloud.note(&uses, begun)) {
+                    return Report::begin_again(prepared.memory());
+                }
                 let outcome = apply(cloud, &prepared).await;
                 seen.applied(visit, prepared, outcome, clock());
             }
-            Next::End(report) => return *report,
+            Next::End(report) => {
+                let uses = report.uses.as_ref();
+                let holds = uses.is_none_or(|uses| cloud.note(uses, begun));
+                return if holds {
+                    *report
+                } else {
+                    report.outdated(visit)
+                };
+            }
         }
     }
 }

@@ -129,10 +129,16 @@ impl Judged {
 
     /// The operator's border to this AWS.
     pub fn cloud(&self) -> AwsCloud {
+        self.cloud_of(&self.cluster)
+    }
+
+    /// The border for the visits to another source bucket.
+    pub fn cloud_of(&self, cluster: &Cluster) -> AwsCloud {
         AwsCloud {
             aws: self.sdk.clone(),
-            accounts: Arc::new(Accounts::new(&self.cluster.accounts)),
-            editors: self.cluster.editors.clone(),
+            accounts: Arc::new(Accounts::new(&cluster.accounts)),
+            role: cluster.subject().role(),
+            editors: cluster.editors.clone(),
             leadership: Leadership::alone(),
         }
     }
@@ -201,19 +207,35 @@ impl Judged {
         object: &str,
         headers: &[(&str, &str)],
     ) -> (Option<&'static str>, Option<String>) {
-        let response = self.call("PUT", &format!("/source/{object}"), "", headers);
+        self.upload_to("source", object, headers)
+    }
+
+    /// An upload to a bucket by its owner.
+    pub fn upload_to(
+        &self,
+        bucket: &str,
+        object: &str,
+        headers: &[(&str, &str)],
+    ) -> (Option<&'static str>, Option<String>) {
+        let owner = self.aws.with(|state| state.buckets[bucket].owner.clone());
+        let path = format!("/{bucket}/{object}");
+        let response = self.call_as(owner.as_str(), "PUT", &path, "", headers);
         assert_eq!(
             response.status,
             200,
             "{}",
             String::from_utf8_lossy(&response.body)
         );
-        self.status(object)
+        self.status_of(bucket, object)
     }
 
     pub fn status(&self, object: &str) -> (Option<&'static str>, Option<String>) {
+        self.status_of("source", object)
+    }
+
+    fn status_of(&self, bucket: &str, object: &str) -> (Option<&'static str>, Option<String>) {
         self.aws.with(|state| {
-            let version = state.buckets["source"].objects[object].last().unwrap();
+            let version = state.buckets[bucket].objects[object].last().unwrap();
             (version.replication, version.failure.clone())
         })
     }
@@ -226,8 +248,19 @@ impl Judged {
         query: &str,
         headers: &[(&str, &str)],
     ) -> Response {
+        self.call_as(PROD, method, path, query, headers)
+    }
+
+    fn call_as(
+        &self,
+        account: &str,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+    ) -> Response {
         let scope =
-            format!("AWS4-HMAC-SHA256 Credential={PROD}/20260101/us-east-1/s3/aws4_request, x");
+            format!("AWS4-HMAC-SHA256 Credential={account}/20260101/us-east-1/s3/aws4_request, x");
         let mut all: BTreeMap<_, _> = headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -259,7 +292,7 @@ fn sdk(aws: &Arc<strict_aws::Aws>) -> Aws {
     Aws::new(config, installation(), Metrics::default())
 }
 
-fn add_key(state: &mut State, owner: &str, region: &str, id: &str) {
+pub fn add_key(state: &mut State, owner: &str, region: &str, id: &str) {
     let root = format!("arn:aws:iam::{owner}:root");
     let policy = json!({"Version": "2012-10-17", "Statement": [{"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": root}, "Action": "kms:*", "Resource": "*"}]});
     let made = Key {

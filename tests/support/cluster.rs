@@ -350,6 +350,7 @@ impl Cluster {
         let process = Process {
             world,
             editors: &editors,
+            role: self.subject().role(),
         };
         self.visit_with(&process).await
     }
@@ -389,6 +390,7 @@ impl Cluster {
         let process = Process {
             world,
             editors: &self.editors,
+            role: self.subject().role(),
         };
         let mut visit = self.subject();
         visit.times = AT_ONCE;

@@ -9,14 +9,12 @@ use std::{
 };
 
 use bucket_replication_operator::{
-    cloud::{
-        Cloud,
-        editor::{Editors, SharedPolicy},
-    },
+    cloud::{Cloud, editor::Editors},
     replication::{
-        arns::{ManagedPolicyArn, PolicyArn},
+        arns::{ManagedPolicyArn, PolicyArn, RoleArn},
         configuration::{Configuration, Setting},
         evaluation::{Caller, Context, Request, Resource, Session},
+        grantee::OwnRoles,
         keys::{KeyArn, KeyReference},
         names::{AccountId, InstallationId, OwnedBucket, Region, RoleName, fingerprint},
         observation::ledger::destination_of,
@@ -27,8 +25,11 @@ use bucket_replication_operator::{
         plan::Step,
         policy::{Document, Statement},
         question::{Answer, Question},
+        shared_policy::{SharedPolicy, SourceRole},
+        uses::Used,
     },
 };
+use jiff::Timestamp;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorldBucket {
@@ -841,7 +842,9 @@ impl State {
                         bounded: Some(false),
                     });
                     let service = format!("s3.{}.amazonaws.com", arn.region);
-                    let context = Context::complete().with("kms:ViaService", service);
+                    let context = Context::complete()
+                        .with("kms:ViaService", service)
+                        .with("aws:PrincipalArn", role.role.arn.to_string());
                     let lets = |action: &&str| {
                         let request = Request {
                             caller: &caller,
@@ -867,14 +870,55 @@ impl State {
 pub struct Process<'a> {
     pub world: &'a World,
     pub editors: &'a Editors,
+    /// That of the source bucket that is visited.
+    pub role: SourceRole,
 }
 
 impl Cloud for Process<'_> {
     async fn ask(&self, question: &Question) -> Answer {
-        self.world.ask(question).await
+        let seen = |policy: SharedPolicy, read: Facet<Document>| match read {
+            Facet::Present(document) => {
+                Facet::Present(self.editors.seen(&policy, &self.role, document))
+            }
+            other => other,
+        };
+        match self.world.ask(question).await {
+            Answer::BucketPolicy(bucket, read) => {
+                let read = seen(SharedPolicy::OfBucket(bucket.clone()), read);
+                Answer::BucketPolicy(bucket, read)
+            }
+            Answer::KeyPolicy(key, read) => {
+                let read = seen(SharedPolicy::OfKey(key.clone()), read);
+                Answer::KeyPolicy(key, read)
+            }
+            other => other,
+        }
+    }
+
+    fn note(&self, uses: &Used, since: Timestamp) -> bool {
+        self.editors.note(&self.role, uses, since)
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
+        for roles in step.edit().iter().flat_map(|edit| edit.other_users()) {
+            let state = self.world.readable();
+            let known: Vec<_> = state
+                .roles
+                .values()
+                .filter(|known| OwnRoles::with(&known.role.arn, &roles.installation) == roles)
+                .collect();
+            let list = known.iter().map(|known| known.role.arn.clone()).collect();
+            let read = async |role: RoleArn| {
+                let found = known.iter().find(|known| known.role.arn == role);
+                Ok(found
+                    .map(|found| state.permissions(found))
+                    .unwrap_or_default())
+            };
+            let uses = &self.editors.uses;
+            let clock = || self.editors.now();
+            uses.learn(&roles, std::future::ready(Ok(list)), read, clock)
+                .await?;
+        }
         let write = async |document| self.world.apply(&step.with_policy(document)).await;
         match step {
             Step::PutBucketPolicy { bucket, edit, .. }

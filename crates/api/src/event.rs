@@ -31,8 +31,8 @@ pub enum EventReason {
     RoleLeft,
     /// Statements remain in an account that can't be written.
     #[strum(
-        message = "the object is gone, and the statements that the owner of an account with access: External applied for it still exist there",
-        detailed_message = "have the owner remove them; the message names the documents"
+        message = "the object is gone, and statements that it needed still exist in policies that only their owners write: access is External, or policies are Check",
+        detailed_message = "have the owner remove them, if no other source bucket of the account uses them; the message names them"
     )]
     StatementsLeft,
 }

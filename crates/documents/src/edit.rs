@@ -1,65 +1,104 @@
 //! Edits of a policy that several source buckets share, and the journal of what was written there lately.
 //!
 //! A bucket policy or key policy can only be replaced as a whole, and a read of it may show what it was before the last write ("Amazon S3 data
-//! consistency model" in the S3 User Guide). So an edit sets and removes the statements of one role, on top of what was read *and* of what this
-//! process wrote in the last minutes.
+//! consistency model" in the S3 User Guide). So an edit adds and removes the statements of one source bucket, on top of what was read *and* of what
+//! this process wrote in the last hour.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    grantee::OwnRoles,
     names::InstallationId,
     policy::{Document, Mark, Statement},
+    shared_policy::{REMEMBERED, SharedPolicy, SourceRole},
+    uses::Uses,
 };
 
-/// A read that lacks what was written within this time is not believed.
-const REMEMBERED: SignedDuration = SignedDuration::from_mins(10);
-
-/// What is to change of the statements that one role has in a policy.
+/// What is to change in a policy for one source bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatementEdit {
     installation: InstallationId,
-    owner: String,
+    role: SourceRole,
+    /// The statements to have.
     statements: Vec<Statement>,
-    removes_others: bool,
+    /// Whether statements for the role alone that are not among these are removed.
+    replaces: bool,
+    /// Statements for all roles of the account that the source bucket no longer needs, by their Sid.
+    released: BTreeMap<String, OwnRoles>,
 }
 
 impl StatementEdit {
-    /// The edit that adds the statements that `document` has for `owner`, as [`Mark::owner`] gives it, and removes none.
+    /// The edit that adds `statements` for the source bucket of `role`, and removes none.
     #[must_use]
-    pub fn adding(document: &Document, installation: &InstallationId, owner: &str) -> Self {
-        let mut edit = Self {
-            installation: installation.clone(),
-            owner: owner.to_owned(),
-            statements: vec![],
-            removes_others: false,
-        };
-        edit.statements = document
-            .statements()
-            .into_iter()
-            .filter(|statement| edit.owns(statement))
-            .collect();
-        edit
-    }
-
-    /// The edit that leaves `owner` exactly the statements that `document` has for it.
-    #[must_use]
-    pub fn replacing(document: &Document, installation: &InstallationId, owner: &str) -> Self {
+    pub fn adding(
+        statements: &[Statement],
+        installation: &InstallationId,
+        role: &SourceRole,
+    ) -> Self {
         Self {
-            removes_others: true,
-            ..Self::adding(document, installation, owner)
+            installation: installation.clone(),
+            role: role.clone(),
+            statements: statements.to_vec(),
+            replaces: false,
+            released: BTreeMap::new(),
         }
     }
 
-    fn owns(&self, statement: &Statement) -> bool {
-        statement
-            .mark_of(&self.installation)
-            .is_some_and(|mark: Mark| mark.owner == self.owner)
+    /// The same, if `replaces` without the other statements that are for the role alone.
+    #[must_use]
+    pub fn replacing(self, replaces: bool) -> Self {
+        Self { replaces, ..self }
+    }
+
+    /// The same, without those of `statements` that are for all roles of the account and that no other source bucket uses.
+    #[must_use]
+    pub fn releasing(self, statements: &[Statement]) -> Self {
+        let roles = |statement: &Statement| {
+            let sid = statement.sid()?.to_owned();
+            Some((sid, statement.own_roles(&self.installation)?))
+        };
+        let released = statements.iter().filter_map(roles).collect();
+        Self { released, ..self }
+    }
+
+    /// The source bucket that the edit is for.
+    #[must_use]
+    pub fn role(&self) -> &SourceRole {
+        &self.role
+    }
+
+    /// Which roles could use what is released: it is only removed if none of them does.
+    #[must_use]
+    pub fn other_users(&self) -> BTreeSet<OwnRoles> {
+        self.released.values().cloned().collect()
+    }
+
+    /// The edit as it is carried out now: what other source buckets use is not removed, and what it adds and releases is noted.
+    #[must_use]
+    pub fn begun(&self, policy: &SharedPolicy, uses: &mut Uses, now: Timestamp) -> Self {
+        let sid = |statement: &Statement| {
+            statement.own_roles(&self.installation)?;
+            statement.sid().map(ToOwned::to_owned)
+        };
+        let added = self.statements.iter().filter_map(sid);
+        let released = self.released.keys().cloned().collect();
+        let unused = uses.begin(policy, &self.role, added, &released, now);
+        let mut begun = self.clone();
+        begun.released.retain(|sid, _| unused.contains(sid));
+        begun
     }
 
     fn removes(&self, statement: &Statement) -> bool {
-        self.removes_others && self.owns(statement)
+        let is_for_role = || {
+            let mark = statement.mark_of(&self.installation);
+            mark.is_some_and(|mark| mark.owner == Mark::owner(self.role.name.as_str()))
+        };
+        let is_released = statement
+            .sid()
+            .is_some_and(|sid| self.released.contains_key(sid));
+        is_released || (self.replaces && is_for_role())
     }
 
     /// The document with the edit applied. Statements of other owners do not change.
@@ -200,7 +239,12 @@ fn foreign(document: &Document, installation: &InstallationId) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Purpose;
+    use crate::{
+        arns::RoleArn,
+        grantee::{Grantee, OwnRoles},
+        policy::Purpose,
+        uses::Used,
+    };
 
     const GRACE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -210,16 +254,40 @@ mod tests {
 
     fn statement(role: &str, prefix: &str) -> Statement {
         let resource = format!("arn:aws:s3:::dest/{prefix}*");
+        let (actions, purpose) = (["s3:ReplicateObject"], Purpose::Replicas);
+        let none = vec![];
+        Statement::allow(
+            &installation(),
+            purpose,
+            role,
+            None,
+            &actions,
+            &[resource],
+            &none,
+        )
+    }
+
+    fn source(role: &str) -> SourceRole {
+        SourceRole {
+            account: "111111111111".parse().expect("an account"),
+            name: role.parse().expect("a role"),
+        }
+    }
+
+    /// The statement that all source buckets of the account use.
+    fn shared() -> Statement {
+        let role: RoleArn = "arn:aws:iam::111111111111:role/brepl-prod-x"
+            .parse()
+            .expect("a role");
+        let grantee = Grantee::Roles(OwnRoles::with(&role, &installation()));
+        let (actions, resources) = (["s3:ReplicateObject"], ["arn:aws:s3:::dest/*".to_owned()]);
         Statement::allow(
             &installation(),
             Purpose::Replicas,
-            role,
-            format!("arn:aws:iam::111111111111:role/{role}")
-                .parse()
-                .ok()
-                .as_ref(),
-            &["s3:ReplicateObject"],
-            &[resource],
+            "111111111111",
+            Some(&grantee),
+            &actions,
+            &resources,
             &vec![],
         )
     }
@@ -235,11 +303,7 @@ mod tests {
     }
 
     fn edit(role: &str, statements: Vec<Statement>) -> StatementEdit {
-        StatementEdit::replacing(
-            &Document::of(statements),
-            &installation(),
-            &Mark::owner(role),
-        )
+        StatementEdit::adding(&statements, &installation(), &source(role)).replacing(true)
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -274,11 +338,6 @@ mod tests {
         let after = edit("a", vec![a.clone()]).applied_to(&before);
         assert_eq!(after, Document::of([theirs("One"), b.clone(), a.clone()]));
         assert_eq!(
-            edit("a", vec![a.clone(), b.clone()]),
-            edit("a", vec![a]),
-            "a statement of another role is none of its business"
-        );
-        assert_eq!(
             edit("a", vec![]).applied_to(&after),
             Document::of([theirs("One"), b])
         );
@@ -287,11 +346,7 @@ mod tests {
     #[test]
     fn an_edit_that_adds_removes_nothing_that_the_plan_did_not_read() {
         let (new, former) = (statement("a", "x"), statement("a", "former"));
-        let adds = StatementEdit::adding(
-            &Document::of([new.clone()]),
-            &installation(),
-            &Mark::owner("a"),
-        );
+        let adds = StatementEdit::adding(std::slice::from_ref(&new), &installation(), &source("a"));
         let existing = Document::of([theirs("One"), former.clone()]);
         let both = Document::of([theirs("One"), former, new.clone()]);
         assert_eq!(adds.applied_to(&existing), both);
@@ -342,7 +397,7 @@ mod tests {
             Judgement::Write(Document::default())
         );
         assert_eq!(
-            journal.judge(&gone, &Document::default(), GRACE, at(2 + 600)),
+            journal.judge(&gone, &Document::default(), GRACE, at(2 + 3600)),
             Judgement::Nothing,
             "nothing is remembered for ever"
         );
@@ -387,5 +442,71 @@ mod tests {
             written(&mut journal, &edit("b", vec![b.clone()]), &fresh, 1),
             Some(Document::of([theirs("Two"), a, b]))
         );
+    }
+
+    #[test]
+    fn a_statement_that_all_source_buckets_use_goes_with_the_last() {
+        let (mut uses, policy) = (
+            Uses::default(),
+            SharedPolicy::OfKey(
+                "arn:aws:kms:us-east-1:222222222222:key/a"
+                    .parse()
+                    .expect("a key"),
+            ),
+        );
+        let mut document = Document::of([theirs("One")]);
+        let mut apply = |edit: StatementEdit, uses: &mut Uses, second: i64| {
+            document = edit.begun(&policy, uses, at(second)).applied_to(&document);
+            document.clone()
+        };
+        let adds = |role: &str| edit(role, vec![shared()]);
+        let leaves = |role: &str| edit(role, vec![]).releasing(&[shared()]);
+        let both = Document::of([theirs("One"), shared()]);
+        assert_eq!(apply(adds("a"), &mut uses, 0), both);
+        assert_eq!(apply(adds("b"), &mut uses, 1), both);
+        assert_eq!(apply(leaves("a"), &mut uses, 2), both, "b uses it");
+        assert_eq!(apply(leaves("a"), &mut uses, 3), both, "b still uses it");
+        let seen = |uses: &Uses, role: &str| uses.seen(&policy, &source(role), both.clone());
+        assert_eq!(seen(&uses, "c"), both);
+        let none = Document::of([theirs("One")]);
+        assert_eq!(apply(leaves("b"), &mut uses, 4), none);
+        // A read that still shows it is not believed, but by the one that removes it: its removal may have failed.
+        assert_eq!(seen(&uses, "c"), none);
+        assert_eq!(seen(&uses, "b"), both);
+        assert_eq!(apply(adds("c"), &mut uses, 5), both);
+        assert_eq!(seen(&uses, "a"), both);
+    }
+
+    #[test]
+    fn a_visit_that_rests_on_what_was_removed_meanwhile_begins_again() {
+        let policy = SharedPolicy::OfKey(
+            "arn:aws:kms:us-east-1:222222222222:key/a"
+                .parse()
+                .expect("a key"),
+        );
+        let (mut uses, sid) = (
+            Uses::default(),
+            shared().sid().unwrap_or_default().to_owned(),
+        );
+        let in_use = || Used::from([(policy.clone(), BTreeSet::from([sid.clone()]))]);
+        let begin = |uses: &mut Uses, role: &str, released: bool, second: i64| {
+            let released = released.then(|| sid.clone()).into_iter().collect();
+            uses.begin(
+                &policy,
+                &source(role),
+                std::iter::empty(),
+                &released,
+                at(second),
+            )
+        };
+        assert!(uses.note(&source("a"), in_use(), at(0), at(1)));
+        assert!(begin(&mut uses, "b", true, 2).is_empty(), "a uses it");
+        assert_eq!(begin(&mut uses, "a", true, 3).len(), 1);
+        // The visit of c read it before, and did not add it.
+        assert!(!uses.note(&source("c"), in_use(), at(2), at(4)));
+        assert!(uses.note(&source("c"), in_use(), at(4), at(5)));
+        assert!(begin(&mut uses, "a", true, 6).is_empty(), "c uses it");
+        assert!(uses.note(&source("c"), Used::new(), at(7), at(8)));
+        assert_eq!(begin(&mut uses, "a", true, 9).len(), 1);
     }
 }

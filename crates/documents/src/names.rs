@@ -237,7 +237,13 @@ impl RoleName {
         let hash = Self::hash(source);
         let room = 64 - "brepl---".len() - installation.as_str().len() - hash.len();
         let bucket = &source.name.as_str()[..source.name.as_str().len().min(room)];
-        Self(format!("brepl-{installation}-{bucket}-{hash}"))
+        Self(format!("{}{bucket}-{hash}", Self::prefix(installation)))
+    }
+
+    /// How the names of all roles of an installation begin.
+    #[must_use]
+    pub fn prefix(installation: &InstallationId) -> String {
+        format!("brepl-{installation}-")
     }
 
     /// Roles of all installations for a bucket end alike.
@@ -259,10 +265,7 @@ impl RoleName {
     /// Whether it is the role of some source bucket of that installation.
     #[must_use]
     pub fn is_of(&self, installation: &InstallationId) -> bool {
-        self.0
-            .strip_prefix("brepl-")
-            .and_then(|rest| rest.strip_prefix(installation.as_str()))
-            .is_some_and(|rest| rest.starts_with('-'))
+        self.0.starts_with(&Self::prefix(installation))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Policy documents of IAM, S3 and KMS: read, compared by meaning, and merged, so that unmanaged statements never change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::arns::RoleArn;
+use crate::canonical::canonical_element;
+use crate::grantee::{Grantee, LIKE, OwnRoles, PRINCIPAL};
 use crate::names::{InstallationId, fingerprint};
 
 /// Digits of each of the two fingerprints in a Sid: 40 bits, so that the 1,000 objects that a bucket can have do not collide by chance.
@@ -81,24 +82,25 @@ impl Statement {
         installation: &InstallationId,
         purpose: Purpose,
         owner: &str,
-        principal: Option<&RoleArn>,
+        grantee: Option<&Grantee>,
         actions: &[&str],
         resources: &[String],
         conditions: &Conditions,
     ) -> Self {
         let mut body = Map::new();
         body.insert("Effect".into(), json!("Allow"));
-        if let Some(principal) = principal {
-            body.insert("Principal".into(), json!({ "AWS": principal.to_string() }));
+        if let Some(grantee) = grantee {
+            body.insert("Principal".into(), json!({ "AWS": grantee.principal() }));
         }
         body.insert("Action".into(), one_or_list(actions));
         body.insert("Resource".into(), one_or_list(resources));
-        if !conditions.is_empty() {
-            let mut block = Map::new();
-            for (operator, key, values) in conditions {
-                let keys = block.entry(*operator).or_insert_with(|| json!({}));
-                keys[key] = one_or_list(values);
-            }
+        let of_grantee = grantee.and_then(Grantee::condition);
+        let mut block = Map::new();
+        for (operator, key, values) in of_grantee.iter().chain(conditions) {
+            let keys = block.entry(*operator).or_insert_with(|| json!({}));
+            keys[key] = one_or_list(values);
+        }
+        if !block.is_empty() {
             body.insert("Condition".into(), Value::Object(block));
         }
         let content = fingerprint(&[&Value::Object(body.clone()).to_string()], DIGITS);
@@ -155,6 +157,16 @@ impl Statement {
             .filter(|mark| mark.installation == installation.as_str())
     }
 
+    /// The roles that the statement is for, if `installation` wrote it for all of its roles in an account.
+    #[must_use]
+    pub fn own_roles(&self, installation: &InstallationId) -> Option<OwnRoles> {
+        self.mark_of(installation)?;
+        match self.condition(LIKE, PRINCIPAL)[..] {
+            [pattern] => OwnRoles::of_pattern(pattern, installation),
+            _ => None,
+        }
+    }
+
     /// The statement as JSON.
     #[must_use]
     pub fn json(&self) -> &Value {
@@ -205,59 +217,6 @@ pub(crate) fn strings(value: &Value) -> Vec<&str> {
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
         _ => vec![],
     }
-}
-
-fn canonical_element(element: &str, value: &Value) -> Value {
-    match element {
-        "Action" | "NotAction" => sorted_list(value, str::to_ascii_lowercase),
-        "Resource" | "NotResource" => sorted_list(value, ToOwned::to_owned),
-        "Principal" | "NotPrincipal" => match value {
-            Value::Object(kinds) => {
-                let kinds: BTreeMap<_, _> = kinds
-                    .iter()
-                    .map(|(kind, who)| (kind, sorted_list(who, ToOwned::to_owned)))
-                    .collect();
-                json!(kinds)
-            }
-            other => other.clone(),
-        },
-        "Condition" => match value {
-            Value::Object(operators) => {
-                let operators: BTreeMap<_, _> = operators
-                    .iter()
-                    .map(|(operator, keys)| {
-                        let keys: BTreeMap<_, _> = keys
-                            .as_object()
-                            .into_iter()
-                            .flatten()
-                            .map(|(key, values)| {
-                                (
-                                    key.to_ascii_lowercase(),
-                                    sorted_list(values, ToOwned::to_owned),
-                                )
-                            })
-                            .collect();
-                        (operator, keys)
-                    })
-                    .collect();
-                json!(operators)
-            }
-            other => other.clone(),
-        },
-        _ => value.clone(),
-    }
-}
-
-fn sorted_list(value: &Value, normal: impl Fn(&str) -> String) -> Value {
-    let items = match value {
-        Value::Array(items) => items.clone(),
-        one => vec![one.clone()],
-    };
-    let texts: BTreeSet<_> = items
-        .iter()
-        .map(|item| item.as_str().map_or_else(|| item.to_string(), &normal))
-        .collect();
-    json!(texts)
 }
 
 /// A policy document. Unmanaged statements are kept as they were read.
@@ -397,6 +356,7 @@ impl Document {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arns::RoleArn;
 
     fn id() -> InstallationId {
         "prod".parse().expect("an id")
@@ -421,6 +381,42 @@ mod tests {
             (mark.installation.as_str(), mark.purpose, mark.owner),
             ("prod", Purpose::Replicas, Mark::owner("a/b"))
         );
+    }
+
+    #[test]
+    fn the_roles_that_a_statement_is_for_are_read_back_from_it() {
+        let role: RoleArn = "arn:aws:iam::111111111111:role/teams/brepl-prod-bucket-0123abcd"
+            .parse()
+            .expect("a role");
+        let statement = |grantee: &Grantee| {
+            let (actions, resources) = (["s3:ReplicateObject"], ["*".to_owned()]);
+            let (purpose, owner) = (Purpose::Replicas, "111111111111");
+            Statement::allow(
+                &id(),
+                purpose,
+                owner,
+                Some(grantee),
+                &actions,
+                &resources,
+                &vec![],
+            )
+        };
+        let roles = OwnRoles::with(&role, &id());
+        let of_account = statement(&Grantee::Roles(roles.clone()));
+        assert_eq!(
+            (
+                &of_account.json()["Principal"]["AWS"],
+                &of_account.json()["Condition"]["ArnLike"]["aws:PrincipalArn"]
+            ),
+            (
+                &json!("arn:aws:iam::111111111111:root"),
+                &json!("arn:aws:iam::111111111111:role/teams/brepl-prod-*")
+            )
+        );
+        assert_eq!(of_account.own_roles(&id()), Some(roles));
+        let other = "prod2".parse().expect("an id");
+        assert_eq!(of_account.own_roles(&other), None);
+        assert_eq!(statement(&Grantee::Role(role)).own_roles(&id()), None);
     }
 
     #[test]

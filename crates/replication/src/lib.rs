@@ -17,7 +17,9 @@ pub mod request;
 pub mod visit;
 
 pub use composition::{boundary, compose};
-pub use documents::{arns, configuration, edit, evaluation, keys, names, policy};
+pub use documents::{
+    arns, configuration, edit, evaluation, grantee, keys, names, policy, shared_policy, uses,
+};
 pub use observation::{observed, question, role_policies};
 pub use plan::change;
 pub use request::{

@@ -11,6 +11,7 @@ use aws_sdk_s3::{
         ServerSideEncryptionConfiguration, ServerSideEncryptionRule, VersioningConfiguration,
     },
 };
+use percent_encoding::percent_decode_str;
 
 use crate::{
     environment::Emulator,
@@ -402,6 +403,18 @@ impl Account {
             .send()
             .await?;
         Ok(serde_json::from_str(answer.policy().unwrap_or("{}"))?)
+    }
+
+    /// The inline policy of a replication role, as the text of its JSON.
+    ///
+    /// # Errors
+    /// When the emulator refuses, or the text is not UTF-8.
+    pub async fn role_policy(&self, role: &str) -> anyhow::Result<String> {
+        let iam = self.iam();
+        let request = iam.get_role_policy().role_name(role).policy_name(role);
+        let answer = request.send().await?;
+        let text = percent_decode_str(answer.policy_document()).decode_utf8()?;
+        Ok(text.into_owned())
     }
 
     /// The names of the roles whose names begin with `brepl-`.

@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -59,6 +60,8 @@ pub enum Fault {
     Refuse,
     /// They are asked to slow down, and the emulator sees nothing of them.
     Throttle,
+    /// They are passed on after that time.
+    Delay(Duration),
     /// In the answers' bodies, the first text becomes the second one.
     Replace(String, String),
 }
@@ -212,6 +215,9 @@ async fn try_hand_on(
         call.status = status;
         let refusal = refusal(&call, code);
         return Ok((call, refusal));
+    }
+    if let Some(Fault::Delay(time)) = fault {
+        tokio::time::sleep(time).await;
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     // The signature covers the Host header, which stays as it came.

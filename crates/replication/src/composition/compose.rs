@@ -10,7 +10,7 @@ use crate::{
     arns::RoleArn,
     composition::{
         claims::Claims,
-        desired::{Desired, DesiredRole, RoleOwnership, trust},
+        desired::{Desired, DesiredRole, PlaceStatement, RoleOwnership, trust},
         drain::{Drain, TAG_DRAINING_SINCE},
         priorities::rules,
         statements::{bucket_statements, key_statements},
@@ -145,9 +145,9 @@ pub(crate) struct Required {
     /// Statements of the role.
     pub(crate) role: Vec<Statement>,
     /// Statements of the destinations in other accounts.
-    pub(crate) buckets: BTreeMap<OwnedBucket, Vec<Statement>>,
+    pub(crate) buckets: BTreeMap<OwnedBucket, Vec<PlaceStatement>>,
     /// Statements of the keys.
-    pub(crate) keys: BTreeMap<KeyArn, Vec<Statement>>,
+    pub(crate) keys: BTreeMap<KeyArn, Vec<PlaceStatement>>,
 }
 
 /// What the rules of the acting objects need from `role`, their destinations and their keys.
@@ -165,7 +165,7 @@ pub(crate) fn required(claims: &Claims<'_>, role: &DesiredRole) -> Required {
 fn announce(
     claims: &Claims<'_>,
     role: &DesiredRole,
-    statements: &mut BTreeMap<OwnedBucket, Vec<Statement>>,
+    statements: &mut BTreeMap<OwnedBucket, Vec<PlaceStatement>>,
 ) {
     let free = Claims {
         withheld: &BTreeSet::new(),
@@ -179,7 +179,7 @@ fn announce(
         let existing = statements.entry(bucket).or_default();
         let new: Vec<_> = announced
             .into_iter()
-            .filter(|new| existing.iter().all(|old| old.sid() != new.sid()))
+            .filter(|new| existing.iter().all(|old| old.statement != new.statement))
             .collect();
         existing.extend(new);
     }

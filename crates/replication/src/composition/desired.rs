@@ -18,15 +18,24 @@ pub struct Desired {
     /// `None`: the bucket needs no role.
     pub role: Option<DesiredRole>,
     /// The operator's statements in bucket policies.
-    pub bucket_statements: BTreeMap<OwnedBucket, Vec<Statement>>,
+    pub bucket_statements: BTreeMap<OwnedBucket, Vec<PlaceStatement>>,
     /// The operator's statements in key policies.
-    pub key_statements: BTreeMap<KeyArn, Vec<Statement>>,
+    pub key_statements: BTreeMap<KeyArn, Vec<PlaceStatement>>,
     /// Buckets on which versioning is enabled.
     pub versioning: BTreeMap<OwnedBucket, Region>,
     /// The objects whose former rules had permissions that stay for a while.
     pub draining: BTreeSet<ObjectKey>,
     /// Whether such permissions stayed for long enough.
     pub drained: bool,
+}
+
+/// A statement of a destination or a key, and the part of it that the rules need.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlaceStatement {
+    /// The statement. One for all roles of the operator in an account is about the whole bucket, so that it is the same for all.
+    pub statement: Statement,
+    /// What the rules need of it: an owner may allow as little as that.
+    pub needed: Statement,
 }
 
 /// What of a role the operator writes.

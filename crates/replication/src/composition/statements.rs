@@ -3,24 +3,120 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    composition::{claims::Claims, desired::DesiredRole},
+    arns::RoleArn,
+    composition::{
+        claims::Claims,
+        desired::{Desired, DesiredRole, PlaceStatement, RoleOwnership},
+    },
     configuration::{ReplicationRule, Setting},
+    grantee::{Grantee, OwnRoles},
     keys::KeyArn,
-    names::{OwnedBucket, Prefix, RoleName},
-    observation::ledger::destination_of,
+    names::{InstallationId, OwnedBucket, Prefix, RoleName},
+    observation::ledger::{destination_of, destinations_of},
     observed::Facet,
-    policy::{Document, Purpose, Statement},
+    policy::{Conditions, Document, Mark, Purpose, Statement},
     remedy::PolicyOf,
     request::s3_requests::{RoleFacts, requests_of_statement},
-    request::statements::{REPLICA_KEY_ACTIONS, SOURCE_KEY_ACTIONS, by_actions, replica_actions},
+    request::statements::{
+        OWNER_OVERRIDE, REPLICA_KEY_ACTIONS, REPLICATE_DELETE, SOURCE_KEY_ACTIONS, by_actions,
+        replica_actions,
+    },
+    shared_policy::SharedPolicy,
+    uses::Used,
 };
+
+/// Whom the statements for a source bucket are for, and what marks them as such.
+pub(crate) struct Recipient<'a> {
+    installation: &'a InstallationId,
+    grantee: Grantee,
+    owner: String,
+}
+
+impl<'a> Recipient<'a> {
+    /// All roles of the operator in the account, or the role alone if it is another one.
+    fn of(claims: &Claims<'a>, role: &DesiredRole) -> Self {
+        if role.ownership == RoleOwnership::Own {
+            return Self::own(claims.installation, &role.arn);
+        }
+        let owner = RoleName::of(claims.installation, claims.source);
+        Self {
+            installation: claims.installation,
+            grantee: Grantee::Role(role.arn.clone()),
+            owner: owner.as_str().to_owned(),
+        }
+    }
+
+    fn own(installation: &'a InstallationId, role: &RoleArn) -> Self {
+        Self {
+            installation,
+            grantee: Grantee::Roles(OwnRoles::with(role, installation)),
+            owner: role.account.to_string(),
+        }
+    }
+
+    fn statement(
+        &self,
+        purpose: Purpose,
+        actions: &[&str],
+        resources: &[String],
+        conditions: &Conditions,
+    ) -> Statement {
+        Statement::allow(
+            self.installation,
+            purpose,
+            &self.owner,
+            Some(&self.grantee),
+            actions,
+            resources,
+            conditions,
+        )
+    }
+
+    /// What allows `actions` on the objects of `bucket` under `prefixes`.
+    fn of_bucket(
+        &self,
+        bucket: &OwnedBucket,
+        actions: &[&str],
+        prefixes: &[Prefix],
+    ) -> PlaceStatement {
+        let resources: Vec<_> = prefixes
+            .iter()
+            .map(|prefix| bucket.objects(prefix))
+            .collect();
+        let on =
+            |resources: &[String]| self.statement(Purpose::Replicas, actions, resources, &vec![]);
+        let needed = on(&resources);
+        let statement = match &self.grantee {
+            Grantee::Role(_) => needed.clone(),
+            Grantee::Roles(_) => on(&[format!("{}/*", bucket.arn())]),
+        };
+        PlaceStatement { statement, needed }
+    }
+
+    /// What allows the use of a key for `purpose` through `services`.
+    fn of_key(&self, purpose: Purpose, services: BTreeSet<String>) -> Statement {
+        let actions = if purpose == Purpose::SourceKeys {
+            SOURCE_KEY_ACTIONS
+        } else {
+            REPLICA_KEY_ACTIONS
+        };
+        let via = "kms:ViaService".to_owned();
+        let services: Vec<_> = services.into_iter().collect();
+        self.statement(
+            Purpose::KeyUse,
+            actions,
+            &["*".to_owned()],
+            &vec![("StringEquals", via, services)],
+        )
+    }
+}
 
 /// The statements that destinations in other accounts need for the operator's rules, one for each set of actions.
 pub(crate) fn bucket_statements<'a>(
     claims: &Claims<'_>,
     role: &DesiredRole,
     rules: impl Iterator<Item = &'a ReplicationRule>,
-) -> BTreeMap<OwnedBucket, Vec<Statement>> {
+) -> BTreeMap<OwnedBucket, Vec<PlaceStatement>> {
     let mut by_bucket: BTreeMap<OwnedBucket, Vec<(Vec<&'static str>, Prefix)>> = BTreeMap::new();
     for rule in rules {
         let Some(bucket) = destination_of(rule, claims.source) else {
@@ -39,25 +135,11 @@ pub(crate) fn bucket_statements<'a>(
         };
         by_bucket.entry(bucket).or_default().push((actions, prefix));
     }
-    let owner = RoleName::of(claims.installation, claims.source);
+    let recipient = Recipient::of(claims, role);
     let statements = |bucket: &OwnedBucket, rules: Vec<(Vec<&'static str>, Prefix)>| {
         by_actions(rules.into_iter())
             .into_iter()
-            .map(|(actions, prefixes)| {
-                let resources: Vec<_> = prefixes
-                    .iter()
-                    .map(|prefix| bucket.objects(prefix))
-                    .collect();
-                Statement::allow(
-                    claims.installation,
-                    Purpose::Replicas,
-                    owner.as_str(),
-                    Some(&role.arn),
-                    &actions,
-                    &resources,
-                    &vec![],
-                )
-            })
+            .map(|(actions, prefixes)| recipient.of_bucket(bucket, &actions, &prefixes))
             .collect()
     };
     by_bucket
@@ -77,43 +159,69 @@ pub(crate) fn key_statements(
     role: &DesiredRole,
     wanted: &[Statement],
     carried: &[Statement],
-) -> BTreeMap<KeyArn, Vec<Statement>> {
-    let owner = RoleName::of(claims.installation, claims.source);
-    let mut statements: BTreeMap<KeyArn, Vec<Statement>> = BTreeMap::new();
+) -> BTreeMap<KeyArn, Vec<PlaceStatement>> {
+    let recipient = Recipient::of(claims, role);
+    let alone = Mark::owner(RoleName::of(claims.installation, claims.source).as_str());
+    let mut statements: BTreeMap<KeyArn, Vec<PlaceStatement>> = BTreeMap::new();
     for ((key, purpose), (via, is_added)) in key_uses(wanted, carried) {
-        let actions = if purpose == Purpose::SourceKeys {
-            SOURCE_KEY_ACTIONS
-        } else {
-            REPLICA_KEY_ACTIONS
-        };
-        let services: Vec<_> = via.into_iter().collect();
-        let via = "kms:ViaService".to_owned();
-        let wanted = Statement::allow(
-            claims.installation,
-            Purpose::KeyUse,
-            owner.as_str(),
-            Some(&role.arn),
-            actions,
-            &["*".to_owned()],
-            &vec![("StringEquals", via, services)],
-        );
+        let wanted = recipient.of_key(purpose, via);
         let policy = claims.observed.key_policies.get(&key);
         let policy = policy.and_then(Facet::present);
+        // Earlier versions wrote a statement for each role.
+        let is_former = |statement: &Statement| {
+            let mark = statement.mark_of(claims.installation);
+            mark.is_some_and(|mark| mark.owner == alone)
+                && statement.strings("Action") == wanted.strings("Action")
+        };
         let exists = policy.is_some_and(|policy| {
             let statements = policy.statements();
             statements
                 .iter()
-                .any(|statement| statement.sid() == wanted.sid())
+                .any(|statement| statement.sid() == wanted.sid() || is_former(statement))
         });
         let is_ours = |statement: &Statement| statement.mark_of(claims.installation).is_some();
         let facts = RoleFacts::of(&role.arn, claims.accounts);
         let grants = |policy| grants_already(policy, &wanted, PolicyOf::Key(&key), facts, is_ours);
         let is_needed = || is_added && !policy.is_some_and(grants);
         if exists || is_needed() {
-            statements.entry(key).or_default().push(wanted);
+            let needed = wanted.clone();
+            let statement = wanted;
+            let of_key = statements.entry(key).or_default();
+            of_key.push(PlaceStatement { statement, needed });
         }
     }
     statements
+}
+
+/// What a source bucket uses at destinations and keys, by the statements of its role.
+#[must_use]
+pub fn used(installation: &InstallationId, role: &RoleArn, statements: &[Statement]) -> Used {
+    let recipient = Recipient::own(installation, role);
+    let mut used = Used::new();
+    let mut add = |policy, statement: &Statement| {
+        let sids: &mut BTreeSet<String> = used.entry(policy).or_default();
+        sids.extend(statement.sid().map(ToOwned::to_owned));
+    };
+    for statement in statements {
+        let mark = statement.mark_of(installation);
+        if mark.is_none_or(|mark| mark.purpose != Purpose::Replicas) {
+            continue;
+        }
+        let has = |action: &str| statement.strings("Action").contains(&action);
+        let actions = replica_actions(has(REPLICATE_DELETE), has(OWNER_OVERRIDE));
+        for bucket in destinations_of(statement, role.partition) {
+            if bucket.account != role.account {
+                let place = recipient.of_bucket(&bucket, &actions, &[]);
+                add(SharedPolicy::OfBucket(bucket), &place.statement);
+            }
+        }
+    }
+    let ours = |statement: &&Statement| statement.mark_of(installation).is_some();
+    let ours: Vec<_> = statements.iter().filter(ours).cloned().collect();
+    for ((key, purpose), (via, _)) in key_uses(&ours, &[]) {
+        add(SharedPolicy::OfKey(key), &recipient.of_key(purpose, via));
+    }
+    used
 }
 
 /// What the role's statements do with each key: through which services, and whether that is wanted now.
@@ -139,11 +247,22 @@ fn key_uses(
     uses
 }
 
-/// Whether the policy has the statement `wanted`, or already allows `role` the same.
+impl Desired {
+    /// What the source bucket uses at destinations and keys once everything is as it should be.
+    #[must_use]
+    pub fn uses(&self, installation: &InstallationId) -> Used {
+        let own = |role: &&DesiredRole| role.ownership == RoleOwnership::Own;
+        let role = self.role.as_ref().filter(own);
+        role.map(|role| used(installation, &role.arn, &role.policy.statements()))
+            .unwrap_or_default()
+    }
+}
+
+/// Whether the policy has the statement `wanted`, or already allows `role` what is needed of it.
 #[must_use]
 pub fn allows_already(
     policy: Option<&Document>,
-    wanted: &Statement,
+    wanted: &PlaceStatement,
     of: PolicyOf<'_>,
     role: RoleFacts<'_>,
 ) -> bool {
@@ -151,8 +270,8 @@ pub fn allows_already(
     let same = policy
         .statements()
         .iter()
-        .any(|statement| statement.canonical() == wanted.canonical());
-    same || grants_already(policy, wanted, of, role, |_| false)
+        .any(|statement| statement.canonical() == wanted.statement.canonical());
+    same || grants_already(policy, &wanted.needed, of, role, |_| false)
 }
 
 /// Whether statements outside of `ignored` certainly allow what `wanted` is there for.
@@ -175,7 +294,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{accounts::Accounts, arns::RoleArn};
+    use crate::accounts::Accounts;
 
     /// A policy that names the account leaves it to the role's own policy, which allows the same (the S3 console and
     /// asicsdigital/terraform-aws-s3-cross-account-replication write it so).
@@ -191,11 +310,15 @@ mod tests {
             &"prod".parse().expect("an id"),
             Purpose::Replicas,
             "owner",
-            Some(&role),
+            Some(&Grantee::Role(role.clone())),
             &["s3:ReplicateObject", "s3:ReplicateTags"],
             &["arn:aws:s3:::dest/Tax*".to_owned()],
             &vec![],
         );
+        let wanted = PlaceStatement {
+            statement: wanted.clone(),
+            needed: wanted,
+        };
         let allows = |principal: &str, action: &str, resource: &str| {
             let statement = json!({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": action, "Resource": resource});
             let text = json!({"Version": "2012-10-17", "Statement": statement}).to_string();

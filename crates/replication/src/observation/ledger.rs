@@ -6,7 +6,7 @@ use crate::{
     arns::BucketArn,
     configuration::{Configuration, ReplicationRule},
     keys::KeyArn,
-    names::{AccountId, InstallationId, OwnedBucket},
+    names::{AccountId, InstallationId, OwnedBucket, Partition},
     policy::{Purpose, Statement},
 };
 
@@ -54,7 +54,7 @@ pub fn ledger(
     }
     for statement in role_statements {
         match statement.mark_of(installation).map(|mark| mark.purpose) {
-            Some(Purpose::Replicas) => buckets.extend(destinations_of(statement, source)),
+            Some(Purpose::Replicas) => buckets.extend(destinations_of(statement, source.partition)),
             Some(Purpose::SourceKeys | Purpose::ReplicaKey) => {
                 let named = statement.strings("Resource").into_iter();
                 keys.extend(named.filter_map(|arn| arn.parse::<KeyArn>().ok()));
@@ -67,7 +67,7 @@ pub fn ledger(
 }
 
 /// The destinations that a statement of the role names, with the account that its condition names.
-fn destinations_of(statement: &Statement, source: &OwnedBucket) -> Vec<OwnedBucket> {
+pub(crate) fn destinations_of(statement: &Statement, partition: Partition) -> Vec<OwnedBucket> {
     let accounts = statement.condition("StringEqualsIfExists", "aws:ResourceAccount");
     let account = accounts.first().and_then(|account| account.parse().ok());
     let Some(account): Option<AccountId> = account else {
@@ -77,7 +77,7 @@ fn destinations_of(statement: &Statement, source: &OwnedBucket) -> Vec<OwnedBuck
     let names = statement.strings("Resource").into_iter().filter_map(name);
     names
         .map(|name| OwnedBucket {
-            partition: source.partition,
+            partition,
             account: account.clone(),
             name,
         })

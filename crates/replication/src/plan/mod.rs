@@ -6,6 +6,7 @@ mod concerns;
 mod order;
 mod places;
 mod planner;
+mod releases;
 mod role_change;
 mod role_steps;
 mod step;
@@ -13,6 +14,7 @@ mod target;
 
 pub use basis::{Basis, Settling, Users};
 pub use order::{Fit, changing, changing_rules, permissions_fit, plan, unreached};
+pub use releases::unneeded;
 pub use role_change::is_ours;
 pub use step::{PlannedStep, Step};
 pub use target::Target;

@@ -13,6 +13,7 @@ use crate::{
     plan::{
         basis::{Basis, Draft, Settling, Steps},
         planner::{Places, Planner, used_by},
+        releases::Releases,
         role_change::{RoleChange, Spreads},
         step::{PlannedStep, Step},
     },
@@ -32,8 +33,9 @@ pub fn plan(basis: &Basis<'_>) -> Vec<PlannedStep> {
         grown: role_grown,
         shrunk: role_shrunk,
     } = planner.role_change(transition);
-    let (mut places_grown, mut places_shrunk) = planner.bucket_policies(transition);
-    let (keys_grown, keys_shrunk) = planner.key_policies(transition);
+    let releases = Releases::of(basis);
+    let (mut places_grown, mut places_shrunk) = planner.bucket_policies(transition, &releases);
+    let (keys_grown, keys_shrunk) = planner.key_policies(transition, &releases);
     places_grown.extend(keys_grown);
     places_shrunk.extend(keys_shrunk);
     let mut steps = Steps::default();

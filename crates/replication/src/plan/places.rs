@@ -1,19 +1,24 @@
 //! The changes of the policies of destinations and keys: they grow before the configuration is written, and shrink after it.
 
 use crate::{
+    composition::desired::PlaceStatement,
     edit::StatementEdit,
     observed::Facet,
-    plan::{basis::Draft, planner::Planner, step::Step},
+    plan::{
+        basis::Draft,
+        planner::{Planner, contains},
+        releases::Releases,
+        step::Step,
+    },
     policy::{Document, Statement},
+    shared_policy::SharedPolicy,
 };
 
-/// When a policy may lose statements.
-#[derive(Clone, Copy)]
-struct Timing {
-    /// A new configuration is about to be written.
-    transition: bool,
-    /// Rules that are not written now may use what it would lose.
-    used: bool,
+/// A policy, as it exists, and the statements that it should have for the source bucket.
+struct Place<'a> {
+    policy: SharedPolicy,
+    existing: &'a Document,
+    wanted: &'a [PlaceStatement],
 }
 
 /// A policy's two changes: to the former and new statements together, then to the new ones alone.
@@ -26,7 +31,11 @@ struct Edited {
 }
 
 impl Planner<'_> {
-    pub(super) fn bucket_policies(&self, transition: bool) -> (Vec<Draft>, Vec<Draft>) {
+    pub(super) fn bucket_policies(
+        &self,
+        transition: bool,
+        releases: &Releases<'_>,
+    ) -> (Vec<Draft>, Vec<Draft>) {
         let (mut grown, mut shrunk) = (vec![], vec![]);
         for (bucket, read) in &self.observed.buckets {
             let (Some(region), nothing) = (read.region.present(), Document::default()) else {
@@ -43,11 +52,12 @@ impl Planner<'_> {
                 .get(bucket)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            let timing = Timing {
-                transition,
-                used: self.used.0.contains(bucket),
+            let place = Place {
+                policy: SharedPolicy::OfBucket(bucket.clone()),
+                existing,
+                wanted,
             };
-            let (growth, shrinkage) = self.change(existing, wanted, timing);
+            let (growth, shrinkage) = self.change(&place, transition, releases);
             let step = |Edited { edit, document }: Edited| {
                 let concerns = self.users_of(
                     self.users.buckets.get(bucket),
@@ -76,7 +86,11 @@ impl Planner<'_> {
         (grown, shrunk)
     }
 
-    pub(super) fn key_policies(&self, transition: bool) -> (Vec<Draft>, Vec<Draft>) {
+    pub(super) fn key_policies(
+        &self,
+        transition: bool,
+        releases: &Releases<'_>,
+    ) -> (Vec<Draft>, Vec<Draft>) {
         let (mut grown, mut shrunk) = (vec![], vec![]);
         for (key, read) in &self.observed.key_policies {
             let Some(existing) = read.present() else {
@@ -88,11 +102,12 @@ impl Planner<'_> {
                 .get(key)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            let timing = Timing {
-                transition,
-                used: self.used.1.contains(key),
+            let place = Place {
+                policy: SharedPolicy::OfKey(key.clone()),
+                existing,
+                wanted,
             };
-            let (growth, shrinkage) = self.change(existing, wanted, timing);
+            let (growth, shrinkage) = self.change(&place, transition, releases);
             let step = |Edited { edit, document }: Edited| {
                 let concerns = self.users_of(self.users.keys.get(key), &key.to_string());
                 Draft {
@@ -111,27 +126,39 @@ impl Planner<'_> {
     }
 
     /// If a new configuration is about to be written, former statements stay until it is; otherwise the policy gets its final state at once. A
-    /// policy that is in use only grows.
-    fn change(&self, existing: &Document, wanted: &[Statement], timing: Timing) -> Change {
-        let is_ours = |statement: &Statement| {
-            statement.mark_of(self.installation).is_some() && self.is_role_statement(statement)
-        };
-        let last = existing.merged(wanted, is_ours);
-        let differs = |document: &Document, from: &Document| !document.means(from);
-        let (installation, owner) = (self.installation, self.role_owner());
-        let replace = |document: Document| {
-            let edit = StatementEdit::replacing(&document, installation, &owner);
-            Edited { edit, document }
-        };
-        if !timing.transition && !timing.used {
-            return (differs(&last, existing).then(|| replace(last)), None);
+    /// policy that is in use keeps the statements for this source bucket's role alone. What is released is not in use: the role's policy, as it
+    /// should be, does not need it.
+    fn change(&self, place: &Place<'_>, transition: bool, releases: &Releases<'_>) -> Change {
+        let existing = place.existing;
+        let mut wanted: Vec<Statement> = vec![];
+        for PlaceStatement { statement, .. } in place.wanted {
+            if !wanted.contains(statement) {
+                wanted.push(statement.clone());
+            }
         }
-        let grown = existing.merged(wanted, |_| false);
-        let shrinks = !timing.used && differs(&last, &grown);
+        let is_wanted = |sid: Option<&str>| wanted.iter().any(|wanted| wanted.sid() == sid);
+        let mut unneeded = releases.from(&place.policy, existing);
+        unneeded.retain(|statement| !is_wanted(statement.sid()));
+        // Rules that are not written now may use what the policy would lose.
+        let used = contains(&self.used, &place.policy);
+        let last = existing.merged(&wanted, |statement| {
+            (!used && self.is_role_statement(statement)) || unneeded.contains(statement)
+        });
+        let differs = |document: &Document, from: &Document| !document.means(from);
+        let adding = StatementEdit::adding(&wanted, self.installation, &self.source_role());
+        let finishing = || Edited {
+            edit: adding.clone().releasing(&unneeded).replacing(!used),
+            document: last.clone(),
+        };
+        if !transition && !used {
+            return (differs(&last, existing).then(finishing), None);
+        }
+        let grown = existing.merged(&wanted, |_| false);
+        let shrinkage = differs(&last, &grown).then(finishing);
         let growth = differs(&grown, existing).then(|| Edited {
-            edit: StatementEdit::adding(&grown, installation, &owner),
+            edit: adding.clone(),
             document: grown,
         });
-        (growth, shrinks.then(|| replace(last)))
+        (growth, shrinkage)
     }
 }

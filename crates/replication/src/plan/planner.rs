@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     composition::desired::Desired,
     keys::KeyArn,
-    names::{InstallationId, ObjectKey, OwnedBucket, Region, RoleName},
+    names::{InstallationId, ObjectKey, OwnedBucket, Region},
     observation::ledger::ledger,
     observed::{Facet, Observed},
     plan::{
@@ -13,6 +13,7 @@ use crate::{
         step::Step,
     },
     policy::{Mark, Statement},
+    shared_policy::{SharedPolicy, SourceRole},
 };
 
 pub(super) struct Planner<'a> {
@@ -43,6 +44,14 @@ impl<'a> Planner<'a> {
 
 /// The buckets and keys that may have statements of the operator.
 pub(super) type Places = (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>);
+
+/// Whether the policy is of one of these.
+pub(super) fn contains(places: &Places, policy: &SharedPolicy) -> bool {
+    match policy {
+        SharedPolicy::OfBucket(bucket) => places.0.contains(bucket),
+        SharedPolicy::OfKey(key) => places.1.contains(key),
+    }
+}
 
 /// What `objects` use by the role's existing policies, which name a place before any statement is added there and until the last is removed.
 pub(super) fn used_by(
@@ -126,15 +135,17 @@ impl Planner<'_> {
         })
     }
 
+    /// Whether the statement is for the role of this source bucket alone.
     pub(super) fn is_role_statement(&self, statement: &Statement) -> bool {
+        let owner = Mark::owner(self.source_role().name.as_str());
         statement
-            .mark()
-            .is_some_and(|mark| mark.owner == self.role_owner())
+            .mark_of(self.installation)
+            .is_some_and(|mark| mark.owner == owner)
     }
 
-    /// The mark of this source bucket's statements in policies that it shares with others.
-    pub(super) fn role_owner(&self) -> String {
-        Mark::owner(RoleName::of(self.installation, self.source).as_str())
+    /// The role by which this source bucket is known in policies that it shares with others.
+    pub(super) fn source_role(&self) -> SourceRole {
+        SourceRole::of(self.installation, self.source)
     }
 
     pub(super) fn for_all(&self, step: Step) -> Draft {

@@ -5,6 +5,7 @@ use crate::{
     composition::{
         desired::{DesiredRole, RoleOwnership},
         spread::Spread,
+        statements::used,
     },
     names::{InstallationId, OwnedBucket, RoleName},
     observation::ledger::{TAG_INSTALLATION, TAG_POLICIES, TAG_SOURCE_BUCKET, ledger},
@@ -144,6 +145,20 @@ impl Planner<'_> {
             .unwrap_or_default()
     }
 
+    /// Whether the source bucket stops using a statement that others may use.
+    fn releases(&self) -> bool {
+        let Some(role) = self.observed.role.present() else {
+            return false;
+        };
+        let (installation, existing) = (self.installation, self.observed.role_statements());
+        let before = used(installation, &role.arn, &existing);
+        let after = self.desired.uses(installation);
+        before.iter().any(|(policy, sids)| {
+            let kept = after.get(policy);
+            kept.is_none_or(|kept| !sids.is_subset(kept))
+        })
+    }
+
     /// What the role's policies contain before the configuration is written, and after.
     pub(super) fn spreads(&self, wanted: &DesiredRole, transition: bool) -> Spreads {
         let existing = self.existing_policies(wanted);
@@ -154,13 +169,15 @@ impl Planner<'_> {
             places(&self.observed.role_statements()),
             places(&statements),
         );
-        // A place that the policies stop naming has to be cleaned up first, also if an earlier visit was interrupted.
-        let forgets = !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys);
+        // What the policies stop naming has to be cleaned up first, also if an earlier visit was interrupted: a place, or a statement there.
+        let forgets = || {
+            !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys) || self.releases()
+        };
         let document = existing.document();
         let last = document.merged(&statements, |statement| {
             statement.mark_of(self.installation).is_some()
         });
-        let grown = if transition || forgets {
+        let grown = if transition || forgets() {
             document.merged(&statements, |_| false)
         } else {
             last.clone()

@@ -274,23 +274,33 @@ impl fmt::Display for Step {
                 )
             }
             Self::PutBucketPolicy {
-                bucket, document, ..
+                bucket,
+                document,
+                edit,
+                ..
             } => {
                 write!(
                     f,
-                    "write the policy of bucket {bucket}: {}",
-                    count(document.statements().len(), "statement")
+                    "write the policy of bucket {bucket}: {}{}",
+                    count(document.statements().len(), "statement"),
+                    unless_used(edit)
                 )
             }
-            Self::DeleteBucketPolicy { bucket, .. } => write!(
+            Self::DeleteBucketPolicy { bucket, edit, .. } => write!(
                 f,
-                "delete the policy of bucket {bucket}, which contains only the operator's statements"
+                "delete the policy of bucket {bucket}, which contains only the operator's statements{}",
+                unless_used(edit)
             ),
-            Self::PutKeyPolicy { key, document, .. } => {
+            Self::PutKeyPolicy {
+                key,
+                document,
+                edit,
+            } => {
                 write!(
                     f,
-                    "write the policy of key {key}: {}",
-                    count(document.statements().len(), "statement")
+                    "write the policy of key {key}: {}{}",
+                    count(document.statements().len(), "statement"),
+                    unless_used(edit)
                 )
             }
             Self::Settle => write!(f, "wait for the new permissions to settle"),
@@ -345,6 +355,15 @@ fn inline(role: &RoleName, policy: &RoleName) -> String {
         format!("the inline policy of role {role}")
     } else {
         format!("inline policy {policy} of role {role}")
+    }
+}
+
+/// What is only removed if it is known that no one else needs it.
+fn unless_used(edit: &StatementEdit) -> &'static str {
+    if edit.other_users().is_empty() {
+        ""
+    } else {
+        ", unless other source buckets use what is removed"
     }
 }
 

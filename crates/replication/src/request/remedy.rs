@@ -47,6 +47,12 @@ impl PolicyOf<'_> {
         self.action(".Statement += [$it]", statement.json())
     }
 
+    /// Removes the statement with the Sid `sid` from the policy.
+    #[must_use]
+    pub fn remove(&self, sid: &str) -> RequiredAction {
+        self.action(".Statement |= map(select(.Sid != $it))", &json!(sid))
+    }
+
     /// Exempts `role` from what a statement denies.
     #[must_use]
     pub fn except(&self, denying: &DenyingStatement, role: &RoleArn) -> RequiredAction {

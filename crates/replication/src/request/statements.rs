@@ -137,13 +137,18 @@ pub(crate) const SOURCE_KEY_ACTIONS: &[&str] = &["kms:Decrypt"];
 pub(crate) const REPLICA_KEY_ACTIONS: &[&str] =
     &["kms:Encrypt", "kms:GenerateDataKey", "kms:Decrypt"];
 
+/// Needed to replicate delete markers.
+pub(crate) const REPLICATE_DELETE: &str = "s3:ReplicateDelete";
+/// Needed to make the destination's account the owner of replicas.
+pub(crate) const OWNER_OVERRIDE: &str = "s3:ObjectOwnerOverrideToBucketOwner";
+
 pub(crate) fn replica_actions(delete_markers: bool, owner_override: bool) -> Vec<&'static str> {
     let mut actions = vec!["s3:ReplicateObject", "s3:ReplicateTags"];
     if delete_markers {
-        actions.push("s3:ReplicateDelete");
+        actions.push(REPLICATE_DELETE);
     }
     if owner_override {
-        actions.push("s3:ObjectOwnerOverrideToBucketOwner");
+        actions.push(OWNER_OVERRIDE);
     }
     actions
 }

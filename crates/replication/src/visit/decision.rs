@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::condition::Reason;
+use api::{bucket_replication::RequiredAction, condition::Reason};
 
 use crate::{
     Object, Problem, assess,
@@ -43,6 +43,8 @@ pub struct Decision {
     pub doubtful: bool,
     /// What blocks the removal of what leaving objects created.
     pub blockers: Vec<Problem>,
+    /// What only the owners of policies can remove of what the source bucket no longer needs.
+    pub left: Vec<RequiredAction>,
     /// How deep was read.
     pub depth: Depth,
     /// Whether the replication configuration is known.
@@ -202,6 +204,7 @@ pub fn decide(
         pending: pending(&stage, &dispositions),
         doubtful: doubtful || round.forgets_unseen(),
         blockers: blockers(&stage, &dispositions),
+        left: round.left(),
         dispositions,
         desired: round.desired,
         needs: settlement.needs,
@@ -350,6 +353,7 @@ fn nothing(visit: &View<'_>, observed: &Observed) -> Decision {
         settling: BTreeSet::new(),
         doubtful: false,
         blockers: vec![],
+        left: vec![],
         depth: observed.depth,
         rules_known: rules_known(observed),
     }

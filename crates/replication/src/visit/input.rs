@@ -12,6 +12,7 @@ use crate::{
     Object, Problem,
     accounts::Accounts,
     names::{BucketName, InstallationId, ObjectKey, OwnedBucket, fingerprint},
+    shared_policy::SourceRole,
     validate::{self, Valid},
     visit::{
         times::Times,
@@ -68,6 +69,12 @@ impl Visit {
             validated,
             inputs,
         }
+    }
+
+    /// The role by which the source bucket is known in policies that it shares with others.
+    #[must_use]
+    pub fn role(&self) -> SourceRole {
+        SourceRole::of(&self.installation, &self.source)
     }
 
     /// The visit as decisions take it.

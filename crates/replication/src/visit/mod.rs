@@ -5,6 +5,7 @@ pub mod culprits;
 pub mod decision;
 pub mod disposition;
 mod findings;
+mod in_use;
 mod input;
 mod limits;
 pub mod memory;

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use api::event::EventReason;
+use api::{bucket_replication::RequiredAction, event::EventReason};
 
 /// What people should know about a bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// An unmanaged rule that was in the configuration that the operator wrote no longer exists: its ID.
     ForeignRuleGone(String),
     /// The role can't be deleted, because another writer added something to it: AWS's error.
     RoleLeft(String),
+    /// No object on the bucket needs a statement any longer, and only the owner of the policy can remove it: how.
+    StatementsLeft(RequiredAction),
 }
 
 impl Notice {
@@ -20,6 +22,7 @@ impl Notice {
         match self {
             Self::ForeignRuleGone(_) => EventReason::ForeignRuleGone,
             Self::RoleLeft(_) => EventReason::RoleLeft,
+            Self::StatementsLeft(_) => EventReason::StatementsLeft,
         }
     }
 }
@@ -30,6 +33,11 @@ impl fmt::Display for Notice {
             Self::ForeignRuleGone(id) => write!(
                 f,
                 "the unmanaged rule {id} was in the configuration that the operator wrote and no longer exists. If no one removed it on purpose, the operator and another writer overwrote each other: add the rule again"
+            ),
+            Self::StatementsLeft(action) => write!(
+                f,
+                "statement {} stays in the {} (account {}), which the operator does not write. If no other source bucket of the account uses it, have the owner remove it: {}",
+                action.statement, action.document, action.account_id, action.command
             ),
             Self::RoleLeft(message) => {
                 write!(

@@ -10,10 +10,10 @@ use api::{
 use crate::{
     Problem,
     arns::RoleArn,
-    composition::statements::allows_already,
+    composition::{desired::PlaceStatement, statements::allows_already},
     names::{AccountId, ObjectKey, fingerprint},
     observed::Facet,
-    policy::{Document, Statement},
+    policy::Document,
     remedy::PolicyOf,
     request::s3_requests::RoleFacts,
     visit::{
@@ -138,15 +138,16 @@ impl Waits {
         &mut self,
         stage: &Stage<'_>,
         checked: &Checked<'_>,
-        statements: &[Statement],
+        statements: &[PlaceStatement],
         role: &RoleArn,
     ) {
         let external = stage.view.accounts.managed(checked.account).is_none();
         let facts = RoleFacts::of(role, stage.view.accounts);
-        let lacks =
-            |statement: &&Statement| !allows_already(checked.policy, statement, checked.of, facts);
+        let lacks = |statement: &&PlaceStatement| {
+            !allows_already(checked.policy, statement, checked.of, facts)
+        };
         for statement in statements.iter().filter(lacks) {
-            let action = checked.of.add(statement);
+            let action = checked.of.add(&statement.statement);
             let problem = Problem {
                 action: Some(Box::new(action.clone())),
                 ..checked.lacks(role)

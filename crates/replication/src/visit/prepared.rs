@@ -9,9 +9,10 @@ use crate::{
     names::ObjectKey,
     observed::Observed,
     plan::Step,
+    uses::Used,
     visit::{
-        decision::Decision, disposition::Disposition, input::Visit, memory::Memory, notice::Notice,
-        outcome::Outcome,
+        decision::Decision, disposition::Disposition, in_use::in_use, input::Visit, memory::Memory,
+        notice::Notice, outcome::Outcome,
     },
 };
 
@@ -43,6 +44,18 @@ impl Prepared {
             .iter()
             .filter(|(_, disposition)| matches!(disposition, Disposition::Acting { .. }));
         acting.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// What the source bucket uses at destinations and keys while the steps are applied. `None`: that is not known.
+    #[must_use]
+    pub fn uses(&self, visit: &Visit, observed: &Observed) -> Option<Used> {
+        in_use(visit, &self.decision, observed, true)
+    }
+
+    /// What is remembered so far.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        self.memory.clone()
     }
 
     /// Whether anything is written, to AWS or as a finalizer.

@@ -16,9 +16,10 @@ use crate::{
     plan::Step,
     requeue::Ending,
     status::{self, status},
+    uses::Used,
     visit::{
-        decision::Decision, disposition::Disposition, findings::Grounds, input::Visit,
-        memory::Memory, notice::Notice, outcome::Outcome, prepared::Prepared,
+        decision::Decision, disposition::Disposition, findings::Grounds, in_use::in_use,
+        input::Visit, memory::Memory, notice::Notice, outcome::Outcome, prepared::Prepared,
     },
 };
 use api::{
@@ -52,6 +53,8 @@ pub struct Report {
     pub memory: Memory,
     /// What was decided, if everything that is needed was read.
     pub prepared: Option<Arc<Prepared>>,
+    /// What the source bucket uses at destinations and keys, if that is known.
+    pub uses: Option<Used>,
 }
 
 impl Report {
@@ -67,6 +70,22 @@ impl Report {
             ending,
             memory,
             prepared: None,
+            uses: None,
+        }
+    }
+
+    /// Nothing was found out, because what was read was removed meanwhile: the visit begins again soon.
+    #[must_use]
+    pub fn begin_again(memory: Memory) -> Self {
+        Self::unchanged(Ending::After(CHANGED), memory)
+    }
+
+    /// This report without findings, because what they rest on was removed meanwhile: the visit begins again soon.
+    #[must_use]
+    pub fn outdated(self, visit: &Visit) -> Self {
+        Self {
+            ending: Ending::After(CHANGED),
+            ..without_findings(visit, self)
         }
     }
 }
@@ -96,9 +115,15 @@ pub(super) fn of(
         .collect();
     let mut notices = prepared.notices.clone();
     notices.extend(role_left(outcome).map(Notice::RoleLeft));
+    let released = released(visit, decision, outcome);
+    if !released.is_empty() {
+        let left = decision.left.iter().cloned();
+        notices.extend(left.map(Notice::StatementsLeft));
+    }
     let done = outcome.done.iter().map(|planned| planned.step.clone());
+    let is_open = outcome.open().any(|planned| planned.step != Step::Settle);
     let report = Report {
-        released: released(visit, decision, outcome),
+        released,
         corrections: corrections(outcome),
         done: done_before.iter().cloned().chain(done).collect(),
         notices,
@@ -106,6 +131,7 @@ pub(super) fn of(
         statuses,
         memory,
         prepared: Some(Arc::clone(prepared)),
+        uses: in_use(visit, decision, observed, is_open),
     };
     if outcome.has_failed(FailureKind::Outdated) {
         let ending = Ending::After(visit.times.grace.max(SOONEST));

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{aws_account::PolicyMode, bucket_replication::DeletionPolicy, condition::Reason};
+use api::{
+    aws_account::PolicyMode,
+    bucket_replication::{DeletionPolicy, RequiredAction},
+    condition::Reason,
+};
 
 use crate::{
     Object,
@@ -17,7 +21,9 @@ use crate::{
     observed::Facet,
     plan::{self, Basis, PlannedStep, Settling, Target, Users},
     policy::{Document, Mark, Statement},
+    remedy::PolicyOf,
     settle::{self, Need},
+    shared_policy::SharedPolicy,
     visit::{
         disposition::{Disposition, Dispositions, External},
         stage::Stage,
@@ -200,10 +206,11 @@ impl Round<'_> {
         let owner = Mark::owner(RoleName::of(visit.installation, visit.source).as_str());
         let lacks = |policy: &Facet<Document>| match policy {
             Facet::Absent => true,
-            Facet::Present(policy) => policy
-                .ours(visit.installation)
-                .iter()
-                .all(|statement| statement.mark().is_none_or(|mark| mark.owner != owner)),
+            Facet::Present(policy) => !policy.ours(visit.installation).iter().any(|statement| {
+                let roles = statement.own_roles(visit.installation);
+                roles.is_some_and(|roles| roles.account == visit.source.account)
+                    || statement.mark().is_some_and(|mark| mark.owner == owner)
+            }),
             Facet::Unread | Facet::Failed(_) => false,
         };
         let across = |account: &AccountId| *account != visit.source.account;
@@ -219,6 +226,25 @@ impl Round<'_> {
                 .get(bucket)
                 .is_some_and(|read| lacks(&read.policy))
         }) || keys.any(|key| observed.key_policies.get(key).is_some_and(lacks))
+    }
+
+    /// What only owners can remove of what the source bucket no longer needs: how, for each policy.
+    pub(super) fn left(&self) -> Vec<RequiredAction> {
+        let accounts = self.stage.view.accounts;
+        let left = plan::unneeded(&self.basis()).into_iter();
+        left.filter_map(|(policy, statement)| {
+            let of = match &policy {
+                SharedPolicy::OfBucket(bucket) if !writes_bucket_policies(accounts, bucket) => {
+                    PolicyOf::Bucket(bucket)
+                }
+                SharedPolicy::OfKey(key) if !writes_key_policies(accounts, key) => {
+                    PolicyOf::Key(key)
+                }
+                _ => return None,
+            };
+            Some(of.remove(statement.sid()?))
+        })
+        .collect()
     }
 
     pub(super) fn basis(&self) -> Basis<'_> {

@@ -12,8 +12,8 @@ use crate::{
     names::ObjectKey,
     object::Object,
     observation::asking::questions,
-    observed::{Depth, Observed, Scope},
-    plan::Step,
+    observed::{Depth, FailureKind, Observed, Scope},
+    plan::{Step, Target},
     question::{Answer, Question},
     requeue::Ending,
     visit::{
@@ -41,7 +41,12 @@ pub struct Seen {
     pub(super) progress: Progress,
     /// What is read, and how deep. `None`: nothing needs to be read.
     scope: Option<Scope>,
+    /// How often the configuration changed between a plan and its write.
+    planned_again: usize,
 }
+
+/// A configuration that changes more often during a visit is left to the next one.
+const MOST_CHANGES: usize = 3;
 
 /// What the API server says before anything is written to AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +100,7 @@ impl Seen {
             notices: vec![],
             progress: Progress::Reading,
             scope: None,
+            planned_again: 0,
         };
         seen.begin(visit, at_once);
         seen
@@ -208,6 +214,13 @@ impl Seen {
                 memory.culprits.add(object, problem, now);
             }
         }
+        // What another writer changed meanwhile is planned on again.
+        let changed = outcome.failed.iter().any(|(planned, failure)| {
+            failure.kind == FailureKind::Outdated
+                && matches!(planned.step.target(), Target::Configuration(_))
+        });
+        let again = again || (changed && self.planned_again < MOST_CHANGES);
+        self.planned_again += usize::from(changed);
         if !again {
             let culprits = memory.culprits;
             let mut prepared = Prepared::clone(&prepared);

@@ -10,7 +10,7 @@ use crate::{
     compose,
     composition::claims::Claims,
     composition::{
-        desired::{DesiredRole, RoleOwnership},
+        desired::{DesiredRole, PlaceStatement, RoleOwnership},
         statements::allows_already,
     },
     names::{ObjectKey, fingerprint},
@@ -68,7 +68,7 @@ fn is_granted(claims: &Claims<'_>, role: &DesiredRole, resolved: &Resolved) -> b
     let observed = claims.observed;
     let readable = |account| claims.accounts.managed(account).is_some();
     let facts = RoleFacts::of(&role.arn, claims.accounts);
-    let holds = |of, policy: Option<&Document>, statements: &[Statement]| {
+    let holds = |of, policy: Option<&Document>, statements: &[PlaceStatement]| {
         statements
             .iter()
             .all(|statement| allows_already(policy, statement, of, facts))

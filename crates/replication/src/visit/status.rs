@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use api::{
     bucket_replication::{
-        BucketReplicationStatus, DestinationStatus, Drift, RequiredAction, RuleStatus, SourceStatus,
+        BucketReplicationStatus, DestinationStatus, Drift, Mode, RequiredAction, RuleStatus,
+        SourceStatus,
     },
     condition::{ConditionType, Reason},
     finding::Finding,
@@ -143,6 +144,35 @@ pub fn refused(
         plan: vec![],
         ..previous.clone()
     }
+}
+
+/// The status of an object at a generation that no visit reported on yet: what is known of an earlier one does not hold for this one. `None`: the
+/// status is about this generation, or the object is not acted on.
+#[must_use]
+pub fn begun(object: &Object, now: Timestamp) -> Option<BucketReplicationStatus> {
+    let (generation, previous) = (object.generation, &object.status);
+    let is_new = previous.observed_generation != generation;
+    if !is_new || object.is_deleting() || object.spec.mode == Mode::Paused {
+        return None;
+    }
+    let finding = Finding::unknown(
+        Reason::Progressing,
+        "the operator is checking what the object asks for",
+    );
+    let in_progress = ConditionType::PERSISTENT
+        .iter()
+        .chain([&ConditionType::Reconciling]);
+    let findings = in_progress.map(|kind| match kind {
+        ConditionType::Reconciling => {
+            (*kind, Finding::yes(finding.reason, finding.message.clone()))
+        }
+        _ => (*kind, finding.clone()),
+    });
+    Some(BucketReplicationStatus {
+        observed_generation: generation,
+        conditions: conditions(&findings.collect(), generation, previous, now),
+        ..previous.clone()
+    })
 }
 
 /// The status of an object whose visit did not end in time.
