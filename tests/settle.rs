@@ -183,6 +183,35 @@ async fn a_neighbour_who_edits_again_and_again_holds_up_nobody() {
     ready(&cluster);
 }
 
+/// Neither is a correction delayed by them.
+#[tokio::test]
+async fn a_neighbour_who_edits_every_ten_seconds_delays_no_correction() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("restless", &wish("Restless/"));
+    cluster.apply("two", &wish("Two/"));
+    cluster.settle(&world).await;
+    ready(&cluster);
+    let has_rule = |world: &World| rules(world).contains(&"test/finance/two/a".to_owned());
+    world.edit(|state| {
+        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
+        let rules = &mut source.configuration.as_mut().unwrap().rules;
+        rules.retain(|rule| rule.id.as_deref() != Some("test/finance/two/a"));
+    });
+    let mut waited = 0;
+    for edit in 0.. {
+        cluster.apply("restless", &wish(&format!("Restless/{edit}/")));
+        cluster.visit(&world).await;
+        if has_rule(&world) {
+            break;
+        }
+        cluster.pass(10);
+        waited += 10;
+        assert!(waited <= 20, "the rule of two is not back after {waited} s");
+    }
+    cluster.settle(&world).await;
+    ready(&cluster);
+}
+
 /// What was granted for a rule that waits is taken away: it has to be granted again, and for long enough.
 #[tokio::test]
 async fn what_is_taken_away_while_it_settles_has_to_settle_again() {

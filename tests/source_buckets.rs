@@ -451,6 +451,52 @@ async fn five_hundred_source_buckets_need_no_more_room_than_one() {
     fleet.check(499).unwrap();
 }
 
+/// Each of them knows nothing of the other, and both write the same documents: what is written between another's read and its write is lost, which
+/// the next check finds; nothing else is.
+#[tokio::test(start_paused = true)]
+async fn two_installations_share_a_destination() {
+    let mut fleet = Fleet::new(&SOURCES[..2]);
+    let before = fleet.shared();
+    let other = Cluster::default();
+    fleet.clusters[1].installation = "other".parse().unwrap();
+    fleet.clusters[1].editors = other.editors;
+    fleet.judged.aws.set_weather(Weather {
+        latency: 20,
+        ..Weather::default()
+    });
+    for (shape, rounds) in [(0, 8), (4, 8), (6, 8)] {
+        for number in 0..2 {
+            fleet.clusters[number].apply("o", &wish(number, "prod", shape));
+        }
+        for _ in 0..rounds {
+            fleet.visit_all().await;
+            fleet.pass(30);
+        }
+        for number in 0..2 {
+            assert!(fleet.is_ready(number), "{number}, {shape}");
+            fleet.check(number).unwrap();
+        }
+    }
+    let of = |id: &str| {
+        let id = id.parse().unwrap();
+        fleet.judged.aws.with(|state| {
+            let policy = state.buckets["dest"].policy.clone();
+            policy.unwrap_or_default().ours(&id).len()
+        })
+    };
+    assert_eq!([of("test"), of("other")], [1, 1]);
+    fleet.clusters[0].delete("o");
+    for _ in 0..8 {
+        fleet.visit_all().await;
+        fleet.pass(30);
+    }
+    assert!(fleet.clusters[0].objects.is_empty());
+    fleet.check(1).unwrap();
+    fleet.clusters[1].delete("o");
+    fleet.settle().await;
+    assert_eq!(fleet.shared(), before);
+}
+
 /// What happens in a history.
 #[derive(Clone, Copy, Debug)]
 enum Event {

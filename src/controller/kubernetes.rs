@@ -87,6 +87,16 @@ impl Kubernetes {
         Ok(objects)
     }
 
+    /// Whether an `AWSAccount` of that name exists, by a consistent read.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn account_exists(&self, name: &str) -> kube::Result<bool> {
+        let api: Api<AwsAccount> = Api::all(self.client.clone());
+        let params = ListParams::default().fields(&format!("metadata.name={name}"));
+        Ok(!api.list(&params).await?.items.is_empty())
+    }
+
     async fn set_finalizers(
         &self,
         object: &BucketReplication,
@@ -211,17 +221,21 @@ pub struct StoreGate<'a> {
     kubernetes: &'a Kubernetes,
     bucket: &'a str,
     taken: BTreeSet<(ObjectKey, String)>,
+    /// `AWSAccount`s that the objects name and the store lacks.
+    missing: BTreeSet<String>,
     versions: Mutex<HashMap<ObjectKey, String>>,
 }
 
 impl<'a> StoreGate<'a> {
-    /// For a visit that took `objects` from the store.
+    /// For a visit that took `objects` from the store, which lacks the accounts `missing`.
     pub fn new(
         kubernetes: &'a Kubernetes,
         bucket: &'a str,
         objects: impl Iterator<Item = &'a BucketReplication>,
+        missing: BTreeSet<String>,
     ) -> Self {
         Self {
+            missing,
             kubernetes,
             bucket,
             taken: objects.map(version).collect(),
@@ -249,6 +263,12 @@ impl<'a> StoreGate<'a> {
                 "the store lags behind: visiting again"
             );
             return Ok(Opened::Changed);
+        }
+        // What is gone with an account is given up, so that it has to be gone indeed.
+        for account in &self.missing {
+            if self.kubernetes.account_exists(account).await? {
+                return Ok(Opened::Changed);
+            }
         }
         let (mut versions, mut refused) = (BTreeMap::new(), BTreeMap::new());
         for object in live {

@@ -94,9 +94,10 @@ impl Context {
     /// Records Events of what people should know, and of what was corrected.
     async fn report_events(&self, object: &BucketReplication, report: &Report) {
         for notice in &report.notices {
-            let reason = notice.reason().as_str();
+            let (reason, action) = (notice.reason().as_str(), notice.action());
+            let action = action.as_deref().unwrap_or(RECONCILE);
             self.kubernetes
-                .record(object, true, reason, RECONCILE, &notice.to_string())
+                .record(object, true, reason, action, &notice.to_string())
                 .await;
         }
         let key = key_of(object);

@@ -1,7 +1,7 @@
 //! Reconciles a bucket or an account: gathers what is known, visits it, and writes the outcome to Kubernetes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -180,6 +180,7 @@ impl Context {
             &self.kubernetes,
             owned.name.as_str(),
             taken.iter().map(AsRef::as_ref),
+            missing_accounts(objects, accounts),
         );
         let memory = self.remembered(owned);
         let before = memory.clone();
@@ -235,6 +236,23 @@ impl Context {
         Object::of(object, self.labels(&namespace))
     }
 
+    /// Whether the source's `AWSAccount` does not exist. The store may lag behind, or the account is just replaced: the API server has to say so, too.
+    async fn source_is_gone(
+        &self,
+        object: &BucketReplication,
+        accounts: &Accounts,
+    ) -> Result<bool, NotWritten> {
+        let name = &object.spec.source.account_name;
+        if !is_missing(name, accounts) {
+            return Ok(false);
+        }
+        let exists = self.kubernetes.account_exists(name).await;
+        exists.map(|exists| !exists).map_err(|error| {
+            tracing::warn!(account = name, %error, "the API server did not say whether the AWSAccount exists");
+            NotWritten
+        })
+    }
+
     /// An object whose source account can't be used belongs to no visit. If the account is gone, nothing can be removed, and the deletion does not
     /// wait for it.
     async fn without_source(
@@ -245,11 +263,9 @@ impl Context {
         let problems = validate::validate(&self.reduced(object), accounts)
             .err()
             .unwrap_or_default();
-        let gone = problems
-            .iter()
-            .any(|problem| problem.reason == Reason::AccountNotFound);
         let deleting = object.metadata.deletion_timestamp.is_some();
-        if deleting && (gone || object.asks_to_abandon()) {
+        let abandoned = object.asks_to_abandon();
+        if deleting && (abandoned || self.source_is_gone(object, accounts).await?) {
             let note = "the source AWSAccount can't be used, so this object's resources in AWS were not removed: remove them by hand if they are not needed";
             self.kubernetes
                 .record(
@@ -276,4 +292,22 @@ impl Context {
         );
         self.write(object, None, &status).await
     }
+}
+
+/// The `AWSAccount`s that objects name and that do not exist, as far as the store knows.
+fn missing_accounts(objects: &[&Arc<BucketReplication>], accounts: &Accounts) -> BTreeSet<String> {
+    let named = objects.iter().flat_map(|object| {
+        let spec = &object.spec;
+        [&spec.source.account_name, &spec.destination.account_name]
+    });
+    named
+        .filter(|name| is_missing(name, accounts))
+        .cloned()
+        .collect()
+}
+
+/// Whether no `AWSAccount` of that name exists, as far as the store knows.
+fn is_missing(name: &str, accounts: &Accounts) -> bool {
+    let found = accounts.by_name(name);
+    found.is_err_and(|problem| problem.reason == Reason::AccountNotFound)
 }

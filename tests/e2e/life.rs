@@ -510,6 +510,87 @@ pub async fn every_call_is_printed_by_iam_policy_and_carries_owner_and_external_
     Ok(())
 }
 
+/// While the source's account can't be used, an object is not released without its clean-up, even if the destination's is gone.
+pub async fn a_deletion_waits_for_an_account_that_can_be_used_again(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let mut stage = ground.stage("again").await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let mut unusable = stage.source_account();
+    unusable["spec"]["access"] = json!("External");
+    if let Some(spec) = unusable["spec"].as_object_mut() {
+        spec.remove("assumeRole");
+    }
+    stage.environment.apply(&unusable.to_string()).await?;
+    let destination = stage.destination_account_name();
+    let delete = async |words: &[&str]| {
+        let words = [&["delete"], words].concat();
+        stage.environment.kubectl(&words).await
+    };
+    delete(&["awsaccount", &destination]).await?;
+    let object = [
+        "bucketreplication",
+        "tax",
+        "-n",
+        &stage.name,
+        "--wait=false",
+    ];
+    delete(&object).await?;
+    let message = stage
+        .wait_for("tax", "Ready", "False", "DeletionBlocked")
+        .await?;
+    ensure!(message.contains(&stage.source_account_name()), "{message}");
+    for account in [stage.destination_account(), stage.source_account()] {
+        stage.environment.apply(&account.to_string()).await?;
+    }
+    is_removed(&stage).await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}
+
+async fn is_removed(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let gone = async || {
+        let words = ["get", "bucketreplications", "-n", &stage.name, "-o", "name"];
+        let left = stage.environment.kubectl(&words).await?;
+        Ok(left.trim().is_empty().then_some(()))
+    };
+    let removed = until(Duration::from_mins(1), gone).await?;
+    removed.context("the object is not removed")
+}
+
+/// What the destination's account has can't be removed without its `AWSAccount`: an Event says what is left, and how to remove it.
+pub async fn what_is_left_with_an_account_that_is_gone_is_reported(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let mut stage = ground.stage("left").await?;
+    stage.start().await?;
+    stage.apply(&stage.replication()).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let destination = stage.destination_account_name();
+    let account = ["delete", "awsaccount", &destination];
+    stage.environment.kubectl(&account).await?;
+    stage.delete("tax").await?;
+    let events = stage.events().await?;
+    let left: Vec<_> = events
+        .iter()
+        .filter(|(reason, _)| reason == "StatementsLeft")
+        .collect();
+    let names = |name: &str| left.iter().any(|(_, note)| note.contains(name));
+    ensure!(
+        names(&stage.destination_bucket) && names(&stage.replica_key) && names("aws s3api"),
+        "{left:?}"
+    );
+    let policy = stage
+        .destination
+        .bucket_policy(DESTINATION_REGION, &stage.destination_bucket)
+        .await?
+        .context("no policy")?;
+    let sid = policy["Statement"][0]["Sid"].as_str().context("no Sid")?;
+    ensure!(names(sid), "{left:?}");
+    Ok(())
+}
+
 pub async fn a_deletion_that_aws_refuses_says_so_and_can_be_abandoned(
     ground: &Ground,
 ) -> anyhow::Result<()> {

@@ -194,6 +194,8 @@ const TESTS: &[(&str, Test)] = tests![
     life::an_edit_leaves_nothing_of_the_old_even_with_crashes,
     life::reapplying_restarting_and_reordering_write_nothing,
     life::every_call_is_printed_by_iam_policy_and_carries_owner_and_external_id,
+    life::a_deletion_waits_for_an_account_that_can_be_used_again,
+    life::what_is_left_with_an_account_that_is_gone_is_reported,
     life::a_deletion_that_aws_refuses_says_so_and_can_be_abandoned,
     life::a_namespace_with_live_objects_goes_by_itself,
     life::plan_tells_what_would_change,

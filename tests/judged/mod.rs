@@ -13,7 +13,10 @@ use bucket_replication_operator::{
     leader::Leadership,
     metrics::Metrics,
     replication::{
-        accounts::Accounts, names::AccountId, policy::Document, requeue::Ending,
+        accounts::Accounts,
+        names::{AccountId, InstallationId},
+        policy::Document,
+        requeue::Ending,
         visit::report::Report,
     },
 };
@@ -101,7 +104,7 @@ impl Judged {
             ..Cluster::default()
         };
         Self {
-            sdk: sdk(&aws),
+            sdk: sdk(&aws, &installation()),
             cluster,
             aws,
         }
@@ -121,7 +124,7 @@ impl Judged {
         };
         *cluster.clock.lock().unwrap() = now;
         Self {
-            sdk: sdk(&aws),
+            sdk: sdk(&aws, &installation()),
             cluster,
             aws,
         }
@@ -135,7 +138,11 @@ impl Judged {
     /// The border for the visits to another source bucket.
     pub fn cloud_of(&self, cluster: &Cluster) -> AwsCloud {
         AwsCloud {
-            aws: self.sdk.clone(),
+            aws: if cluster.installation == installation() {
+                self.sdk.clone()
+            } else {
+                sdk(&self.aws, &cluster.installation)
+            },
             accounts: Arc::new(Accounts::new(&cluster.accounts)),
             role: cluster.subject().role(),
             editors: cluster.editors.clone(),
@@ -280,7 +287,7 @@ impl Judged {
     }
 }
 
-fn sdk(aws: &Arc<strict_aws::Aws>) -> Aws {
+fn sdk(aws: &Arc<strict_aws::Aws>, installation: &InstallationId) -> Aws {
     let credentials = Credentials::new("AKIAOPERATOR", "secret", None, None, "test");
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -289,7 +296,7 @@ fn sdk(aws: &Arc<strict_aws::Aws>) -> Aws {
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .build();
-    Aws::new(config, installation(), Metrics::default())
+    Aws::new(config, installation.clone(), Metrics::default())
 }
 
 pub fn add_key(state: &mut State, owner: &str, region: &str, id: &str) {

@@ -169,6 +169,8 @@ pub fn put_theirs(state: &mut State, held_by: &str, filter: Option<Filter>) {
 
 /// The objects of a cluster, and the memory of the operator.
 pub struct Cluster {
+    /// That of the operator.
+    pub installation: InstallationId,
     /// The source bucket of all objects.
     pub source: OwnedBucket,
     pub accounts: Vec<AwsAccount>,
@@ -193,6 +195,7 @@ impl Default for Cluster {
     fn default() -> Self {
         let clock = Arc::new(Mutex::new(Timestamp::from_second(1_800_000_000).unwrap()));
         Self {
+            installation: installation(),
             source: bucket(PROD, "source"),
             accounts: vec![
                 account(
@@ -334,7 +337,7 @@ impl Cluster {
             ..object.clone()
         });
         Visit::new(
-            installation(),
+            self.installation.clone(),
             Arc::new(Accounts::new(&self.accounts)),
             self.source.clone(),
             objects.collect(),

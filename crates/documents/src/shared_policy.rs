@@ -21,6 +21,17 @@ pub enum SharedPolicy {
     OfKey(KeyArn),
 }
 
+impl SharedPolicy {
+    /// The account of the bucket or key.
+    #[must_use]
+    pub fn account(&self) -> &AccountId {
+        match self {
+            Self::OfBucket(bucket) => &bucket.account,
+            Self::OfKey(key) => &key.account,
+        }
+    }
+}
+
 impl fmt::Display for SharedPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

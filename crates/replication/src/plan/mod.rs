@@ -14,7 +14,7 @@ mod target;
 
 pub use basis::{Basis, Settling, Users};
 pub use order::{Fit, changing, changing_rules, permissions_fit, plan, unreached};
-pub use releases::unneeded;
+pub use releases::{unneeded, unused};
 pub use role_change::is_ours;
 pub use step::{PlannedStep, Step};
 pub use target::Target;

@@ -64,6 +64,18 @@ impl<'a> Releases<'a> {
     }
 }
 
+/// The Sids that the source bucket no longer uses, by what its role's policies named.
+#[must_use]
+pub fn unused(basis: &Basis<'_>) -> Used {
+    let Releases { before, after, .. } = Releases::of(basis);
+    let mut unused = before;
+    for (policy, sids) in &mut unused {
+        let kept = after.get(policy);
+        sids.retain(|sid| !kept.is_some_and(|kept| kept.contains(sid)));
+    }
+    unused
+}
+
 /// The statements that the source bucket no longer needs, in all policies that were read.
 #[must_use]
 pub fn unneeded(basis: &Basis<'_>) -> Vec<(SharedPolicy, Statement)> {

@@ -22,6 +22,19 @@ pub enum PolicyOf<'a> {
     Key(&'a KeyArn),
 }
 
+/// A statement that only the owner of its policy can remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its Sid.
+    pub sid: String,
+    /// The policy.
+    pub document: String,
+    /// The owner's account.
+    pub account: AccountId,
+    /// What the owner runs to remove it.
+    pub command: String,
+}
+
 impl fmt::Display for PolicyOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,10 +60,34 @@ impl PolicyOf<'_> {
         self.action(".Statement += [$it]", statement.json())
     }
 
-    /// Removes the statement with the Sid `sid` from the policy.
+    /// What is left in the policy: the statement with the Sid `sid`, and how to remove it.
     #[must_use]
-    pub fn remove(&self, sid: &str) -> RequiredAction {
-        self.action(".Statement |= map(select(.Sid != $it))", &json!(sid))
+    pub fn left(&self, sid: &str) -> Left {
+        let filter = quoted(&format!(
+            "del(.Statement[] | select(.Sid == {}))",
+            json!(sid)
+        ));
+        let (read, write) = match self {
+            Self::Bucket(bucket) => {
+                let named = format!("--bucket {}", bucket.name);
+                let read = format!("s3api get-bucket-policy {named}");
+                (read, format!("s3api put-bucket-policy {named}"))
+            }
+            Self::Key(key) => {
+                let region = &key.region;
+                let named = format!("--region {region} --key-id {key} --policy-name default");
+                let read = format!("kms get-key-policy {named}");
+                (read, format!("kms put-key-policy {named}"))
+            }
+        };
+        Left {
+            sid: sid.to_owned(),
+            document: self.to_string(),
+            account: self.account().clone(),
+            command: format!(
+                r#"aws {write} --policy "$(aws {read} --query Policy --output text | jq -c {filter})""#
+            ),
+        }
     }
 
     /// Exempts `role` from what a statement denies.

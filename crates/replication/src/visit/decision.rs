@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{bucket_replication::RequiredAction, condition::Reason};
+use api::condition::Reason;
 
 use crate::{
     Object, Problem, assess,
@@ -13,6 +13,7 @@ use crate::{
     observed::{Depth, Facet, Observed},
     plan::{self, PlannedStep, Settling, Step},
     policy::Mark,
+    remedy::Left,
     settle::Need,
     visit::{
         disposition::{self, Disposition, Dispositions},
@@ -44,7 +45,7 @@ pub struct Decision {
     /// What blocks the removal of what leaving objects created.
     pub blockers: Vec<Problem>,
     /// What only the owners of policies can remove of what the source bucket no longer needs.
-    pub left: Vec<RequiredAction>,
+    pub left: Vec<Left>,
     /// How deep was read.
     pub depth: Depth,
     /// Whether the replication configuration is known.

@@ -2,11 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{
-    aws_account::PolicyMode,
-    bucket_replication::{DeletionPolicy, RequiredAction},
-    condition::Reason,
-};
+use api::{aws_account::PolicyMode, bucket_replication::DeletionPolicy, condition::Reason};
 
 use crate::{
     Object,
@@ -21,7 +17,7 @@ use crate::{
     observed::Facet,
     plan::{self, Basis, PlannedStep, Settling, Target, Users},
     policy::{Document, Mark, Statement},
-    remedy::PolicyOf,
+    remedy::{Left, PolicyOf},
     settle::{self, Need},
     shared_policy::SharedPolicy,
     visit::{
@@ -228,23 +224,31 @@ impl Round<'_> {
         }) || keys.any(|key| observed.key_policies.get(key).is_some_and(lacks))
     }
 
-    /// What only owners can remove of what the source bucket no longer needs: how, for each policy.
-    pub(super) fn left(&self) -> Vec<RequiredAction> {
+    /// What only owners can remove of what the source bucket no longer needs: how, for each policy. Where no `AWSAccount` names the account any
+    /// longer, that is what the role's policies named.
+    pub(super) fn left(&self) -> Vec<Left> {
         let accounts = self.stage.view.accounts;
-        let left = plan::unneeded(&self.basis()).into_iter();
-        left.filter_map(|(policy, statement)| {
-            let of = match &policy {
-                SharedPolicy::OfBucket(bucket) if !writes_bucket_policies(accounts, bucket) => {
-                    PolicyOf::Bucket(bucket)
-                }
-                SharedPolicy::OfKey(key) if !writes_key_policies(accounts, key) => {
-                    PolicyOf::Key(key)
-                }
-                _ => return None,
-            };
-            Some(of.remove(statement.sid()?))
-        })
-        .collect()
+        let basis = self.basis();
+        let is_written = |policy: &SharedPolicy| match policy {
+            SharedPolicy::OfBucket(bucket) => writes_bucket_policies(accounts, bucket),
+            SharedPolicy::OfKey(key) => writes_key_policies(accounts, key),
+        };
+        let remove = |policy: &SharedPolicy, sid: &str| match policy {
+            SharedPolicy::OfBucket(bucket) => PolicyOf::Bucket(bucket).left(sid),
+            SharedPolicy::OfKey(key) => PolicyOf::Key(key).left(sid),
+        };
+        let mut left = vec![];
+        for (policy, statement) in plan::unneeded(&basis) {
+            if !is_written(&policy) {
+                left.extend(statement.sid().map(|sid| remove(&policy, sid)));
+            }
+        }
+        for (policy, sids) in plan::unused(&basis) {
+            if accounts.by_id(policy.account()).is_none() {
+                left.extend(sids.iter().map(|sid| remove(&policy, sid)));
+            }
+        }
+        left
     }
 
     pub(super) fn basis(&self) -> Basis<'_> {
