@@ -365,6 +365,15 @@ async fn an_account_that_can_t_be_read() {
     );
     attest(&mut story, message.rsplit('=').next().unwrap());
     story.then("they are applied and attested").await;
+    // A role that is created again has another unique ID, which the statements do not name.
+    story.world.edit(|state| state.roles.clear());
+    story.cluster.settle(&story.world).await;
+    assert_eq!(story.world.snapshot().roles.len(), 1);
+    assert_eq!(
+        story.cluster.condition("tax", "Ready"),
+        ("True".into(), "Attested".into()),
+        "the same statements let it in"
+    );
     let wider = spec(
         ("dr", "dest"),
         Some(&dst()),

@@ -14,16 +14,19 @@ mod ground;
 mod oracle_process;
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bucket_replication_operator::replication::{
     evaluation::{Context, ResourcePolicy},
     policy::{Document, Mark, Purpose},
 };
-use ground::{Judged, document};
+use ground::{Judged, add_key, document};
 use serde_json::{Value, json};
 use strict_aws::{judge::Asked, state::State};
-use support::cluster::{DR, KEYS, PROD, key, spec};
+use support::cluster::{Cluster, DR, KEYS, PROD, key, spec};
 
 /// What is set up, and where it is replicated to.
 struct Case {
@@ -73,6 +76,7 @@ fn set_default(judged: &Judged, bucket: &str, of: (&str, &str, &str), bucket_key
 }
 
 const DST: (&str, &str, &str) = (DR, "us-west-2", "dst");
+const MULTI_REGION: &str = "mrk-1234abcd12ab34cd56ef1234567890ab";
 
 fn cases() -> Vec<Case> {
     let markers = || rules(json!({"deleteMarkers": "Replicate"}));
@@ -147,6 +151,27 @@ fn cases() -> Vec<Case> {
             },
             ..case("Object Lock", ("dr", "dest"), Some(DST), rules(json!({})))
         },
+        // S3 treats them like other keys ("Replicating encrypted objects" in the S3 User Guide).
+        Case {
+            before: |judged| {
+                judged.aws.with(|state| {
+                    add_key(state, DR, "us-west-2", MULTI_REGION);
+                    add_key(state, PROD, "us-east-1", MULTI_REGION);
+                });
+            },
+            ..case(
+                "multi-Region keys",
+                ("dr", "dest"),
+                Some((DR, "us-west-2", MULTI_REGION)),
+                with(
+                    markers(),
+                    "source",
+                    json!({"accountName": "prod", "bucket": "source", "kmsKeys": [
+                        key(PROD, "us-east-1", "src").to_string(), key(PROD, "us-east-1", MULTI_REGION).to_string(),
+                    ]}),
+                ),
+            )
+        },
         case(
             "objects with a tag",
             ("dr", "dest"),
@@ -191,6 +216,10 @@ fn upload_all(judged: &Judged, case: &Case) -> Vec<String> {
             judged.upload("Tax/b/key", &[tagged, kms, id, bucket_key]),
         );
         note("DSSE-KMS", judged.upload("Tax/b/dsse", &[tagged, dsse, id]));
+        for other in case.spec["source"]["kmsKeys"].as_array().unwrap() {
+            let other = (id.0, other.as_str().unwrap());
+            note(other.1, judged.upload("Tax/a/other", &[tagged, kms, other]));
+        }
         let started = judged.call("POST", "/source/Tax/parts", "uploads", &[tagged, kms, id]);
         let started = String::from_utf8(started.body).unwrap();
         let upload = started
@@ -245,6 +274,56 @@ async fn what_is_ready_replicates() {
         assert!(failed.is_empty(), "{}: {failed:#?}", case.name);
         // What the rules do not select is not replicated.
         assert_eq!(judged.upload("Other/a", &[]).0, None, "{}", case.name);
+    }
+}
+
+/// Each bucket is the other one's destination. S3 does not replicate replicas again ("What isn't replicated with replication configurations?" in the
+/// S3 User Guide).
+#[tokio::test]
+async fn two_buckets_replicate_to_each_other() {
+    let mut judged = Judged::new();
+    let (source_key, replica_key) = (key(PROD, "us-east-1", "src"), key(DR, "us-west-2", "dst"));
+    let there = spec(("dr", "dest"), Some(&replica_key), &rules(json!({})));
+    let mut back = spec(("prod", "source"), Some(&source_key), &rules(json!({})));
+    back["source"] =
+        json!({"accountName": "dr", "bucket": "dest", "kmsKeys": [replica_key.to_string()]});
+    let mut other = Cluster {
+        source: support::cluster::bucket(DR, "dest"),
+        accounts: judged.cluster.accounts.clone(),
+        editors: judged.cluster.editors.clone(),
+        clock: Arc::clone(&judged.cluster.clock),
+        ..Cluster::default()
+    };
+    judged.cluster.apply("there", &there);
+    other.apply("back", &back);
+    for _ in 0..4 {
+        judged.visit().await;
+        other.visit_with(&judged.cloud_of(&other)).await;
+        judged.cluster.pass(30);
+    }
+    assert_eq!(judged.cluster.condition("there", "Ready").0, "True");
+    assert_eq!(other.condition("back", "Ready").0, "True");
+    let of = |bucket: &str, object: &str| {
+        let versions = judged.aws.with(|state| {
+            let objects = &state.buckets[bucket].objects;
+            objects.get(object).map(Vec::len)
+        });
+        (judged.status_of(bucket, object).0, versions)
+    };
+    for (from, to, key) in [
+        ("source", "dest", &source_key),
+        ("dest", "source", &replica_key),
+    ] {
+        let object = format!("Tax/from-{from}");
+        let kms = ("x-amz-server-side-encryption", "aws:kms");
+        let id = (
+            "x-amz-server-side-encryption-aws-kms-key-id",
+            key.to_string(),
+        );
+        let (status, reason) = judged.upload_to(from, &object, &[kms, (id.0, &id.1)]);
+        assert_eq!(status, Some("COMPLETED"), "{reason:?}");
+        assert_eq!(of(to, &object), (Some("REPLICA"), Some(1)));
+        assert_eq!(of(from, &object).1, Some(1), "it does not come back");
     }
 }
 

@@ -497,6 +497,34 @@ async fn one_that_comes_while_the_last_one_leaves_is_let_in() {
     }
 }
 
+/// No read shows the role, the rule and the statements yet when the object is deleted, not even to an operator that just started.
+#[tokio::test(start_paused = true)]
+async fn a_deletion_right_after_the_creation_waits_until_reads_show_it() {
+    let mut fleet = Fleet::new(&SOURCES[..1]);
+    let before = fleet.shared();
+    fleet.clusters[0].times.settle = Duration::ZERO;
+    fleet.clusters[0].apply("o", &wish(0, "prod", 0));
+    fleet.judged.aws.set_weather(Weather {
+        lag: 60_000,
+        ..Weather::default()
+    });
+    fleet.visit(0).await;
+    assert_eq!(fleet.ours("dest").len(), 1);
+    fleet.clusters[0].delete("o");
+    fleet.restart();
+    fleet.visit(0).await;
+    assert!(!fleet.clusters[0].objects.is_empty(), "released in doubt");
+    fleet.pass(90);
+    fleet.rounds(6).await;
+    assert!(fleet.clusters[0].objects.is_empty());
+    assert_eq!(fleet.shared(), before);
+    let roles = fleet.judged.aws.with(|state| {
+        let names = state.roles.keys().map(|(_, name)| name.as_str());
+        names.filter(|name| name.starts_with("brepl-")).count()
+    });
+    assert_eq!(roles, 0);
+}
+
 /// Each of them knows nothing of the other, and both write the same documents: what is written between another's read and its write is lost, which
 /// the next check finds; nothing else is.
 #[tokio::test(start_paused = true)]

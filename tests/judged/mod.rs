@@ -224,9 +224,12 @@ impl Judged {
         object: &str,
         headers: &[(&str, &str)],
     ) -> (Option<&'static str>, Option<String>) {
-        let owner = self.aws.with(|state| state.buckets[bucket].owner.clone());
+        let (owner, region) = self.aws.with(|state| {
+            let bucket = &state.buckets[bucket];
+            (bucket.owner.clone(), bucket.region.clone())
+        });
         let path = format!("/{bucket}/{object}");
-        let response = self.call_as(owner.as_str(), "PUT", &path, "", headers);
+        let response = self.call_as((owner.as_str(), &region), "PUT", &path, "", headers);
         assert_eq!(
             response.status,
             200,
@@ -240,7 +243,7 @@ impl Judged {
         self.status_of("source", object)
     }
 
-    fn status_of(&self, bucket: &str, object: &str) -> (Option<&'static str>, Option<String>) {
+    pub fn status_of(&self, bucket: &str, object: &str) -> (Option<&'static str>, Option<String>) {
         self.aws.with(|state| {
             let version = state.buckets[bucket].objects[object].last().unwrap();
             (version.replication, version.failure.clone())
@@ -255,19 +258,19 @@ impl Judged {
         query: &str,
         headers: &[(&str, &str)],
     ) -> Response {
-        self.call_as(PROD, method, path, query, headers)
+        self.call_as((PROD, "us-east-1"), method, path, query, headers)
     }
 
     fn call_as(
         &self,
-        account: &str,
+        (account, region): (&str, &str),
         method: &str,
         path: &str,
         query: &str,
         headers: &[(&str, &str)],
     ) -> Response {
         let scope =
-            format!("AWS4-HMAC-SHA256 Credential={account}/20260101/us-east-1/s3/aws4_request, x");
+            format!("AWS4-HMAC-SHA256 Credential={account}/20260101/{region}/s3/aws4_request, x");
         let mut all: BTreeMap<_, _> = headers
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

@@ -12,11 +12,11 @@ use crate::{
     names::{ObjectKey, OwnedBucket},
     observed::{Depth, Facet, Observed},
     plan::{self, PlannedStep, Settling, Step},
-    policy::Mark,
     remedy::Left,
     settle::Need,
     visit::{
         disposition::{self, Disposition, Dispositions},
+        doubt::is_doubtful,
         limits, overlaps, owners,
         round::Round,
         stage::Stage,
@@ -303,25 +303,6 @@ fn moves_role(existing: Option<&Configuration>, wanted: Option<&Configuration>) 
 
 fn rules_known(observed: &Observed) -> bool {
     matches!(observed.configuration, Facet::Present(_) | Facet::Absent)
-}
-
-fn is_doubtful(key: &ObjectKey, visit: &View<'_>, observed: &Observed) -> bool {
-    let owner = Mark::owner(&key.to_string());
-    let mut rules = observed
-        .configuration
-        .present()
-        .into_iter()
-        .flat_map(|configuration| &configuration.rules);
-    let permitted = observed.role_statements().iter().any(|statement| {
-        statement
-            .mark_of(visit.installation)
-            .is_some_and(|mark| mark.owner == owner)
-    });
-    permitted
-        && !rules.any(|rule| {
-            rule.mark(visit.installation)
-                .is_some_and(|mark| mark.object == *key)
-        })
 }
 
 fn nothing(visit: &View<'_>, observed: &Observed) -> Decision {

@@ -4,6 +4,7 @@ pub mod contention;
 pub mod culprits;
 pub mod decision;
 pub mod disposition;
+mod doubt;
 mod findings;
 mod in_use;
 mod input;
