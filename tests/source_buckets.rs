@@ -525,6 +525,66 @@ async fn a_deletion_right_after_the_creation_waits_until_reads_show_it() {
     assert_eq!(roles, 0);
 }
 
+/// What a visit could not read does not mean that its bucket uses nothing.
+#[tokio::test(start_paused = true)]
+async fn a_source_bucket_that_can_t_be_read_keeps_its_statements() {
+    let mut fleet = Fleet::new(&SOURCES[..2]);
+    for number in 0..2 {
+        fleet.clusters[number].apply("o", &wish(number, "prod", 0));
+    }
+    fleet.rounds(3).await;
+    let denied = Fault {
+        operation: "s3:GetBucketReplication".to_owned(),
+        after: 0,
+        times: 1_000,
+        kind: FaultKind::Error(403, "AccessDenied".to_owned()),
+    };
+    fleet.judged.aws.set_weather(Weather {
+        faults: vec![denied],
+        ..Weather::default()
+    });
+    fleet.visit(0).await;
+    assert!(!fleet.is_ready(0), "it was read");
+    fleet.judged.aws.set_weather(Weather::default());
+    fleet.clusters[1].delete("o");
+    for _ in 0..6 {
+        fleet.visit(1).await;
+        fleet.pass(30);
+    }
+    assert!(fleet.clusters[1].objects.is_empty());
+    assert_eq!(fleet.ours("dest").len(), 1);
+    fleet.rounds(3).await;
+    assert!(fleet.is_ready(0));
+    fleet.check(0).unwrap();
+}
+
+/// A role that can't be deleted, because another writer attached a policy, uses nothing once its own policies are gone.
+#[tokio::test(start_paused = true)]
+async fn a_role_that_is_left_keeps_no_statement() {
+    let mut fleet = Fleet::new(&SOURCES[..2]);
+    let before = fleet.shared();
+    for number in 0..2 {
+        fleet.clusters[number].apply("o", &wish(number, "prod", 0));
+    }
+    fleet.rounds(3).await;
+    let role = RoleName::of(&installation(), &fleet.clusters[0].source);
+    fleet.judged.aws.with(|state| {
+        let mut roles = state.roles.values_mut();
+        let role = roles.find(|found| found.arn.name == role).unwrap();
+        role.attached
+            .push("arn:aws:iam::aws:policy/ReadOnlyAccess".to_owned());
+    });
+    for number in 0..2 {
+        fleet.clusters[number].delete("o");
+        for _ in 0..4 {
+            fleet.visit(number).await;
+            fleet.pass(30);
+        }
+        assert!(fleet.clusters[number].objects.is_empty(), "{number}");
+    }
+    assert_eq!(fleet.shared(), before);
+}
+
 /// Each of them knows nothing of the other, and both write the same documents: what is written between another's read and its write is lost, which
 /// the next check finds; nothing else is.
 #[tokio::test(start_paused = true)]

@@ -97,7 +97,8 @@ impl Editors {
     /// What a read of `policy` shows to the visit of the source bucket of `role`.
     #[must_use]
     pub fn seen(&self, policy: &SharedPolicy, role: &SourceRole, read: Document) -> Document {
-        self.uses.now().seen(policy, role, read)
+        let now = self.now();
+        self.uses.now().seen(policy, role, read, now)
     }
 
     /// Notes what the source bucket of `role` uses, after a visit that began at `since`. False if some of it was removed meanwhile.
@@ -145,13 +146,16 @@ impl Editors {
                 format!("the read of {policy} does not show what the operator just wrote to it"),
             )),
             Judgement::Write(document) => {
-                let written = write(document.clone()).await;
+                // Noted before, since a visit that is cancelled during the write does not see its outcome.
+                let former = journal.clone();
+                journal.note(edit, &read, &document, (self.clock)());
+                let written = write(document).await;
                 // A write whose outcome is not known may have been made.
                 let refused = written
                     .as_ref()
                     .is_err_and(|failure| failure.kind != FailureKind::Transient);
-                if !refused {
-                    journal.note(edit, &read, &document, (self.clock)());
+                if refused {
+                    *journal = former;
                 }
                 written
             }

@@ -5,6 +5,8 @@ use std::{
     sync::Mutex,
 };
 
+use futures::future::try_join_all;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -29,6 +31,24 @@ pub struct Kubernetes {
     recorder: Recorder,
     /// Empty: all namespaces.
     namespaces: Vec<String>,
+}
+
+/// Which version of an `AWSAccount`'s spec it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountVersion {
+    uid: Option<String>,
+    generation: Option<i64>,
+}
+
+impl AccountVersion {
+    /// That of the account with this metadata.
+    #[must_use]
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            uid: metadata.uid.clone(),
+            generation: metadata.generation,
+        }
+    }
 }
 
 /// Namespace and name of an object.
@@ -87,14 +107,17 @@ impl Kubernetes {
         Ok(objects)
     }
 
-    /// Whether an `AWSAccount` of that name exists, by a consistent read.
+    /// Which version of an `AWSAccount`'s spec exists, by a consistent read. `None`: there is no account of that name.
     ///
     /// # Errors
     /// When the API server does not answer.
-    pub async fn account_exists(&self, name: &str) -> kube::Result<bool> {
+    pub async fn account_version(&self, name: &str) -> kube::Result<Option<AccountVersion>> {
         let api: Api<AwsAccount> = Api::all(self.client.clone());
         let params = ListParams::default().fields(&format!("metadata.name={name}"));
-        Ok(!api.list(&params).await?.items.is_empty())
+        let found = api.list_metadata(&params).await?.items;
+        Ok(found
+            .first()
+            .map(|account| AccountVersion::of(&account.metadata)))
     }
 
     async fn set_finalizers(
@@ -221,21 +244,21 @@ pub struct StoreGate<'a> {
     kubernetes: &'a Kubernetes,
     bucket: &'a str,
     taken: BTreeSet<(ObjectKey, String)>,
-    /// `AWSAccount`s that the objects name and the store lacks.
-    missing: BTreeSet<String>,
+    /// The `AWSAccount`s that the objects name. `None`: the store has no account of that name.
+    accounts: BTreeMap<String, Option<AccountVersion>>,
     versions: Mutex<HashMap<ObjectKey, String>>,
 }
 
 impl<'a> StoreGate<'a> {
-    /// For a visit that took `objects` from the store, which lacks the accounts `missing`.
+    /// For a visit that took `objects` from the store, and the accounts that they name.
     pub fn new(
         kubernetes: &'a Kubernetes,
         bucket: &'a str,
         objects: impl Iterator<Item = &'a BucketReplication>,
-        missing: BTreeSet<String>,
+        accounts: BTreeMap<String, Option<AccountVersion>>,
     ) -> Self {
         Self {
-            missing,
+            accounts,
             kubernetes,
             bucket,
             taken: objects.map(version).collect(),
@@ -264,11 +287,16 @@ impl<'a> StoreGate<'a> {
             );
             return Ok(Opened::Changed);
         }
-        // What is gone with an account is given up, so that it has to be gone indeed.
-        for account in &self.missing {
-            if self.kubernetes.account_exists(account).await? {
-                return Ok(Opened::Changed);
-            }
+        // They say what is allowed, and what is gone with an account is given up.
+        let asked = self.accounts.keys();
+        let asked = asked.map(|name| self.kubernetes.account_version(name));
+        let current = try_join_all(asked).await?;
+        if self.accounts.values().ne(&current) {
+            tracing::debug!(
+                bucket = self.bucket,
+                "an AWSAccount changed: visiting again"
+            );
+            return Ok(Opened::Changed);
         }
         let (mut versions, mut refused) = (BTreeMap::new(), BTreeMap::new());
         for object in live {

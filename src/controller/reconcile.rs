@@ -1,7 +1,7 @@
 //! Reconciles a bucket or an account: gathers what is known, visits it, and writes the outcome to Kubernetes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use tracing::{Instrument, field::Empty};
 
 use super::{
     account::AccountMemory,
-    kubernetes::{Kubernetes, StoreGate, is_ours, key_of},
+    kubernetes::{AccountVersion, Kubernetes, StoreGate, is_ours, key_of},
     publish::{NotWritten, RECONCILE, accepted},
     visit::visit,
 };
@@ -84,6 +84,40 @@ pub struct Context {
     pub account_memory: Mutex<HashMap<String, AccountMemory>>,
 }
 
+/// The `AWSAccount`s of one moment.
+struct Known {
+    accounts: Arc<Accounts>,
+    versions: BTreeMap<String, AccountVersion>,
+}
+
+impl Known {
+    fn of(store: &Store<AwsAccount>) -> Self {
+        let state = store.state();
+        let version = |account: &Arc<AwsAccount>| {
+            let version = AccountVersion::of(&account.metadata);
+            (account.name_any(), version)
+        };
+        Self {
+            versions: state.iter().map(version).collect(),
+            accounts: Arc::new(Accounts::new(state.iter().map(AsRef::as_ref))),
+        }
+    }
+
+    /// Those that `objects` name, with their versions.
+    fn named_by(
+        &self,
+        objects: &[&Arc<BucketReplication>],
+    ) -> BTreeMap<String, Option<AccountVersion>> {
+        let named = objects.iter().flat_map(|object| {
+            let spec = &object.spec;
+            [&spec.source.account_name, &spec.destination.account_name]
+        });
+        named
+            .map(|name| (name.clone(), self.versions.get(name).cloned()))
+            .collect()
+    }
+}
+
 impl Context {
     /// All objects in the stores.
     pub fn all_objects(&self) -> Vec<Arc<BucketReplication>> {
@@ -122,7 +156,8 @@ impl Context {
     }
 
     async fn bucket(&self, bucket: &str) -> Option<Duration> {
-        let accounts = self.current_accounts();
+        let known = Known::of(&self.accounts);
+        let accounts = &known.accounts;
         let taken: Vec<_> = self
             .all_objects()
             .into_iter()
@@ -140,10 +175,10 @@ impl Context {
         let mut by_owner: BTreeMap<OwnedBucket, Vec<&Arc<BucketReplication>>> = BTreeMap::new();
         let mut earliest = None;
         for object in &taken {
-            if let Ok(owned) = source_of(&object.spec, &accounts) {
+            if let Ok(owned) = source_of(&object.spec, accounts) {
                 by_owner.entry(owned).or_default().push(object);
             } else {
-                let ending = match self.without_source(object, &accounts).await {
+                let ending = match self.without_source(object, accounts).await {
                     Ok(()) => Ending::Blocked,
                     Err(NotWritten) => Ending::After(NEXT_WRITE),
                 };
@@ -152,7 +187,7 @@ impl Context {
             }
         }
         for (owned, objects) in by_owner {
-            let after = self.visit(&owned, &objects, &taken, &accounts).await;
+            let after = self.visit(&owned, &objects, &taken, &known).await;
             earliest = Some(earliest.map_or(after, |earliest: Duration| earliest.min(after)));
         }
         earliest
@@ -163,12 +198,12 @@ impl Context {
         owned: &OwnedBucket,
         objects: &[&Arc<BucketReplication>],
         taken: &[Arc<BucketReplication>],
-        accounts: &Arc<Accounts>,
+        known: &Known,
     ) -> Duration {
         let started = Instant::now();
         let of_bucket = Visit::new(
             self.installation.clone(),
-            Arc::clone(accounts),
+            Arc::clone(&known.accounts),
             owned.clone(),
             objects.iter().map(|object| self.reduced(object)).collect(),
             upstream_of(owned, self.all_objects().iter().map(AsRef::as_ref)),
@@ -180,7 +215,7 @@ impl Context {
             &self.kubernetes,
             owned.name.as_str(),
             taken.iter().map(AsRef::as_ref),
-            missing_accounts(objects, accounts),
+            known.named_by(objects),
         );
         let memory = self.remembered(owned);
         let before = memory.clone();
@@ -246,8 +281,8 @@ impl Context {
         if !is_missing(name, accounts) {
             return Ok(false);
         }
-        let exists = self.kubernetes.account_exists(name).await;
-        exists.map(|exists| !exists).map_err(|error| {
+        let version = self.kubernetes.account_version(name).await;
+        version.map(|version| version.is_none()).map_err(|error| {
             tracing::warn!(account = name, %error, "the API server did not say whether the AWSAccount exists");
             NotWritten
         })
@@ -292,18 +327,6 @@ impl Context {
         );
         self.write(object, None, &status).await
     }
-}
-
-/// The `AWSAccount`s that objects name and that do not exist, as far as the store knows.
-fn missing_accounts(objects: &[&Arc<BucketReplication>], accounts: &Accounts) -> BTreeSet<String> {
-    let named = objects.iter().flat_map(|object| {
-        let spec = &object.spec;
-        [&spec.source.account_name, &spec.destination.account_name]
-    });
-    named
-        .filter(|name| is_missing(name, accounts))
-        .cloned()
-        .collect()
 }
 
 /// Whether no `AWSAccount` of that name exists, as far as the store knows.

@@ -46,7 +46,7 @@ pub async fn visit<C: Cloud, G: Gate>(
             Next::Apply(prepared) => {
                 let uses = prepared.uses(visit, seen.observed());
                 if uses.is_some_and(|uses| !cloud.note(&uses, begun)) {
-                    return Report::begin_again(prepared.memory());
+                    return Report::begin_again(visit, &prepared);
                 }
                 let outcome = apply(cloud, &prepared).await;
                 seen.applied(visit, prepared, outcome, clock());

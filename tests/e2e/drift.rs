@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `Ground::stage` sets the drift period to three seconds; the rest is for a machine that does other things as well.
-const PERIOD: Duration = Duration::from_secs(5);
+const PERIOD: Duration = Duration::from_secs(15);
 
 async fn corrections(stage: &Stage<'_>) -> anyhow::Result<usize> {
     Ok(stage

@@ -197,7 +197,7 @@ pub async fn within_one_account_without_kms(ground: &Ground) -> anyhow::Result<(
 pub async fn a_new_generation_is_reported_as_in_progress_from_its_first_visit(
     ground: &Ground,
 ) -> anyhow::Result<()> {
-    let mut stage = ground.stage("progress").await?;
+    let mut stage = ground.stage("begun").await?;
     stage.start().await?;
     let slow = || Some(Fault::Delay(Duration::from_secs(4)));
     for prefix in ["Tax", "Legal"] {
@@ -514,7 +514,7 @@ pub async fn every_call_is_printed_by_iam_policy_and_carries_owner_and_external_
 pub async fn a_deletion_waits_for_an_account_that_can_be_used_again(
     ground: &Ground,
 ) -> anyhow::Result<()> {
-    let mut stage = ground.stage("again").await?;
+    let mut stage = ground.stage("unusable").await?;
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
@@ -563,7 +563,7 @@ async fn is_removed(stage: &Stage<'_>) -> anyhow::Result<()> {
 pub async fn what_is_left_with_an_account_that_is_gone_is_reported(
     ground: &Ground,
 ) -> anyhow::Result<()> {
-    let mut stage = ground.stage("left").await?;
+    let mut stage = ground.stage("orphaned").await?;
     stage.start().await?;
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;

@@ -156,7 +156,7 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
             .all(|(_, ready)| ready == "True Ready")
             .then_some(()))
     };
-    until(Duration::from_mins(1), ready)
+    until(Duration::from_mins(3), ready)
         .await?
         .with_context(|| "not all became ready")?;
     ensure!(readiness(&stage).await?.len() == 50);
@@ -201,10 +201,10 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
             .then_some(()))
     };
     // The role has no room for the former and new permissions of all ten at once, so that they are served in turns.
-    until(Duration::from_mins(1), edited)
+    until(Duration::from_mins(3), edited)
         .await?
         .context("the edit is not written")?;
-    until(Duration::from_secs(30), ready)
+    until(Duration::from_mins(2), ready)
         .await?
         .with_context(|| "not all are ready after the edit")?;
     let rewritten = stage.proxy.take();
@@ -246,7 +246,7 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
             .any(|call| call.action == "s3:PutReplicationConfiguration")
             .then_some(()))
     };
-    until(Duration::from_secs(30), written)
+    until(Duration::from_mins(2), written)
         .await?
         .context("nothing was removed")?;
     stage.crash();
@@ -257,7 +257,7 @@ pub async fn fifty_objects_in_ten_namespaces_are_one_configuration(
                 .then_some(()),
         )
     };
-    until(Duration::from_mins(1), one_left)
+    until(Duration::from_mins(3), one_left)
         .await?
         .with_context(|| "49 do not go")?;
     let rules = existing(&stage).await?.rules().to_vec();

@@ -52,15 +52,15 @@ impl StatementEdit {
         Self { replaces, ..self }
     }
 
-    /// The same, without those of `statements` that are for all roles of the account and that no other source bucket uses.
+    /// The same, without those of the statements with these Sids, each for all of the given roles, that no other source bucket uses.
     #[must_use]
-    pub fn releasing(self, statements: &[Statement]) -> Self {
-        let roles = |statement: &Statement| {
-            let sid = statement.sid()?.to_owned();
-            Some((sid, statement.own_roles(&self.installation)?))
-        };
-        let released = statements.iter().filter_map(roles).collect();
+    pub fn releasing(self, released: BTreeMap<String, OwnRoles>) -> Self {
         Self { released, ..self }
+    }
+
+    /// The Sids of the statements that the source bucket no longer needs.
+    pub fn released(&self) -> impl Iterator<Item = &String> {
+        self.released.keys()
     }
 
     /// The source bucket that the edit is for.
@@ -292,6 +292,12 @@ mod tests {
         )
     }
 
+    fn released() -> BTreeMap<String, OwnRoles> {
+        let statement = shared();
+        let roles = statement.own_roles(&installation()).expect("roles");
+        [(statement.sid().unwrap_or_default().to_owned(), roles)].into()
+    }
+
     fn theirs(sid: &str) -> Statement {
         let text = format!(
             r#"{{"Version":"2012-10-17","Statement":{{"Sid":"{sid}","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*"}}}}"#
@@ -460,13 +466,13 @@ mod tests {
             document.clone()
         };
         let adds = |role: &str| edit(role, vec![shared()]);
-        let leaves = |role: &str| edit(role, vec![]).releasing(&[shared()]);
+        let leaves = |role: &str| edit(role, vec![]).releasing(released());
         let both = Document::of([theirs("One"), shared()]);
         assert_eq!(apply(adds("a"), &mut uses, 0), both);
         assert_eq!(apply(adds("b"), &mut uses, 1), both);
         assert_eq!(apply(leaves("a"), &mut uses, 2), both, "b uses it");
         assert_eq!(apply(leaves("a"), &mut uses, 3), both, "b still uses it");
-        let seen = |uses: &Uses, role: &str| uses.seen(&policy, &source(role), both.clone());
+        let seen = |uses: &Uses, role: &str| uses.seen(&policy, &source(role), both.clone(), at(5));
         assert_eq!(seen(&uses, "c"), both);
         let none = Document::of([theirs("One")]);
         assert_eq!(apply(leaves("b"), &mut uses, 4), none);

@@ -144,10 +144,18 @@ impl Uses {
     /// `read` without the statements that were removed lately by others than `role`: a read may lag behind the removal, and a removal that is not
     /// over yet counts already.
     #[must_use]
-    pub fn seen(&self, policy: &SharedPolicy, role: &SourceRole, read: Document) -> Document {
+    pub fn seen(
+        &self,
+        policy: &SharedPolicy,
+        role: &SourceRole,
+        read: Document,
+        now: Timestamp,
+    ) -> Document {
         let is_gone = |sid: &str| {
             let removal = self.removals.get(&(policy.clone(), sid.to_owned()));
-            removal.is_some_and(|removal| removal.by != *role)
+            removal.is_some_and(|removal| {
+                removal.by != *role && now.duration_since(removal.at) < REMEMBERED
+            })
         };
         let mut sids = read.statements().into_iter();
         if !sids.any(|statement| statement.sid().is_some_and(is_gone)) {

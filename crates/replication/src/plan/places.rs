@@ -138,16 +138,19 @@ impl Planner<'_> {
         }
         let is_wanted = |sid: Option<&str>| wanted.iter().any(|wanted| wanted.sid() == sid);
         let mut unneeded = releases.from(&place.policy, existing);
-        unneeded.retain(|statement| !is_wanted(statement.sid()));
+        unneeded.retain(|sid, _| !is_wanted(Some(sid)));
         // Rules that are not written now may use what the policy would lose.
         let used = contains(&self.used, &place.policy);
         let last = existing.merged(&wanted, |statement| {
-            (!used && self.is_role_statement(statement)) || unneeded.contains(statement)
+            (!used && self.is_role_statement(statement))
+                || statement
+                    .sid()
+                    .is_some_and(|sid| unneeded.contains_key(sid))
         });
         let differs = |document: &Document, from: &Document| !document.means(from);
         let adding = StatementEdit::adding(&wanted, self.installation, &self.source_role());
         let finishing = || Edited {
-            edit: adding.clone().releasing(&unneeded).replacing(!used),
+            edit: adding.clone().releasing(unneeded.clone()).replacing(!used),
             document: last.clone(),
         };
         if !transition && !used {

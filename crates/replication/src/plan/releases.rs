@@ -1,8 +1,11 @@
 //! The statements for all roles of the source account that the source bucket no longer needs. Whether another bucket does is known when they are
 //! removed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
     composition::statements::used,
+    grantee::OwnRoles,
     observation::ledger::ledger,
     plan::{
         basis::Basis,
@@ -28,12 +31,26 @@ impl<'a> Releases<'a> {
         let (installation, source) = (basis.installation, basis.source);
         let existing = basis.observed.role_statements();
         let own = basis.observed.role.present();
-        let before = own.map(|role| used(installation, &role.arn, &existing));
-        let after = basis.desired.uses(installation);
         let wanted = basis.desired.role.as_ref();
         let wanted = wanted.map(|role| role.policy.statements());
+        // A policy that stays as it is releases nothing, which is the usual case.
+        let stays = wanted
+            .as_ref()
+            .is_some_and(|wanted| same(wanted, &existing));
+        let before = own.filter(|_| !stays);
+        let before = before.map(|role| used(installation, &role.arn, &existing));
+        let after = if stays {
+            Used::new()
+        } else {
+            basis.desired.uses(installation)
+        };
         let configuration = basis.observed.configuration.present();
         let (mut buckets, mut keys) = ledger(installation, source, configuration, &existing);
+        if wanted.is_none() {
+            // The role may be gone, so that no policy names what it used.
+            buckets.extend(basis.observed.buckets.keys().cloned());
+            keys.extend(basis.observed.key_policies.keys().cloned());
+        }
         let kept = ledger(installation, source, None, &wanted.unwrap_or_default());
         buckets.retain(|bucket| !kept.0.contains(bucket));
         keys.retain(|key| !kept.1.contains(key));
@@ -45,23 +62,47 @@ impl<'a> Releases<'a> {
         }
     }
 
-    /// The statements of `existing`, the policy, that the source bucket no longer needs.
-    pub(super) fn from(&self, policy: &SharedPolicy, existing: &Document) -> Vec<Statement> {
+    /// The statements that the source bucket no longer needs: those of `existing`, the policy, and those that a read may not show yet.
+    pub(super) fn from(
+        &self,
+        policy: &SharedPolicy,
+        existing: &Document,
+    ) -> BTreeMap<String, OwnRoles> {
+        let installation = self.basis.installation;
         let has = |used: &Used, sid: &str| used.get(policy).is_some_and(|sids| sids.contains(sid));
         let is_left = contains(&self.left, policy);
-        let is_released = |statement: &Statement| {
-            let (roles, sid) = (
-                statement.own_roles(self.basis.installation),
-                statement.sid().unwrap_or_default(),
-            );
-            roles.is_some_and(|roles| roles.account == self.basis.source.account)
+        let mut released = BTreeMap::new();
+        for statement in existing.statements() {
+            let (Some(sid), Some(roles)) = (statement.sid(), statement.own_roles(installation))
+            else {
+                continue;
+            };
+            if roles.account == self.basis.source.account
                 && !has(&self.after, sid)
                 && (is_left || has(&self.before, sid))
-        };
-        let mut statements = existing.statements();
-        statements.retain(is_released);
-        statements
+            {
+                released.insert(sid.to_owned(), roles);
+            }
+        }
+        let own = self.basis.observed.role.present();
+        let own = own.map(|role| OwnRoles::with(&role.arn, installation));
+        let before = self.before.get(policy).into_iter().flatten();
+        for sid in before.filter(|sid| !has(&self.after, sid)) {
+            if let Some(roles) = &own {
+                released.entry(sid.clone()).or_insert_with(|| roles.clone());
+            }
+        }
+        released
     }
+}
+
+/// Whether both are the same statements, by their Sids, which include their content.
+fn same(wanted: &[Statement], existing: &[Statement]) -> bool {
+    let sids = |statements: &[Statement]| {
+        let sids = statements.iter().filter_map(Statement::sid);
+        sids.map(ToOwned::to_owned).collect::<BTreeSet<_>>()
+    };
+    sids(wanted) == sids(existing)
 }
 
 /// The Sids that the source bucket no longer uses, by what its role's policies named.
@@ -76,9 +117,9 @@ pub fn unused(basis: &Basis<'_>) -> Used {
     unused
 }
 
-/// The statements that the source bucket no longer needs, in all policies that were read.
+/// The Sids of statements that the source bucket no longer needs, in all policies that were read.
 #[must_use]
-pub fn unneeded(basis: &Basis<'_>) -> Vec<(SharedPolicy, Statement)> {
+pub fn unneeded(basis: &Basis<'_>) -> Used {
     let releases = Releases::of(basis);
     let observed = basis.observed;
     let buckets = observed.buckets.iter().filter_map(|(bucket, read)| {
@@ -89,11 +130,18 @@ pub fn unneeded(basis: &Basis<'_>) -> Vec<(SharedPolicy, Statement)> {
         let policy = read.present()?;
         Some((SharedPolicy::OfKey(key.clone()), policy))
     });
+    let existing = |policy: &SharedPolicy, document: &Document| {
+        let unneeded = releases.from(policy, document);
+        let shown = document.statements();
+        let sids = shown.iter().filter_map(Statement::sid);
+        let sids = sids.filter(|sid| unneeded.contains_key(*sid));
+        sids.map(ToOwned::to_owned).collect()
+    };
     buckets
         .chain(keys)
-        .flat_map(|(policy, existing)| {
-            let statements = releases.from(&policy, existing).into_iter();
-            statements.map(move |statement| (policy.clone(), statement))
+        .map(|(policy, document)| {
+            let sids = existing(&policy, document);
+            (policy, sids)
         })
         .collect()
 }

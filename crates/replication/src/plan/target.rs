@@ -4,9 +4,11 @@ use api::condition::ConditionType;
 
 use crate::{
     arns::PolicyArn,
+    edit::StatementEdit,
     keys::KeyArn,
     names::{OwnedBucket, RoleName},
     plan::step::Step,
+    shared_policy::SharedPolicy,
 };
 
 /// What a step changes.
@@ -94,6 +96,23 @@ impl Step {
             | Target::FormerVersion
             | Target::Time => None,
         }
+    }
+
+    /// The policy that several source buckets share, and its edit.
+    #[must_use]
+    pub fn shared(&self) -> Option<(SharedPolicy, &StatementEdit)> {
+        let policy = match self.target() {
+            Target::BucketPolicy(bucket) => SharedPolicy::OfBucket(bucket.clone()),
+            Target::KeyPolicy(key) => SharedPolicy::OfKey(key.clone()),
+            Target::Versioning(_)
+            | Target::Configuration(_)
+            | Target::Role(_)
+            | Target::RolePolicy(_)
+            | Target::ManagedPolicy(_)
+            | Target::FormerVersion
+            | Target::Time => return None,
+        };
+        Some((policy, self.edit()?))
     }
 
     /// Whether both steps change the policy of the same bucket or key, or the versioning of the same bucket.

@@ -57,7 +57,9 @@ impl PolicyOf<'_> {
     /// Adds `statement` to the policy.
     #[must_use]
     pub fn add(&self, statement: &Statement) -> RequiredAction {
-        self.action(".Statement += [$it]", statement.json())
+        // Another source bucket's object may have asked for the same statement.
+        let filter = ".Statement |= ([.] | flatten | map(select(.Sid != $it.Sid)) + [$it])";
+        self.action(filter, statement.json())
     }
 
     /// What is left in the policy: the statement with the Sid `sid`, and how to remove it.

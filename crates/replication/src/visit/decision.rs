@@ -50,6 +50,8 @@ pub struct Decision {
     pub depth: Depth,
     /// Whether the replication configuration is known.
     pub rules_known: bool,
+    /// Whether everything was read that says what the source bucket uses.
+    pub uses_known: bool,
 }
 
 impl Refusals {
@@ -197,6 +199,9 @@ pub fn decide(
     if !seen || !stage.unreadable.is_empty() || !round.has_work(&dispositions) {
         steps.clear();
     }
+    let leaves = dispositions
+        .values()
+        .any(|disposition| *disposition == Disposition::Leaving);
     let doubtful = dispositions.iter().any(|(key, disposition)| {
         *disposition == Disposition::Leaving && is_doubtful(key, visit, observed)
     });
@@ -205,13 +210,14 @@ pub fn decide(
         pending: pending(&stage, &dispositions),
         doubtful: doubtful || round.forgets_unseen(),
         blockers: blockers(&stage, &dispositions),
-        left: round.left(),
+        left: if leaves { round.left() } else { vec![] },
         dispositions,
         desired: round.desired,
         needs: settlement.needs,
         settling: settlement.settling,
         depth: observed.depth,
         rules_known: rules_known(observed),
+        uses_known: seen && stage.unreadable.is_empty() && rules_known(observed),
     }
 }
 
@@ -338,6 +344,7 @@ fn nothing(visit: &View<'_>, observed: &Observed) -> Decision {
         left: vec![],
         depth: observed.depth,
         rules_known: rules_known(observed),
+        uses_known: false,
     }
 }
 

@@ -52,12 +52,6 @@ impl Prepared {
         in_use(visit, &self.decision, observed, true)
     }
 
-    /// What is remembered so far.
-    #[must_use]
-    pub fn memory(&self) -> Memory {
-        self.memory.clone()
-    }
-
     /// Whether anything is written, to AWS or as a finalizer.
     pub(super) fn writes(&self, visit: &Visit) -> bool {
         let acting = self.acting();

@@ -18,7 +18,7 @@ use crate::{
     status::{self, status},
     uses::Used,
     visit::{
-        decision::Decision, disposition::Disposition, findings::Grounds, in_use::in_use,
+        decision::Decision, disposition::Disposition, findings::Grounds, in_use::in_use_after,
         input::Visit, memory::Memory, notice::Notice, outcome::Outcome, prepared::Prepared,
     },
 };
@@ -76,8 +76,12 @@ impl Report {
 
     /// Nothing was found out, because what was read was removed meanwhile: the visit begins again soon.
     #[must_use]
-    pub fn begin_again(memory: Memory) -> Self {
-        Self::unchanged(Ending::After(CHANGED), memory)
+    pub fn begin_again(visit: &Visit, prepared: &Prepared) -> Self {
+        Self {
+            released: abandoned(visit).collect(),
+            notices: prepared.notices.clone(),
+            ..Self::unchanged(Ending::After(CHANGED), prepared.memory.clone())
+        }
     }
 
     /// This report without findings, because what they rest on was removed meanwhile: the visit begins again soon.
@@ -121,7 +125,6 @@ pub(super) fn of(
         notices.extend(left.map(Notice::StatementsLeft));
     }
     let done = outcome.done.iter().map(|planned| planned.step.clone());
-    let is_open = outcome.open().any(|planned| planned.step != Step::Settle);
     let report = Report {
         released,
         corrections: corrections(outcome),
@@ -131,7 +134,7 @@ pub(super) fn of(
         statuses,
         memory,
         prepared: Some(Arc::clone(prepared)),
-        uses: in_use(visit, decision, observed, is_open),
+        uses: in_use_after(visit, decision, observed, done_before, outcome),
     };
     if outcome.has_failed(FailureKind::Outdated) {
         let ending = Ending::After(visit.times.grace.max(SOONEST));

@@ -12,8 +12,7 @@ use crate::{
     composition::claims::{Carry, Claims},
     composition::desired::Desired,
     keys::KeyArn,
-    names::{AccountId, ObjectKey, OwnedBucket, RoleName},
-    observation::ledger::ledger,
+    names::{ObjectKey, OwnedBucket, RoleName},
     observed::Facet,
     plan::{self, Basis, PlannedStep, Settling, Target, Users},
     policy::{Document, Mark, Statement},
@@ -190,38 +189,42 @@ impl Round<'_> {
         settle::needs(&claims, role)
     }
 
-    /// Whether the role's policies would stop naming a place that should have statements of the operator and was read without any.
+    /// Whether the role's policies would stop naming a statement of another account that was not read.
     pub(super) fn forgets_unseen(&self) -> bool {
         let (visit, observed) = (self.stage.view, self.stage.observed);
-        let places =
-            |statements: &[Statement]| ledger(visit.installation, visit.source, None, statements);
-        let wanted = self.desired.role.as_ref();
-        let wanted = wanted.map(|role| role.policy.statements());
-        let (buckets, keys) = places(&observed.role_statements());
-        let (wanted_buckets, wanted_keys) = places(&wanted.unwrap_or_default());
-        let owner = Mark::owner(RoleName::of(visit.installation, visit.source).as_str());
-        let lacks = |policy: &Facet<Document>| match policy {
+        let alone = Mark::owner(RoleName::of(visit.installation, visit.source).as_str());
+        // Earlier versions wrote a statement for each role.
+        let is_former = |statement: &Statement| {
+            let mark = statement.mark_of(visit.installation);
+            mark.is_some_and(|mark| mark.owner == alone)
+        };
+        let lacks = |policy: &Facet<Document>, sids: &BTreeSet<String>| match policy {
             Facet::Absent => true,
-            Facet::Present(policy) => !policy.ours(visit.installation).iter().any(|statement| {
-                let roles = statement.own_roles(visit.installation);
-                roles.is_some_and(|roles| roles.account == visit.source.account)
-                    || statement.mark().is_some_and(|mark| mark.owner == owner)
-            }),
+            Facet::Present(policy) => {
+                let statements = policy.statements();
+                let shown: BTreeSet<_> = statements.iter().filter_map(Statement::sid).collect();
+                !statements.iter().any(is_former)
+                    && sids.iter().any(|sid| !shown.contains(sid.as_str()))
+            }
             Facet::Unread | Facet::Failed(_) => false,
         };
-        let across = |account: &AccountId| *account != visit.source.account;
-        let mut buckets = buckets.difference(&wanted_buckets).filter(|bucket| {
-            across(&bucket.account) && writes_bucket_policies(visit.accounts, bucket)
-        });
-        let mut keys = keys
-            .difference(&wanted_keys)
-            .filter(|key| across(&key.account) && writes_key_policies(visit.accounts, key));
-        buckets.any(|bucket| {
-            observed
-                .buckets
-                .get(bucket)
-                .is_some_and(|read| lacks(&read.policy))
-        }) || keys.any(|key| observed.key_policies.get(key).is_some_and(lacks))
+        let unused = plan::unused(&self.basis());
+        unused.iter().any(|(policy, sids)| {
+            let read = match policy {
+                SharedPolicy::OfBucket(bucket)
+                    if writes_bucket_policies(visit.accounts, bucket) =>
+                {
+                    observed.buckets.get(bucket).map(|read| &read.policy)
+                }
+                SharedPolicy::OfKey(key) if writes_key_policies(visit.accounts, key) => {
+                    observed.key_policies.get(key)
+                }
+                _ => None,
+            };
+            *policy.account() != visit.source.account
+                && !sids.is_empty()
+                && read.is_some_and(|read| lacks(read, sids))
+        })
     }
 
     /// What only owners can remove of what the source bucket no longer needs: how, for each policy. Where no `AWSAccount` names the account any
@@ -238,9 +241,9 @@ impl Round<'_> {
             SharedPolicy::OfKey(key) => PolicyOf::Key(key).left(sid),
         };
         let mut left = vec![];
-        for (policy, statement) in plan::unneeded(&basis) {
+        for (policy, sids) in plan::unneeded(&basis) {
             if !is_written(&policy) {
-                left.extend(statement.sid().map(|sid| remove(&policy, sid)));
+                left.extend(sids.iter().map(|sid| remove(&policy, sid)));
             }
         }
         for (policy, sids) in plan::unused(&basis) {
