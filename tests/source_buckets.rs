@@ -106,6 +106,14 @@ impl Fleet {
         join_all(visits).await;
     }
 
+    /// Several visits to one source bucket, with time passing in between.
+    async fn visits(&mut self, number: usize, times: usize) {
+        for _ in 0..times {
+            self.visit(number).await;
+            self.pass(30);
+        }
+    }
+
     fn pass(&self, seconds: u64) {
         self.judged.cluster.pass(i64::try_from(seconds).unwrap());
         self.judged.aws.pass(Duration::from_secs(seconds));
@@ -151,6 +159,14 @@ impl Fleet {
             let policy = &state.buckets[destination].policy;
             let policy = policy.clone().unwrap_or_default();
             policy.ours(&installation())
+        })
+    }
+
+    /// How many replication roles exist.
+    fn roles(&self) -> usize {
+        self.judged.aws.with(|state| {
+            let names = state.roles.keys().map(|(_, name)| name.as_str());
+            names.filter(|name| name.starts_with("brepl-")).count()
         })
     }
 
@@ -306,10 +322,7 @@ async fn after_a_restart_the_roles_show_who_needs_a_statement() {
         // The others are not visited: they may not even be in the operator's store.
         fleet.restart();
         fleet.clusters[number].delete("o");
-        for _ in 0..6 {
-            fleet.visit(number).await;
-            fleet.pass(30);
-        }
+        fleet.visits(number, 6).await;
         assert!(fleet.clusters[number].objects.is_empty(), "{number}");
         let expected = usize::from(number < 2);
         assert_eq!(fleet.ours("dest").len(), expected, "{number}");
@@ -518,11 +531,7 @@ async fn a_deletion_right_after_the_creation_waits_until_reads_show_it() {
     fleet.rounds(6).await;
     assert!(fleet.clusters[0].objects.is_empty());
     assert_eq!(fleet.shared(), before);
-    let roles = fleet.judged.aws.with(|state| {
-        let names = state.roles.keys().map(|(_, name)| name.as_str());
-        names.filter(|name| name.starts_with("brepl-")).count()
-    });
-    assert_eq!(roles, 0);
+    assert_eq!(fleet.roles(), 0);
 }
 
 /// What a visit could not read does not mean that its bucket uses nothing.
@@ -547,10 +556,7 @@ async fn a_source_bucket_that_can_t_be_read_keeps_its_statements() {
     assert!(!fleet.is_ready(0), "it was read");
     fleet.judged.aws.set_weather(Weather::default());
     fleet.clusters[1].delete("o");
-    for _ in 0..6 {
-        fleet.visit(1).await;
-        fleet.pass(30);
-    }
+    fleet.visits(1, 6).await;
     assert!(fleet.clusters[1].objects.is_empty());
     assert_eq!(fleet.ours("dest").len(), 1);
     fleet.rounds(3).await;
@@ -576,10 +582,7 @@ async fn a_role_that_is_left_keeps_no_statement() {
     });
     for number in 0..2 {
         fleet.clusters[number].delete("o");
-        for _ in 0..4 {
-            fleet.visit(number).await;
-            fleet.pass(30);
-        }
+        fleet.visits(number, 4).await;
         assert!(fleet.clusters[number].objects.is_empty(), "{number}");
     }
     assert_eq!(fleet.shared(), before);
@@ -797,11 +800,7 @@ async fn history(series: u64) {
         .filter(|(_, texts)| texts.iter().any(|text| text.contains("\"Sid\":\"Brepl")))
         .collect();
     assert!(ours.is_empty(), "{ours:#?} {told}");
-    let roles = fleet.judged.aws.with(|state| {
-        let roles = state.roles.keys();
-        roles.filter(|(_, name)| name.starts_with("brepl-")).count()
-    });
-    assert_eq!(roles, 0, "{told}");
+    assert_eq!(fleet.roles(), 0, "{told}");
 }
 
 /// So many random histories; `SOURCE_BUCKETS_HISTORIES` tries more.

@@ -31,7 +31,7 @@ pub enum EventReason {
     RoleLeft,
     /// Statements remain in an account that can't be written.
     #[strum(
-        message = "the object is gone, and statements that it needed still exist in policies that only their owners write: access is External, or policies are Check",
+        message = "the object is gone, and statements that it needed still exist in policies that only their owners write: access is External, policies are Check, or the AWSAccount is gone",
         detailed_message = "have the owner remove them, if no other source bucket of the account uses them; the message names them"
     )]
     StatementsLeft,

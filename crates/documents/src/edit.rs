@@ -63,12 +63,6 @@ impl StatementEdit {
         self.released.keys()
     }
 
-    /// The source bucket that the edit is for.
-    #[must_use]
-    pub fn role(&self) -> &SourceRole {
-        &self.role
-    }
-
     /// Which roles could use what is released: it is only removed if none of them does.
     #[must_use]
     pub fn other_users(&self) -> BTreeSet<OwnRoles> {

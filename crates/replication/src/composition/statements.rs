@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Whom the statements for a source bucket are for, and what marks them as such.
-pub(crate) struct Recipient<'a> {
+struct Recipient<'a> {
     installation: &'a InstallationId,
     grantee: Grantee,
     owner: String,

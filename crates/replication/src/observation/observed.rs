@@ -10,6 +10,7 @@ use crate::{
     observation::role_read::RoleRead,
     policy::{Document, Statement},
     role_policies::RolePolicies,
+    shared_policy::SharedPolicy,
 };
 
 pub use crate::observation::{
@@ -51,6 +52,15 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// The policy of a bucket or key, if it is among those that are read.
+    #[must_use]
+    pub fn policy(&self, policy: &SharedPolicy) -> Option<&Facet<Document>> {
+        match policy {
+            SharedPolicy::OfBucket(bucket) => self.buckets.get(bucket).map(|read| &read.policy),
+            SharedPolicy::OfKey(key) => self.key_policies.get(key),
+        }
+    }
+
     /// What changes so rarely that a drift check does not read it again; the rest is unread.
     #[must_use]
     pub fn facts(&self) -> Self {

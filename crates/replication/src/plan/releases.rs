@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    composition::statements::used,
+    composition::{desired::Desired, statements::used},
     grantee::OwnRoles,
+    names::InstallationId,
     observation::ledger::ledger,
+    observed::Observed,
     plan::{
         basis::Basis,
         planner::{Places, contains},
@@ -30,20 +32,9 @@ impl<'a> Releases<'a> {
     pub(super) fn of(basis: &'a Basis<'a>) -> Self {
         let (installation, source) = (basis.installation, basis.source);
         let existing = basis.observed.role_statements();
-        let own = basis.observed.role.present();
         let wanted = basis.desired.role.as_ref();
         let wanted = wanted.map(|role| role.policy.statements());
-        // A policy that stays as it is releases nothing, which is the usual case.
-        let stays = wanted
-            .as_ref()
-            .is_some_and(|wanted| same(wanted, &existing));
-        let before = own.filter(|_| !stays);
-        let before = before.map(|role| used(installation, &role.arn, &existing));
-        let after = if stays {
-            Used::new()
-        } else {
-            basis.desired.uses(installation)
-        };
+        let (before, after) = before_and_after(installation, basis.observed, basis.desired);
         let configuration = basis.observed.configuration.present();
         let (mut buckets, mut keys) = ledger(installation, source, configuration, &existing);
         if wanted.is_none() {
@@ -56,7 +47,7 @@ impl<'a> Releases<'a> {
         keys.retain(|key| !kept.1.contains(key));
         Self {
             basis,
-            before: before.unwrap_or_default(),
+            before,
             after,
             left: (buckets, keys),
         }
@@ -96,6 +87,38 @@ impl<'a> Releases<'a> {
     }
 }
 
+/// What the source bucket uses by its role's existing policies, and by those that it should have; neither if these are the same, which is the usual
+/// case.
+fn before_and_after(
+    installation: &InstallationId,
+    observed: &Observed,
+    desired: &Desired,
+) -> (Used, Used) {
+    let existing = observed.role_statements();
+    let wanted = desired.role.as_ref();
+    if wanted.is_some_and(|wanted| same(&wanted.policy.statements(), &existing)) {
+        return (Used::new(), Used::new());
+    }
+    let own = observed.role.present();
+    let before = own.map(|role| used(installation, &role.arn, &existing));
+    (before.unwrap_or_default(), desired.uses(installation))
+}
+
+/// The Sids that the source bucket no longer uses, by what its role's policies name.
+pub(super) fn unused_by(
+    installation: &InstallationId,
+    observed: &Observed,
+    desired: &Desired,
+) -> Used {
+    let (mut unused, after) = before_and_after(installation, observed, desired);
+    for (policy, sids) in &mut unused {
+        let kept = after.get(policy);
+        sids.retain(|sid| !kept.is_some_and(|kept| kept.contains(sid)));
+    }
+    unused.retain(|_, sids| !sids.is_empty());
+    unused
+}
+
 /// Whether both are the same statements, by their Sids, which include their content.
 fn same(wanted: &[Statement], existing: &[Statement]) -> bool {
     let sids = |statements: &[Statement]| {
@@ -108,13 +131,7 @@ fn same(wanted: &[Statement], existing: &[Statement]) -> bool {
 /// The Sids that the source bucket no longer uses, by what its role's policies named.
 #[must_use]
 pub fn unused(basis: &Basis<'_>) -> Used {
-    let Releases { before, after, .. } = Releases::of(basis);
-    let mut unused = before;
-    for (policy, sids) in &mut unused {
-        let kept = after.get(policy);
-        sids.retain(|sid| !kept.is_some_and(|kept| kept.contains(sid)));
-    }
-    unused
+    unused_by(basis.installation, basis.observed, basis.desired)
 }
 
 /// The Sids of statements that the source bucket no longer needs, in all policies that were read.

@@ -5,7 +5,6 @@ use crate::{
     composition::{
         desired::{DesiredRole, RoleOwnership},
         spread::Spread,
-        statements::used,
     },
     names::{InstallationId, OwnedBucket, RoleName},
     observation::ledger::{TAG_INSTALLATION, TAG_POLICIES, TAG_SOURCE_BUCKET, ledger},
@@ -13,6 +12,7 @@ use crate::{
     plan::{
         basis::Draft,
         planner::Planner,
+        releases::unused_by,
         role_steps::{self, removal},
         step::Step,
     },
@@ -145,20 +145,6 @@ impl Planner<'_> {
             .unwrap_or_default()
     }
 
-    /// Whether the source bucket stops using a statement that others may use.
-    fn releases(&self) -> bool {
-        let Some(role) = self.observed.role.present() else {
-            return false;
-        };
-        let (installation, existing) = (self.installation, self.observed.role_statements());
-        let before = used(installation, &role.arn, &existing);
-        let after = self.desired.uses(installation);
-        before.iter().any(|(policy, sids)| {
-            let kept = after.get(policy);
-            kept.is_none_or(|kept| !sids.is_subset(kept))
-        })
-    }
-
     /// What the role's policies contain before the configuration is written, and after.
     pub(super) fn spreads(&self, wanted: &DesiredRole, transition: bool) -> Spreads {
         let existing = self.existing_policies(wanted);
@@ -171,7 +157,9 @@ impl Planner<'_> {
         );
         // What the policies stop naming has to be cleaned up first, also if an earlier visit was interrupted: a place, or a statement there.
         let forgets = || {
-            !buckets.is_subset(&wanted_buckets) || !keys.is_subset(&wanted_keys) || self.releases()
+            !buckets.is_subset(&wanted_buckets)
+                || !keys.is_subset(&wanted_keys)
+                || !unused_by(self.installation, self.observed, self.desired).is_empty()
         };
         let document = existing.document();
         let last = document.merged(&statements, |statement| {

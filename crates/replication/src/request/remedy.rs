@@ -10,6 +10,7 @@ use crate::{
     keys::KeyArn,
     names::{AccountId, OwnedBucket},
     policy::Statement,
+    shared_policy::SharedPolicy,
 };
 use api::bucket_replication::RequiredAction;
 
@@ -20,6 +21,15 @@ pub enum PolicyOf<'a> {
     Bucket(&'a OwnedBucket),
     /// A KMS key's.
     Key(&'a KeyArn),
+}
+
+impl<'a> From<&'a SharedPolicy> for PolicyOf<'a> {
+    fn from(policy: &'a SharedPolicy) -> Self {
+        match policy {
+            SharedPolicy::OfBucket(bucket) => Self::Bucket(bucket),
+            SharedPolicy::OfKey(key) => Self::Key(key),
+        }
+    }
 }
 
 /// A statement that only the owner of its policy can remove.

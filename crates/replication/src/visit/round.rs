@@ -11,14 +11,12 @@ use crate::{
     compose,
     composition::claims::{Carry, Claims},
     composition::desired::Desired,
-    keys::KeyArn,
-    names::{ObjectKey, OwnedBucket, RoleName},
+    names::{ObjectKey, RoleName},
     observed::Facet,
-    plan::{self, Basis, PlannedStep, Settling, Target, Users},
+    plan::{self, Basis, PlannedStep, Settling, Users},
     policy::{Document, Mark, Statement},
     remedy::{Left, PolicyOf},
     settle::{self, Need},
-    shared_policy::SharedPolicy,
     visit::{
         disposition::{Disposition, Dispositions, External},
         stage::Stage,
@@ -210,20 +208,11 @@ impl Round<'_> {
         };
         let unused = plan::unused(&self.basis());
         unused.iter().any(|(policy, sids)| {
-            let read = match policy {
-                SharedPolicy::OfBucket(bucket)
-                    if writes_bucket_policies(visit.accounts, bucket) =>
-                {
-                    observed.buckets.get(bucket).map(|read| &read.policy)
-                }
-                SharedPolicy::OfKey(key) if writes_key_policies(visit.accounts, key) => {
-                    observed.key_policies.get(key)
-                }
-                _ => None,
-            };
             *policy.account() != visit.source.account
-                && !sids.is_empty()
-                && read.is_some_and(|read| lacks(read, sids))
+                && is_written(visit.accounts, policy.into())
+                && observed
+                    .policy(policy)
+                    .is_some_and(|read| lacks(read, sids))
         })
     }
 
@@ -232,23 +221,18 @@ impl Round<'_> {
     pub(super) fn left(&self) -> Vec<Left> {
         let accounts = self.stage.view.accounts;
         let basis = self.basis();
-        let is_written = |policy: &SharedPolicy| match policy {
-            SharedPolicy::OfBucket(bucket) => writes_bucket_policies(accounts, bucket),
-            SharedPolicy::OfKey(key) => writes_key_policies(accounts, key),
-        };
-        let remove = |policy: &SharedPolicy, sid: &str| match policy {
-            SharedPolicy::OfBucket(bucket) => PolicyOf::Bucket(bucket).left(sid),
-            SharedPolicy::OfKey(key) => PolicyOf::Key(key).left(sid),
-        };
         let mut left = vec![];
-        for (policy, sids) in plan::unneeded(&basis) {
-            if !is_written(&policy) {
-                left.extend(sids.iter().map(|sid| remove(&policy, sid)));
+        let mut add = |policy: PolicyOf<'_>, sids: &BTreeSet<String>| {
+            left.extend(sids.iter().map(|sid| policy.left(sid)));
+        };
+        for (policy, sids) in &plan::unneeded(&basis) {
+            if !is_written(accounts, policy.into()) {
+                add(policy.into(), sids);
             }
         }
-        for (policy, sids) in plan::unused(&basis) {
+        for (policy, sids) in &plan::unused(&basis) {
             if accounts.by_id(policy.account()).is_none() {
-                left.extend(sids.iter().map(|sid| remove(&policy, sid)));
+                add(policy.into(), sids);
             }
         }
         left
@@ -278,16 +262,9 @@ impl Round<'_> {
             ..self.basis()
         };
         let mut steps = plan::plan(&basis);
-        steps.retain(|planned| match planned.step.target() {
-            Target::BucketPolicy(bucket) => writes_bucket_policies(accounts, bucket),
-            Target::KeyPolicy(key) => writes_key_policies(accounts, key),
-            Target::Versioning(_)
-            | Target::Configuration(_)
-            | Target::Role(_)
-            | Target::RolePolicy(_)
-            | Target::ManagedPolicy(_)
-            | Target::FormerVersion
-            | Target::Time => true,
+        steps.retain(|planned| {
+            let shared = planned.step.shared();
+            shared.is_none_or(|(policy, _)| is_written(accounts, (&policy).into()))
         });
         steps
     }
@@ -302,14 +279,13 @@ impl Round<'_> {
             })
     }
 }
-pub(super) fn writes_bucket_policies(accounts: &Accounts, bucket: &OwnedBucket) -> bool {
-    accounts
-        .managed(&bucket.account)
-        .is_some_and(|account| account.policies.bucket_policy == PolicyMode::Manage)
-}
 
-pub(super) fn writes_key_policies(accounts: &Accounts, key: &KeyArn) -> bool {
-    accounts
-        .managed(&key.account)
-        .is_some_and(|account| account.policies.key_policy == PolicyMode::Manage)
+/// Whether the operator writes the policy: it can reach the account, which says `Manage`.
+pub(super) fn is_written(accounts: &Accounts, policy: PolicyOf<'_>) -> bool {
+    let managed = accounts.managed(policy.account());
+    let mode = managed.map(|account| match policy {
+        PolicyOf::Bucket(_) => account.policies.bucket_policy,
+        PolicyOf::Key(_) => account.policies.key_policy,
+    });
+    mode == Some(PolicyMode::Manage)
 }
