@@ -11,6 +11,7 @@ pub mod controller;
 pub mod leader;
 pub mod metrics;
 pub mod server;
+pub mod slot;
 pub mod telemetry;
 
 pub use api;

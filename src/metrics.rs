@@ -1,9 +1,9 @@
 //! Every metric, in one table: names, labels and help. Labels have fixed sets of values, or names of the cluster's own objects.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -29,8 +29,19 @@ pub type Described = (&'static str, &'static str, &'static str, &'static str);
 /// What every name begins with.
 pub const PREFIX: &str = "bucket_replication";
 
+/// The name with which it is exported, without the suffixes of counters and histograms.
+#[must_use]
+pub fn exported(name: &str) -> String {
+    let unit = if is_time(name) { "_seconds" } else { "" };
+    format!("{PREFIX}_{name}{unit}")
+}
+
+fn is_time(name: &str) -> bool {
+    name.ends_with("_duration") || name.ends_with("_wait")
+}
+
 /// All metrics.
-pub const TABLE: [Described; 8] = [
+pub const TABLE: [Described; 11] = [
     (
         "visits",
         "counter",
@@ -38,6 +49,24 @@ pub const TABLE: [Described; 8] = [
         "Visits to source buckets, by how they ended",
     ),
     ("visit_duration", "histogram", "", "How long a visit took"),
+    (
+        "panics",
+        "counter",
+        "",
+        "Visits that ended by a fault of the operator itself",
+    ),
+    (
+        "due_visits",
+        "gauge",
+        "account_name: the AWSAccount of the source",
+        "Visits that are due and did not begin yet",
+    ),
+    (
+        "longest_wait",
+        "gauge",
+        "account_name: the AWSAccount of the source",
+        "For how long the visit has been due that has waited for the longest time",
+    ),
     (
         "steps",
         "counter",
@@ -77,6 +106,10 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     visits: Family<EndingLabel, Counter>,
     duration: Histogram,
+    panics: Counter,
+    due: Family<AccountLabel, Gauge>,
+    longest_wait: Family<AccountLabel, Gauge<f64, AtomicU64>>,
+    waiting: Arc<Mutex<Option<Waiting>>>,
     steps: Family<StepLabel, Counter>,
     drift: Counter,
     calls: Family<CallLabel, Counter>,
@@ -86,6 +119,9 @@ pub struct Metrics {
     orphaned_roles: Family<AccountLabel, Gauge>,
     leader: Gauge,
 }
+
+/// How many visits are due of each account, and for how long the first of them has been.
+type Waiting = Box<dyn Fn() -> BTreeMap<String, (usize, Duration)> + Send + Sync>;
 
 /// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
@@ -133,7 +169,7 @@ fn register(registry: &mut Registry, name: &str, metric: impl Metric) {
         .iter()
         .find(|(described, ..)| *described == name)
         .map_or("", |(.., help)| help);
-    if name.ends_with("_duration") {
+    if is_time(name) {
         registry.register_with_unit(name, help, Unit::Seconds, metric);
     } else {
         registry.register(name, help, metric);
@@ -147,6 +183,10 @@ impl Default for Metrics {
             registry: Arc::default(),
             visits: Family::default(),
             duration: Histogram::new(exponential_buckets(0.01, 2.0, 12)),
+            panics: Counter::default(),
+            due: Family::default(),
+            longest_wait: Family::default(),
+            waiting: Arc::default(),
             steps: Family::default(),
             drift: Counter::default(),
             calls: Family::default(),
@@ -157,6 +197,9 @@ impl Default for Metrics {
         };
         register(&mut registry, "visits", this.visits.clone());
         register(&mut registry, "visit_duration", this.duration.clone());
+        register(&mut registry, "panics", this.panics.clone());
+        register(&mut registry, "due_visits", this.due.clone());
+        register(&mut registry, "longest_wait", this.longest_wait.clone());
         register(&mut registry, "steps", this.steps.clone());
         register(&mut registry, "drift_corrections", this.drift.clone());
         register(&mut registry, "aws_calls", this.calls.clone());
@@ -187,6 +230,35 @@ impl Metrics {
                 .inc();
         }
         self.drift.inc_by(report.corrections.len() as u64);
+    }
+
+    /// Counts a visit that panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// From now on, `waiting` says how many visits are due of each account, and for how long the first of them has been.
+    pub fn waits(
+        &self,
+        waiting: impl Fn() -> BTreeMap<String, (usize, Duration)> + Send + Sync + 'static,
+    ) {
+        let mut known = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(Box::new(waiting));
+    }
+
+    fn measure_waiting(&self) {
+        let known = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.due.clear();
+        self.longest_wait.clear();
+        let all = known.as_ref().map(|waiting| waiting()).unwrap_or_default();
+        for (account_name, (number, longest)) in all {
+            let label = AccountLabel { account_name };
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            self.due.get_or_create(&label).set(number);
+            self.longest_wait
+                .get_or_create(&label)
+                .set(longest.as_secs_f64());
+        }
     }
 
     /// Counts an attempt of a call to AWS.
@@ -261,6 +333,7 @@ impl Metrics {
     /// # Errors
     /// When they can't be written as text.
     pub fn text(&self) -> Result<String, fmt::Error> {
+        self.measure_waiting();
         let mut text = String::new();
         encode(
             &mut text,
@@ -283,6 +356,11 @@ impl Drop for Writing {
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
         self.0.objects.clear();
+        *self
+            .0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
         self.0.orphaned_roles.clear();
     }
 }
@@ -341,6 +419,7 @@ mod tests {
             "Ready",
         );
         metrics.orphaned_roles("prod", 0);
+        metrics.waits(|| BTreeMap::from([("prod".to_owned(), (3, Duration::from_millis(1_500)))]));
         metrics
             .visits
             .get_or_create(&EndingLabel { ending: "done" })
@@ -355,23 +434,19 @@ mod tests {
         let mut reported: Vec<_> = text
             .lines()
             .filter_map(|line| {
-                line.strip_prefix("# HELP bucket_replication_")?
-                    .split(' ')
-                    .next()
+                let name = line.strip_prefix("# HELP ")?.split(' ').next();
+                name.map(ToOwned::to_owned)
             })
             .collect();
-        let mut listed: Vec<_> = TABLE
-            .iter()
-            .map(|(name, ..)| {
-                if *name == "visit_duration" {
-                    "visit_duration_seconds"
-                } else {
-                    name
-                }
-            })
-            .collect();
+        let mut listed: Vec<_> = TABLE.iter().map(|(name, ..)| exported(name)).collect();
         reported.sort_unstable();
         listed.sort_unstable();
         assert_eq!(reported, listed);
+        for line in [
+            r#"bucket_replication_due_visits{account_name="prod"} 3"#,
+            r#"bucket_replication_longest_wait_seconds{account_name="prod"} 1.5"#,
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

@@ -12,7 +12,10 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use bucket_replication_operator::{
-    controller::queue::{self, Settings},
+    controller::{
+        queue::Queue,
+        schedule::{Accounts, Due, Urgency},
+    },
     replication::{
         keys::KeyArn,
         names::OwnedBucket,
@@ -58,6 +61,17 @@ fn wish(number: usize, prefix: &str) -> Value {
     wish
 }
 
+fn accounts() -> Accounts {
+    ["prod".to_owned(), "dr".to_owned()].into()
+}
+
+fn change(after: Duration) -> Due {
+    Due {
+        at: Instant::now() + after,
+        urgency: Urgency::Change,
+    }
+}
+
 impl Fleet {
     fn start(size: usize) -> Arc<Self> {
         let world = ground();
@@ -91,23 +105,23 @@ impl Fleet {
             began: Instant::now(),
             touch,
         });
-        let settings = Settings {
-            window: Duration::from_millis(250),
-            at_most: WORKERS,
-            after_panic: Duration::from_secs(30),
-        };
         let visiting = Arc::clone(&fleet);
         let touched = futures::stream::unfold(touched, async |mut touched| {
-            touched.recv().await.map(|key| (key, touched))
+            let key = touched.recv().await?;
+            Some((
+                (key, change(Duration::from_millis(250)), accounts()),
+                touched,
+            ))
         });
-        tokio::spawn(queue::run(touched.boxed(), settings, move |number| {
+        let visit = move |number, _| {
             let fleet = Arc::clone(&visiting);
             async move { fleet.visit(number).await }
-        }));
+        };
+        tokio::spawn(Queue::new(WORKERS).run(touched.boxed(), visit));
         fleet
     }
 
-    async fn visit(&self, number: usize) -> Option<Instant> {
+    async fn visit(&self, number: usize) -> Option<(Due, Accounts)> {
         let mut cluster = self.clusters[number].lock().await;
         if cluster.objects.is_empty() {
             return None;
@@ -123,15 +137,9 @@ impl Fleet {
         } else {
             0
         };
-        Some(
-            Instant::now()
-                + wait(
-                    report.ending,
-                    cluster.source.name.as_str(),
-                    cluster.memory.attempts,
-                    &self.periods,
-                ),
-        )
+        let (name, attempts) = (cluster.source.name.as_str(), cluster.memory.attempts);
+        let after = wait(report.ending, name, attempts, &self.periods);
+        Some((change(after), accounts()))
     }
 
     /// Somebody changes all objects at once.

@@ -17,7 +17,7 @@ use bucket_replication_operator::{
     },
     commands::crd::definitions,
     config::Arguments,
-    metrics::{PREFIX, TABLE},
+    metrics::{PREFIX, TABLE, exported},
 };
 use clap::CommandFactory;
 use strum::{EnumMessage, IntoEnumIterator};
@@ -124,8 +124,14 @@ fn example(goldens: &str, reason: &str) -> Option<String> {
 /// By reason: when it occurs, what to do, and what such an object said in a test. A reason that no test makes an object say fails here.
 #[test]
 fn troubleshooting() {
-    // Those of an AWSAccount, which unit tests of the reconciler make, and that of the CRD's default, which the API server sets.
-    let elsewhere = ["DuplicateAccount", "WrongAccount", "Pending"];
+    // Those of an AWSAccount, which unit tests of the reconciler make, that of the CRD's default, which the API server sets, and that of a visit that
+    // panicked (tests/settle.rs).
+    let elsewhere = [
+        "DuplicateAccount",
+        "WrongAccount",
+        "Pending",
+        "InternalError",
+    ];
     let goldens = goldens();
     let mut text = format!("{HEAD}# Troubleshooting, by reason\n\n");
     text.push_str("`kubectl get bucketreplication` shows the reason of `Ready`, `kubectl describe bucketreplication` the message of each condition.\n");
@@ -398,17 +404,9 @@ fn metrics() {
     );
     text.push_str("| Name | Kind | Labels | What it says |\n|---|---|---|---|\n");
     for (name, kind, labels, help) in TABLE {
-        let unit = if name.ends_with("_duration") {
-            "_seconds"
-        } else {
-            ""
-        };
+        let name = exported(name);
         let total = if kind == "counter" { "_total" } else { "" };
-        writeln!(
-            text,
-            "| `{PREFIX}_{name}{unit}{total}` | {kind} | {labels} | {help} |"
-        )
-        .unwrap();
+        writeln!(text, "| `{name}{total}` | {kind} | {labels} | {help} |").unwrap();
     }
     compare("docs/reference/metrics.md", &text);
 }
@@ -418,11 +416,12 @@ fn metrics() {
 fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
     let mut known = vec![];
     for (name, kind, ..) in TABLE {
-        match kind {
-            "counter" => known.push(format!("{PREFIX}_{name}_total")),
-            "histogram" => known.push(format!("{PREFIX}_{name}_seconds_bucket")),
-            _ => known.push(format!("{PREFIX}_{name}")),
-        }
+        let suffix = match kind {
+            "counter" => "_total",
+            "histogram" => "_bucket",
+            _ => "",
+        };
+        known.push(format!("{}{suffix}", exported(name)));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("charts/bucket-replication-operator/files/monitoring");

@@ -18,7 +18,7 @@ use bucket_replication_operator::replication::{
     requeue::Ending,
     visit::{
         memory::Memory,
-        report::{Report, unended},
+        report::{Report, panicked, unended},
     },
 };
 use serde_json::{Value, json};
@@ -724,6 +724,23 @@ async fn a_visit_that_is_given_up_is_told() {
     assert_eq!(
         told(&mut cluster),
         ["AWSUnavailable", "Ready", "DeletionBlocked"]
+    );
+    let now = *cluster.clock.lock().unwrap();
+    let failed = panicked(&cluster.subject(), Memory::default(), now);
+    assert_eq!(failed.ending, Ending::Retry);
+    let (_, status) = failed
+        .statuses
+        .iter()
+        .find(|(key, _)| **key == object_key("one"))
+        .unwrap();
+    let ready = status.ready().unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("False", "InternalError")
+    );
+    assert!(
+        !failed.statuses.contains_key(&object_key("paused")),
+        "it is not read"
     );
     let object = &mut cluster.objects.get_mut(&object_key("going")).unwrap().0;
     object.abandoned = true;

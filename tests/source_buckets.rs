@@ -588,6 +588,30 @@ async fn a_role_that_is_left_keeps_no_statement() {
     assert_eq!(fleet.shared(), before);
 }
 
+/// Nobody visits the source bucket of an object that was abandoned: whether its role still exists is read again, before it counts as a user.
+#[tokio::test(start_paused = true)]
+async fn a_role_that_someone_deletes_after_its_object_was_abandoned_keeps_no_statement() {
+    for exists in [true, false] {
+        let mut fleet = Fleet::new(&SOURCES[..2]);
+        for number in 0..2 {
+            fleet.clusters[number].apply("o", &wish(number, "prod", 0));
+        }
+        fleet.rounds(3).await;
+        fleet.clusters[0].objects.clear();
+        if !exists {
+            let role = RoleName::of(&installation(), &fleet.clusters[0].source);
+            fleet.judged.aws.with(|state| {
+                state.roles.retain(|_, found| found.arn.name != role);
+            });
+        }
+        fleet.pass(2 * 3600);
+        fleet.clusters[1].delete("o");
+        fleet.visits(1, 4).await;
+        assert!(fleet.clusters[1].objects.is_empty());
+        assert_eq!(fleet.ours("dest").len(), usize::from(exists));
+    }
+}
+
 /// Each of them knows nothing of the other, and both write the same documents: what is written between another's read and its write is lost, which
 /// the next check finds; nothing else is.
 #[tokio::test(start_paused = true)]
@@ -703,7 +727,12 @@ impl Fleet {
     async fn happens(&mut self, event: Event, lag: &mut u64) {
         match event {
             Event::Apply(number, shape) => {
-                let is_leaving = |cluster: &Cluster| cluster.objects.values().any(|(object, ..)| object.deleted.is_some());
+                let is_leaving = |cluster: &Cluster| {
+                    cluster
+                        .objects
+                        .values()
+                        .any(|(object, ..)| object.deleted.is_some())
+                };
                 if !is_leaving(&self.clusters[number]) {
                     self.clusters[number].apply("o", &wish(number, SOURCES[number].1, shape));
                 }
@@ -735,7 +764,17 @@ impl Fleet {
                 self.visit(number).await;
                 self.fair(*lag);
             }
-            Event::Edit(destination, which) => self.judged.aws.with(|state| {
+            Event::Edit(destination, which) => {
+                self.edit(destination, which);
+                // Until reads show it, it can be lost: S3 has no compare-and-set.
+                self.pass(*lag / 1_000);
+            }
+        }
+    }
+
+    /// Another writer adds or removes a statement.
+    fn edit(&self, destination: usize, which: usize) {
+        self.judged.aws.with(|state| {
                 let bucket = state.buckets.get_mut(DESTINATIONS[destination]).unwrap();
                 let policy = bucket.policy.clone().unwrap_or_default();
                 let sid = format!("Theirs{which}");
@@ -745,8 +784,7 @@ impl Fleet {
                 let added = if has { vec![] } else { ground::document(theirs).statements() };
                 let edited = policy.merged(&added, |statement| statement.sid() == Some(&sid));
                 bucket.policy = (!edited.is_empty()).then_some(edited);
-            }),
-        }
+        });
     }
 }
 

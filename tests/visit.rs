@@ -77,6 +77,7 @@ async fn rounds(cluster: &Cluster, world: &World) -> usize {
         world,
         editors: &cluster.editors,
         role: cluster.subject().role(),
+        since: cluster.editors.moment(),
     };
     let (visit, now) = (cluster.subject(), *cluster.clock.lock().unwrap());
     let mut seen = Seen::new(&visit, cluster.memory.clone(), now);

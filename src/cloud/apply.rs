@@ -3,8 +3,6 @@
 
 use std::future::Future;
 
-use jiff::Timestamp;
-
 use super::{Cloud, ask::Read, aws::AwsCloud, calls::action};
 use crate::replication::{
     configuration::Configuration,
@@ -85,8 +83,8 @@ impl Cloud for AwsCloud {
         }
     }
 
-    fn note(&self, uses: &Used, since: Timestamp) -> bool {
-        self.editors.note(&self.role, uses, since)
+    fn note(&self, uses: &Used) -> bool {
+        self.editors.note(&self.role, uses, self.since)
     }
 }
 
@@ -101,6 +99,7 @@ impl AwsCloud {
         for roles in edit.other_users() {
             self.know_uses(&roles).await?;
         }
+        Box::pin(self.know_better(&policy, edit)).await?;
         let write = async |document| self.write(&step.with_policy(document)).await;
         Box::pin(self.editors.edit(&policy, edit, read, write)).await
     }

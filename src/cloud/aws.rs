@@ -25,6 +25,7 @@ use crate::{
         names::{AccountId, InstallationId, Partition, Region},
         observed::{Failure, FailureKind},
         shared_policy::SourceRole,
+        uses::Moment,
     },
 };
 
@@ -352,6 +353,8 @@ pub struct AwsCloud {
     pub accounts: Arc<Accounts>,
     /// The role of the source bucket that is visited.
     pub role: SourceRole,
+    /// When the visit began.
+    pub since: Moment,
     /// The editors of policies that several source buckets share.
     pub editors: Editors,
     /// Whether this replica may write.

@@ -16,8 +16,9 @@ use crate::replication::{
     observed::{Failure, FailureKind},
     policy::Document,
     shared_policy::{SharedPolicy, SourceRole},
-    uses::Used,
+    uses::{Moment, Used},
 };
+use crate::slot::Slot;
 
 /// An edit that waits longer for those before it fails, and a later visit retries it.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -31,6 +32,8 @@ pub struct Editors {
     journals: Arc<Mutex<Journals>>,
     /// Which source buckets use which statements.
     pub uses: KnownUses,
+    /// That of the visit whose edits these are, which is given back while an edit waits for others.
+    pub(super) slot: Slot,
 }
 
 impl fmt::Debug for Editors {
@@ -79,6 +82,16 @@ impl Editors {
             clock: Arc::new(clock),
             journals: Arc::default(),
             uses: KnownUses::default(),
+            slot: Slot::default(),
+        }
+    }
+
+    /// The same editors, for the edits of a visit that has `slot`.
+    #[must_use]
+    pub fn of_visit(&self, slot: Slot) -> Self {
+        Self {
+            slot,
+            ..self.clone()
         }
     }
 
@@ -101,11 +114,29 @@ impl Editors {
         self.uses.now().seen(policy, role, read, now)
     }
 
+    /// The moment at which a visit begins that calls [`Editors::note`] in the end.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.uses.now().moment()
+    }
+
     /// Notes what the source bucket of `role` uses, after a visit that began at `since`. False if some of it was removed meanwhile.
     #[must_use]
-    pub fn note(&self, role: &SourceRole, uses: &Used, since: Timestamp) -> bool {
+    pub fn note(&self, role: &SourceRole, uses: &Used, since: Moment) -> bool {
         let now = self.now();
         self.uses.now().note(role, uses.clone(), since, now)
+    }
+
+    /// Waits for the edits before this one.
+    async fn alone<'a>(
+        &self,
+        journal: &'a tokio::sync::Mutex<Journal>,
+    ) -> Option<tokio::sync::MutexGuard<'a, Journal>> {
+        if let Ok(journal) = journal.try_lock() {
+            return Some(journal);
+        }
+        let waiting = tokio::time::timeout(LONGEST_WAIT, journal.lock());
+        self.slot.given_back(waiting).await.ok()
     }
 
     /// Applies `edit` to `policy`: waits for the edits before it, reads, and writes only if the meaning changes.
@@ -129,7 +160,7 @@ impl Editors {
             message,
         };
         let journal = self.journal(policy);
-        let Ok(mut journal) = tokio::time::timeout(LONGEST_WAIT, journal.lock()).await else {
+        let Some(mut journal) = self.alone(&journal).await else {
             let message = format!(
                 "other edits of {policy} took longer than {} seconds",
                 LONGEST_WAIT.as_secs()

@@ -14,13 +14,15 @@ use super::{aws::AwsCloud, calls::action};
 use crate::replication::{
     arns::{PolicyArn, RoleArn},
     composition::statements::used,
+    edit::StatementEdit,
     grantee::OwnRoles,
-    names::AccountId,
+    names::{AccountId, InstallationId},
     observed::{Failure, FailureKind},
     policy::{Document, Statement},
-    shared_policy::SourceRole,
+    shared_policy::{SharedPolicy, SourceRole},
     uses::Uses,
 };
+use crate::slot::Slot;
 
 /// So many roles are read side by side.
 const AT_ONCE: usize = 8;
@@ -48,6 +50,7 @@ impl KnownUses {
     pub async fn learn<R>(
         &self,
         roles: &OwnRoles,
+        slot: &Slot,
         list: impl Future<Output = Result<Vec<RoleArn>, Failure>> + Send,
         read: impl Fn(RoleArn) -> R + Send + Sync,
         clock: impl Fn() -> Timestamp + Send + Sync,
@@ -59,28 +62,42 @@ impl KnownUses {
             let mut all = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(roles.account.clone()).or_default())
         };
-        let _alone = learning.lock().await;
+        let _alone = slot.given_back(learning.lock()).await;
         if self.now().is_complete(&roles.account, &roles.path) {
             return Ok(());
         }
-        let of = |role: &RoleArn| SourceRole {
-            account: role.account.clone(),
-            name: role.name.clone(),
-        };
         let mut unknown = list.await?;
-        unknown.retain(|role| !self.now().knows(&of(role)));
+        unknown.retain(|role| !self.now().knows(&source_role(role)));
         let (read, clock) = (&read, &clock);
         stream::iter(unknown)
             .map(Ok)
             .try_for_each_concurrent(AT_ONCE, |role| async move {
                 let statements = read(role.clone()).await?;
-                let used = used(&roles.installation, &role, &statements);
-                self.now().learn(&of(&role), used, clock());
+                self.read(&roles.installation, &role, &statements, clock());
                 Ok(())
             })
             .await?;
         self.now().complete(&roles.account, &roles.path);
         Ok(())
+    }
+
+    /// Learns what the policies of `role` name, which were read as `statements`.
+    fn read(
+        &self,
+        installation: &InstallationId,
+        role: &RoleArn,
+        statements: &[Statement],
+        now: Timestamp,
+    ) {
+        let used = used(installation, role, statements);
+        self.now().learn(&source_role(role), used, now);
+    }
+}
+
+fn source_role(role: &RoleArn) -> SourceRole {
+    SourceRole {
+        account: role.account.clone(),
+        name: role.name.clone(),
     }
 }
 
@@ -101,7 +118,7 @@ impl AwsCloud {
         let learned = self
             .editors
             .uses
-            .learn(roles, list, read, || self.editors.now());
+            .learn(roles, &self.editors.slot, list, read, || self.editors.now());
         Box::pin(learned).await.map_err(|failure| Failure {
             message: format!(
                 "{}; the operator has to know which other source buckets of account {} need a statement before it removes it",
@@ -109,6 +126,21 @@ impl AwsCloud {
             ),
             ..failure
         })
+    }
+
+    /// Reads again what is known of the users of what `edit` releases, as far as it is old.
+    pub(super) async fn know_better(
+        &self,
+        policy: &SharedPolicy,
+        edit: &StatementEdit,
+    ) -> Result<(), Failure> {
+        let uses = &self.editors.uses;
+        let doubtful = || edit.doubtful_user(policy, &uses.now(), self.editors.now());
+        while let Some(role) = doubtful() {
+            let read = self.statements_of(&role).await?;
+            uses.read(&self.aws.installation, &role, &read, self.editors.now());
+        }
+        Ok(())
     }
 
     /// The statements in the operator's policies of one of its roles.

@@ -18,8 +18,6 @@ mod write;
 
 use std::future::Future;
 
-use jiff::Timestamp;
-
 use crate::replication::{
     observed::Failure,
     plan::Step,
@@ -38,7 +36,7 @@ pub trait Cloud: Send + Sync {
     /// When AWS did not apply it, or it is not known whether it did.
     fn apply(&self, step: &Step) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Notes what the visit's source bucket uses at destinations and keys, after a visit that began at `since`. False if some of it was removed
-    /// meanwhile for another source bucket, so that the visit has to begin again.
-    fn note(&self, uses: &Used, since: Timestamp) -> bool;
+    /// Notes what the visit's source bucket uses at destinations and keys. False if some of it was removed for another source bucket since the visit
+    /// began, so that it has to begin again.
+    fn note(&self, uses: &Used) -> bool;
 }

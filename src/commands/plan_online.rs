@@ -125,11 +125,13 @@ pub(super) async fn online(
         times,
         now,
     );
+    let editors = Editors::new(Duration::ZERO, Timestamp::now);
     let cloud = AwsCloud {
         aws,
         accounts: Arc::clone(&visit.accounts),
         role: visit.role(),
-        editors: Editors::new(Duration::ZERO, Timestamp::now),
+        since: editors.moment(),
+        editors,
         leadership: Leadership::alone(),
     };
     let (decision, observed) = decided(&cloud, &visit).await?;

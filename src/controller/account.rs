@@ -23,7 +23,7 @@ use crate::{
         assess,
         names::RoleName,
         observed::{Failure, FailureKind},
-        requeue::{Ending, wait},
+        requeue::Ending,
         validate::source_of,
     },
 };
@@ -49,8 +49,8 @@ struct Identified {
 }
 
 impl Context {
-    /// Visits an `AWSAccount`, and returns when to visit it again.
-    pub(super) async fn account(&self, name: &str) -> Option<std::time::Duration> {
+    /// Visits an `AWSAccount`, and returns how that ended. Nothing is left to visit if it is gone.
+    pub(super) async fn account(&self, name: &str) -> Option<Ending> {
         let Some(object) = self.accounts.find(|account| account.name_any() == name) else {
             self.metrics.without_account(name);
             return None;
@@ -89,18 +89,10 @@ impl Context {
             && let Err(error) = self.kubernetes.write_account_status(&object, &status).await
         {
             tracing::warn!(%error, account = name, "the status of an AWSAccount was not written");
-            return Some(wait(Ending::Retry, name, 1, &self.periods));
+            return Some(Ending::Retry);
         }
-        Some(wait(
-            if finding.holds == Some(true) {
-                Ending::Done
-            } else {
-                Ending::Blocked
-            },
-            name,
-            0,
-            &self.periods,
-        ))
+        let holds = finding.holds == Some(true);
+        Some(if holds { Ending::Done } else { Ending::Blocked })
     }
 
     /// The operator's identity in the account. It is read once in a preflight period, and at each visit while that fails.

@@ -5,10 +5,12 @@ pub mod kubernetes;
 mod publish;
 pub mod queue;
 pub mod reconcile;
+pub mod schedule;
+mod touches;
 pub mod trigger;
 pub mod visit;
 
-use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use futures::{FutureExt, Stream, StreamExt, future::try_join_all};
 use jiff::Timestamp;
@@ -22,10 +24,10 @@ use kube::{
         watcher,
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    api::{AwsAccount, BucketReplication, condition::Reason},
+    api::{AwsAccount, BucketReplication},
     api_server::WATCH_SECONDS,
     cloud::{aws::Aws, editor::Editors},
     config::Settings,
@@ -34,7 +36,8 @@ use crate::{
     replication::{names::InstallationId, requeue::Periods, visit::Times},
 };
 use kubernetes::Kubernetes;
-use reconcile::{Context, Key};
+use queue::Queue;
+use reconcile::Context;
 use trigger::{Touched, touched};
 
 /// Runs until `stop`, and then lets running visits finish. `synced` is called once every watch has listed what there is.
@@ -119,23 +122,30 @@ async fn visit_all(
     receiver: mpsc::UnboundedReceiver<Touched>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let settings = queue::Settings {
-        window: settings.event_window,
-        at_most: settings.concurrency,
-        after_panic: Duration::from_secs(30),
-    };
+    let window = settings.event_window;
     let expanding = Arc::clone(&context);
     let all_touched = futures::stream::unfold(receiver, async |mut receiver| {
         receiver.recv().await.map(|touched| (touched, receiver))
     });
-    let keys = all_touched
-        .flat_map(move |touched| futures::stream::iter(keys(&expanding, &touched)))
-        .take_until(stop);
-    queue::run(keys.boxed(), settings, move |key| {
+    let changes = all_touched.flat_map(move |touched| {
+        futures::stream::iter(touches::after(
+            &expanding,
+            &touched,
+            Instant::now() + window,
+        ))
+    });
+    let first = touches::at_start(&context, Instant::now());
+    let touches = futures::stream::iter(first).chain(changes).take_until(stop);
+    let queue = Queue::new(settings.concurrency);
+    let waiting = queue.clone();
+    context
+        .metrics
+        .waits(move || waiting.schedule().waiting(Instant::now()));
+    let visits = queue.run(touches.boxed(), move |key, slot| {
         let context = Arc::clone(&context);
-        async move { context.reconcile(&key).await }
-    })
-    .await;
+        async move { context.reconcile(&key, slot).await }
+    });
+    visits.await;
 }
 
 /// The stores of all watches, and the stream of what their events touch.
@@ -214,80 +224,4 @@ async fn forward(touched: impl Stream<Item = Touched>, sender: mpsc::UnboundedSe
             return;
         }
     }
-}
-
-/// What has to be visited after a change: an object's bucket and accounts; for an account or a namespace, the buckets of all objects that it
-/// affects.
-fn keys(context: &Context, touched: &Touched) -> Vec<Key> {
-    let buckets = |decides: &dyn Fn(&BucketReplication) -> bool| -> HashSet<Key> {
-        let objects = context.all_objects();
-        objects
-            .iter()
-            .filter(|object| decides(object))
-            .map(|object| Key::Bucket(object.spec.source.bucket.clone()))
-            .collect()
-    };
-    match touched {
-        Touched::Object {
-            bucket,
-            source,
-            destination,
-        } => {
-            let accounts: HashSet<_> = [source, destination]
-                .into_iter()
-                .map(|name| Key::Account(name.clone()))
-                .collect();
-            accounts
-                .into_iter()
-                .chain([Key::Bucket(bucket.clone())])
-                .collect()
-        }
-        Touched::Account(name) => {
-            let id = context
-                .accounts
-                .find(|account| account.name_any() == *name)
-                .map(|account| format!(":{}:", account.spec.account_id));
-            let decides = |object: &BucketReplication| {
-                let spec = &object.spec;
-                let mut keys = spec
-                    .source
-                    .kms_keys
-                    .iter()
-                    .flatten()
-                    .chain(&spec.destination.kms_key);
-                // A key can belong to a third account, and a default key to any account.
-                let named =
-                    spec.source.account_name == *name || spec.destination.account_name == *name;
-                named
-                    || id
-                        .as_ref()
-                        .is_some_and(|id| keys.any(|key| key.contains(id)))
-                    || waits_for_account(object)
-            };
-            buckets(&decides)
-                .into_iter()
-                .chain([Key::Account(name.clone())])
-                .collect()
-        }
-        Touched::Namespace(name) => buckets(&|object| object.namespace().as_deref() == Some(name))
-            .into_iter()
-            .collect(),
-    }
-}
-
-/// Whether something is missing that a change of any account can provide.
-fn waits_for_account(object: &BucketReplication) -> bool {
-    let reasons = [
-        Reason::AccountNotFound,
-        Reason::AccountNotReady,
-        Reason::KeyAccountUnknown,
-        Reason::NotGranted,
-        Reason::AccessDenied,
-    ];
-    let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
-    conditions.any(|condition| {
-        reasons
-            .iter()
-            .any(|reason| condition.reason == reason.as_str())
-    })
 }

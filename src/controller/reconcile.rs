@@ -2,10 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
@@ -15,6 +17,8 @@ use super::{
     account::AccountMemory,
     kubernetes::{AccountVersion, Kubernetes, StoreGate, is_ours, key_of},
     publish::{NotWritten, RECONCILE, accepted},
+    schedule::{Accounts as Called, Due, Urgency},
+    touches::accounts_of,
     visit::visit,
 };
 use crate::{
@@ -32,8 +36,14 @@ use crate::{
         requeue::{Ending, Periods, wait},
         status,
         validate::{self, source_of},
-        visit::{Times, Visit, memory::Memory, report::unended, upstream_of},
+        visit::{
+            Times, Visit,
+            memory::Memory,
+            report::{Report, panicked, unended},
+            upstream_of,
+        },
     },
+    slot::Slot,
 };
 
 /// A visit that takes longer is ended and retried. Each call has its own deadline, so this is only reached if many calls are slow.
@@ -138,24 +148,34 @@ impl Context {
         Arc::new(Accounts::new(state.iter().map(AsRef::as_ref)))
     }
 
-    /// Visits a bucket or account, and returns when to visit it again.
-    pub async fn reconcile(&self, key: &Key) -> Option<tokio::time::Instant> {
+    /// Visits a bucket or account, and returns when to visit it again, and the accounts that this calls.
+    pub async fn reconcile(&self, key: &Key, slot: Slot) -> Option<(Due, Called)> {
         match key {
-            Key::Bucket(bucket) => self.bucket(bucket).await,
+            Key::Bucket(bucket) => self.bucket(bucket, &slot).await,
             Key::Account(account) => {
                 let visit = self
                     .account(account)
                     .instrument(tracing::info_span!("visit", account));
-                let again = Some(wait(Ending::Retry, account, 1, &self.periods));
-                tokio::time::timeout(LONGEST_VISIT, visit)
+                let ending = tokio::time::timeout(LONGEST_VISIT, visit)
                     .await
-                    .unwrap_or(again)
+                    .unwrap_or(Some(Ending::Retry));
+                ending.map(|ending| (self.due(ending, account, 1), [account.clone()].into()))
             }
         }
-        .map(|wait| tokio::time::Instant::now() + wait)
     }
 
-    async fn bucket(&self, bucket: &str) -> Option<Duration> {
+    fn due(&self, ending: Ending, name: &str, attempts: u32) -> Due {
+        Due {
+            at: tokio::time::Instant::now() + wait(ending, name, attempts, &self.periods),
+            urgency: match ending {
+                Ending::Done | Ending::Blocked => Urgency::Check,
+                Ending::Retry => Urgency::Retry,
+                Ending::After(_) => Urgency::Change,
+            },
+        }
+    }
+
+    async fn bucket(&self, bucket: &str, slot: &Slot) -> Option<(Due, Called)> {
         let known = Known::of(&self.accounts);
         let accounts = &known.accounts;
         let taken: Vec<_> = self
@@ -173,7 +193,7 @@ impl Context {
             return None;
         }
         let mut by_owner: BTreeMap<OwnedBucket, Vec<&Arc<BucketReplication>>> = BTreeMap::new();
-        let mut earliest = None;
+        let mut again: Option<Due> = None;
         for object in &taken {
             if let Ok(owned) = source_of(&object.spec, accounts) {
                 by_owner.entry(owned).or_default().push(object);
@@ -182,15 +202,15 @@ impl Context {
                     Ok(()) => Ending::Blocked,
                     Err(NotWritten) => Ending::After(NEXT_WRITE),
                 };
-                let after = wait(ending, bucket, 0, &self.periods);
-                earliest = Some(earliest.map_or(after, |earliest: Duration| earliest.min(after)));
+                again = Some(self.due(ending, bucket, 0).and(again));
             }
         }
         for (owned, objects) in by_owner {
-            let after = self.visit(&owned, &objects, &taken, &known).await;
-            earliest = Some(earliest.map_or(after, |earliest: Duration| earliest.min(after)));
+            let due = self.visit(&owned, &objects, &taken, &known, slot).await;
+            again = Some(due.and(again));
         }
-        earliest
+        let accounts = accounts_of(taken.iter().map(AsRef::as_ref));
+        again.map(|due| (due, accounts))
     }
 
     async fn visit(
@@ -199,7 +219,8 @@ impl Context {
         objects: &[&Arc<BucketReplication>],
         taken: &[Arc<BucketReplication>],
         known: &Known,
-    ) -> Duration {
+        slot: &Slot,
+    ) -> Due {
         let started = Instant::now();
         let of_bucket = Visit::new(
             self.installation.clone(),
@@ -210,7 +231,7 @@ impl Context {
             self.times,
             Timestamp::now(),
         );
-        let cloud = self.cloud(&of_bucket);
+        let cloud = self.cloud(&of_bucket, slot);
         let gate = StoreGate::new(
             &self.kubernetes,
             owned.name.as_str(),
@@ -223,10 +244,8 @@ impl Context {
         let visited = async {
             let begun = tokio::time::timeout(LONGEST_PUBLISHING, self.begin(objects));
             let mut versions = begun.await.unwrap_or_default();
-            let visited = visit(&cloud, &gate, &of_bucket, memory, Timestamp::now);
-            let visited = tokio::time::timeout(LONGEST_VISIT, visited).await;
-            let mut report = visited
-                .unwrap_or_else(|_| unended(&of_bucket, LONGEST_VISIT, before, Timestamp::now()));
+            let visited = Box::pin(visit(&cloud, &gate, &of_bucket, memory, Timestamp::now));
+            let mut report = self.ended(visited, &of_bucket, before).await;
             versions.extend(gate.versions());
             let published = self.publish(objects, &report, &versions);
             let published = tokio::time::timeout(LONGEST_PUBLISHING, published).await;
@@ -247,16 +266,35 @@ impl Context {
         drop(memories);
         self.metrics.visited(&report, started.elapsed());
         tracing::debug!(parent: &span, ?ending, steps, "visited");
-        wait(ending, name, attempts, &self.periods)
+        self.due(ending, name, attempts)
+    }
+
+    /// The report of `visited`, also if it takes too long or panics. Then everything is remembered that was before.
+    async fn ended(
+        &self,
+        visited: impl Future<Output = Report>,
+        visit: &Visit,
+        before: Memory,
+    ) -> Report {
+        let visited = AssertUnwindSafe(tokio::time::timeout(LONGEST_VISIT, visited));
+        match visited.catch_unwind().await {
+            Ok(Ok(report)) => report,
+            Ok(Err(_)) => unended(visit, LONGEST_VISIT, before, Timestamp::now()),
+            Err(_) => {
+                self.metrics.panicked();
+                panicked(visit, before, Timestamp::now())
+            }
+        }
     }
 
     /// The border to AWS for one visit.
-    fn cloud(&self, visit: &Visit) -> AwsCloud {
+    fn cloud(&self, visit: &Visit, slot: &Slot) -> AwsCloud {
         AwsCloud {
             aws: self.aws.clone(),
             accounts: Arc::clone(&visit.accounts),
             role: visit.role(),
-            editors: self.editors.clone(),
+            since: self.editors.moment(),
+            editors: self.editors.of_visit(slot.clone()),
             leadership: self.leadership.clone(),
         }
     }

@@ -72,7 +72,7 @@ pub fn namespace<K: ResourceExt>(namespace: &K) -> (Touched, String) {
     )
 }
 
-/// What is touched by the events of a watch. `matters` returns what an object touches, and a text that changes if something that matters does.
+/// What is touched by the events of a watch, its first list aside. `matters` returns what an object touches, and a text that changes if something that matters does.
 pub fn touched<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     matters: impl Fn(&K) -> (Touched, String),
@@ -81,9 +81,9 @@ where
     K: Lookup + Resource,
     <K as Lookup>::DynamicType: Default + Eq + Hash + Clone,
 {
-    type Seen<K> = HashMap<ObjectRef<K>, (Touched, String)>;
     let mut seen: Seen<K> = HashMap::new();
     let mut listed: Seen<K> = HashMap::new();
+    let mut is_first = true;
     events
         .filter_map(|event| {
             if let Err(error) = &event {
@@ -101,17 +101,13 @@ where
                     listed.insert(ObjectRef::from_obj(&object), matters(&object));
                     vec![]
                 }
+                Event::InitDone if std::mem::take(&mut is_first) => {
+                    seen = std::mem::take(&mut listed);
+                    vec![]
+                }
                 Event::InitDone => {
                     let before = std::mem::replace(&mut seen, std::mem::take(&mut listed));
-                    let changed = seen
-                        .iter()
-                        .filter(|(key, value)| before.get(*key) != Some(*value))
-                        .map(|(_, (touched, _))| touched.clone());
-                    let gone = before
-                        .iter()
-                        .filter(|(key, _)| !seen.contains_key(*key))
-                        .map(|(_, (touched, _))| touched.clone());
-                    changed.chain(gone).collect()
+                    differences(&before, &seen)
                 }
                 Event::Apply(object) => {
                     let value = matters(&object);
@@ -129,6 +125,25 @@ where
             };
             futures::stream::iter(now)
         })
+}
+
+/// Of each object what it touches, and a text that changes if something that matters does.
+type Seen<K> = HashMap<ObjectRef<K>, (Touched, String)>;
+
+/// What is touched by what changed, and by what is gone.
+fn differences<K>(before: &Seen<K>, now: &Seen<K>) -> Vec<Touched>
+where
+    K: Lookup,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let changed = now
+        .iter()
+        .filter(|(key, value)| before.get(*key) != Some(*value));
+    let gone = before.iter().filter(|(key, _)| !now.contains_key(*key));
+    changed
+        .chain(gone)
+        .map(|(_, (touched, _))| touched.clone())
+        .collect()
 }
 
 #[cfg(test)]
@@ -187,8 +202,13 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let mut events = list(vec![make("x", 1, "s"), make("y", 1, "t")]);
-        events.extend(list(vec![make("y", 1, "t")]));
-        assert_eq!(buckets(events).await, ["s", "s", "t"]);
+        assert_eq!(
+            buckets(events.clone()).await,
+            [""; 0],
+            "the first list is no change"
+        );
+        events.extend(list(vec![make("y", 1, "t"), make("z", 1, "u")]));
+        assert_eq!(buckets(events).await, ["s", "u"]);
     }
 
     #[tokio::test]

@@ -31,8 +31,7 @@ pub async fn visit<C: Cloud, G: Gate>(
     memory: Memory,
     clock: impl Fn() -> Timestamp,
 ) -> Report {
-    let begun = clock();
-    let mut seen = Seen::new(visit, memory, begun);
+    let mut seen = Seen::new(visit, memory, clock());
     loop {
         match next(visit, &seen, clock()) {
             Next::Ask(questions) => {
@@ -45,7 +44,7 @@ pub async fn visit<C: Cloud, G: Gate>(
             }
             Next::Apply(prepared) => {
                 let uses = prepared.uses(visit, seen.observed());
-                if uses.is_some_and(|uses| !cloud.note(&uses, begun)) {
+                if uses.is_some_and(|uses| !cloud.note(&uses)) {
                     return Report::begin_again(visit, &prepared);
                 }
                 let outcome = apply(cloud, &prepared).await;
@@ -53,7 +52,7 @@ pub async fn visit<C: Cloud, G: Gate>(
             }
             Next::End(report) => {
                 let uses = report.uses.as_ref();
-                let holds = uses.is_none_or(|uses| cloud.note(uses, begun));
+                let holds = uses.is_none_or(|uses| cloud.note(uses));
                 return if holds {
                     *report
                 } else {

@@ -145,6 +145,7 @@ impl Judged {
             },
             accounts: Arc::new(Accounts::new(&cluster.accounts)),
             role: cluster.subject().role(),
+            since: cluster.editors.moment(),
             editors: cluster.editors.clone(),
             leadership: Leadership::alone(),
         }

@@ -225,11 +225,11 @@ impl Default for Cluster {
     }
 }
 
-/// Opens where the store is up to date, and notes whom the finalizer then holds.
+/// Opens where the store is up to date, and adds the finalizer, which stays if the visit is interrupted later.
 struct StoreGate<'a> {
     up_to_date: bool,
     refused: &'a BTreeSet<ObjectKey>,
-    opened: &'a Mutex<BTreeSet<ObjectKey>>,
+    objects: Mutex<&'a mut Objects>,
 }
 
 impl Gate for StoreGate<'_> {
@@ -242,8 +242,10 @@ impl Gate for StoreGate<'_> {
             .filter(|key| self.refused.contains(key))
             .map(|key| (key.clone(), "denied by a webhook".to_owned()))
             .collect();
-        let held = acting.iter().filter(|key| !refused.contains_key(key));
-        self.opened.lock().unwrap().extend(held.cloned());
+        let mut objects = self.objects.lock().unwrap();
+        for key in acting.iter().filter(|key| !refused.contains_key(key)) {
+            objects.get_mut(key).unwrap().0.held = true;
+        }
         if refused.is_empty() {
             Opened::Open
         } else {
@@ -354,6 +356,7 @@ impl Cluster {
             world,
             editors: &editors,
             role: self.subject().role(),
+            since: self.editors.moment(),
         };
         self.visit_with(&process).await
     }
@@ -361,12 +364,11 @@ impl Cluster {
     /// One visit to the bucket, with AWS behind `cloud`.
     pub async fn visit_with<C: Cloud>(&mut self, cloud: &C) -> Report {
         let subject = self.subject();
-        let opened = Mutex::default();
         let now = *self.clock.lock().unwrap();
         let gate = StoreGate {
             up_to_date: self.stale.is_none(),
             refused: &self.unholdable,
-            opened: &opened,
+            objects: Mutex::new(&mut self.objects),
         };
         let memory = std::mem::take(&mut self.memory);
         let report = visit(cloud, &gate, &subject, memory, || now).await;
@@ -375,9 +377,6 @@ impl Cluster {
         if self.stale.is_some() {
             // The API server takes no write that names an old resource version.
             return report;
-        }
-        for key in opened.into_inner().unwrap() {
-            self.objects.get_mut(&key).unwrap().0.held = true;
         }
         for (key, status) in &report.statuses {
             self.objects.get_mut(key).unwrap().2 = status.clone();
@@ -394,6 +393,7 @@ impl Cluster {
             world,
             editors: &self.editors,
             role: self.subject().role(),
+            since: self.editors.moment(),
         };
         let mut visit = self.subject();
         visit.times = AT_ONCE;

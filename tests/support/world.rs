@@ -26,10 +26,10 @@ use bucket_replication_operator::{
         policy::{Document, Statement},
         question::{Answer, Question},
         shared_policy::{SharedPolicy, SourceRole},
-        uses::Used,
+        uses::{Moment, Used},
     },
+    slot::Slot,
 };
-use jiff::Timestamp;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorldBucket {
@@ -872,6 +872,8 @@ pub struct Process<'a> {
     pub editors: &'a Editors,
     /// That of the source bucket that is visited.
     pub role: SourceRole,
+    /// When the visit began.
+    pub since: Moment,
 }
 
 impl Cloud for Process<'_> {
@@ -895,8 +897,8 @@ impl Cloud for Process<'_> {
         }
     }
 
-    fn note(&self, uses: &Used, since: Timestamp) -> bool {
-        self.editors.note(&self.role, uses, since)
+    fn note(&self, uses: &Used) -> bool {
+        self.editors.note(&self.role, uses, self.since)
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
@@ -916,8 +918,14 @@ impl Cloud for Process<'_> {
             };
             let uses = &self.editors.uses;
             let clock = || self.editors.now();
-            uses.learn(&roles, std::future::ready(Ok(list)), read, clock)
-                .await?;
+            uses.learn(
+                &roles,
+                &Slot::default(),
+                std::future::ready(Ok(list)),
+                read,
+                clock,
+            )
+            .await?;
         }
         let write = async |document| self.world.apply(&step.with_policy(document)).await;
         match step {

@@ -360,6 +360,11 @@ pub enum Reason {
     )]
     AwsUnavailable,
     #[strum(
+        message = "the operator failed by a fault of its own while it visited the source bucket",
+        detailed_message = "report it with the operator's log; the operator retries"
+    )]
+    InternalError,
+    #[strum(
         message = "the operator has no AWS credentials",
         detailed_message = "ask the platform team to give the operator's ServiceAccount an IAM role, as the message of the AWSAccount says"
     )]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    arns::RoleArn,
     grantee::OwnRoles,
     names::InstallationId,
     policy::{Document, Mark, Statement},
@@ -67,6 +68,17 @@ impl StatementEdit {
     #[must_use]
     pub fn other_users(&self) -> BTreeSet<OwnRoles> {
         self.released.values().cloned().collect()
+    }
+
+    /// A role for which something that is released stays, though what is known of it is old: its policies have to be read first.
+    #[must_use]
+    pub fn doubtful_user(
+        &self,
+        policy: &SharedPolicy,
+        uses: &Uses,
+        now: Timestamp,
+    ) -> Option<RoleArn> {
+        uses.doubtful(policy, &self.role, &self.released, now)
     }
 
     /// The edit as it is carried out now: what other source buckets use is not removed, and what it adds and releases is noted.
@@ -234,7 +246,6 @@ fn foreign(document: &Document, installation: &InstallationId) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{
-        arns::RoleArn,
         grantee::{Grantee, OwnRoles},
         policy::Purpose,
         uses::Used,
@@ -499,14 +510,16 @@ mod tests {
                 at(second),
             )
         };
-        assert!(uses.note(&source("a"), in_use(), at(0), at(1)));
+        let start = uses.moment();
+        assert!(uses.note(&source("a"), in_use(), start, at(1)));
         assert!(begin(&mut uses, "b", true, 2).is_empty(), "a uses it");
         assert_eq!(begin(&mut uses, "a", true, 3).len(), 1);
         // The visit of c read it before, and did not add it.
-        assert!(!uses.note(&source("c"), in_use(), at(2), at(4)));
-        assert!(uses.note(&source("c"), in_use(), at(4), at(5)));
+        assert!(!uses.note(&source("c"), in_use(), start, at(4)));
+        let later = uses.moment();
+        assert!(uses.note(&source("c"), in_use(), later, at(5)));
         assert!(begin(&mut uses, "a", true, 6).is_empty(), "c uses it");
-        assert!(uses.note(&source("c"), Used::new(), at(7), at(8)));
+        assert!(uses.note(&source("c"), Used::new(), later, at(8)));
         assert_eq!(begin(&mut uses, "a", true, 9).len(), 1);
     }
 }

@@ -49,6 +49,17 @@ impl OwnRoles {
         }
     }
 
+    /// The one of that name.
+    #[must_use]
+    pub fn role(&self, name: RoleName) -> RoleArn {
+        RoleArn {
+            partition: self.partition,
+            account: self.account.clone(),
+            path: self.path.clone(),
+            name,
+        }
+    }
+
     /// Those of `installation` whose ARNs have this pattern.
     pub(crate) fn of_pattern(pattern: &str, installation: &InstallationId) -> Option<Self> {
         let first: RoleArn = pattern.strip_suffix('*')?.parse().ok()?;

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::{
+    arns::RoleArn,
+    grantee::OwnRoles,
     names::{AccountId, RoleName},
     policy::Document,
     shared_policy::{REMEMBERED, SharedPolicy, SourceRole},
@@ -17,11 +19,17 @@ use crate::{
 /// The Sids that a source bucket uses, by the policy that has them.
 pub type Used = BTreeMap<SharedPolicy, BTreeSet<String>>;
 
+/// A moment between two removals, in their order. No clock decides it, so that none that is set back can hide a removal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
 /// Which source buckets use which statements of shared policies.
 #[derive(Debug, Default)]
 pub struct Uses {
     accounts: BTreeMap<AccountId, OfAccount>,
     removals: BTreeMap<(SharedPolicy, String), Removal>,
+    /// That of the last removal.
+    last: Moment,
     /// How many removals were left when old ones were last dropped.
     left: usize,
 }
@@ -39,6 +47,7 @@ struct OfAccount {
 struct Removal {
     by: SourceRole,
     at: Timestamp,
+    moment: Moment,
 }
 
 /// Up to this many removals are kept without looking for old ones.
@@ -59,11 +68,36 @@ impl Uses {
         known.is_some_and(|known| known.roles.contains_key(&role.name))
     }
 
-    /// Adds what the policy of a role names. What this process knows already is newer.
+    /// Adds what the policy of a role names. What this process has noted in the last hour is newer.
     pub fn learn(&mut self, role: &SourceRole, used: Used, now: Timestamp) {
         let known = self.accounts.entry(role.account.clone()).or_default();
-        let roles = &mut known.roles;
-        roles.entry(role.name.clone()).or_insert((used, now));
+        let noted = known.roles.entry(role.name.clone());
+        let noted = noted.or_insert_with(|| (used.clone(), now));
+        if !is_recent(noted.1, now) {
+            *noted = (used, now);
+        }
+    }
+
+    /// A role other than `role` that counts as a user of one of the statements `released`, if what is known of all its users is more than an hour
+    /// old. It may be gone by now, since the source bucket of an object that was abandoned is not visited.
+    #[must_use]
+    pub fn doubtful(
+        &self,
+        policy: &SharedPolicy,
+        role: &SourceRole,
+        released: &BTreeMap<String, OwnRoles>,
+        now: Timestamp,
+    ) -> Option<RoleArn> {
+        let roles = &self.accounts.get(&role.account)?.roles;
+        released.iter().find_map(|(sid, all)| {
+            let mut users = roles.iter().filter(|(name, (used, _))| {
+                let sids = used.get(policy);
+                **name != role.name && sids.is_some_and(|sids| sids.contains(sid))
+            });
+            let is_doubtful = users.clone().all(|(_, (_, at))| !is_recent(*at, now));
+            let first = users.next().filter(|_| is_doubtful);
+            first.map(|(name, _)| all.role(name.clone()))
+        })
     }
 
     /// Every role that exists under `path` is known now.
@@ -72,27 +106,26 @@ impl Uses {
         known.complete.insert(path.to_owned());
     }
 
+    /// The moment after every removal so far.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.last
+    }
+
     /// Notes what a source bucket uses after a visit that began at `since`. False if another source bucket removed some of it meanwhile, so that
     /// the visit rests on what is gone.
-    pub fn note(
-        &mut self,
-        role: &SourceRole,
-        used: Used,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> bool {
+    pub fn note(&mut self, role: &SourceRole, used: Used, since: Moment, now: Timestamp) -> bool {
         let is_gone = |policy: &SharedPolicy, sid: &String| {
             let removal = self.removals.get(&(policy.clone(), sid.clone()));
-            removal.is_some_and(|removal| removal.by != *role && removal.at >= since)
+            removal.is_some_and(|removal| removal.by != *role && removal.moment > since)
         };
         let gone = used
             .iter()
             .any(|(policy, sids)| sids.iter().any(|sid| is_gone(policy, sid)));
         let known = self.accounts.entry(role.account.clone()).or_default();
         // A role that uses nothing is remembered for a while: a read of AWS may still show what its policy was.
-        let is_kept = |(used, noted): &(Used, Timestamp)| {
-            !used.is_empty() || now.duration_since(*noted) < REMEMBERED
-        };
+        let is_kept =
+            |(used, noted): &(Used, Timestamp)| !used.is_empty() || is_recent(*noted, now);
         if used.is_empty() {
             known.roles.retain(|_, known| is_kept(known));
         }
@@ -133,9 +166,13 @@ impl Uses {
             .cloned()
             .collect();
         for sid in &unused {
-            let by = role.clone();
-            let place = (policy.clone(), sid.clone());
-            self.removals.insert(place, Removal { by, at: now });
+            self.last.0 += 1;
+            let removal = Removal {
+                by: role.clone(),
+                at: now,
+                moment: self.last,
+            };
+            self.removals.insert((policy.clone(), sid.clone()), removal);
         }
         self.tidy(now);
         unused
@@ -153,9 +190,7 @@ impl Uses {
     ) -> Document {
         let is_gone = |sid: &str| {
             let removal = self.removals.get(&(policy.clone(), sid.to_owned()));
-            removal.is_some_and(|removal| {
-                removal.by != *role && now.duration_since(removal.at) < REMEMBERED
-            })
+            removal.is_some_and(|removal| removal.by != *role && is_recent(removal.at, now))
         };
         let mut sids = read.statements().into_iter();
         if !sids.any(|statement| statement.sid().is_some_and(is_gone)) {
@@ -166,11 +201,15 @@ impl Uses {
 
     /// Drops old removals, whenever their number has doubled.
     fn tidy(&mut self, now: Timestamp) {
-        let is_recent = |at: Timestamp| now.duration_since(at) < REMEMBERED;
         if self.removals.len() < FEW.max(2 * self.left) {
             return;
         }
-        self.removals.retain(|_, removal| is_recent(removal.at));
+        self.removals
+            .retain(|_, removal| is_recent(removal.at, now));
         self.left = self.removals.len();
     }
+}
+
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at) < REMEMBERED
 }

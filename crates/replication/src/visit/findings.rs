@@ -296,7 +296,11 @@ pub(super) fn not_removed(
     now: Timestamp,
 ) -> Finding {
     let for_minutes = deleted.is_none_or(|since| now.duration_since(since) >= BLOCKED_AFTER);
-    if problem.reason == Reason::AwsUnavailable && !for_minutes {
+    let is_retried = matches!(
+        problem.reason,
+        Reason::AwsUnavailable | Reason::InternalError
+    );
+    if is_retried && !for_minutes {
         return Finding::unknown(
             Reason::Deleting,
             format!(

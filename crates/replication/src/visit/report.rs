@@ -203,11 +203,27 @@ pub fn unended(visit: &Visit, limit: Duration, memory: Memory, now: Timestamp) -
         visit.source.name,
         limit.as_secs() / 60
     );
-    let problem = Problem::new(
-        ConditionType::ReplicationConfigured,
-        Reason::AwsUnavailable,
-        message,
+    interrupted(visit, Reason::AwsUnavailable, message, memory, now)
+}
+
+/// The report of a visit that panicked. Paused objects are not read, so their status does not change.
+#[must_use]
+pub fn panicked(visit: &Visit, memory: Memory, now: Timestamp) -> Report {
+    let message = format!(
+        "the operator failed while it visited bucket {}, by a fault of its own that its log has; the operator retries",
+        visit.source.name
     );
+    interrupted(visit, Reason::InternalError, message, memory, now)
+}
+
+fn interrupted(
+    visit: &Visit,
+    reason: Reason,
+    message: String,
+    memory: Memory,
+    now: Timestamp,
+) -> Report {
+    let problem = Problem::new(ConditionType::ReplicationConfigured, reason, message);
     let is_read = |object: &Object| object.is_deleting() || object.spec.mode != Mode::Paused;
     unanswered(visit, &problem, is_read, memory, now)
 }

@@ -62,10 +62,21 @@ pub fn wait(ending: Ending, bucket: &str, attempt: u32, periods: &Periods) -> Du
     }
 }
 
+/// Any time within the period, the same for the same name.
+#[must_use]
+pub fn any_time_within(period: Duration, name: &str) -> Duration {
+    period.mul_f64(fraction(name))
+}
+
 /// Between four fifths of the period and all of it, the same for the same name.
 fn spread(period: Duration, name: &str) -> Duration {
+    period.mul_f64(0.8 + 0.2 * fraction(name))
+}
+
+/// At least 0, and less than 1.
+fn fraction(name: &str) -> f64 {
     let hash = u32::from_str_radix(&fingerprint(&[name], 4), 16).unwrap_or_default();
-    period.mul_f64(0.8 + 0.2 * f64::from(hash) / 65536.0)
+    f64::from(hash) / 65536.0
 }
 
 #[cfg(test)]

@@ -342,7 +342,11 @@ fn kstatus(disposition: &Disposition, ready: &Finding) -> Option<(ConditionType,
         | (Disposition::Paused, _)
         | (Disposition::Observing { .. }, Some(false)) => None,
         (_, None) if ready.reason == Reason::NotAttested => holds(ConditionType::Stalled),
-        (_, Some(false)) if ready.reason != Reason::AwsUnavailable => holds(ConditionType::Stalled),
+        (_, Some(false))
+            if !matches!(ready.reason, Reason::AwsUnavailable | Reason::InternalError) =>
+        {
+            holds(ConditionType::Stalled)
+        }
         _ => holds(ConditionType::Reconciling),
     }
 }
