@@ -227,7 +227,7 @@ async fn bad_weather_passes() {
             Weather {
                 outages: vec![Outage {
                     region: Some("us-west-2".to_owned()),
-                    account: None,
+                    ..Outage::default()
                 }],
                 ..Weather::default()
             },

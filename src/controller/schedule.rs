@@ -56,8 +56,9 @@ pub enum Next<K> {
 /// Each key is visited once at a time, and never earlier than it is due.
 ///
 /// Accounts take turns. Within an account the more urgent keys go first, but every fourth turn is for the key that has waited for the longest time,
-/// so that none waits forever. The visits that call an account use at most three times as many slots as are free: an account whose calls are slow
-/// leaves some to the others, and an account that is alone is not limited to a fixed share.
+/// so that none waits forever. The visits of an account use at most three times as many slots as are free, and those that call an account as their
+/// second or third seven times as many: an account whose calls are slow leaves some to the others, and to those with the same destination as well.
+/// An account that is alone is not limited to a fixed share.
 #[derive(Debug)]
 pub struct Schedule<K> {
     slots: usize,
@@ -73,8 +74,10 @@ pub struct Schedule<K> {
     last: u64,
 }
 
-/// An account uses at most so many times the slots that are free.
+/// The visits of an account use at most so many times the slots that are free.
 const SHARE: usize = 3;
+/// The same for the further accounts that visits call.
+const FURTHER_SHARE: usize = 7;
 /// One of so many turns of an account is for the key that has waited for the longest time.
 const OLDEST: u64 = 4;
 /// No visit begins while so many for each slot are paused, since each of them uses memory.
@@ -340,8 +343,11 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
     /// Whether the share of none of these accounts is used up.
     fn may_use_more(&self, accounts: &Accounts) -> bool {
         let free = self.slots.saturating_sub(self.running);
-        let used = |account: &String| self.used.get(account).copied().unwrap_or_default();
-        accounts.iter().all(|account| used(account) < SHARE * free)
+        let shares = std::iter::once(SHARE).chain(std::iter::repeat(FURTHER_SHARE));
+        accounts.iter().zip(shares).all(|(account, share)| {
+            let used = self.used.get(account).copied().unwrap_or_default();
+            used < share * free
+        })
     }
 
     fn take(&mut self, accounts: &Accounts) {
@@ -472,9 +478,24 @@ mod tests {
         {
             schedule.touch((source, number), due, accounts(&[source, "slow"]));
         }
-        assert_eq!(begun(&mut schedule, now).len(), 12);
+        assert_eq!(begun(&mut schedule, now).len(), 14);
         schedule.touch(("a", 1_000), due, accounts(&["a", "fast"]));
         assert_eq!(begun(&mut schedule, now), [("a", 1_000)]);
+    }
+
+    #[test]
+    fn a_slow_source_leaves_slots_to_others_with_the_same_destination() {
+        let (mut schedule, now) = (Schedule::new(16), Instant::now());
+        let due = Due {
+            at: now,
+            urgency: Urgency::Change,
+        };
+        for number in 0..100 {
+            schedule.touch(("slow", number), due, accounts(&["slow", "d"]));
+        }
+        assert_eq!(begun(&mut schedule, now).len(), 12);
+        schedule.touch(("other", 0), due, accounts(&["other", "d"]));
+        assert_eq!(begun(&mut schedule, now), [("other", 0)]);
     }
 
     #[test]

@@ -167,7 +167,8 @@ async fn is_missed(
     stage
         .source
         .set_versioning(SOURCE_REGION, &stage.source_bucket, false)
-        .await?;
+        .await
+        .with_context(|| format!("something is left from before {action} was taken away"))?;
     stage.apply(&eager(stage)).await?;
     let refused = || {
         stage

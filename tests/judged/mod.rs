@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use bucket_replication_operator::{
     cloud::{
-        aws::{Aws, AwsCloud},
+        aws::{Aws, AwsCloud, timeouts},
         own_policy,
     },
     leader::Leadership,
@@ -128,6 +128,22 @@ impl Judged {
             cluster,
             aws,
         }
+    }
+
+    /// The same, with the deadlines and retries that the operator has: by default, a call that fails is not tried again.
+    pub async fn with_deadlines(mut self) -> Self {
+        let credentials = Credentials::new("AKIAOPERATOR", "secret", None, None, "test");
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(InProcess(Arc::clone(&self.aws)))
+            .endpoint_url("http://aws.localhost")
+            .region(Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .timeout_config(timeouts())
+            .retry_config(RetryConfig::standard())
+            .load()
+            .await;
+        self.sdk = Aws::new(config, installation(), Metrics::default());
+        self
     }
 
     /// The operator's border to this AWS.

@@ -33,7 +33,7 @@ use message::{Refusal, Request, Response};
 use query::Form;
 use serde_json::{Value, json};
 use state::State;
-use weather::{FaultKind, Served, Weather};
+use weather::{FaultKind, OutageKind, Served, Weather};
 
 /// All of it.
 #[derive(Debug)]
@@ -122,7 +122,12 @@ impl Inside {
         if let Some(FaultKind::Delay(more)) = fault {
             takes += more;
         }
-        let served = self.served(request, &call, fault);
+        let account = self.state.account_of(&call.key);
+        let outage = self.weather.outage(&call.region, &account);
+        if outage == Some(OutageKind::Hangs) {
+            takes += 3_600_000;
+        }
+        let served = self.served(request, &call, &account, outage, fault);
         if let Served::Answer(answer) = &served {
             call.status = Some(answer.status);
         }
@@ -130,18 +135,24 @@ impl Inside {
         (Duration::from_millis(takes), served)
     }
 
-    fn served(&mut self, request: &Request, call: &Call, fault: Option<FaultKind>) -> Served {
+    fn served(
+        &mut self,
+        request: &Request,
+        call: &Call,
+        account: &str,
+        outage: Option<OutageKind>,
+        fault: Option<FaultKind>,
+    ) -> Served {
         let service = call
             .operation
             .split(':')
             .next()
             .unwrap_or_default()
             .to_owned();
-        let account = self.state.account_of(&call.key);
-        if self.weather.is_out(&call.region, &account) {
+        if matches!(outage, Some(OutageKind::Drops | OutageKind::Hangs)) {
             return Served::Dropped;
         }
-        if self.is_too_fast(&service, &account) {
+        if outage == Some(OutageKind::Throttles) || self.is_too_fast(&service, account) {
             return Served::Answer(refused(&service, &weather::throttled(&service)));
         }
         match fault {

@@ -43,6 +43,20 @@ pub struct Outage {
     pub region: Option<String>,
     /// The account of the caller; `None`: all of them.
     pub account: Option<String>,
+    /// What happens to calls.
+    pub kind: OutageKind,
+}
+
+/// What happens to calls during an outage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutageKind {
+    /// The connection is dropped.
+    #[default]
+    Drops,
+    /// Nothing ever answers.
+    Hangs,
+    /// Every call is throttled.
+    Throttles,
 }
 
 /// What happens to a call.
@@ -90,14 +104,16 @@ impl Weather {
         Some(fault.kind.clone())
     }
 
-    /// Whether nothing answers there.
+    /// The outage there, if there is one.
     #[must_use]
-    pub fn is_out(&self, region: &str, account: &str) -> bool {
+    pub fn outage(&self, region: &str, account: &str) -> Option<OutageKind> {
         let same = |named: &Option<String>, value: &str| {
             named.as_deref().is_none_or(|named| named == value)
         };
         let mut outages = self.outages.iter();
-        outages.any(|outage| same(&outage.region, region) && same(&outage.account, account))
+        let found =
+            outages.find(|outage| same(&outage.region, region) && same(&outage.account, account));
+        found.map(|outage| outage.kind)
     }
 
     /// Changes what `change` names, and leaves the rest.
@@ -115,7 +131,9 @@ impl Weather {
                     self.rates =
                         serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
                 }
-                "outages" => self.outages = list(value)?.iter().map(outage).collect(),
+                "outages" => {
+                    self.outages = list(value)?.iter().map(outage).collect::<Result<_, _>>()?;
+                }
                 "faults" => {
                     self.faults = list(value)?.iter().map(fault).collect::<Result<_, _>>()?;
                 }
@@ -132,12 +150,23 @@ fn list(value: &Value) -> Result<&Vec<Value>, String> {
         .ok_or_else(|| "a list is needed".to_owned())
 }
 
-fn outage(value: &Value) -> Outage {
+fn outage(value: &Value) -> Result<Outage, String> {
     let text = |field: &str| value[field].as_str().map(ToOwned::to_owned);
-    Outage {
+    let kind = match value["kind"].as_str() {
+        None | Some("drops") => OutageKind::Drops,
+        Some("hangs") => OutageKind::Hangs,
+        Some("throttles") => OutageKind::Throttles,
+        Some(other) => {
+            return Err(format!(
+                "an outage of kind \"{other}\" is not known: use drops, hangs or throttles"
+            ));
+        }
+    };
+    Ok(Outage {
         region: text("region"),
         account: text("account"),
-    }
+        kind,
+    })
 }
 
 fn fault(value: &Value) -> Result<Fault, String> {

@@ -1,0 +1,217 @@
+//! Source buckets of several accounts, visited by the real queue on the strict AWS: what goes wrong in one account holds up no other.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that can't go on has failed"
+)]
+
+#[path = "judged/mod.rs"]
+mod ground;
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use bucket_replication_operator::{
+    controller::{
+        queue::Queue,
+        schedule::{Accounts, Due, Urgency},
+    },
+    replication::requeue::{Ending, Periods, wait},
+    slot::Slot,
+};
+use futures::StreamExt;
+use ground::{Judged, add_key};
+use serde_json::json;
+use strict_aws::weather::{Outage, OutageKind, Weather};
+use support::cluster::{Cluster, DR, KEYS, PROD, key, spec};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::Instant,
+};
+
+/// The default of `--concurrency`.
+const SLOTS: usize = 16;
+/// Source buckets of the account in which something is wrong.
+const MANY: usize = 150;
+
+/// What is wrong in the account of all source buckets but the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The other source buckets do not exist.
+    Alone,
+    /// AWS does that to every call.
+    Outage(OutageKind),
+    /// The destination of each object does not exist.
+    NoDestination,
+    /// Every object is new, and nothing is wrong.
+    Flood,
+}
+
+struct Fleet {
+    judged: Judged,
+    clusters: Vec<Mutex<Cluster>>,
+    periods: Periods,
+    began: Instant,
+}
+
+impl Fleet {
+    /// Source buckets of one account, and one of another.
+    async fn new(trouble: Trouble) -> Self {
+        let judged = Judged::new().with_deadlines().await;
+        let many = if trouble == Trouble::Alone { 0 } else { MANY };
+        let owner = |number: usize| {
+            if number == many {
+                (PROD, "prod")
+            } else {
+                (KEYS, "keys")
+            }
+        };
+        judged.aws.with(|state| {
+            add_key(state, KEYS, "us-east-1", "src");
+            for number in 0..=many {
+                let bucket = ground::bucket(owner(number).0, "us-east-1");
+                state.buckets.insert(format!("source-{number}"), bucket);
+            }
+        });
+        let outages = match trouble {
+            Trouble::Outage(kind) => vec![Outage {
+                account: Some(KEYS.to_owned()),
+                kind,
+                ..Outage::default()
+            }],
+            _ => vec![],
+        };
+        judged.aws.set_weather(Weather {
+            latency: 50,
+            outages,
+            ..Weather::default()
+        });
+        let cluster = |number: usize| {
+            let (id, account) = owner(number);
+            let name = format!("source-{number}");
+            let mut cluster = Cluster {
+                source: support::cluster::bucket(id, &name),
+                accounts: judged.cluster.accounts.clone(),
+                editors: judged.cluster.editors.clone(),
+                clock: Arc::clone(&judged.cluster.clock),
+                ..Cluster::default()
+            };
+            let missing = trouble == Trouble::NoDestination && number != many;
+            let destination = if missing { "missing" } else { "dest" };
+            let replica = key(DR, "us-west-2", "dst");
+            let source = json!({"source": {"accountName": account, "bucket": name, "kmsKeys": [key(id, "us-east-1", "src").to_string()]}});
+            cluster.apply("o", &spec(("dr", destination), Some(&replica), &source));
+            cluster.times.settle = Duration::ZERO;
+            Mutex::new(cluster)
+        };
+        Self {
+            clusters: (0..=many).map(cluster).collect(),
+            judged,
+            periods: Periods::new(
+                Duration::from_mins(10),
+                Duration::from_secs(5),
+                Duration::from_mins(5),
+            ),
+            began: Instant::now(),
+        }
+    }
+
+    async fn visit(&self, number: usize, slot: Slot) -> Option<(Due, Accounts)> {
+        let mut cluster = self.clusters[number].lock().await;
+        let elapsed = jiff::SignedDuration::try_from(self.began.elapsed()).unwrap();
+        let now = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+        *cluster.clock.lock().unwrap() = now.checked_add(elapsed).unwrap();
+        let mut cloud = self.judged.cloud_of(&cluster);
+        cloud.editors = cloud.editors.of_visit(slot);
+        let report = cluster.visit_with(&cloud).await;
+        let urgency = match report.ending {
+            Ending::Done | Ending::Blocked => Urgency::Check,
+            Ending::Retry => Urgency::Retry,
+            Ending::After(_) => Urgency::Change,
+        };
+        let attempts = cluster.memory.attempts;
+        let after = wait(
+            report.ending,
+            cluster.source.name.as_str(),
+            attempts,
+            &self.periods,
+        );
+        let due = Due {
+            at: Instant::now() + after,
+            urgency,
+        };
+        Some((due, self.accounts(number)))
+    }
+
+    fn accounts(&self, number: usize) -> Accounts {
+        let is_last = number + 1 == self.clusters.len();
+        [if is_last { "prod" } else { "keys" }, "dr"]
+            .map(ToOwned::to_owned)
+            .into()
+    }
+
+    async fn is_ready(&self, number: usize) -> bool {
+        let cluster = self.clusters[number].lock().await;
+        cluster.condition("o", "Ready").0 == "True"
+    }
+}
+
+/// How long it takes until the object of the other account is ready, if it comes a while after those in which something is wrong.
+async fn time_of_another(trouble: Trouble) -> Duration {
+    let fleet = Arc::new(Fleet::new(trouble).await);
+    let (touch, touched) = mpsc::unbounded_channel();
+    let visited = Arc::clone(&fleet);
+    let touches = {
+        let fleet = Arc::clone(&fleet);
+        futures::stream::unfold((touched, fleet), async |(mut touched, fleet)| {
+            let number: usize = touched.recv().await?;
+            let due = Due {
+                at: Instant::now() + Duration::from_millis(250),
+                urgency: Urgency::Change,
+            };
+            Some(((number, due, fleet.accounts(number)), (touched, fleet)))
+        })
+    };
+    let queue = Queue::new(SLOTS).run(touches.boxed(), move |number, slot| {
+        let fleet = Arc::clone(&visited);
+        async move { fleet.visit(number, slot).await }
+    });
+    let queue = tokio::spawn(queue);
+    let last = fleet.clusters.len() - 1;
+    for number in 0..last {
+        touch.send(number).unwrap();
+    }
+    if trouble != Trouble::Flood {
+        tokio::time::sleep(Duration::from_secs(45)).await;
+    }
+    touch.send(last).unwrap();
+    let start = Instant::now();
+    while !fleet.is_ready(last).await {
+        assert!(start.elapsed() < Duration::from_mins(5), "{trouble:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let took = start.elapsed();
+    queue.abort();
+    took
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_in_one_account_holds_up_no_other() {
+    let alone = time_of_another(Trouble::Alone).await;
+    for trouble in [
+        Trouble::Outage(OutageKind::Hangs),
+        Trouble::Outage(OutageKind::Drops),
+        Trouble::Outage(OutageKind::Throttles),
+        Trouble::NoDestination,
+        Trouble::Flood,
+    ] {
+        let took = time_of_another(trouble).await;
+        println!("{trouble:?}: {took:?}, and {alone:?} alone");
+        // Time is paused: what is measured is the waiting, not this machine.
+        assert!(
+            took <= 2 * alone,
+            "{trouble:?}: {took:?}, and {alone:?} alone"
+        );
+    }
+}
