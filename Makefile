@@ -14,9 +14,6 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
 IMAGES := $(foreach arch,amd64 arm64,target/image/bucket-replication-operator-$(VERSION)-$(arch).tar)
 # As images name it: amd64 or arm64.
 ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,amd64,$(shell uname -m)))
-# What the chart's own pods need to run, if the machine can provide it: root on Debian. PODS= leaves it out.
-PODS := $(if $(and $(filter Linux,$(shell uname -s)),$(filter 0,$(shell id -u)),$(shell command -v apt-get)),node-tools image)
-export PODS
 # What takes the place of AWS: strict (tests/aws) or ministack.
 ifneq ($(filter-out strict ministack,$(AWS)),)
 $(error AWS=$(AWS) is not known: use AWS=strict or AWS=ministack)
@@ -35,25 +32,30 @@ help: ## List all targets
 build: ## Build the operator and the testbed
 	$(call timed,build,cargo build --locked --workspace)
 
+# PODS= leaves out the node with the chart's own pods.
 .PHONY: demo
-demo: tools build $(PODS) ## The walkthrough on this machine: two AWS accounts in an emulator, a real cluster, replicated objects
-	$(call timed,demo,$(TESTBED) demo --operator $(OPERATOR))
+demo: demo-tools build ## The walkthrough on this machine: two AWS accounts in an emulator, a real cluster, replicated objects
+	$(call timed,demo,PODS= $(TESTBED) demo --operator $(OPERATOR))
+
+.PHONY: demo-pods
+demo-pods: demo-tools build node-tools image ## The same with the chart's own pods, from the image, on a real node: needs root on Debian
+	$(call timed,demo-pods,$(TESTBED) demo --operator $(OPERATOR))
 
 .PHONY: test
-test: tools build $(PODS) ## All tests: unit, golden, property, CEL, end to end, and, as root on Debian, pods on a real node
-	$(call timed,test,AWS=strict PROPTEST_RNG_SEED=$(SEED) cargo test --locked --workspace)
+test: tools build ## All tests but those of test-node: unit, golden, property, CEL, end to end
+	$(call timed,test,PODS= AWS=strict PROPTEST_RNG_SEED=$(SEED) cargo test --locked --workspace)
 	$(call timed,smoke,for tests in $(SMOKE); do AWS=ministack cargo test --locked --test e2e -- $$tests; done)
 
 .PHONY: test-node
-test-node: tools build node-tools image ## The chart's own pods on a real node: needs root on Linux
-	$(call timed,test-node,cargo test --locked --test node)
+test-node: tools build node-tools image ## The chart's own pods, from the image, on a real node: needs root on Debian
+	$(call timed,test-node,AWS=strict cargo test --locked --test node)
 
 .PHONY: soak
 soak: ## The property tests with other random histories and policies each time, until one fails or you stop it
 	@while export PROPTEST_RNG_SEED=$$RANDOM$$RANDOM; cargo test --locked --quiet --test convergence --test sharing --test evaluator && cargo test --locked --quiet --test campaigns -- random_pairs; do date; done
 
 .PHONY: check
-check: fmt clippy docs deny charts checkov test ## Everything that CI runs
+check: fmt clippy docs deny charts checkov test test-node ## Everything that CI runs
 
 .PHONY: fmt
 fmt: ## Check the format

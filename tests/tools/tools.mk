@@ -17,6 +17,10 @@ counted = 2>&1 | awk '/^[A-Za-z0-9_.\/~-]+$$/ { if (++n % 200 == 0) { print "  "
 .PHONY: tools
 tools: $(addprefix $(BIN)/,kube-apiserver etcd helm jq kstatus lua) $(TOOLS)/python/.stamp $(TOOLS)/oracle/.stamp ## Get etcd, Kubernetes, Helm, kubectl, jq, kstatus, a Lua runner, ministack, the AWS CLI and a policy evaluator
 
+# Without what only tests need.
+.PHONY: demo-tools
+demo-tools: $(addprefix $(BIN)/,kube-apiserver etcd helm) $(TOOLS)/python/.stamp
+
 .PHONY: node-tools
 node-tools: $(addprefix $(BIN)/,kubelet containerd bridge promtool) target/image/pause.tar ## Get the parts of a node for the tests, without the control plane
 	@tests/tools/require runc nft:nftables conntrack ip:iproute2

@@ -37,12 +37,18 @@ const TOOLS: [&str; 9] = [
 ];
 const PROGRAMS: [&str; 5] = ["conntrack", "ip", "nft", "runc", "unshare"];
 
+/// Whether the caller wants no node.
+#[must_use]
+pub fn is_left_out() -> bool {
+    env::var_os("PODS").is_some_and(|pods| pods.is_empty())
+}
+
 /// Why no node can run here.
 ///
 /// # Errors
 /// With what is missing.
 pub fn can_run() -> Result<(), String> {
-    if env::var_os("PODS").is_some_and(|pods| pods.is_empty()) {
+    if is_left_out() {
         return Err("PODS= leaves the node out".into());
     }
     if !cfg!(target_os = "linux") {
