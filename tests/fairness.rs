@@ -17,13 +17,16 @@ use bucket_replication_operator::{
         queue::Queue,
         schedule::{Accounts, Due, Urgency},
     },
-    replication::requeue::{Ending, Periods, wait},
+    replication::{
+        accounts::Accounts as AwsAccounts,
+        requeue::{Ending, Periods, wait},
+    },
     slot::Slot,
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::join_all};
 use ground::{Judged, add_key};
 use serde_json::json;
-use strict_aws::weather::{Outage, OutageKind, Weather};
+use strict_aws::weather::{Fault, FaultKind, Outage, OutageKind, Weather};
 use support::cluster::{Cluster, DR, KEYS, PROD, key, spec};
 use tokio::{
     sync::{Mutex, mpsc},
@@ -160,17 +163,17 @@ impl Fleet {
 /// How long it takes until the object of the other account is ready, if it comes a while after those in which something is wrong.
 async fn time_of_another(trouble: Trouble) -> Duration {
     let fleet = Arc::new(Fleet::new(trouble).await);
-    let (touch, touched) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::unbounded_channel();
     let visited = Arc::clone(&fleet);
     let touches = {
         let fleet = Arc::clone(&fleet);
-        futures::stream::unfold((touched, fleet), async |(mut touched, fleet)| {
-            let number: usize = touched.recv().await?;
+        futures::stream::unfold((receiver, fleet), async |(mut receiver, fleet)| {
+            let number: usize = receiver.recv().await?;
             let due = Due {
                 at: Instant::now() + Duration::from_millis(250),
                 urgency: Urgency::Change,
             };
-            Some(((number, due, fleet.accounts(number)), (touched, fleet)))
+            Some(((number, due, fleet.accounts(number)), (receiver, fleet)))
         })
     };
     let queue = Queue::new(SLOTS).run(touches.boxed(), move |number, slot| {
@@ -180,12 +183,12 @@ async fn time_of_another(trouble: Trouble) -> Duration {
     let queue = tokio::spawn(queue);
     let last = fleet.clusters.len() - 1;
     for number in 0..last {
-        touch.send(number).unwrap();
+        sender.send(number).unwrap();
     }
     if trouble != Trouble::Flood {
         tokio::time::sleep(Duration::from_secs(45)).await;
     }
-    touch.send(last).unwrap();
+    sender.send(last).unwrap();
     let start = Instant::now();
     while !fleet.is_ready(last).await {
         assert!(start.elapsed() < Duration::from_mins(5), "{trouble:?}");
@@ -207,11 +210,43 @@ async fn what_is_wrong_in_one_account_holds_up_no_other() {
         Trouble::Flood,
     ] {
         let took = time_of_another(trouble).await;
-        println!("{trouble:?}: {took:?}, and {alone:?} alone");
         // Time is paused: what is measured is the waiting, not this machine.
         assert!(
             took <= 2 * alone,
             "{trouble:?}: {took:?}, and {alone:?} alone"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn visits_that_wait_for_the_same_session_share_its_failure() {
+    let judged = Judged::new().with_deadlines().await;
+    let hangs = Fault {
+        operation: "sts:AssumeRole".to_owned(),
+        after: 0,
+        times: 1_000,
+        kind: FaultKind::Delay(3_600_000),
+    };
+    judged.aws.set_weather(Weather {
+        faults: vec![hangs],
+        ..Weather::default()
+    });
+    let (aws, accounts) = (
+        judged.cloud().aws,
+        AwsAccounts::new(&judged.cluster.accounts),
+    );
+    let account = accounts.by_name("prod").unwrap();
+    let start = Instant::now();
+    let all = join_all((0..SLOTS).map(|_| aws.session(account))).await;
+    assert!(all.iter().all(Result::is_err));
+    let one = start.elapsed();
+    assert!(
+        one <= Duration::from_secs(31),
+        "one call with its retries: {one:?}"
+    );
+    let attempts = judged.aws.calls().len();
+    assert!(attempts <= 3, "{attempts} attempts");
+    // The failure is not remembered: the next visit tries again.
+    judged.aws.set_weather(Weather::default());
+    assert!(aws.session(account).await.is_ok());
 }

@@ -14,15 +14,22 @@ use aws_smithy_http_client::{
     Builder,
     tls::{Provider, rustls_provider::CryptoMode},
 };
+use tokio::time::Instant;
 
-use super::{attempts::Attempts, calls::action, editor::Editors, error::Call};
+use super::{
+    attempts::Attempts,
+    calls::action,
+    editor::Editors,
+    error::Call,
+    session::{Session, global_region},
+};
 use crate::{
     leader::Leadership,
     metrics::Metrics,
     replication::{
         accounts::{Account, Accounts, AssumeRole},
         arns::RoleArn,
-        names::{AccountId, InstallationId, Partition, Region},
+        names::{AccountId, InstallationId, Region},
         observed::{Failure, FailureKind},
         shared_policy::SourceRole,
         uses::Moment,
@@ -33,8 +40,6 @@ use crate::{
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// With its retries, a call takes no longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// A session is renewed this long before it ends, so that no call outlives it.
-const RENEW_BEFORE: Duration = Duration::from_mins(5);
 /// Role chaining allows an hour at most ("IAM roles" in the IAM User Guide).
 const SESSION_SECONDS: i32 = 3600;
 
@@ -44,25 +49,19 @@ pub struct Aws {
     config: SdkConfig,
     pub(super) installation: InstallationId,
     attempts: Attempts,
-    sessions: Arc<Mutex<HashMap<AccountId, Slot>>>,
+    sessions: Arc<Mutex<HashMap<AccountId, Attempt>>>,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Session>>>>;
+type Attempt = Arc<tokio::sync::Mutex<Begun>>;
 
-/// The clients of one account, all under one session.
-#[derive(Debug)]
-pub struct Session {
-    config: SdkConfig,
-    attempts: Attempts,
-    path_style: bool,
-    role: Option<AssumeRole>,
-    expires: Option<SystemTime>,
-    /// The caller's ARN, or what is known of it.
-    pub caller: String,
-    /// IAM has one endpoint for a partition.
-    pub iam: aws_sdk_iam::Client,
-    s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
-    kms: Mutex<HashMap<Region, aws_sdk_kms::Client>>,
+/// The last attempt to begin a session in an account.
+#[derive(Debug, Default)]
+enum Begun {
+    #[default]
+    Never,
+    Session(Arc<Session>),
+    /// When it failed, for which role, and how.
+    Failed(Instant, Option<AssumeRole>, Failure),
 }
 
 impl Aws {
@@ -115,25 +114,39 @@ impl Aws {
         configured.unwrap_or_else(|| global_region(account.partition))
     }
 
-    /// The session of `account`; a new one if there is none or it ends soon.
+    /// The session of `account`; a new one if there is none or it ends soon. Those who wait for the same attempt share its outcome, so that an STS
+    /// that does not answer delays each of them by one attempt.
     ///
     /// # Errors
     /// When the account's role can't be assumed.
     pub async fn session(&self, account: &Account) -> Result<Arc<Session>, Failure> {
-        let slot = Arc::clone(
+        let asked = Instant::now();
+        let attempt = Arc::clone(
             self.sessions
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .entry(account.id.clone())
                 .or_default(),
         );
-        let mut slot = slot.lock().await;
-        if let Some(session) = slot.as_ref().filter(|session| session.is_usable(account)) {
-            return Ok(Arc::clone(session));
+        let mut last = attempt.lock().await;
+        match &*last {
+            Begun::Session(session) if session.is_usable(account) => {
+                return Ok(Arc::clone(session));
+            }
+            Begun::Failed(at, role, failure) if *at > asked && *role == account.assume_role => {
+                return Err(failure.clone());
+            }
+            Begun::Session(_) | Begun::Failed(..) | Begun::Never => {}
         }
-        let session = Arc::new(self.begin(account).await?);
-        *slot = Some(Arc::clone(&session));
-        Ok(session)
+        let begun = self.begin(account).await.map(Arc::new);
+        *last = match &begun {
+            Ok(session) => Begun::Session(Arc::clone(session)),
+            Err(failure) => {
+                let role = account.assume_role.clone();
+                Begun::Failed(Instant::now(), role, failure.clone())
+            }
+        };
+        begun
     }
 
     async fn begin(&self, account: &Account) -> Result<Session, Failure> {
@@ -253,80 +266,6 @@ impl Aws {
     }
 }
 
-impl Session {
-    fn new(
-        config: SdkConfig,
-        attempts: Attempts,
-        partition: Partition,
-        role: Option<AssumeRole>,
-        expires: Option<SystemTime>,
-        caller: String,
-    ) -> Self {
-        let global = config
-            .to_builder()
-            .region(SdkRegion::new(global_region(partition).to_string()))
-            .build();
-        let path_style =
-            config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
-        Self {
-            iam: aws_sdk_iam::Client::from_conf(
-                aws_sdk_iam::config::Builder::from(&global)
-                    .interceptor(attempts.clone())
-                    .build(),
-            ),
-            config,
-            attempts,
-            path_style,
-            role,
-            expires,
-            caller,
-            s3: Mutex::default(),
-            kms: Mutex::default(),
-        }
-    }
-
-    fn is_usable(&self, account: &Account) -> bool {
-        let ends_soon = self
-            .expires
-            .is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE);
-        self.role == account.assume_role && !ends_soon && !self.attempts.have_ended()
-    }
-
-    fn at(&self, region: &Region) -> SdkConfig {
-        self.config
-            .to_builder()
-            .region(SdkRegion::new(region.to_string()))
-            .build()
-    }
-
-    /// The S3 client of a Region.
-    #[must_use]
-    pub fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
-        let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
-            // Emulators serve all buckets on one host name.
-            let config = aws_sdk_s3::config::Builder::from(&self.at(region))
-                .force_path_style(self.path_style);
-            let config = config.interceptor(self.attempts.clone()).build();
-            aws_sdk_s3::Client::from_conf(config)
-        };
-        clients.entry(region.clone()).or_insert_with(make).clone()
-    }
-
-    /// The KMS client of a Region.
-    #[must_use]
-    pub fn kms(&self, region: &Region) -> aws_sdk_kms::Client {
-        let mut clients = self.kms.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
-            let config = aws_sdk_kms::config::Builder::from(&self.at(region))
-                .interceptor(self.attempts.clone())
-                .build();
-            aws_sdk_kms::Client::from_conf(config)
-        };
-        clients.entry(region.clone()).or_insert_with(make).clone()
-    }
-}
-
 /// How long attempts and calls take at most.
 #[must_use]
 pub fn timeouts() -> TimeoutConfig {
@@ -334,19 +273,6 @@ pub fn timeouts() -> TimeoutConfig {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build()
-}
-
-/// The Region for which calls to the global services of a partition are signed.
-fn global_region(partition: Partition) -> Region {
-    let name = match partition {
-        Partition::Aws => "us-east-1",
-        Partition::AwsCn => "cn-north-1",
-        Partition::AwsUsGov => "us-gov-west-1",
-    };
-    match name.parse() {
-        Ok(region) => region,
-        Err(_) => unreachable!("the names above are Regions"),
-    }
 }
 
 /// AWS with the accounts of one moment: the [`super::Cloud`] of a visit.

@@ -14,6 +14,7 @@ pub mod own_policy;
 mod raw;
 mod read_iam;
 mod read_s3;
+pub mod session;
 mod write;
 
 use std::future::Future;

@@ -1,0 +1,122 @@
+//! The clients of one account, all under one session.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use aws_config::{Region as SdkRegion, SdkConfig};
+
+use super::attempts::Attempts;
+use crate::replication::{
+    accounts::{Account, AssumeRole},
+    names::{Partition, Region},
+};
+
+/// A session is renewed this long before it ends, so that no call outlives it.
+const RENEW_BEFORE: Duration = Duration::from_mins(5);
+
+/// The clients of one account, all under one session.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) config: SdkConfig,
+    attempts: Attempts,
+    path_style: bool,
+    role: Option<AssumeRole>,
+    expires: Option<SystemTime>,
+    /// The caller's ARN, or what is known of it.
+    pub caller: String,
+    /// IAM has one endpoint for a partition.
+    pub iam: aws_sdk_iam::Client,
+    s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
+    kms: Mutex<HashMap<Region, aws_sdk_kms::Client>>,
+}
+
+impl Session {
+    pub(super) fn new(
+        config: SdkConfig,
+        attempts: Attempts,
+        partition: Partition,
+        role: Option<AssumeRole>,
+        expires: Option<SystemTime>,
+        caller: String,
+    ) -> Self {
+        let global = config
+            .to_builder()
+            .region(SdkRegion::new(global_region(partition).to_string()))
+            .build();
+        let path_style =
+            config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
+        Self {
+            iam: aws_sdk_iam::Client::from_conf(
+                aws_sdk_iam::config::Builder::from(&global)
+                    .interceptor(attempts.clone())
+                    .build(),
+            ),
+            config,
+            attempts,
+            path_style,
+            role,
+            expires,
+            caller,
+            s3: Mutex::default(),
+            kms: Mutex::default(),
+        }
+    }
+
+    /// Whether it is for what the account says now, and does not end soon.
+    pub(super) fn is_usable(&self, account: &Account) -> bool {
+        let ends_soon = self
+            .expires
+            .is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE);
+        self.role == account.assume_role && !ends_soon && !self.attempts.have_ended()
+    }
+
+    fn at(&self, region: &Region) -> SdkConfig {
+        self.config
+            .to_builder()
+            .region(SdkRegion::new(region.to_string()))
+            .build()
+    }
+
+    /// The S3 client of a Region.
+    #[must_use]
+    pub fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
+        let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            // Emulators serve all buckets on one host name.
+            let config = aws_sdk_s3::config::Builder::from(&self.at(region))
+                .force_path_style(self.path_style);
+            let config = config.interceptor(self.attempts.clone()).build();
+            aws_sdk_s3::Client::from_conf(config)
+        };
+        clients.entry(region.clone()).or_insert_with(make).clone()
+    }
+
+    /// The KMS client of a Region.
+    #[must_use]
+    pub fn kms(&self, region: &Region) -> aws_sdk_kms::Client {
+        let mut clients = self.kms.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let config = aws_sdk_kms::config::Builder::from(&self.at(region))
+                .interceptor(self.attempts.clone())
+                .build();
+            aws_sdk_kms::Client::from_conf(config)
+        };
+        clients.entry(region.clone()).or_insert_with(make).clone()
+    }
+}
+
+/// The Region for which calls to the global services of a partition are signed.
+pub(super) fn global_region(partition: Partition) -> Region {
+    let name = match partition {
+        Partition::Aws => "us-east-1",
+        Partition::AwsCn => "cn-north-1",
+        Partition::AwsUsGov => "us-gov-west-1",
+    };
+    match name.parse() {
+        Ok(region) => region,
+        Err(_) => unreachable!("the names above are Regions"),
+    }
+}
