@@ -302,3 +302,30 @@ async fn the_first_random_pairs_of_faults_change_nothing_in_the_end() {
 async fn the_other_random_pairs_of_faults_change_nothing_in_the_end() {
     try_pairs(500..1_000).await;
 }
+
+/// The configuration is read again right before it is written. If that answer is cut off, S3 did not refuse the rules.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_cut_off_before_a_write_is_no_refusal() {
+    let mut judged = before(Act::Edit).await;
+    judged.aws.set_weather(with_faults(vec![
+        fault(8, 4, FaultKind::Error(409, "OperationAborted".to_owned())),
+        fault(32, 1, FaultKind::Truncate),
+    ]));
+    act(&mut judged, Act::Edit);
+    let mut messages = vec![];
+    for _ in 0..6 {
+        judged.visit().await;
+        messages.push(judged.cluster.message("tax", "Ready"));
+        judged.cluster.pass(30);
+        judged.aws.pass(Duration::from_secs(30));
+    }
+    let cut_off = messages
+        .iter()
+        .any(|message| message.contains("is not readable as XML"));
+    assert!(cut_off, "{messages:#?}");
+    assert_eq!(
+        judged.cluster.condition("tax", "Ready").0,
+        "True",
+        "{messages:#?}"
+    );
+}

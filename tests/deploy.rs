@@ -490,7 +490,7 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
             Timestamp::UNIX_EPOCH,
         );
         let (argo, flux) = match reason {
-            Reason::AwsUnavailable => ("Progressing", "InProgress"),
+            Reason::AwsUnavailable | Reason::InternalError => ("Progressing", "InProgress"),
             // Of modes, which nothing is in the way of.
             Reason::Paused | Reason::PlanPending => continue,
             _ => ("Degraded", "Failed"),

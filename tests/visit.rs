@@ -118,8 +118,8 @@ async fn calls_are_budgeted() {
     assert_eq!(create.total(), CREATE);
     cluster.pass(600);
     let check = Calls {
-        rounds: 2,
-        questions: 9,
+        rounds: 1,
+        questions: 8,
         read_again: 0,
         writes: 0,
     };
@@ -127,7 +127,7 @@ async fn calls_are_budgeted() {
     assert_eq!(check.total(), CHECK);
     cluster.delete("tax");
     let delete = Calls {
-        rounds: 2,
+        rounds: 1,
         questions: 6,
         read_again: 3,
         writes: 5,

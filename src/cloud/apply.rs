@@ -101,6 +101,7 @@ impl AwsCloud {
         }
         Box::pin(self.know_better(&policy, edit)).await?;
         let write = async |document| self.write(&step.with_policy(document)).await;
+        let read = async { read.await.map_err(no_refusal) };
         Box::pin(self.editors.edit(&policy, edit, read, write)).await
     }
 
@@ -111,7 +112,8 @@ impl AwsCloud {
         region: &Region,
         planned_on: Option<&Configuration>,
     ) -> Result<(), Failure> {
-        let (configuration, unknown) = self.configuration(bucket, region).await?.unzip();
+        let read = self.configuration(bucket, region).await;
+        let (configuration, unknown) = read.map_err(no_refusal)?.unzip();
         let foreign = unknown
             .iter()
             .flatten()
@@ -145,6 +147,17 @@ impl AwsCloud {
                     message,
                 })
             })
+    }
+}
+
+/// An answer that is not understood, for example because it is cut off, says nothing about what is to be written: AWS did not refuse that as invalid.
+fn no_refusal(failure: Failure) -> Failure {
+    match failure.kind {
+        FailureKind::Invalid => Failure {
+            kind: FailureKind::Transient,
+            ..failure
+        },
+        _ => failure,
     }
 }
 

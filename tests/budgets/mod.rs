@@ -4,6 +4,6 @@
 /// To create everything.
 pub const CREATE: usize = 24;
 /// To check for drift if there is none.
-pub const CHECK: usize = 9;
+pub const CHECK: usize = 8;
 /// To remove everything.
 pub const DELETE: usize = 14;

@@ -19,9 +19,11 @@ impl Inquiry<'_> {
             move || make(bucket, region)
         };
         let matters = !scope.removing;
+        let is_implied = observed.was_versioned
+            && matches!(observed.configuration, Facet::Unread | Facet::Present(_));
         self.at(
             Depth::Foundation,
-            matters,
+            matters && !is_implied,
             &seen.versioning,
             of(Question::Versioning),
         );

@@ -32,6 +32,9 @@ impl Observed {
                     .map(|(_, unknown)| unknown.clone())
                     .unwrap_or_default();
                 self.configuration = read.map(|(configuration, _)| configuration);
+                if self.was_versioned && self.configuration.present().is_some() {
+                    self.bucket(bucket).versioning = Facet::Present(true);
+                }
             }
             Answer::Configuration(bucket, read) => {
                 self.bucket(bucket).traits.syncs_back = match read {
@@ -56,7 +59,9 @@ impl Observed {
             }
             Answer::Role(read) => self.role = read,
             Answer::InlinePolicy(arn, read) => {
-                if self.role.present().is_some_and(|role| role.arn == arn) {
+                let own = self.role.present().map(|role| &role.arn);
+                // IAM finds a role by its name, so that it is the same one, whatever its path is now.
+                if own == Some(&arn) || self.known_role.as_ref() == Some(&arn) {
                     self.role_read.inline = read;
                 } else {
                     self.merged.insert(arn, read);

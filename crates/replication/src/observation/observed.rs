@@ -37,6 +37,11 @@ pub struct Observed {
     pub configuration: Facet<Configuration>,
     /// The elements of the existing configuration that the types do not support.
     pub unknown_elements: Vec<UnknownElement>,
+    /// Whether the source bucket had versioning enabled under a replication configuration. S3 refuses to change that as long as there is one
+    /// (`InvalidBucketState`), so that it need not be read again.
+    pub was_versioned: bool,
+    /// The ARN that the role had, so that its inline policy is read along with it.
+    pub known_role: Option<RoleArn>,
     /// The role of the source bucket.
     pub role: Facet<Role>,
     /// The operator's policies on that role, once all of them were read.
@@ -61,9 +66,9 @@ impl Observed {
         }
     }
 
-    /// What changes so rarely that a drift check does not read it again; the rest is unread.
+    /// What changes so rarely that a drift check of `source` does not read it again; the rest is unread.
     #[must_use]
-    pub fn facts(&self) -> Self {
+    pub fn facts(&self, source: &OwnedBucket) -> Self {
         let of_bucket = |read: &Bucket| {
             let traits = if read.traits.failure().is_none() {
                 read.traits.clone()
@@ -76,7 +81,10 @@ impl Observed {
                 ..Bucket::default()
             }
         };
+        let role = self.role.present();
         Self {
+            was_versioned: self.configuration.present().is_some() && self.is_versioned(source),
+            known_role: role.map(|role| role.arn.clone()),
             buckets: self
                 .buckets
                 .iter()
@@ -98,6 +106,13 @@ impl Observed {
                 .collect(),
             ..Self::default()
         }
+    }
+
+    /// Whether versioning was read as enabled.
+    #[must_use]
+    pub fn is_versioned(&self, bucket: &OwnedBucket) -> bool {
+        let read = self.buckets.get(bucket);
+        read.is_some_and(|read| read.versioning == Facet::Present(true))
     }
 
     /// All statements in the operator's policies, on whatever role: the ledger of what may have to be cleaned up.

@@ -21,16 +21,23 @@ impl Inquiry<'_> {
         self.at(Depth::Everything, true, &observed.role, || {
             Question::Role(account.clone(), scope.role.clone())
         });
+        let arn = match &observed.role {
+            Facet::Present(role) => Some(&role.arn),
+            Facet::Unread => observed.known_role.as_ref(),
+            Facet::Absent | Facet::Failed(_) => None,
+        };
+        let read = &observed.role_read;
+        if let Some(arn) = arn {
+            self.at(Depth::Everything, true, &read.inline, || {
+                Question::InlinePolicy {
+                    role: arn.clone(),
+                    policy: scope.role.clone(),
+                }
+            });
+        }
         let Facet::Present(role) = &observed.role else {
             return;
         };
-        let read = &observed.role_read;
-        self.at(Depth::Everything, true, &read.inline, || {
-            Question::InlinePolicy {
-                role: role.arn.clone(),
-                policy: scope.role.clone(),
-            }
-        });
         let numbers = role.managed_policies();
         self.at(
             Depth::Everything,

@@ -199,7 +199,14 @@ impl Memory {
         now: Timestamp,
     ) {
         let (inputs, installation) = (&visit.inputs, &visit.installation);
-        let facts = observed.facts();
+        let mut facts = observed.facts(&visit.source);
+        for planned in &outcome.done {
+            if let Step::CreateRole(role) = &planned.step {
+                facts.known_role = Some(role.arn.clone());
+            } else if matches!(planned.step, Step::PutReplication { .. }) {
+                facts.was_versioned = observed.is_versioned(&visit.source);
+            }
+        }
         let since = self
             .facts
             .as_ref()

@@ -232,7 +232,7 @@ impl Seen {
         self.notices.clone_from(&prepared.notices);
         self.done
             .extend(outcome.done.into_iter().map(|planned| planned.step));
-        self.observed = self.observed.facts();
+        self.observed = self.observed.facts(&visit.source);
         self.begin(visit, true);
     }
 }
