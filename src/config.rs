@@ -68,7 +68,7 @@ pub struct Settings {
     /// How long to wait after the first event for a bucket. All events in this time are handled by one visit.
     #[arg(long, env, default_value = "250ms", value_parser = duration)]
     pub event_window: Duration,
-    /// The number of buckets that are visited at the same time, from 1 to 1024.
+    /// The number of buckets that are visited at the same time, from 1 to 1024. Those of one account use at most three quarters of it, and visits that wait for another's edit do not count.
     #[arg(long, env, default_value = "16", value_parser = concurrency)]
     pub concurrency: usize,
     /// Write only while holding the lease with the release's name in the release's namespace. Required if several replicas run.

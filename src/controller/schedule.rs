@@ -68,7 +68,8 @@ pub struct Schedule<K> {
     /// Slots in use, by each account that their visits call.
     used: HashMap<String, usize>,
     running: usize,
-    /// Visits that wait for something, and use no slot meanwhile.
+    /// Visits that wait for something, and use no slot meanwhile, by their first account.
+    waiting: HashMap<String, usize>,
     paused: usize,
     /// Numbers what comes, in order.
     last: u64,
@@ -80,7 +81,7 @@ const SHARE: usize = 3;
 const FURTHER_SHARE: usize = 7;
 /// One of so many turns of an account is for the key that has waited for the longest time.
 const OLDEST: u64 = 4;
-/// No visit begins while so many for each slot are paused, since each of them uses memory.
+/// At most so many visits for each slot wait without one, since each of them uses memory. An account has its share of these places, too.
 const PAUSED: usize = 8;
 
 #[derive(Debug)]
@@ -118,6 +119,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
             accounts: BTreeMap::new(),
             used: HashMap::new(),
             running: 0,
+            waiting: HashMap::new(),
             paused: 0,
             last: 0,
         }
@@ -180,7 +182,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
             return;
         };
         if is_paused {
-            self.paused -= 1;
+            self.end_waiting(&called);
         } else {
             self.give_back(&called);
         }
@@ -198,8 +200,9 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         }) = self.keys.get_mut(key)
         {
             *is_paused = true;
-            self.paused += 1;
             let accounts = Arc::clone(accounts);
+            self.paused += 1;
+            add(&mut self.waiting, accounts.first());
             self.give_back(&accounts);
         }
     }
@@ -213,8 +216,8 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         }) = self.keys.get_mut(key)
         {
             *is_paused = false;
-            self.paused -= 1;
             let accounts = Arc::clone(accounts);
+            self.end_waiting(&accounts);
             self.take(&accounts);
         }
     }
@@ -313,7 +316,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
 
     /// The first key whose visit may begin: the account that did not have a turn for the longest time, and the place among its keys.
     fn first(&self) -> Option<(String, Accounts, Place)> {
-        if self.running >= self.slots || self.paused >= PAUSED * self.slots {
+        if self.running >= self.slots {
             return None;
         }
         let of_account = |(name, of_account): (&String, &OfAccount<K>)| {
@@ -342,6 +345,11 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
 
     /// Whether the share of none of these accounts is used up.
     fn may_use_more(&self, accounts: &Accounts) -> bool {
+        let may_wait = (PAUSED * self.slots).saturating_sub(self.paused);
+        let waiting = accounts.first().and_then(|first| self.waiting.get(first));
+        if waiting.copied().unwrap_or_default() >= SHARE * may_wait {
+            return false;
+        }
         let free = self.slots.saturating_sub(self.running);
         let shares = std::iter::once(SHARE).chain(std::iter::repeat(FURTHER_SHARE));
         accounts.iter().zip(shares).all(|(account, share)| {
@@ -353,19 +361,38 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
     fn take(&mut self, accounts: &Accounts) {
         self.running += 1;
         for account in accounts.iter() {
-            *self.used.entry(account.clone()).or_default() += 1;
+            add(&mut self.used, Some(account));
         }
     }
 
     fn give_back(&mut self, accounts: &Accounts) {
         self.running -= 1;
         for account in accounts.iter() {
-            if let Entry::Occupied(mut used) = self.used.entry(account.clone()) {
-                *used.get_mut() -= 1;
-                if *used.get() == 0 {
-                    used.remove();
-                }
-            }
+            subtract(&mut self.used, Some(account));
+        }
+    }
+
+    fn end_waiting(&mut self, accounts: &Accounts) {
+        self.paused -= 1;
+        subtract(&mut self.waiting, accounts.first());
+    }
+}
+
+fn add(counts: &mut HashMap<String, usize>, account: Option<&String>) {
+    if let Some(account) = account {
+        *counts.entry(account.clone()).or_default() += 1;
+    }
+}
+
+/// Accounts of which there is nothing are not kept.
+fn subtract(counts: &mut HashMap<String, usize>, account: Option<&String>) {
+    let Some(account) = account else {
+        return;
+    };
+    if let Entry::Occupied(mut count) = counts.entry(account.clone()) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
         }
     }
 }
@@ -542,10 +569,34 @@ mod tests {
         for number in 0..100 {
             touch(&mut schedule, ("a", number), now, Urgency::Change);
         }
+        for number in 0..100 {
+            touch(&mut schedule, ("b", number), now, Urgency::Change);
+        }
+        let mut waiting = BTreeMap::<_, usize>::new();
         while let Next::Visit(key, _) = schedule.next(now) {
             schedule.pause(&key);
+            *waiting.entry(key.0).or_default() += 1;
         }
-        assert_eq!(schedule.under_way(), 2 * PAUSED);
+        // The last two places are for a third account.
+        assert_eq!(waiting, BTreeMap::from([("a", 7), ("b", 7)]));
+        assert_eq!(schedule.under_way(), 2 * PAUSED - 2);
+    }
+
+    /// For example for a policy that AWS takes long to write.
+    #[test]
+    fn an_account_whose_visits_all_wait_leaves_places_to_others() {
+        let (mut schedule, now) = (Schedule::new(16), Instant::now());
+        for number in 0..1_000 {
+            touch(&mut schedule, ("waits", number), now, Urgency::Change);
+        }
+        let mut waiting = 0;
+        while let Next::Visit(key, _) = schedule.next(now) {
+            schedule.pause(&key);
+            waiting += 1;
+        }
+        assert_eq!(waiting, 16 * PAUSED * 3 / 4);
+        touch(&mut schedule, ("other", 0), now, Urgency::Check);
+        assert_eq!(begun(&mut schedule, now), [("other", 0)]);
     }
 
     #[test]
@@ -684,7 +735,7 @@ mod tests {
             }
             prop_assert_eq!(checked.schedule.next(checked.now), Next::Wait(None));
             prop_assert_eq!(checked.schedule.under_way(), 0);
-            prop_assert!(checked.schedule.used.is_empty() && checked.schedule.accounts.is_empty() && checked.schedule.keys.is_empty());
+            prop_assert!(checked.schedule.used.is_empty() && checked.schedule.waiting.is_empty() && checked.schedule.accounts.is_empty() && checked.schedule.keys.is_empty());
         }
 
         /// An account with a thousand keys, each of whose visits takes half a minute: the keys of other accounts are visited as if it did not exist.

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::{
-    kubernetes::key_of,
+    kubernetes::{is_ours, key_of},
     reconcile::{Context, Key},
     schedule::{Accounts, Due, Urgency},
     trigger::Touched,
@@ -36,7 +36,8 @@ pub(super) fn at_start(context: &Context, now: Instant) -> Vec<Touch> {
     });
     let changed = changed.map(|account| account.name_any()).collect();
     let objects = context.all_objects();
-    let of_objects = objects.iter().map(|object| {
+    let ours = objects.iter().filter(|object| is_ours(object));
+    let of_objects = ours.map(|object| {
         count(context, object);
         let due = due_at_start(object, &changed, context.periods.drift, now);
         let key = Key::Bucket(object.spec.source.bucket.clone());
