@@ -137,10 +137,15 @@ async fn visit_all(
     let first = touches::at_start(&context, Instant::now());
     let touches = futures::stream::iter(first).chain(changes).take_until(stop);
     let queue = Queue::new(settings.concurrency);
-    let waiting = queue.clone();
-    context
-        .metrics
-        .waits(move || waiting.schedule().waiting(Instant::now()));
+    let (scheduled, accounts) = (queue.clone(), context.accounts.clone());
+    context.metrics.waits(move || {
+        let mut waiting = scheduled.schedule().waiting(Instant::now());
+        // An account without visits that are due has a number as well.
+        for account in accounts.state() {
+            waiting.entry(account.name_any()).or_default();
+        }
+        waiting
+    });
     let visits = queue.run(touches.boxed(), move |key, slot| {
         let context = Arc::clone(&context);
         async move { context.reconcile(&key, slot).await }
