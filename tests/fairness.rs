@@ -19,7 +19,7 @@ use bucket_replication_operator::{
     },
     replication::{
         accounts::Accounts as AwsAccounts,
-        requeue::{Ending, Periods, wait},
+        requeue::{Periods, wait},
     },
     slot::Slot,
 };
@@ -128,11 +128,6 @@ impl Fleet {
         let mut cloud = self.judged.cloud_of(&cluster);
         cloud.editors = cloud.editors.of_visit(slot);
         let report = cluster.visit_with(&cloud).await;
-        let urgency = match report.ending {
-            Ending::Done | Ending::Blocked => Urgency::Check,
-            Ending::Retry => Urgency::Retry,
-            Ending::After(_) => Urgency::Change,
-        };
         let attempts = cluster.memory.attempts;
         let after = wait(
             report.ending,
@@ -142,7 +137,7 @@ impl Fleet {
         );
         let due = Due {
             at: Instant::now() + after,
-            urgency,
+            urgency: report.ending.into(),
         };
         Some((due, self.accounts(number)))
     }

@@ -131,6 +131,15 @@ impl Context {
         accepted(self.kubernetes.release(object).await, &key_of(object))
     }
 
+    /// Counts the object by its status.
+    pub(super) fn count(&self, object: &BucketReplication, status: &BucketReplicationStatus) {
+        if let Some(ready) = status.ready() {
+            let (bucket, key) = (&object.spec.source.bucket, key_of(object));
+            self.metrics
+                .object(bucket, &key, &ready.status, &ready.reason);
+        }
+    }
+
     /// Writes the status if it changed, and records an Event if the object became Ready or ceased to be.
     ///
     /// # Errors
@@ -142,14 +151,7 @@ impl Context {
         status: &BucketReplicationStatus,
     ) -> Result<(), NotWritten> {
         let previous = object.status.clone().unwrap_or_default();
-        if let Some(ready) = status.ready() {
-            self.metrics.object(
-                &object.spec.source.bucket,
-                &key_of(object),
-                &ready.status,
-                &ready.reason,
-            );
-        }
+        self.count(object, status);
         if previous == *status {
             return Ok(());
         }

@@ -17,7 +17,7 @@ use super::{
     account::AccountMemory,
     kubernetes::{AccountVersion, Kubernetes, StoreGate, is_ours, key_of},
     publish::{NotWritten, RECONCILE, accepted},
-    schedule::{Accounts as Called, Due, Urgency},
+    schedule::{Accounts as Called, Due},
     touches::accounts_of,
     visit::visit,
 };
@@ -167,11 +167,7 @@ impl Context {
     fn due(&self, ending: Ending, name: &str, attempts: u32) -> Due {
         Due {
             at: tokio::time::Instant::now() + wait(ending, name, attempts, &self.periods),
-            urgency: match ending {
-                Ending::Done | Ending::Blocked => Urgency::Check,
-                Ending::Retry => Urgency::Retry,
-                Ending::After(_) => Urgency::Change,
-            },
+            urgency: ending.into(),
         }
     }
 

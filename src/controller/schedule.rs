@@ -10,6 +10,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::replication::requeue::Ending;
+
 /// How soon a key should be visited once it is due, compared with the others of its account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Urgency {
@@ -19,6 +21,17 @@ pub enum Urgency {
     Retry,
     /// Something changed, or the last visit left something to do.
     Change,
+}
+
+impl From<Ending> for Urgency {
+    /// That of the visit after one that ended so.
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Done | Ending::Blocked => Self::Check,
+            Ending::Retry => Self::Retry,
+            Ending::After(_) => Self::Change,
+        }
+    }
 }
 
 /// When a key is visited.
@@ -127,16 +140,24 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
 
     /// The key is to be visited, if it is not already to be visited earlier. A key that is visited right now is visited again.
     pub fn touch(&mut self, key: K, due: Due, accounts: Accounts) {
+        match self.keys.get_mut(&key) {
+            Some(State::Running { again, .. }) => {
+                let due = due.and(again.take().map(|(due, _)| due));
+                *again = Some((due, accounts));
+                return;
+            }
+            // It keeps its place, and its account its turn: what is touched all the time is visited as well.
+            Some(State::Ready(place, former))
+                if *former == accounts && place.0.0 >= due.urgency =>
+            {
+                return;
+            }
+            Some(State::Ready(..) | State::Later(..)) | None => {}
+        }
         let due = match self.keys.remove(&key) {
-            None => due,
             Some(State::Later(number, before, _)) => {
                 self.later.remove(&(before.at, number));
                 due.and(Some(before))
-            }
-            // It keeps its place, and its account its turn: what is touched all the time is visited as well.
-            Some(State::Ready(place, former)) if former == accounts && place.0.0 >= due.urgency => {
-                self.keys.insert(key, State::Ready(place, former));
-                return;
             }
             Some(State::Ready((Reverse(urgency), number), former)) => {
                 let since = self.withdraw((Reverse(urgency), number), &former);
@@ -144,20 +165,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
                 self.enqueue(key, place, since.unwrap_or(due.at), accounts);
                 return;
             }
-            Some(State::Running {
-                accounts: called,
-                is_paused,
-                again,
-            }) => {
-                let due = due.and(again.map(|(due, _)| due));
-                let running = State::Running {
-                    accounts: called,
-                    is_paused,
-                    again: Some((due, accounts)),
-                };
-                self.keys.insert(key, running);
-                return;
-            }
+            Some(State::Running { .. }) | None => due,
         };
         let number = self.next_number();
         self.later.insert((due.at, number), key.clone());
@@ -166,18 +174,13 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
 
     /// The visit of the key is over. It is visited again if that says so, or if it was touched meanwhile.
     pub fn ended(&mut self, key: &K, again: Option<(Due, Accounts)>) {
-        let Entry::Occupied(entry) = self.keys.entry(key.clone()) else {
-            return;
-        };
-        if !matches!(entry.get(), State::Running { .. }) {
-            return;
-        }
-        let (key, state) = entry.remove_entry();
-        let State::Running {
+        let is_running = matches!(self.keys.get(key), Some(State::Running { .. }));
+        let ended = is_running.then(|| self.keys.remove(key)).flatten();
+        let Some(State::Running {
             accounts: called,
             is_paused,
             again: touched,
-        } = state
+        }) = ended
         else {
             return;
         };
@@ -257,12 +260,6 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         };
         self.keys.insert(key.clone(), running);
         Next::Visit(key, accounts)
-    }
-
-    /// How many visits are under way, those that wait included.
-    #[must_use]
-    pub fn under_way(&self) -> usize {
-        self.running + self.paused
     }
 
     /// How many keys of each account are due, and for how long the first of them has been.
@@ -413,6 +410,13 @@ mod tests {
 
     fn touch(schedule: &mut Schedule<Key>, key: Key, at: Instant, urgency: Urgency) {
         schedule.touch(key, Due { at, urgency }, accounts(&[key.0]));
+    }
+
+    impl<K> Schedule<K> {
+        /// How many visits are under way, those that wait included.
+        fn under_way(&self) -> usize {
+            self.running + self.paused
+        }
     }
 
     /// The keys whose visits may begin now.

@@ -1,18 +1,22 @@
 //! What is visited when something changed and when the operator starts, how soon, and which accounts that calls.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::{
-    kubernetes::{is_ours, key_of},
+    kubernetes::is_ours,
     reconcile::{Context, Key},
     schedule::{Accounts, Due, Urgency},
     trigger::Touched,
 };
 use crate::{
-    api::{BucketReplication, condition::Reason},
+    api::{AwsAccount, BucketReplication, condition::Reason},
     replication::requeue::any_time_within,
 };
 
@@ -29,16 +33,14 @@ pub(super) fn at_start(context: &Context, now: Instant) -> Vec<Touch> {
     let of_accounts = accounts
         .iter()
         .map(|account| of_account(&account.name_any(), due));
-    let changed = accounts.iter().filter(|account| {
-        let status = account.status.as_ref();
-        let observed = status.map(|status| status.observed_generation);
-        context.writes_account_status && observed != Some(account.metadata.generation)
-    });
-    let changed = changed.map(|account| account.name_any()).collect();
     let objects = context.all_objects();
+    let changed = changed_accounts(&accounts, &objects, context.writes_account_status);
     let ours = objects.iter().filter(|object| is_ours(object));
     let of_objects = ours.map(|object| {
-        count(context, object);
+        // It counts by its last report until it is visited.
+        if let Some(status) = &object.status {
+            context.count(object, status);
+        }
         let due = due_at_start(object, &changed, context.periods.drift, now);
         let key = Key::Bucket(object.spec.source.bucket.clone());
         (key, due, accounts_of([object.as_ref()]))
@@ -46,11 +48,45 @@ pub(super) fn at_start(context: &Context, now: Instant) -> Vec<Touch> {
     of_accounts.chain(of_objects).collect()
 }
 
+/// The accounts that changed since their last report, with their IDs, and those that objects name and that do not exist.
+fn changed_accounts(
+    accounts: &[Arc<AwsAccount>],
+    objects: &[Arc<BucketReplication>],
+    reported: bool,
+) -> BTreeMap<String, Option<String>> {
+    let existing: BTreeSet<_> = accounts.iter().map(|account| account.name_any()).collect();
+    let named = objects.iter().flat_map(|object| {
+        let spec = &object.spec;
+        [&spec.source.account_name, &spec.destination.account_name]
+    });
+    let missing = named.filter(|name| !existing.contains(*name));
+    let changed = accounts.iter().filter(|account| {
+        let status = account.status.as_ref();
+        let observed = status.map(|status| status.observed_generation);
+        reported && observed != Some(account.metadata.generation)
+    });
+    let changed =
+        changed.map(|account| (account.name_any(), Some(account.spec.account_id.clone())));
+    missing
+        .map(|name| (name.clone(), None))
+        .chain(changed)
+        .collect()
+}
+
+/// Whether the object names the account, or a key in the account with that ID.
+fn names(object: &BucketReplication, account: &str, id: Option<&str>) -> bool {
+    let (source, destination) = (&object.spec.source, &object.spec.destination);
+    let mut keys = source.kms_keys.iter().flatten().chain(&destination.kms_key);
+    source.account_name == account
+        || destination.account_name == account
+        || id.is_some_and(|id| keys.any(|key| key.contains(&format!(":{id}:"))))
+}
+
 /// An object that was ready, and of which nothing changed since that was reported, is visited any time within a drift period, so that a restart does
 /// not read everything at once. Of the accounts it is known which ones `changed`.
 fn due_at_start(
     object: &BucketReplication,
-    changed: &BTreeSet<String>,
+    changed: &BTreeMap<String, Option<String>>,
     drift: Duration,
     now: Instant,
 ) -> Due {
@@ -58,32 +94,22 @@ fn due_at_start(
         .status
         .as_ref()
         .map(|status| status.observed_generation);
-    let (source, destination) = (&object.spec.source, &object.spec.destination);
     let is_reported = object.metadata.deletion_timestamp.is_none()
         && observed == Some(object.metadata.generation)
-        && !changed.contains(&source.account_name)
-        && !changed.contains(&destination.account_name);
+        && !changed
+            .iter()
+            .any(|(name, id)| names(object, name, id.as_deref()));
     let urgency = match (is_reported, is_ready(object)) {
         (false, _) => Urgency::Change,
         (true, false) => Urgency::Retry,
         (true, true) => Urgency::Check,
     };
     let at = if urgency == Urgency::Check {
-        now + any_time_within(drift, &source.bucket)
+        now + any_time_within(drift, &object.spec.source.bucket)
     } else {
         now
     };
     Due { at, urgency }
-}
-
-/// An object counts by its last report until it is visited.
-fn count(context: &Context, object: &BucketReplication) {
-    if let Some(ready) = object.status.as_ref().and_then(|status| status.ready()) {
-        let (bucket, key) = (&object.spec.source.bucket, key_of(object));
-        context
-            .metrics
-            .object(bucket, &key, &ready.status, &ready.reason);
-    }
 }
 
 fn is_ready(object: &BucketReplication) -> bool {
@@ -128,23 +154,10 @@ pub(super) fn after(context: &Context, touched: &Touched, at: Instant) -> Vec<To
             let id = context
                 .accounts
                 .find(|account| account.name_any() == *name)
-                .map(|account| format!(":{}:", account.spec.account_id));
+                .map(|account| account.spec.account_id.clone());
+            // A key can belong to a third account, and a default key to any account.
             let decides = |object: &BucketReplication| {
-                let spec = &object.spec;
-                let mut keys = spec
-                    .source
-                    .kms_keys
-                    .iter()
-                    .flatten()
-                    .chain(&spec.destination.kms_key);
-                // A key can belong to a third account, and a default key to any account.
-                let named =
-                    spec.source.account_name == *name || spec.destination.account_name == *name;
-                named
-                    || id
-                        .as_ref()
-                        .is_some_and(|id| keys.any(|key| key.contains(id)))
-                    || waits_for_account(object)
+                names(object, name, id.as_deref()) || waits_for_account(object)
             };
             let affected = buckets(&decides).into_iter();
             affected.chain([of_account(name, change)]).collect()
@@ -216,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_did_not_change_is_visited_any_time_within_a_drift_period() {
-        let (now, none) = (Instant::now(), BTreeSet::new());
+        let (now, none) = (Instant::now(), BTreeMap::new());
         let after = |number: usize| {
             let object = object(&format!("bucket-{number}"), 1, &reported("True"));
             let due = due_at_start(&object, &none, DRIFT, now);
@@ -236,7 +249,10 @@ mod tests {
     fn what_may_have_changed_is_visited_at_once() {
         let now = Instant::now();
         let due = |object: &BucketReplication, changed: &[&str]| {
-            let changed = changed.iter().map(|name| (*name).to_owned()).collect();
+            let changed = changed
+                .iter()
+                .map(|name| ((*name).to_owned(), None))
+                .collect();
             due_at_start(object, &changed, DRIFT, now)
         };
         let at_once = |urgency| Due { at: now, urgency };
@@ -255,6 +271,44 @@ mod tests {
         assert_eq!(due(&deleted, &[]), change);
         let failing = object("s", 1, &reported("False"));
         assert_eq!(due(&failing, &[]), at_once(Urgency::Retry));
+    }
+
+    #[test]
+    fn accounts_changed_if_their_spec_was_not_reported_or_if_they_are_gone() {
+        let account = |name: &str, id: &str, observed: Value| -> Arc<AwsAccount> {
+            let account = json!({
+                "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name, "generation": 2},
+                "spec": {"accountID": id}, "status": {"observedGeneration": observed, "conditions": []},
+            });
+            Arc::new(serde_json::from_value(account).expect("an AWSAccount"))
+        };
+        let accounts = [
+            account("a", "111111111111", json!(2)),
+            account("keys", "333333333333", json!(1)),
+        ];
+        let mut object = object("s", 1, &reported("True"));
+        object.spec.destination.account_name = "a".to_owned();
+        let changed = |object: &BucketReplication| {
+            changed_accounts(&accounts, &[Arc::new(object.clone())], true)
+        };
+        let due = |object: &BucketReplication| {
+            due_at_start(object, &changed(object), DRIFT, Instant::now()).urgency
+        };
+        assert_eq!(
+            due(&object),
+            Urgency::Check,
+            "it has nothing to do with what changed"
+        );
+        let key = "arn:aws:kms:us-east-1:333333333333:key/a".to_owned();
+        object.spec.destination.kms_key = Some(key);
+        assert_eq!(
+            due(&object),
+            Urgency::Change,
+            "the account of its key changed"
+        );
+        object.spec.destination.kms_key = None;
+        object.spec.destination.account_name = "gone".to_owned();
+        assert_eq!(due(&object), Urgency::Change, "its account is gone");
     }
 
     #[test]

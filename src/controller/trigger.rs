@@ -72,7 +72,8 @@ pub fn namespace<K: ResourceExt>(namespace: &K) -> (Touched, String) {
     )
 }
 
-/// What is touched by the events of a watch, its first list aside. `matters` returns what an object touches, and a text that changes if something that matters does.
+/// What is touched by the events of a watch, its first list aside. `matters` returns what an object touches, and a text that changes if something
+/// that matters does.
 pub fn touched<K>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     matters: impl Fn(&K) -> (Touched, String),
