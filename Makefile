@@ -50,6 +50,12 @@ test: tools build ## All tests but those of test-node: unit, golden, property, C
 test-node: tools build node-tools image ## The chart's own pods, from the image, on a real node: needs root on Debian
 	$(call timed,test-node,AWS=strict cargo test --locked --test node)
 
+# Its figures are for a release build. With OPERATOR_BINARY= another build of the operator is measured; PHASES= leaves out those that are not named.
+.PHONY: bench
+bench: demo-tools ## Measure the operator for N buckets (1,100,1000), and print a table: see docs/scale.md
+	$(call timed,build,cargo build --locked --release --package bench --package bucket-replication-operator --bins)
+	@target/release/bench $(if $(N),--buckets $(N)) $(if $(OPERATOR_BINARY),--operator $(OPERATOR_BINARY)) $(if $(PHASES),--phases $(PHASES))
+
 .PHONY: soak
 soak: ## The property tests with other random histories and policies each time, until one fails or you stop it
 	@while export PROPTEST_RNG_SEED=$$RANDOM$$RANDOM; cargo test --locked --quiet --test convergence --test sharing --test evaluator && cargo test --locked --quiet --test campaigns -- random_pairs; do date; done

@@ -133,6 +133,7 @@ impl Story {
         let shape = Shape {
             enforce: true,
             node: true,
+            aws: None,
         };
         let environment =
             Environment::start(&repository().join("target/node"), shape, &|_| {}).await?;

@@ -66,6 +66,7 @@ impl Ground {
             Shape {
                 enforce: true,
                 node: false,
+                aws: None,
             },
             &|_| {},
         )

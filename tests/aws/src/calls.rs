@@ -20,6 +20,10 @@ pub struct Call {
     pub path: String,
     /// The HTTP status of the answer; `None` if the connection was dropped.
     pub status: Option<u16>,
+    /// When it came, in milliseconds since the start.
+    pub began: u64,
+    /// Milliseconds until its answer.
+    pub took: u64,
 }
 
 impl Call {
@@ -41,6 +45,8 @@ impl Call {
             operation: format!("{service}:{operation}"),
             path: request.path.clone(),
             status: None,
+            began: 0,
+            took: 0,
         }
     }
 

@@ -33,7 +33,7 @@ use message::{Refusal, Request, Response};
 use query::Form;
 use serde_json::{Value, json};
 use state::State;
-use weather::{FaultKind, OutageKind, Served, Weather};
+use weather::{Fault, FaultKind, OutageKind, Served, Weather};
 
 /// All of it.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ struct Inside {
     state: State,
     weather: Weather,
     calls: Vec<Call>,
+    /// The requests of the calls, if they are recorded.
+    requests: Option<Vec<Request>>,
     /// What was before each write, and when that came, as long as reads may lag so far.
     former: VecDeque<(u64, State)>,
     /// What was before the last write, if there was one.
@@ -61,6 +63,7 @@ impl Default for Aws {
             state: State::default(),
             weather: Weather::default(),
             calls: vec![],
+            requests: None,
             former: VecDeque::new(),
             before_write: None,
             rates: BTreeMap::new(),
@@ -99,6 +102,23 @@ impl Aws {
         self.inside(|inside| inside.calls.clone())
     }
 
+    /// The calls since the last time, which are forgotten.
+    #[must_use]
+    pub fn take_calls(&self) -> Vec<Call> {
+        self.inside(|inside| std::mem::take(&mut inside.calls))
+    }
+
+    /// Records the requests of the calls from now on.
+    pub fn record_requests(&self) {
+        self.inside(|inside| inside.requests = Some(vec![]));
+    }
+
+    /// The requests since [`Aws::record_requests`], in the order of their calls; none are recorded from now on.
+    #[must_use]
+    pub fn take_requests(&self) -> Vec<Request> {
+        self.inside(|inside| inside.requests.take().unwrap_or_default())
+    }
+
     fn inside<T>(&self, look: impl FnOnce(&mut Inside) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -131,7 +151,11 @@ impl Inside {
         if let Served::Answer(answer) = &served {
             call.status = Some(answer.status);
         }
+        (call.began, call.took) = (self.state.now, takes);
         self.calls.push(call);
+        if let Some(requests) = &mut self.requests {
+            requests.push(request.clone());
+        }
         (Duration::from_millis(takes), served)
     }
 
@@ -198,7 +222,10 @@ impl Inside {
             return answer(&mut former.clone(), self.state.who(request), request);
         }
         if call.writes() {
-            self.before_write = Some(self.state.clone());
+            let is_read_stale = |fault: &Fault| matches!(fault.kind, FaultKind::Stale);
+            if self.weather.faults.iter().any(is_read_stale) {
+                self.before_write = Some(self.state.clone());
+            }
             if lag > 0 {
                 self.former.push_back((now, self.state.clone()));
             }
@@ -303,7 +330,6 @@ fn refused(service: &str, refusal: &Refusal) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weather::Fault;
 
     fn call(aws: &Aws, method: &str, query: &str, body: &str) -> u16 {
         let scope =

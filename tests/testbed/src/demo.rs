@@ -69,6 +69,7 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
         Shape {
             enforce: true,
             node: pods,
+            aws: None,
         },
         tell,
     )

@@ -36,6 +36,8 @@ pub struct Shape {
     pub enforce: bool,
     /// Whether there is a node on which pods run; then the process is in namespaces of its own (see [`node::enter`]).
     pub node: bool,
+    /// Where the caller serves AWS; `None`: an emulator is started.
+    pub aws: Option<SocketAddr>,
 }
 
 impl Shape {
@@ -81,16 +83,25 @@ impl Environment {
         fs::create_dir_all(directory.join("pki"))?;
         let directory = directory.canonicalize()?;
         let start = Instant::now();
-        let emulator = SocketAddr::new(shape.address(), free_port()?);
-        let (cloud, cluster) = tokio::try_join!(
-            start_emulator(&directory, emulator, shape.enforce),
-            start_control_plane(&directory, shape)
-        )?;
+        let emulator = match shape.aws {
+            Some(served) => served,
+            None => SocketAddr::new(shape.address(), free_port()?),
+        };
+        let cloud = async {
+            if shape.aws.is_some() {
+                return Ok(None);
+            }
+            start_emulator(&directory, emulator, shape.enforce)
+                .await
+                .map(Some)
+        };
+        let (cloud, cluster) = tokio::try_join!(cloud, start_control_plane(&directory, shape))?;
         let mut processes = cluster;
-        processes.push(cloud);
+        processes.extend(cloud);
+        let names: Vec<_> = processes.iter().map(Process::name).collect();
         tell(&format!(
-            "etcd, kube-apiserver, kube-controller-manager and {} run ({:.1} s)",
-            Emulator::chosen().name(),
+            "{} run ({:.1} s)",
+            names.join(", "),
             start.elapsed().as_secs_f64()
         ));
         if shape.node {
@@ -105,6 +116,17 @@ impl Environment {
             emulator,
             processes: Mutex::new(processes),
         })
+    }
+
+    /// The process ID of a program of it.
+    #[must_use]
+    pub fn process_id(&self, name: &str) -> Option<u32> {
+        let processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = processes.iter().find(|process| process.name() == name);
+        found.map(Process::id)
     }
 
     /// The admin's kubeconfig.
@@ -677,6 +699,7 @@ pub async fn up(
         Shape {
             enforce,
             node: false,
+            aws: None,
         },
         tell,
     )
