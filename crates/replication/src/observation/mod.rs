@@ -6,6 +6,7 @@ mod facet;
 mod fold;
 mod inquiry;
 mod key_query;
+pub mod known;
 pub mod ledger;
 pub mod observed;
 pub mod question;

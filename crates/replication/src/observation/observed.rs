@@ -66,48 +66,6 @@ impl Observed {
         }
     }
 
-    /// What changes so rarely that a drift check of `source` does not read it again; the rest is unread.
-    #[must_use]
-    pub fn facts(&self, source: &OwnedBucket) -> Self {
-        let of_bucket = |read: &Bucket| {
-            let traits = if read.traits.failure().is_none() {
-                read.traits.clone()
-            } else {
-                Traits::default()
-            };
-            Bucket {
-                region: read.region.lasting(),
-                traits,
-                ..Bucket::default()
-            }
-        };
-        let role = self.role.present();
-        Self {
-            was_versioned: self.configuration.present().is_some() && self.is_versioned(source),
-            known_role: role.map(|role| role.arn.clone()),
-            buckets: self
-                .buckets
-                .iter()
-                .map(|(bucket, read)| (bucket.clone(), of_bucket(read)))
-                .collect(),
-            managed: self
-                .managed
-                .iter()
-                .filter(|(_, read)| read.document.present().is_some())
-                .map(|(arn, read)| (arn.clone(), read.clone()))
-                .collect(),
-            // Another default key, or another key behind an alias, makes new objects fail: both are read each time.
-            default_encryption: Facet::Unread,
-            keys: self
-                .keys
-                .iter()
-                .filter(|(query, _)| matches!(query.reference, KeyReference::Key(_)))
-                .map(|(query, read)| (query.clone(), read.lasting()))
-                .collect(),
-            ..Self::default()
-        }
-    }
-
     /// Whether versioning was read as enabled.
     #[must_use]
     pub fn is_versioned(&self, bucket: &OwnedBucket) -> bool {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +12,7 @@ use crate::{
     contention::Contention,
     decision::Decision,
     names::{InstallationId, ObjectKey},
+    observation::known::Known,
     observed::{Facet, Observed},
     plan::Step,
     requeue::Ending,
@@ -31,7 +31,7 @@ pub struct Memory {
     pub attempts: u32,
     /// A fingerprint of all inputs other than AWS.
     pub(super) inputs: String,
-    facts: Option<(Arc<Observed>, Timestamp)>,
+    known: Option<(Known, Timestamp)>,
     /// Since when AWS grants what each object needs: a fingerprint of it, and the time.
     granted: BTreeMap<ObjectKey, (String, Timestamp)>,
     /// Whether the last visit left nothing to do but what waits for permissions to settle.
@@ -115,8 +115,8 @@ impl Memory {
     }
 
     pub(super) fn known(&self, preflight: Duration, now: Timestamp) -> Option<Observed> {
-        let (facts, since) = self.facts.as_ref()?;
-        (age(*since, now) < preflight).then(|| Observed::clone(facts))
+        let (known, since) = self.known.as_ref()?;
+        (age(*since, now) < preflight).then(|| known.observed())
     }
 
     /// Whether the permissions that the object needs have settled.
@@ -199,20 +199,20 @@ impl Memory {
         now: Timestamp,
     ) {
         let (inputs, installation) = (&visit.inputs, &visit.installation);
-        let mut facts = observed.facts(&visit.source);
+        let mut known = Known::of(observed, &visit.source);
         for planned in &outcome.done {
             if let Step::CreateRole(role) = &planned.step {
-                facts.known_role = Some(role.arn.clone());
+                known.role = Some(role.arn.clone());
             } else if matches!(planned.step, Step::PutReplication { .. }) {
-                facts.was_versioned = observed.is_versioned(&visit.source);
+                known.was_versioned = observed.is_versioned(&visit.source);
             }
         }
         let since = self
-            .facts
+            .known
             .as_ref()
-            .filter(|(known, _)| self.inputs == *inputs && **known == facts)
+            .filter(|(before, _)| self.inputs == *inputs && *before == known)
             .map_or(now, |(_, since)| *since);
-        self.facts = Some((Arc::new(facts), since));
+        self.known = Some((known, since));
         self.inputs.clone_from(inputs);
         self.culprits.retain(&visit.objects);
         for planned in &outcome.done {

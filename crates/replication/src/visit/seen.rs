@@ -11,7 +11,7 @@ use strum::VariantArray;
 use crate::{
     names::ObjectKey,
     object::Object,
-    observation::asking::questions,
+    observation::{asking::questions, known::Known},
     observed::{Depth, FailureKind, Observed, Scope},
     plan::{Step, Target},
     question::{Answer, Question},
@@ -232,7 +232,7 @@ impl Seen {
         self.notices.clone_from(&prepared.notices);
         self.done
             .extend(outcome.done.into_iter().map(|planned| planned.step));
-        self.observed = self.observed.facts(&visit.source);
+        self.observed = Known::of(&self.observed, &visit.source).observed();
         self.begin(visit, true);
     }
 }
