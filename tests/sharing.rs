@@ -9,13 +9,14 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bucket_replication_operator::replication::{
     configuration::{
         AccessControlTranslation, Configuration, EncryptionConfiguration, Filter, Metrics, Minutes,
         ReplicationRule, ReplicationTime, RuleDestination, Setting, SourceSelectionCriteria, Tag,
     },
+    names::ObjectKey,
     policy::Document,
 };
 use proptest::prelude::*;
@@ -187,6 +188,21 @@ fn merging(name: usize, wish: &Wish) -> Value {
 }
 
 /// What AWS looks like where the objects were applied at once beside what is foreign now.
+/// The objects that have rules in S3, exist and are not being deleted.
+fn rules_of_existing(cluster: &Cluster, world: &World) -> BTreeSet<ObjectKey> {
+    let state = world.snapshot();
+    let configuration = state.buckets[&bucket(PROD, "source")]
+        .configuration
+        .as_ref();
+    let rules = configuration.into_iter().flat_map(|read| &read.rules);
+    let owners = rules.filter_map(|rule| Some(rule.mark(&installation())?.object));
+    let stays = |key: &ObjectKey| {
+        let object = cluster.objects.get(key);
+        object.is_some_and(|(object, ..)| !object.is_deleting())
+    };
+    owners.filter(stays).collect()
+}
+
 async fn at_once(statements: &Statements, wishes: &BTreeMap<usize, Wish>, now: &State) -> Value {
     let (world, mut cluster) = (their_ground(statements), Cluster::default());
     let under_theirs = now.buckets[&bucket(PROD, "source")]
@@ -271,8 +287,11 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
         world.set_faults(Faults::default());
         cluster.stale = Some(stale).filter(|stale| !stale.is_empty() && *stale != cluster.objects);
         if cluster.stale.is_some() {
+            let before = rules_of_existing(&cluster, &world);
             cluster.visit(&world).await;
-            assert_eq!(world.writes(), 0, "a stale store wrote");
+            let after = rules_of_existing(&cluster, &world);
+            assert!(before.is_subset(&after), "a stale store lost rules");
+            assert_eq!(foreign(&world.snapshot()), theirs);
         }
         cluster.stale = None;
         interrupted(

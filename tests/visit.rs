@@ -137,6 +137,43 @@ async fn calls_are_budgeted() {
     assert!(cluster.objects.is_empty());
 }
 
+/// A store that lacks an object whose rules are in S3 would have them removed: then all objects on the bucket are listed first.
+#[tokio::test]
+async fn rules_of_an_object_that_the_store_lacks_stay() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.times.settle = Duration::ZERO;
+    let of = |prefix: &str| {
+        let mut wish = across();
+        wish["rules"][0]["prefix"] = json!(prefix);
+        wish
+    };
+    cluster.apply("tax", &of("Tax"));
+    cluster.apply("legal", &of("Legal"));
+    cluster.settle(&world).await;
+    world.written.lock().unwrap().clear();
+    cluster.apply("tax", &of("Taxes"));
+    let mut stale = cluster.objects.clone();
+    stale.remove(&object_key("legal"));
+    cluster.stale = Some(stale);
+    cluster.visit(&world).await;
+    assert_eq!(*world.written.lock().unwrap(), vec![]);
+    // One that has no rules yet loses nothing.
+    cluster.stale = None;
+    cluster.apply("new", &of("New"));
+    let mut stale = cluster.objects.clone();
+    stale.remove(&object_key("new"));
+    cluster.stale = Some(stale);
+    cluster.visit(&world).await;
+    let rules = |step: &Step| matches!(step, Step::PutReplication { .. });
+    assert!(world.written.lock().unwrap().iter().any(rules));
+    cluster.stale = None;
+    cluster.settle(&world).await;
+    let configuration = world.snapshot().buckets[&bucket(PROD, "source")]
+        .configuration
+        .clone();
+    assert_eq!(configuration.map(|read| read.rules.len()), Some(3));
+}
+
 /// What another writer does to what exists.
 fn disturb(world: &World, what: usize) {
     world.edit(|state| match what {

@@ -21,7 +21,10 @@ use crate::{
         AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, aws_account::AwsAccountStatus,
         bucket_replication::BucketReplicationStatus,
     },
-    replication::{names::ObjectKey, visit::Opened},
+    replication::{
+        names::ObjectKey,
+        visit::{Confirmation, Opened},
+    },
 };
 
 /// What writes to the API server.
@@ -92,6 +95,16 @@ impl Kubernetes {
 
     fn objects(&self, namespace: &str) -> Api<BucketReplication> {
         Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// These objects, as far as they exist, each by a consistent read.
+    async fn each(
+        &self,
+        keys: impl Iterator<Item = &ObjectKey>,
+    ) -> kube::Result<Vec<BucketReplication>> {
+        let read = keys.map(async |key| self.objects(&key.namespace).get_opt(&key.name).await);
+        let found = try_join_all(read).await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// All objects on a source bucket, by a consistent read.
@@ -239,6 +252,9 @@ fn applied<K: Resource<DynamicType = ()>>(
     })
 }
 
+/// The API server reads every object for a list by the source bucket, and one for a read by name: of more objects, a list costs less.
+const MOST_SINGLE_READS: usize = 8;
+
 /// The gate of one visit: what the visit took from the store has to be what is in etcd.
 pub struct StoreGate<'a> {
     kubernetes: &'a Kubernetes,
@@ -272,14 +288,16 @@ impl<'a> StoreGate<'a> {
         self.versions.into_inner().unwrap_or_default()
     }
 
-    async fn try_open(&self, acting: &BTreeSet<ObjectKey>) -> kube::Result<Opened> {
-        let live: Vec<_> = self
-            .kubernetes
-            .on_bucket(self.bucket)
-            .await?
-            .into_iter()
-            .filter(is_ours)
-            .collect();
+    async fn try_open(&self, confirmation: &Confirmation) -> kube::Result<Opened> {
+        let acting = &confirmation.acting;
+        let read = if confirmation.all || self.taken.len() > MOST_SINGLE_READS {
+            self.kubernetes.on_bucket(self.bucket).await?
+        } else {
+            self.kubernetes
+                .each(self.taken.iter().map(|(key, _)| key))
+                .await?
+        };
+        let live: Vec<_> = read.into_iter().filter(is_ours).collect();
         if live.iter().map(version).collect::<BTreeSet<_>>() != self.taken {
             tracing::debug!(
                 bucket = self.bucket,
@@ -336,8 +354,8 @@ fn is_refusal(code: u16) -> bool {
 }
 
 impl Gate for StoreGate<'_> {
-    async fn open(&self, acting: &BTreeSet<ObjectKey>) -> Opened {
-        self.try_open(acting).await.unwrap_or_else(|error| {
+    async fn open(&self, confirmation: &Confirmation) -> Opened {
+        self.try_open(confirmation).await.unwrap_or_else(|error| {
             tracing::warn!(%error, bucket = self.bucket, "the API server did not confirm what is in the store");
             Opened::Unanswered(error.to_string())
         })

@@ -1,26 +1,23 @@
 //! One visit to a source bucket: the core says what to ask, confirm and apply, and this loop does it, at AWS as [`Cloud`] and at Kubernetes as
 //! [`Gate`].
 
-use std::{collections::BTreeSet, future::Future};
+use std::future::Future;
 
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::{
     cloud::Cloud,
-    replication::{
-        names::ObjectKey,
-        visit::{
-            Next, Opened, Prepared, Visit, memory::Memory, next, outcome::Outcome, report::Report,
-            seen::Seen,
-        },
+    replication::visit::{
+        Confirmation, Next, Opened, Prepared, Visit, memory::Memory, next, outcome::Outcome,
+        report::Report, seen::Seen,
     },
 };
 
 /// What has to be true in Kubernetes before anything is written to AWS.
 pub trait Gate: Send + Sync {
-    /// Whether the objects are still as the visit took them, by a consistent read, and those of `acting` have the operator's finalizer.
-    fn open(&self, acting: &BTreeSet<ObjectKey>) -> impl Future<Output = Opened> + Send;
+    /// Whether the objects are still as the visit took them, by consistent reads, and those that act have the operator's finalizer.
+    fn open(&self, confirmation: &Confirmation) -> impl Future<Output = Opened> + Send;
 }
 
 /// Visits a bucket, with what is remembered of it.
@@ -39,7 +36,8 @@ pub async fn visit<C: Cloud, G: Gate>(
                 seen.answered(visit, answers);
             }
             Next::Confirm(prepared) => {
-                let opened = gate.open(&prepared.acting()).await;
+                let confirmation = prepared.confirmation(visit, seen.observed());
+                let opened = gate.open(&confirmation).await;
                 seen.opened(visit, prepared, opened, clock());
             }
             Next::Apply(prepared) => {

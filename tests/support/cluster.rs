@@ -25,7 +25,7 @@ use bucket_replication_operator::{
         plan::Step,
         policy::Document,
         requeue::Ending,
-        visit::{Opened, Times, Visit, memory::Memory, report::Report},
+        visit::{Confirmation, Opened, Times, Visit, memory::Memory, report::Report},
     },
 };
 use jiff::Timestamp;
@@ -225,16 +225,25 @@ impl Default for Cluster {
     }
 }
 
-/// Opens where the store is up to date, and adds the finalizer, which stays if the visit is interrupted later.
+/// Opens if what the visit took from the store exists so, and adds the finalizer, which stays if the visit is interrupted later.
 struct StoreGate<'a> {
-    up_to_date: bool,
+    /// What the visit took from the store.
+    taken: Objects,
     refused: &'a BTreeSet<ObjectKey>,
     objects: Mutex<&'a mut Objects>,
 }
 
 impl Gate for StoreGate<'_> {
-    async fn open(&self, acting: &BTreeSet<ObjectKey>) -> Opened {
-        if !self.up_to_date {
+    async fn open(&self, confirmation: &Confirmation) -> Opened {
+        let acting = &confirmation.acting;
+        let mut objects = self.objects.lock().unwrap();
+        let version = |(object, generation, _): &(Object, i64, BucketReplicationStatus)| {
+            (object.is_deleting(), *generation)
+        };
+        let as_taken =
+            |(key, taken): (&ObjectKey, _)| objects.get(key).map(version) == Some(version(taken));
+        let lacks_some = confirmation.all && self.taken.len() < objects.len();
+        if lacks_some || !self.taken.iter().all(as_taken) {
             return Opened::Changed;
         }
         let refused: BTreeMap<_, _> = acting
@@ -242,7 +251,6 @@ impl Gate for StoreGate<'_> {
             .filter(|key| self.refused.contains(key))
             .map(|key| (key.clone(), "denied by a webhook".to_owned()))
             .collect();
-        let mut objects = self.objects.lock().unwrap();
         for key in acting.iter().filter(|key| !refused.contains_key(key)) {
             objects.get_mut(key).unwrap().0.held = true;
         }
@@ -366,7 +374,7 @@ impl Cluster {
         let subject = self.subject();
         let now = *self.clock.lock().unwrap();
         let gate = StoreGate {
-            up_to_date: self.stale.is_none(),
+            taken: self.stale.as_ref().unwrap_or(&self.objects).clone(),
             refused: &self.unholdable,
             objects: Mutex::new(&mut self.objects),
         };

@@ -30,6 +30,6 @@ pub mod view;
 
 pub use input::{Visit, upstream_of};
 pub use next::{Next, next};
-pub use prepared::Prepared;
+pub use prepared::{Confirmation, Prepared};
 pub use seen::Opened;
 pub use times::Times;

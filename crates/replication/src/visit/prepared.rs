@@ -34,7 +34,33 @@ pub struct Prepared {
     pub(super) contended: Option<Duration>,
 }
 
+/// What the API server confirms before anything is written to AWS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The objects that act, and so have to have the finalizer.
+    pub acting: BTreeSet<ObjectKey>,
+    /// Whether S3 has a rule of an object that the visit does not know, and that would be removed: then the visit has to know all that exist.
+    pub all: bool,
+}
+
 impl Prepared {
+    /// What the API server has to confirm.
+    #[must_use]
+    pub fn confirmation(&self, visit: &Visit, observed: &Observed) -> Confirmation {
+        let rules = observed.configuration.present().map(|read| &read.rules);
+        let marks = rules
+            .into_iter()
+            .flatten()
+            .filter_map(|rule| rule.mark(&visit.installation));
+        let is_known = |key: &ObjectKey| visit.objects.iter().any(|object| object.key == *key);
+        Confirmation {
+            acting: self.acting(),
+            all: marks
+                .filter(|mark| !mark.retained)
+                .any(|mark| !is_known(&mark.object)),
+        }
+    }
+
     /// The objects that act, and so have to have the finalizer.
     #[must_use]
     pub fn acting(&self) -> BTreeSet<ObjectKey> {
