@@ -6,8 +6,14 @@ use anyhow::Context;
 use kube::{
     Client, Config,
     client::{ClientBuilder, retry::RetryPolicy},
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use tower::{ServiceBuilder, retry::RetryLayer, timeout::TimeoutLayer};
+
+use crate::{
+    config::Cluster,
+    progress::{NoteWatches, Progress},
+};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -44,12 +50,37 @@ pub async fn client() -> anyhow::Result<Client> {
     for_calls(config().await?)
 }
 
-/// A client for watches. Opening one is answered within 15 seconds, and one that hears nothing for a minute ends.
+/// A client for calls to the cluster that a command names, and the namespace of its context.
 ///
 /// # Errors
 /// When there is no cluster to reach.
-pub async fn watch_client() -> anyhow::Result<Client> {
-    for_watches(config().await?)
+pub async fn client_of(cluster: &Cluster) -> anyhow::Result<(Client, String)> {
+    let given = cluster.kubeconfig.is_some() || cluster.context.is_some();
+    let config = if given {
+        let kubeconfig = match &cluster.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path)
+                .with_context(|| format!("{} is no kubeconfig", path.display()))?,
+            None => Kubeconfig::read().context("the kubeconfig can't be read")?,
+        };
+        let options = KubeConfigOptions {
+            context: cluster.context.clone(),
+            ..KubeConfigOptions::default()
+        };
+        Config::from_custom_kubeconfig(kubeconfig, &options).await?
+    } else {
+        config().await?
+    };
+    let namespace = config.default_namespace.clone();
+    Ok((for_calls(config)?, namespace))
+}
+
+/// A client for watches, which notes each of them in `progress`. Opening one is answered within 15 seconds, and one that hears nothing for a minute
+/// ends.
+///
+/// # Errors
+/// When there is no cluster to reach.
+pub async fn watch_client(progress: &Progress) -> anyhow::Result<Client> {
+    for_watches(config().await?, progress)
 }
 
 fn for_calls(mut config: Config) -> anyhow::Result<Client> {
@@ -69,7 +100,7 @@ fn for_calls(mut config: Config) -> anyhow::Result<Client> {
         .build())
 }
 
-fn for_watches(mut config: Config) -> anyhow::Result<Client> {
+fn for_watches(mut config: Config, progress: &Progress) -> anyhow::Result<Client> {
     config.connect_timeout = Some(CONNECT);
     (config.read_timeout, config.write_timeout) = (Some(WATCH_SILENCE), Some(ANSWER));
     config.reset_reader_on_write = true;
@@ -77,6 +108,7 @@ fn for_watches(mut config: Config) -> anyhow::Result<Client> {
     config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&TimeoutLayer::new(ANSWER))
+        .with_layer(&NoteWatches(progress.clone()))
         .build())
 }
 
@@ -146,7 +178,9 @@ mod tests {
         let (unavailable, asked) = server(Some(UNAVAILABLE)).await;
         let (silent, _) = server(Some(SILENT)).await;
         let watch = async |config: Config| {
-            let namespaces: Api<Namespace> = Api::all(for_watches(config).expect("a client"));
+            let progress = Progress::default();
+            let client = for_watches(config, &progress).expect("a client");
+            let namespaces: Api<Namespace> = Api::all(client);
             let start = Instant::now();
             let opened = namespaces.watch(&WatchParams::default(), "0").await;
             let ended = match opened {
@@ -156,6 +190,7 @@ mod tests {
                     .is_none_or(|event| event.is_err()),
                 Err(_) => true,
             };
+            assert!(progress.watch_ages().contains_key("namespaces"));
             (start.elapsed(), ended)
         };
         let (unanswered, refused, unopened, silent) = tokio::join!(

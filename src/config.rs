@@ -27,6 +27,8 @@ pub enum Command {
     Run(Box<Settings>),
     /// Print what a BucketReplication would create in AWS.
     Plan(Plan),
+    /// Show BucketReplications: conditions, rules, role, the last drift, and what to do. Exit code 1: not all of them are ready.
+    Status(Status),
     /// Print the custom resource definitions as YAML.
     Crd,
     /// Print the IAM policies that the operator itself needs, from AWSAccount objects.
@@ -144,9 +146,12 @@ pub struct Plan {
     /// Also write each document to a file in this directory.
     #[arg(long)]
     pub directory: Option<PathBuf>,
-    /// The namespace of NAME, or of a BucketReplication whose file does not set one.
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// The namespace of NAME, or of a BucketReplication whose file does not set one. By default, that of the context; with --offline, "default".
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: Cluster,
     /// With --offline, the Region of the source bucket, if no key's ARN contains it.
     #[arg(long, default_value = "us-east-1")]
     pub source_region: String,
@@ -162,6 +167,52 @@ pub struct Plan {
     /// The format of the documents.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+/// The cluster that a command reads.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Cluster {
+    /// The kubeconfig. By default, as kubectl: the files in KUBECONFIG, or ~/.kube/config.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig. By default, the current one.
+    #[arg(long)]
+    pub context: Option<String>,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Only this BucketReplication.
+    pub name: Option<String>,
+    /// The namespace. By default, that of the context.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// All namespaces.
+    #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace"])]
+    pub all_namespaces: bool,
+    /// Show each BucketReplication again when it changes, until you stop it.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// The format.
+    #[arg(short, long, value_enum, default_value_t = StatusOutput::Text)]
+    pub output: StatusOutput,
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: Cluster,
+}
+
+/// A format of `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusOutput {
+    /// A tree for each object. Colors are used on a terminal, unless NO_COLOR is set.
+    Text,
+    /// One JSON object for NAME, otherwise one with a list.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// Only the names, as kubectl prints them.
+    Name,
 }
 
 /// A format of documents.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod controller;
 pub mod leader;
 pub mod metrics;
+pub mod progress;
 pub mod server;
 pub mod slot;
 pub mod telemetry;

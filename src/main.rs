@@ -1,7 +1,7 @@
 //! Arguments in, exit code out: the only place that prints and exits.
 
 use std::{
-    io::{ErrorKind, Write, stderr, stdout},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
     process::ExitCode,
 };
 
@@ -80,6 +80,23 @@ async fn outcome(command: Command) -> anyhow::Result<(String, ExitCode)> {
             let found = commands::check::run(&arguments).await?;
             Ok((found.text, one_if(!found.well)))
         }
+        Command::Status(arguments) => {
+            let colored = stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            if arguments.watch {
+                let show = |text: &str| stdout().write_all(text.as_bytes());
+                let ended = commands::status::watch(&arguments, colored, show).await;
+                return if ended.as_ref().is_err_and(is_closed_pipe) {
+                    Ok((String::new(), ExitCode::SUCCESS))
+                } else {
+                    ended.map(|()| (String::new(), ExitCode::SUCCESS))
+                };
+            }
+            let found = commands::status::run(&arguments, colored).await?;
+            for warning in &found.warnings {
+                let _ = writeln!(stderr(), "{warning}");
+            }
+            Ok((found.text, one_if(!found.ready)))
+        }
         Command::Plan(arguments) => {
             let printed = Box::pin(commands::plan::run(&arguments)).await?;
             for warning in &printed.warnings {
@@ -88,6 +105,12 @@ async fn outcome(command: Command) -> anyhow::Result<(String, ExitCode)> {
             Ok((printed.text, one_if(printed.changes)))
         }
     }
+}
+
+/// Whether a reader of the output has read enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 async fn run(settings: &Settings) -> anyhow::Result<()> {
@@ -99,10 +122,10 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
 
 async fn work(settings: &Settings) -> anyhow::Result<()> {
     let client = api_server::client().await?;
-    let watch_client = api_server::watch_client().await?;
+    let (metrics, ready) = (Metrics::default(), Readiness::default());
+    let watch_client = api_server::watch_client(metrics.progress()).await?;
     let installation = installation(&client, settings).await?;
     tracing::info!(%installation, version = env!("CARGO_PKG_VERSION"), "starting");
-    let (metrics, ready) = (Metrics::default(), Readiness::default());
     let aws = Aws::from_environment(installation.clone(), metrics.clone()).await;
     let (stop, stopped) = watch::channel(false);
     let stopping = |mut stopped: watch::Receiver<bool>| async move {

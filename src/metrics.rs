@@ -1,4 +1,6 @@
-//! Every metric, in one table: names, labels and help. Labels have fixed sets of values, or names of the cluster's own objects.
+//! Every metric, counted and served. Labels have fixed sets of values, or names of the cluster's own objects.
+
+mod table;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -19,86 +21,14 @@ use prometheus_client::{
 };
 
 use crate::{
+    cloud::pace::Quota,
+    progress::Progress,
     replication::visit::report::Report,
     replication::{names::ObjectKey, plan::Step, requeue::Ending},
 };
 
-/// A metric: its name without the prefix, its kind, its labels, and what it says.
-pub type Described = (&'static str, &'static str, &'static str, &'static str);
-
-/// What every name begins with.
-pub const PREFIX: &str = "bucket_replication";
-
-/// The name with which it is exported, without the suffixes of counters and histograms.
-#[must_use]
-pub fn exported(name: &str) -> String {
-    let unit = if is_time(name) { "_seconds" } else { "" };
-    format!("{PREFIX}_{name}{unit}")
-}
-
-fn is_time(name: &str) -> bool {
-    name.ends_with("_duration") || name.ends_with("_wait")
-}
-
-/// All metrics.
-pub const TABLE: [Described; 11] = [
-    (
-        "visits",
-        "counter",
-        "ending: done, blocked, retry, later",
-        "Visits to source buckets, by how they ended",
-    ),
-    ("visit_duration", "histogram", "", "How long a visit took"),
-    (
-        "panics",
-        "counter",
-        "",
-        "Visits that ended by a fault of the operator itself",
-    ),
-    (
-        "due_visits",
-        "gauge",
-        "account_name: the AWSAccount of the source",
-        "Visits that are due and did not begin yet",
-    ),
-    (
-        "longest_wait",
-        "gauge",
-        "account_name: the AWSAccount of the source",
-        "For how long the visit has been due that has waited for the longest time",
-    ),
-    (
-        "steps",
-        "counter",
-        "step: as in plans, such as PutReplication",
-        "Changes made in AWS, by kind",
-    ),
-    (
-        "drift_corrections",
-        "counter",
-        "",
-        "Changes by another writer that were corrected",
-    ),
-    (
-        "aws_calls",
-        "counter",
-        "service, operation: AWS's names; outcome: ok, denied, not_found, throttled, failed, unreachable",
-        "Attempts to call AWS",
-    ),
-    (
-        "objects",
-        "gauge",
-        "ready: True, False, Unknown; reason: of the condition Ready",
-        "BucketReplications, by whether they are ready and why",
-    ),
-    (
-        "orphaned_roles",
-        "gauge",
-        "account_name: the AWSAccount",
-        "Roles that the operator created and that no object uses any longer",
-    ),
-    ("leader", "gauge", "", "1 if this replica holds the lease"),
-];
+use table::is_time;
+pub use table::{Described, PREFIX, TABLE, exported};
 
 /// What is counted. Cheap to clone.
 #[derive(Clone)]
@@ -110,9 +40,12 @@ pub struct Metrics {
     due: Family<AccountLabel, Gauge>,
     longest_wait: Family<AccountLabel, Gauge<f64, AtomicU64>>,
     waiting: Arc<Mutex<Option<Waiting>>>,
+    watch_age: Family<ResourceLabel, Gauge<f64, AtomicU64>>,
+    progress: Progress,
     steps: Family<StepLabel, Counter>,
     drift: Counter,
     calls: Family<CallLabel, Counter>,
+    pacing_wait: Family<QuotaLabel, Counter<f64, AtomicU64>>,
     objects: Family<ReadyLabel, Gauge>,
     /// Where each object is counted, by its source bucket.
     counted: Arc<Mutex<HashMap<String, HashMap<ObjectKey, ReadyLabel>>>>,
@@ -154,6 +87,17 @@ struct CallLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabel {
+    resource: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QuotaLabel {
+    account_name: String,
+    quota: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReadyLabel {
     ready: String,
     reason: String,
@@ -187,9 +131,12 @@ impl Default for Metrics {
             due: Family::default(),
             longest_wait: Family::default(),
             waiting: Arc::default(),
+            watch_age: Family::default(),
+            progress: Progress::default(),
             steps: Family::default(),
             drift: Counter::default(),
             calls: Family::default(),
+            pacing_wait: Family::default(),
             objects: Family::default(),
             counted: Arc::default(),
             orphaned_roles: Family::default(),
@@ -200,9 +147,11 @@ impl Default for Metrics {
         register(&mut registry, "panics", this.panics.clone());
         register(&mut registry, "due_visits", this.due.clone());
         register(&mut registry, "longest_wait", this.longest_wait.clone());
+        register(&mut registry, "watch_age", this.watch_age.clone());
         register(&mut registry, "steps", this.steps.clone());
         register(&mut registry, "drift_corrections", this.drift.clone());
         register(&mut registry, "aws_calls", this.calls.clone());
+        register(&mut registry, "pacing_wait", this.pacing_wait.clone());
         register(&mut registry, "objects", this.objects.clone());
         register(&mut registry, "orphaned_roles", this.orphaned_roles.clone());
         register(&mut registry, "leader", this.leader.clone());
@@ -261,6 +210,29 @@ impl Metrics {
         }
     }
 
+    fn measure_watches(&self) {
+        self.watch_age.clear();
+        for (resource, age) in self.progress.watch_ages() {
+            let label = ResourceLabel { resource };
+            self.watch_age.get_or_create(&label).set(age.as_secs_f64());
+        }
+    }
+
+    /// What shows that this replica goes on.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// What is stuck, so that only a new process goes on.
+    #[must_use]
+    pub fn stuck(&self) -> Option<String> {
+        let known = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = known.as_ref().map(|waiting| waiting()).unwrap_or_default();
+        let longest = all.into_values().map(|(_, wait)| wait).max();
+        self.progress.stuck(longest.unwrap_or_default())
+    }
+
     /// Counts an attempt of a call to AWS.
     pub fn called(&self, service: &str, operation: &str, outcome: CallOutcome) {
         let label = CallLabel {
@@ -269,6 +241,16 @@ impl Metrics {
             outcome: outcome.into(),
         };
         self.calls.get_or_create(&label).inc();
+    }
+
+    /// Counts a call that begins after `wait`.
+    pub fn paced(&self, account: &str, quota: Quota, wait: Duration) {
+        let label = QuotaLabel {
+            account_name: account.to_owned(),
+            quota: quota.to_string(),
+        };
+        let waited = self.pacing_wait.get_or_create(&label);
+        waited.inc_by(wait.as_secs_f64());
     }
 
     /// Sets whether an object on `bucket` is ready and why.
@@ -309,6 +291,7 @@ impl Metrics {
     #[must_use]
     pub fn writing(&self) -> Writing {
         self.leader.set(1);
+        self.progress.begin();
         Writing(self.clone())
     }
 
@@ -334,6 +317,7 @@ impl Metrics {
     /// When they can't be written as text.
     pub fn text(&self) -> Result<String, fmt::Error> {
         self.measure_waiting();
+        self.measure_watches();
         let mut text = String::new();
         encode(
             &mut text,
@@ -350,6 +334,7 @@ pub struct Writing(Metrics);
 impl Drop for Writing {
     fn drop(&mut self) {
         self.0.leader.set(0);
+        self.0.progress.end();
         self.0
             .counted
             .lock()
@@ -419,6 +404,8 @@ mod tests {
             "Ready",
         );
         metrics.orphaned_roles("prod", 0);
+        metrics.paced("prod", Quota::PutKeyPolicy, Duration::from_millis(500));
+        metrics.progress().tried("/api/v1/namespaces");
         metrics.waits(|| BTreeMap::from([("prod".to_owned(), (3, Duration::from_millis(1_500)))]));
         metrics
             .visits

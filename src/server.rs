@@ -53,6 +53,16 @@ pub async fn serve(
             )
         })
     };
+    let progress = metrics.clone();
+    let health = move || {
+        std::future::ready(match progress.stuck() {
+            None => (StatusCode::OK, "ok\n".to_owned()),
+            Some(stuck) => {
+                tracing::error!(stuck, "the operator does not go on");
+                (StatusCode::SERVICE_UNAVAILABLE, stuck + "\n")
+            }
+        })
+    };
     let text = move || {
         std::future::ready(match metrics.text() {
             Ok(text) => (
@@ -67,7 +77,7 @@ pub async fn serve(
         })
     };
     let routes = Router::new()
-        .route("/healthz", get(|| std::future::ready("ok\n")))
+        .route("/healthz", get(health))
         .route("/readyz", get(answer))
         .route("/metrics", get(text));
     axum::serve(listener, routes)

@@ -45,10 +45,26 @@ enum Trouble {
     Alone,
     /// AWS does that to every call.
     Outage(OutageKind),
+    /// AWS first throttles every call, so that calls wait for their turn, and then answers none.
+    ThrottlesThenHangs,
     /// The destination of each object does not exist.
     NoDestination,
     /// Every object is new, and nothing is wrong.
     Flood,
+}
+
+/// What AWS does to the calls of the account in which something is wrong.
+fn weather(outage: Option<OutageKind>) -> Weather {
+    let of_account = |kind| Outage {
+        account: Some(KEYS.to_owned()),
+        kind,
+        ..Outage::default()
+    };
+    Weather {
+        latency: 50,
+        outages: outage.map(of_account).into_iter().collect(),
+        ..Weather::default()
+    }
 }
 
 struct Fleet {
@@ -77,18 +93,10 @@ impl Fleet {
                 state.buckets.insert(format!("source-{number}"), bucket);
             }
         });
-        let outages = match trouble {
-            Trouble::Outage(kind) => vec![Outage {
-                account: Some(KEYS.to_owned()),
-                kind,
-                ..Outage::default()
-            }],
-            _ => vec![],
-        };
-        judged.aws.set_weather(Weather {
-            latency: 50,
-            outages,
-            ..Weather::default()
+        judged.aws.set_weather(match trouble {
+            Trouble::Outage(kind) => weather(Some(kind)),
+            Trouble::ThrottlesThenHangs => weather(Some(OutageKind::Throttles)),
+            Trouble::Alone | Trouble::NoDestination | Trouble::Flood => weather(None),
         });
         let cluster = |number: usize| {
             let (id, account) = owner(number);
@@ -180,6 +188,13 @@ async fn time_of_another(trouble: Trouble) -> Duration {
     for number in 0..last {
         sender.send(number).unwrap();
     }
+    if trouble == Trouble::ThrottlesThenHangs {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        fleet
+            .judged
+            .aws
+            .set_weather(weather(Some(OutageKind::Hangs)));
+    }
     if trouble != Trouble::Flood {
         tokio::time::sleep(Duration::from_secs(45)).await;
     }
@@ -201,6 +216,7 @@ async fn what_is_wrong_in_one_account_holds_up_no_other() {
         Trouble::Outage(OutageKind::Hangs),
         Trouble::Outage(OutageKind::Drops),
         Trouble::Outage(OutageKind::Throttles),
+        Trouble::ThrottlesThenHangs,
         Trouble::NoDestination,
         Trouble::Flood,
     ] {

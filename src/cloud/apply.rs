@@ -19,7 +19,9 @@ use crate::replication::{
 impl Cloud for AwsCloud {
     // On the heap: the future of a call of the SDK is large, and it is moved through every layer above.
     async fn ask(&self, question: &Question) -> Answer {
-        Box::pin(self.answer(question)).await
+        let ask = async { Box::pin(self.answer(question)).await };
+        let answer = Box::pin(self.aws.reads.answer(question, ask)).await;
+        self.as_seen(answer)
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Failure> {
@@ -134,19 +136,35 @@ impl AwsCloud {
 
     /// Makes the call of a step, if this replica may write, and within the time in which no other may.
     async fn write(&self, step: &Step) -> Result<(), Failure> {
-        let call = async { self.call(step).await.map_err(not_visible) };
-        self.leadership
-            .during(Box::pin(call))
-            .await
-            .unwrap_or_else(|| {
-                let message =
-                    "this replica does not hold the lease for long enough to write".to_owned();
-                Err(Failure {
-                    kind: FailureKind::Transient,
-                    action: step.to_string(),
-                    message,
-                })
+        let call = async { Box::pin(self.call(step)).await.map_err(not_visible) };
+        let written = self.leadership.during(Box::pin(call)).await;
+        if let Some(question) = changed_by(step) {
+            self.aws.reads.forget(&question);
+        }
+        written.unwrap_or_else(|| {
+            let message =
+                "this replica does not hold the lease for long enough to write".to_owned();
+            Err(Failure {
+                kind: FailureKind::Transient,
+                action: step.to_string(),
+                message,
             })
+        })
+    }
+}
+
+/// The shared read that a step changes.
+fn changed_by(step: &Step) -> Option<Question> {
+    if let Step::EnableVersioning { bucket, region } = step {
+        Some(Question::Versioning(bucket.clone(), region.clone()))
+    } else if let Step::PutBucketPolicy { bucket, region, .. }
+    | Step::DeleteBucketPolicy { bucket, region, .. } = step
+    {
+        Some(Question::BucketPolicy(bucket.clone(), region.clone()))
+    } else if let Step::PutKeyPolicy { key, .. } = step {
+        Some(Question::KeyPolicy(key.clone()))
+    } else {
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{aws::AwsCloud, error::Call};
 use crate::replication::{
-    observed::{Failure, FailureKind},
+    observed::{Facet, Failure, FailureKind},
     policy::Document,
     question::{Answer, Question},
     shared_policy::SharedPolicy,
@@ -45,9 +45,22 @@ pub(super) fn readable(
 }
 
 impl AwsCloud {
-    /// A read of a policy, as it counts for this visit.
-    fn seen(&self, policy: SharedPolicy, read: Read<Document>) -> Read<Document> {
-        Ok(read?.map(|document| self.editors.seen(&policy, &self.role, document)))
+    /// What an answer says to this visit: of a policy, what counts for its source bucket.
+    pub(super) fn as_seen(&self, answer: Answer) -> Answer {
+        let seen = |policy: SharedPolicy, read: Facet<Document>| {
+            read.map(|document| self.editors.seen(&policy, &self.role, document))
+        };
+        match answer {
+            Answer::BucketPolicy(bucket, read) => {
+                let read = seen(SharedPolicy::OfBucket(bucket.clone()), read);
+                Answer::BucketPolicy(bucket, read)
+            }
+            Answer::KeyPolicy(key, read) => {
+                let read = seen(SharedPolicy::OfKey(key.clone()), read);
+                Answer::KeyPolicy(key, read)
+            }
+            other => other,
+        }
     }
 
     pub(super) async fn answer(&self, question: &Question) -> Answer {
@@ -75,7 +88,6 @@ impl AwsCloud {
             }
             Question::BucketPolicy(bucket, region) => {
                 let read = self.bucket_policy(bucket, region).await;
-                let read = self.seen(SharedPolicy::OfBucket(bucket.clone()), read);
                 Answer::BucketPolicy(bucket.clone(), read.into())
             }
             Question::Configuration(bucket, region) => Answer::Configuration(
@@ -96,7 +108,6 @@ impl AwsCloud {
             ),
             Question::KeyPolicy(key) => {
                 let read = self.key_policy(key).await;
-                let read = self.seen(SharedPolicy::OfKey(key.clone()), read);
                 Answer::KeyPolicy(key.clone(), read.into())
             }
             Question::Role(account, role) => Answer::Role(self.role(account, role).await.into()),

@@ -23,17 +23,23 @@ use aws_smithy_types::{
 };
 use tracing::{Span, field::Empty};
 
-use super::error::{ends_session, kind};
+use super::{
+    error::{ends_session, kind},
+    pace::{Paced, Paces, Quota},
+};
 use crate::{
     metrics::{CallOutcome, Metrics},
-    replication::observed::FailureKind,
+    replication::{accounts::Account, names::Region, observed::FailureKind},
 };
 
-/// Reports every attempt to the metrics, the log and the trace.
+/// Reports every attempt to the metrics, the log and the trace, and to the pace of further calls.
 #[derive(Clone, Debug)]
 pub struct Attempts {
     metrics: Metrics,
     ended: Arc<AtomicBool>,
+    paces: Paces,
+    /// Of which calls they are, if calls wait for their turn.
+    of: Option<(Account, Region)>,
 }
 
 impl Attempts {
@@ -43,13 +49,52 @@ impl Attempts {
         Self {
             metrics,
             ended: Arc::default(),
+            paces: Paces::default(),
+            of: None,
         }
     }
 
     /// Those of another new session.
     #[must_use]
     pub fn of_new_session(&self) -> Self {
-        Self::new(self.metrics.clone())
+        Self {
+            ended: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Those of a client for this account and Region.
+    #[must_use]
+    pub fn paced(&self, account: &Account, region: &Region) -> Self {
+        Self {
+            of: Some((account.clone(), region.clone())),
+            ..self.clone()
+        }
+    }
+
+    /// The pace of calls.
+    #[must_use]
+    pub fn pace(&self, account: &Account, quota: Quota, region: &Region) -> Paced {
+        self.paces.of(account, quota, region, &self.metrics)
+    }
+
+    /// Counts an attempt with this outcome, and notes what it says about the pace of further ones.
+    fn note(&self, service: &str, operation: &str, outcome: CallOutcome) {
+        self.metrics.called(service, operation, outcome);
+        let Some((account, region)) = &self.of else {
+            return;
+        };
+        for quota in Quota::of(service, operation) {
+            let paced = self.pace(account, *quota, region);
+            match outcome {
+                CallOutcome::Throttled => paced.throttled(),
+                CallOutcome::Unreachable => paced.unanswered(),
+                CallOutcome::Ok
+                | CallOutcome::Denied
+                | CallOutcome::NotFound
+                | CallOutcome::Failed => paced.answered(),
+            }
+        }
     }
 
     /// Whether AWS no longer takes the session's credentials.
@@ -114,7 +159,7 @@ impl Intercept for Attempts {
             self.ended.store(true, Ordering::Relaxed);
         }
         let outcome = outcome(context.response(), &code);
-        self.metrics.called(call.service(), call.name(), outcome);
+        self.note(call.service(), call.name(), outcome);
         let request_id = context.response().and_then(request_id).unwrap_or_default();
         let (service, operation, reported) = (call.service(), call.name(), <&str>::from(outcome));
         let answered = matches!(outcome, CallOutcome::Ok | CallOutcome::NotFound);

@@ -21,7 +21,8 @@ use super::{
     calls::action,
     editor::Editors,
     error::Call,
-    session::{Session, global_region},
+    session::{Session, Turns, global_region},
+    shared_reads::SharedReads,
 };
 use crate::{
     leader::Leadership,
@@ -49,6 +50,7 @@ pub struct Aws {
     config: SdkConfig,
     pub(super) installation: InstallationId,
     attempts: Attempts,
+    pub(super) reads: SharedReads,
     sessions: Arc<Mutex<HashMap<AccountId, Attempt>>>,
 }
 
@@ -86,7 +88,17 @@ impl Aws {
             config,
             installation,
             attempts: Attempts::new(metrics),
+            reads: SharedReads::default(),
             sessions: Arc::default(),
+        }
+    }
+
+    /// The same, with answers that visits to several source buckets need shared for `valid`.
+    #[must_use]
+    pub fn sharing_reads(self, valid: Duration) -> Self {
+        Self {
+            reads: SharedReads::new(valid),
+            ..self
         }
     }
 
@@ -154,8 +166,7 @@ impl Aws {
             return Ok(Session::new(
                 self.config.clone(),
                 self.attempts.of_new_session(),
-                account.partition,
-                None,
+                account,
                 None,
                 "the operator's own identity".into(),
             ));
@@ -200,8 +211,7 @@ impl Aws {
         Ok(Session::new(
             config,
             self.attempts.of_new_session(),
-            account.partition,
-            Some(assumed.clone()),
+            account,
             expires,
             arn,
         ))
@@ -224,7 +234,7 @@ impl Aws {
             caller: &session.caller,
         };
         let mut pages = session
-            .iam
+            .iam()
             .list_roles()
             .path_prefix(path)
             .max_items(1000)
@@ -297,8 +307,10 @@ impl AwsCloud {
     ///
     /// # Errors
     /// When no `AWSAccount` names it, or its role can't be assumed.
-    pub(super) async fn session(&self, account: &AccountId) -> Result<Arc<Session>, Failure> {
-        self.aws.session(self.account(account)?).await
+    pub(super) async fn session(&self, account: &AccountId) -> Result<Turns, Failure> {
+        let account = self.account(account)?;
+        let session = self.aws.session(account).await?;
+        Ok(Turns::new(session, account, self.aws.attempts.clone()))
     }
 
     /// The account with that ID.

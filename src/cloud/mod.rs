@@ -11,10 +11,12 @@ pub mod editor;
 pub mod error;
 pub mod known_uses;
 pub mod own_policy;
+pub mod pace;
 mod raw;
 mod read_iam;
 mod read_s3;
 pub mod session;
+pub mod shared_reads;
 mod write;
 
 use std::future::Future;

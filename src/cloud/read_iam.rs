@@ -29,11 +29,12 @@ impl AwsCloud {
         let call = Call {
             action: action::DESCRIBE_KEY,
             on: format!("key {reference}"),
-            caller: &session.caller,
+            caller: session.caller(),
         };
         let answer = found(
             session
                 .kms(region)
+                .await?
                 .describe_key()
                 .key_id(reference.to_string())
                 .send()
@@ -68,10 +69,11 @@ impl AwsCloud {
         let call = Call {
             action: action::GET_KEY_POLICY,
             on: format!("key {key}"),
-            caller: &session.caller,
+            caller: session.caller(),
         };
         let answer = session
             .kms(&key.region)
+            .await?
             .get_key_policy()
             .key_id(key.to_string())
             .policy_name("default")
@@ -95,9 +97,18 @@ impl AwsCloud {
         let call = Call {
             action: action::GET_POLICY,
             on: format!("policy {arn}"),
-            caller: &session.caller,
+            caller: session.caller(),
         };
-        let answer = found(session.iam.get_policy().policy_arn(arn).send().await, &call)?;
+        let answer = found(
+            session
+                .iam()
+                .await?
+                .get_policy()
+                .policy_arn(arn)
+                .send()
+                .await,
+            &call,
+        )?;
         Ok(answer.map(|answer| {
             answer
                 .policy()
@@ -119,10 +130,11 @@ impl AwsCloud {
         let call = Call {
             action: action::GET_POLICY_VERSION,
             on: format!("policy {arn}"),
-            caller: &session.caller,
+            caller: session.caller(),
         };
         let request = session
-            .iam
+            .iam()
+            .await?
             .get_policy_version()
             .policy_arn(arn)
             .version_id(version);
@@ -140,10 +152,16 @@ impl AwsCloud {
         let call = Call {
             action: action::GET_ROLE,
             on: format!("role {name}"),
-            caller: &session.caller,
+            caller: session.caller(),
         };
         let answer = found(
-            session.iam.get_role().role_name(name.as_str()).send().await,
+            session
+                .iam()
+                .await?
+                .get_role()
+                .role_name(name.as_str())
+                .send()
+                .await,
             &call,
         )?;
         let Some(role) = answer.as_ref().and_then(|answer| answer.role()) else {
@@ -177,11 +195,12 @@ impl AwsCloud {
         let call = Call {
             action: action::GET_ROLE_POLICY,
             on: format!("role {}", role.name),
-            caller: &session.caller,
+            caller: session.caller(),
         };
         let answer = found(
             session
-                .iam
+                .iam()
+                .await?
                 .get_role_policy()
                 .role_name(role.name.as_str())
                 .policy_name(policy)
@@ -200,10 +219,10 @@ impl AwsCloud {
         let call = Call {
             action: action::LIST_ROLE_POLICIES,
             on: format!("role {}", role.name),
-            caller: &session.caller,
+            caller: session.caller(),
         };
         // All inline policies together have 10,240 characters, so that they are on one page of 1,000.
-        let request = session.iam.list_role_policies().max_items(1000);
+        let request = session.iam().await?.list_role_policies().max_items(1000);
         let request = request.role_name(role.name.as_str());
         let answer = found(request.send().await, &call)?;
         Ok(answer.map(|answer| answer.policy_names().iter().cloned().collect()))
@@ -219,11 +238,12 @@ impl AwsCloud {
         let call = Call {
             action: action::LIST_ATTACHED_ROLE_POLICIES,
             on: format!("role {role}"),
-            caller: &session.caller,
+            caller: session.caller(),
         };
         // A role has at most 20 managed policies, and a page 100 entries.
         let request = session
-            .iam
+            .iam()
+            .await?
             .list_attached_role_policies()
             .role_name(role.as_str());
         let answer = found(request.send().await, &call)?;
@@ -243,9 +263,9 @@ impl AwsCloud {
         let call = Call {
             action: action::LIST_POLICY_VERSIONS,
             on: format!("policy {arn}"),
-            caller: &session.caller,
+            caller: session.caller(),
         };
-        let request = session.iam.list_policy_versions().policy_arn(&arn);
+        let request = session.iam().await?.list_policy_versions().policy_arn(&arn);
         let Some(answer) = found(request.send().await, &call)? else {
             return Ok(None);
         };

@@ -54,10 +54,11 @@ impl AwsCloud {
     /// The Region of the bucket.
     pub(super) async fn region(&self, bucket: &OwnedBucket) -> Read<Region> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_BUCKET_LOCATION, &session.caller);
+        let call = about(bucket, action::GET_BUCKET_LOCATION, session.caller());
         let home = self.aws.home(self.account(&bucket.account)?);
         let request = session
             .s3(&home)
+            .await?
             .get_bucket_location()
             .bucket(bucket.name.as_str())
             .expected_bucket_owner(bucket.account.as_str());
@@ -87,7 +88,7 @@ impl AwsCloud {
                     _ if !matches!(status, Some(301 | 400 | 403)) => None,
                     Some(region) => Some(region),
                     None => {
-                        let request = session.s3(&home).head_bucket();
+                        let request = session.s3(&home).await?.head_bucket();
                         let request = request.expected_bucket_owner(bucket.account.as_str());
                         let answer = request.bucket(bucket.name.as_str()).send().await;
                         match &answer {
@@ -106,9 +107,10 @@ impl AwsCloud {
     /// Whether versioning is enabled.
     pub(super) async fn versioning(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_BUCKET_VERSIONING, &session.caller);
+        let call = about(bucket, action::GET_BUCKET_VERSIONING, session.caller());
         let request = session
             .s3(region)
+            .await?
             .get_bucket_versioning()
             .bucket(bucket.name.as_str());
         let answer = found(
@@ -124,9 +126,10 @@ impl AwsCloud {
     /// Whether it is a Requester Pays bucket.
     pub(super) async fn requester_pays(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_BUCKET_REQUEST_PAYMENT, &session.caller);
+        let call = about(bucket, action::GET_BUCKET_REQUEST_PAYMENT, session.caller());
         let request = session
             .s3(region)
+            .await?
             .get_bucket_request_payment()
             .bucket(bucket.name.as_str());
         match request
@@ -154,10 +157,11 @@ impl AwsCloud {
         let call = about(
             bucket,
             action::GET_BUCKET_OWNERSHIP_CONTROLS,
-            &session.caller,
+            session.caller(),
         );
         let request = session
             .s3(region)
+            .await?
             .get_bucket_ownership_controls()
             .bucket(bucket.name.as_str());
         let Some(answer) = found(
@@ -185,10 +189,11 @@ impl AwsCloud {
         let call = about(
             bucket,
             action::GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
-            &session.caller,
+            session.caller(),
         );
         let request = session
             .s3(region)
+            .await?
             .get_object_lock_configuration()
             .bucket(bucket.name.as_str());
         let Some(answer) = found(
@@ -214,9 +219,10 @@ impl AwsCloud {
         region: &Region,
     ) -> Read<BTreeMap<String, String>> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_BUCKET_TAGGING, &session.caller);
+        let call = about(bucket, action::GET_BUCKET_TAGGING, session.caller());
         let request = session
             .s3(region)
+            .await?
             .get_bucket_tagging()
             .bucket(bucket.name.as_str());
         let answer = found(
@@ -242,9 +248,10 @@ impl AwsCloud {
         region: &Region,
     ) -> Read<Document> {
         let session = self.session(&bucket.account).await?;
-        let call = about(bucket, action::GET_BUCKET_POLICY, &session.caller);
+        let call = about(bucket, action::GET_BUCKET_POLICY, session.caller());
         let request = session
             .s3(region)
+            .await?
             .get_bucket_policy()
             .bucket(bucket.name.as_str());
         let answer = found(
@@ -271,10 +278,11 @@ impl AwsCloud {
         let call = about(
             bucket,
             action::GET_REPLICATION_CONFIGURATION,
-            &session.caller,
+            session.caller(),
         );
         let request = session
             .s3(region)
+            .await?
             .get_bucket_replication()
             .bucket(bucket.name.as_str());
         let body = Body::default();
@@ -315,10 +323,11 @@ impl AwsCloud {
         let call = about(
             bucket,
             action::GET_ENCRYPTION_CONFIGURATION,
-            &session.caller,
+            session.caller(),
         );
         let request = session
             .s3(region)
+            .await?
             .get_bucket_encryption()
             .bucket(bucket.name.as_str());
         let Some(answer) = found(

@@ -1,17 +1,21 @@
-//! The clients of one account, all under one session.
+//! The clients of one account, all under one session, and the turns of calls with them.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use aws_config::{Region as SdkRegion, SdkConfig};
 
-use super::attempts::Attempts;
+use super::{
+    attempts::Attempts,
+    pace::{Paced, Quota},
+};
 use crate::replication::{
-    accounts::{Account, AssumeRole},
+    accounts::Account,
     names::{Partition, Region},
+    observed::Failure,
 };
 
 /// A session is renewed this long before it ends, so that no call outlives it.
@@ -23,12 +27,12 @@ pub struct Session {
     pub(super) config: SdkConfig,
     attempts: Attempts,
     path_style: bool,
-    role: Option<AssumeRole>,
+    account: Account,
     expires: Option<SystemTime>,
     /// The caller's ARN, or what is known of it.
     pub caller: String,
     /// IAM has one endpoint for a partition.
-    pub iam: aws_sdk_iam::Client,
+    iam: aws_sdk_iam::Client,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     kms: Mutex<HashMap<Region, aws_sdk_kms::Client>>,
 }
@@ -37,27 +41,26 @@ impl Session {
     pub(super) fn new(
         config: SdkConfig,
         attempts: Attempts,
-        partition: Partition,
-        role: Option<AssumeRole>,
+        account: &Account,
         expires: Option<SystemTime>,
         caller: String,
     ) -> Self {
         let global = config
             .to_builder()
-            .region(SdkRegion::new(global_region(partition).to_string()))
+            .region(SdkRegion::new(global_region(account.partition).to_string()))
             .build();
         let path_style =
             config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
         Self {
             iam: aws_sdk_iam::Client::from_conf(
                 aws_sdk_iam::config::Builder::from(&global)
-                    .interceptor(attempts.clone())
+                    .interceptor(attempts.paced(account, &global_region(account.partition)))
                     .build(),
             ),
             config,
             attempts,
             path_style,
-            role,
+            account: account.clone(),
             expires,
             caller,
             s3: Mutex::default(),
@@ -70,7 +73,7 @@ impl Session {
         let ends_soon = self
             .expires
             .is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE);
-        self.role == account.assume_role && !ends_soon && !self.attempts.have_ended()
+        self.account.assume_role == account.assume_role && !ends_soon && !self.attempts.have_ended()
     }
 
     fn at(&self, region: &Region) -> SdkConfig {
@@ -78,6 +81,12 @@ impl Session {
             .to_builder()
             .region(SdkRegion::new(region.to_string()))
             .build()
+    }
+
+    /// The IAM client.
+    #[must_use]
+    pub fn iam(&self) -> aws_sdk_iam::Client {
+        self.iam.clone()
     }
 
     /// The S3 client of a Region.
@@ -88,7 +97,8 @@ impl Session {
             // Emulators serve all buckets on one host name.
             let config = aws_sdk_s3::config::Builder::from(&self.at(region))
                 .force_path_style(self.path_style);
-            let config = config.interceptor(self.attempts.clone()).build();
+            let attempts = self.attempts.paced(&self.account, region);
+            let config = config.interceptor(attempts).build();
             aws_sdk_s3::Client::from_conf(config)
         };
         clients.entry(region.clone()).or_insert_with(make).clone()
@@ -100,11 +110,65 @@ impl Session {
         let mut clients = self.kms.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let config = aws_sdk_kms::config::Builder::from(&self.at(region))
-                .interceptor(self.attempts.clone())
+                .interceptor(self.attempts.paced(&self.account, region))
                 .build();
             aws_sdk_kms::Client::from_conf(config)
         };
         clients.entry(region.clone()).or_insert_with(make).clone()
+    }
+}
+
+/// The clients of an account for a visit: each call waits for its turn.
+#[derive(Debug)]
+pub(super) struct Turns {
+    session: Arc<Session>,
+    account: Account,
+    attempts: Attempts,
+}
+
+impl Turns {
+    /// For calls in `account`.
+    pub fn new(session: Arc<Session>, account: &Account, attempts: Attempts) -> Self {
+        Self {
+            session,
+            account: account.clone(),
+            attempts,
+        }
+    }
+
+    /// The caller's ARN, or what is known of it.
+    pub fn caller(&self) -> &str {
+        &self.session.caller
+    }
+
+    async fn turn(&self, quota: Quota, region: &Region) -> Result<(), Failure> {
+        let paced: Paced = self.attempts.pace(&self.account, quota, region);
+        paced.turn().await
+    }
+
+    /// The IAM client, when it is a call's turn.
+    pub async fn iam(&self) -> Result<aws_sdk_iam::Client, Failure> {
+        let region = global_region(self.account.partition);
+        self.turn(Quota::Iam, &region).await?;
+        Ok(self.session.iam())
+    }
+
+    /// The S3 client of a Region, when it is a call's turn.
+    pub async fn s3(&self, region: &Region) -> Result<aws_sdk_s3::Client, Failure> {
+        self.turn(Quota::S3, region).await?;
+        Ok(self.session.s3(region))
+    }
+
+    /// The KMS client of a Region, when it is a call's turn.
+    pub async fn kms(&self, region: &Region) -> Result<aws_sdk_kms::Client, Failure> {
+        self.turn(Quota::Kms, region).await?;
+        Ok(self.session.kms(region))
+    }
+
+    /// The same, when it is the turn of a write of a key policy.
+    pub async fn kms_to_put_policy(&self, region: &Region) -> Result<aws_sdk_kms::Client, Failure> {
+        self.turn(Quota::PutKeyPolicy, region).await?;
+        self.kms(region).await
     }
 }
 

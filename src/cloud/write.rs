@@ -20,13 +20,14 @@ impl AwsCloud {
                 let call = Call {
                     action: action::PUT_BUCKET_VERSIONING,
                     on: format!("bucket {}", bucket.name),
-                    caller: &session.caller,
+                    caller: session.caller(),
                 };
                 let enabled = VersioningConfiguration::builder()
                     .status(BucketVersioningStatus::Enabled)
                     .build();
                 let request = session
                     .s3(region)
+                    .await?
                     .put_bucket_versioning()
                     .bucket(bucket.name.as_str())
                     .versioning_configuration(enabled);
@@ -38,10 +39,11 @@ impl AwsCloud {
             }
             Step::CreateRole(role) => {
                 let session = self.session(&role.arn.account).await?;
-                let call = on_role(action::CREATE_ROLE, &role.arn.name, &session.caller);
+                let call = on_role(action::CREATE_ROLE, &role.arn.name, session.caller());
                 let tags = tags(role)?;
                 let request = session
-                    .iam
+                    .iam()
+                    .await?
                     .create_role()
                     .role_name(role.arn.name.as_str())
                     .path(&role.arn.path)
@@ -62,10 +64,11 @@ impl AwsCloud {
                 let call = on_role(
                     action::UPDATE_ASSUME_ROLE_POLICY,
                     &role.arn.name,
-                    &session.caller,
+                    session.caller(),
                 );
                 let request = session
-                    .iam
+                    .iam()
+                    .await?
                     .update_assume_role_policy()
                     .role_name(role.arn.name.as_str())
                     .policy_document(role.trust.compact());
@@ -73,9 +76,10 @@ impl AwsCloud {
             }
             Step::TagRole(role) => {
                 let session = self.session(&role.arn.account).await?;
-                let call = on_role(action::TAG_ROLE, &role.arn.name, &session.caller);
+                let call = on_role(action::TAG_ROLE, &role.arn.name, session.caller());
                 let request = session
-                    .iam
+                    .iam()
+                    .await?
                     .tag_role()
                     .role_name(role.arn.name.as_str())
                     .set_tags(Some(tags(role)?));
@@ -86,10 +90,11 @@ impl AwsCloud {
                 let call = on_role(
                     action::PUT_ROLE_PERMISSIONS_BOUNDARY,
                     &role.arn.name,
-                    &session.caller,
+                    session.caller(),
                 );
                 let request = session
-                    .iam
+                    .iam()
+                    .await?
                     .put_role_permissions_boundary()
                     .role_name(role.arn.name.as_str())
                     .permissions_boundary(boundary.to_string());
@@ -102,9 +107,10 @@ impl AwsCloud {
                 document,
             } => {
                 let session = self.session(account).await?;
-                let call = on_role(action::PUT_ROLE_POLICY, role, &session.caller);
+                let call = on_role(action::PUT_ROLE_POLICY, role, session.caller());
                 let request = session
-                    .iam
+                    .iam()
+                    .await?
                     .put_role_policy()
                     .role_name(role.as_str())
                     .policy_name(policy.as_str());
@@ -124,10 +130,11 @@ impl AwsCloud {
                 let call = Call {
                     action: action::PUT_BUCKET_POLICY,
                     on: format!("bucket {}", bucket.name),
-                    caller: &session.caller,
+                    caller: session.caller(),
                 };
                 let request = session
                     .s3(region)
+                    .await?
                     .put_bucket_policy()
                     .bucket(bucket.name.as_str())
                     .policy(document.compact());
@@ -142,10 +149,11 @@ impl AwsCloud {
                 let call = Call {
                     action: action::DELETE_BUCKET_POLICY,
                     on: format!("bucket {}", bucket.name),
-                    caller: &session.caller,
+                    caller: session.caller(),
                 };
                 let request = session
                     .s3(region)
+                    .await?
                     .delete_bucket_policy()
                     .bucket(bucket.name.as_str());
                 let sent = request
@@ -156,9 +164,10 @@ impl AwsCloud {
             }
             Step::PutKeyPolicy { key, document, .. } => {
                 let session = self.session(&key.account).await?;
-                let call = on_key(action::PUT_KEY_POLICY, key, &session.caller);
+                let call = on_key(action::PUT_KEY_POLICY, key, session.caller());
                 let request = session
-                    .kms(&key.region)
+                    .kms_to_put_policy(&key.region)
+                    .await?
                     .put_key_policy()
                     .key_id(key.to_string())
                     .policy_name("default");
@@ -180,12 +189,13 @@ impl AwsCloud {
                 let call = Call {
                     action: action::PUT_REPLICATION_CONFIGURATION,
                     on: format!("bucket {}", bucket.name),
-                    caller: &session.caller,
+                    caller: session.caller(),
                 };
                 let configuration = configuration_to_sdk(configuration)
                     .map_err(|error| unsendable(call.action, &error))?;
                 let request = session
                     .s3(region)
+                    .await?
                     .put_bucket_replication()
                     .bucket(bucket.name.as_str())
                     .replication_configuration(configuration);
@@ -200,10 +210,11 @@ impl AwsCloud {
                 let call = Call {
                     action: action::PUT_REPLICATION_CONFIGURATION,
                     on: format!("bucket {}", bucket.name),
-                    caller: &session.caller,
+                    caller: session.caller(),
                 };
                 let request = session
                     .s3(region)
+                    .await?
                     .delete_bucket_replication()
                     .bucket(bucket.name.as_str());
                 let sent = request
@@ -214,9 +225,10 @@ impl AwsCloud {
             }
             Step::CreateManagedPolicy { policy, document } => {
                 let session = self.session(&policy.account).await?;
-                let call = on_policy(action::CREATE_POLICY, policy, &session.caller);
+                let call = on_policy(action::CREATE_POLICY, policy, session.caller());
                 let request = session
-                    .iam
+                    .iam()
+                    .await?
                     .create_policy()
                     .policy_name(&policy.name)
                     .path(&policy.path);
@@ -230,9 +242,10 @@ impl AwsCloud {
             }
             Step::AttachManagedPolicy { role, policy } => {
                 let session = self.session(&policy.account).await?;
-                let call = on_role(action::ATTACH_ROLE_POLICY, role, &session.caller);
+                let call = on_role(action::ATTACH_ROLE_POLICY, role, session.caller());
                 let request = session
-                    .iam
+                    .iam()
+                    .await?
                     .attach_role_policy()
                     .role_name(role.as_str())
                     .policy_arn(policy.to_string());
@@ -240,9 +253,10 @@ impl AwsCloud {
             }
             Step::CreateManagedPolicyVersion { policy, document } => {
                 let session = self.session(&policy.account).await?;
-                let call = on_policy(action::CREATE_POLICY_VERSION, policy, &session.caller);
+                let call = on_policy(action::CREATE_POLICY_VERSION, policy, session.caller());
                 let request = session
-                    .iam
+                    .iam()
+                    .await?
                     .create_policy_version()
                     .policy_arn(policy.to_string())
                     .set_as_default(true);
@@ -254,9 +268,10 @@ impl AwsCloud {
             }
             Step::DeleteManagedPolicyVersion { policy, version } => {
                 let session = self.session(&policy.account).await?;
-                let call = on_policy(action::DELETE_POLICY_VERSION, policy, &session.caller);
+                let call = on_policy(action::DELETE_POLICY_VERSION, policy, session.caller());
                 let sent = session
-                    .iam
+                    .iam()
+                    .await?
                     .delete_policy_version()
                     .policy_arn(policy.to_string())
                     .version_id(version)
@@ -266,9 +281,10 @@ impl AwsCloud {
             }
             Step::DetachManagedPolicy { role, policy } => {
                 let session = self.session(&policy.account).await?;
-                let call = on_role(action::DETACH_ROLE_POLICY, role, &session.caller);
+                let call = on_role(action::DETACH_ROLE_POLICY, role, session.caller());
                 let sent = session
-                    .iam
+                    .iam()
+                    .await?
                     .detach_role_policy()
                     .role_name(role.as_str())
                     .policy_arn(policy.to_string())
@@ -278,9 +294,10 @@ impl AwsCloud {
             }
             Step::DeleteManagedPolicy { policy } => {
                 let session = self.session(&policy.account).await?;
-                let call = on_policy(action::DELETE_POLICY, policy, &session.caller);
+                let call = on_policy(action::DELETE_POLICY, policy, session.caller());
                 let sent = session
-                    .iam
+                    .iam()
+                    .await?
                     .delete_policy()
                     .policy_arn(policy.to_string())
                     .send()
@@ -293,9 +310,10 @@ impl AwsCloud {
                 policy,
             } => {
                 let session = self.session(account).await?;
-                let call = on_role(action::DELETE_ROLE_POLICY, role, &session.caller);
+                let call = on_role(action::DELETE_ROLE_POLICY, role, session.caller());
                 let sent = session
-                    .iam
+                    .iam()
+                    .await?
                     .delete_role_policy()
                     .role_name(role.as_str())
                     .policy_name(policy.as_str())
@@ -305,9 +323,10 @@ impl AwsCloud {
             }
             Step::DeleteRole { account, role } => {
                 let session = self.session(account).await?;
-                let call = on_role(action::DELETE_ROLE, role, &session.caller);
+                let call = on_role(action::DELETE_ROLE, role, session.caller());
                 let sent = session
-                    .iam
+                    .iam()
+                    .await?
                     .delete_role()
                     .role_name(role.as_str())
                     .send()

@@ -7,6 +7,7 @@ pub mod plan;
 pub mod plan_answer;
 mod plan_offline;
 pub mod plan_online;
+pub mod status;
 
 use std::{fs, io::Read, path::Path};
 

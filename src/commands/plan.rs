@@ -42,7 +42,8 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
         bail!("the files contain no BucketReplication, or more than one: plan one at a time");
     };
     let (printed, changes) = if arguments.offline {
-        let replication = in_namespace(&replication, &arguments.namespace);
+        let namespace = arguments.namespace.as_deref().unwrap_or("default");
+        let replication = in_namespace(&replication, namespace);
         let namespace = replication.namespace().unwrap_or_default();
         let labels = labels_of_namespace(&documents, &namespace);
         offline(arguments, &replication, accounts, labels)?
@@ -72,12 +73,14 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
 
 /// What the operator planned for an existing object: in Observe mode, or if something blocks the object.
 async fn reported(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
-    let client = api_server::client()
-        .await
-        .context("no cluster: set KUBECONFIG")?;
-    let object: BucketReplication = Api::namespaced(client, &arguments.namespace)
+    let (client, default) = api_server::client_of(&arguments.cluster).await?;
+    let namespace = arguments.namespace.as_ref().unwrap_or(&default);
+    let object: BucketReplication = Api::namespaced(client, namespace)
         .get(name)
-        .await?;
+        .await
+        .with_context(|| {
+            format!("BucketReplication {name} in namespace {namespace} can't be read")
+        })?;
     let status = object.status.unwrap_or_default();
     let ready = status.ready().filter(|ready| ready.status != "True");
     let warnings = ready

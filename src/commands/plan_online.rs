@@ -16,7 +16,7 @@ use crate::{
         aws::{Aws, AwsCloud},
         editor::Editors,
     },
-    config::Plan,
+    config::{self, Plan},
     leader::Leadership,
     metrics::Metrics,
     replication::{
@@ -92,7 +92,7 @@ pub(super) async fn online(
     replication: BucketReplication,
     files: Vec<AwsAccount>,
 ) -> anyhow::Result<(Answer, bool)> {
-    let cluster = Cluster::read(files).await?;
+    let cluster = Cluster::read(files, &arguments.cluster).await?;
     let source = source_of(&replication.spec, &cluster.accounts);
     let source = source.map_err(|problem| refused(&[problem]))?;
     let mut warnings = vec![];
@@ -107,7 +107,8 @@ pub(super) async fn online(
         warnings.push(warning.to_owned());
         default_installation()?
     };
-    let planned = in_namespace(&replication, &arguments.namespace);
+    let namespace = arguments.namespace.as_ref().unwrap_or(&cluster.namespace);
+    let planned = in_namespace(&replication, namespace);
     let (key, objects) = cluster.objects_on(&source, &planned);
     let upstream = upstream_of(&source, &cluster.existing);
     let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
@@ -173,6 +174,8 @@ fn answer(
 
 /// What the cluster has, and the accounts in the files.
 struct Cluster {
+    /// The namespace of the context.
+    namespace: String,
     accounts: Arc<Accounts>,
     labels: BTreeMap<String, Labels>,
     existing: Vec<BucketReplication>,
@@ -211,8 +214,8 @@ impl Cluster {
         (key, others.chain([this]).collect())
     }
 
-    async fn read(files: Vec<AwsAccount>) -> anyhow::Result<Self> {
-        let client = api_server::client()
+    async fn read(files: Vec<AwsAccount>, which: &config::Cluster) -> anyhow::Result<Self> {
+        let (client, namespace) = api_server::client_of(which)
             .await
             .context("no cluster: use --offline, or set KUBECONFIG")?;
         let all = ListParams::default();
@@ -227,6 +230,7 @@ impl Cluster {
         let namespaces = Api::<Namespace>::all(client.clone());
         let namespaces = namespaces.list_metadata(&all).await?.items.into_iter();
         Ok(Self {
+            namespace,
             accounts: Arc::new(Accounts::new(&accounts)),
             labels: namespaces
                 .map(|namespace| (namespace.name_any(), namespace.labels().clone()))

@@ -10,7 +10,7 @@ mod touches;
 pub mod trigger;
 pub mod visit;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt, future::try_join_all};
 use jiff::Timestamp;
@@ -39,6 +39,9 @@ use kubernetes::Kubernetes;
 use queue::Queue;
 use reconcile::Context;
 use trigger::{Touched, touched};
+
+/// For how long visits to several source buckets share what was read: less than a grace period, since two reads that far apart confirm drift.
+const LONGEST_SHARED: Duration = Duration::from_secs(2);
 
 /// Runs until `stop`, and then lets running visits finish. `synced` is called once every watch has listed what there is.
 ///
@@ -74,7 +77,7 @@ pub async fn run(
     let context = Arc::new(Context {
         installation,
         kubernetes: Kubernetes::new(client, settings.release.watch_namespaces.clone()),
-        aws,
+        aws: aws.sharing_reads(LONGEST_SHARED.min(periods.grace / 2)),
         editors: Editors::new(periods.grace, Timestamp::now),
         objects,
         accounts,

@@ -150,8 +150,14 @@ impl Context {
 
     /// Visits a bucket or account, and returns when to visit it again, and the accounts that this calls.
     pub async fn reconcile(&self, key: &Key, slot: Slot) -> Option<(Due, Called)> {
+        let again = self.visited(key, &slot).await;
+        self.metrics.progress().visited();
+        again
+    }
+
+    async fn visited(&self, key: &Key, slot: &Slot) -> Option<(Due, Called)> {
         match key {
-            Key::Bucket(bucket) => self.bucket(bucket, &slot).await,
+            Key::Bucket(bucket) => self.bucket(bucket, slot).await,
             Key::Account(account) => {
                 let visit = self
                     .account(account)

@@ -24,6 +24,7 @@ mod preflight;
 mod privileges;
 mod samples;
 mod shared;
+mod status;
 mod tenancy;
 mod tls;
 mod traces;
@@ -200,6 +201,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::a_deletion_that_aws_refuses_says_so_and_can_be_abandoned,
     life::a_namespace_with_live_objects_goes_by_itself,
     life::plan_tells_what_would_change,
+    status::status_shows_what_is_and_what_to_do,
     life::what_is_seldom_needed_works_under_the_printed_policy,
     life::what_stands_is_exactly_what_plan_offline_prints,
     shared::fifty_objects_in_ten_namespaces_are_one_configuration,

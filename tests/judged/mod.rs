@@ -146,6 +146,12 @@ impl Judged {
         self
     }
 
+    /// The same, with reads that several source buckets share for `valid`.
+    pub fn sharing_reads(mut self, valid: std::time::Duration) -> Self {
+        self.sdk = self.sdk.sharing_reads(valid);
+        self
+    }
+
     /// The operator's border to this AWS.
     pub fn cloud(&self) -> AwsCloud {
         self.cloud_of(&self.cluster)

@@ -16,6 +16,8 @@ use kube::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::requests_per_second::RequestsPerSecond;
+
 /// An AWS account, and what namespaces may do in it.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
@@ -106,6 +108,9 @@ pub struct AwsAccountSpec {
     /// The replication roles that the operator creates in the account.
     #[serde(default)]
     pub roles: Roles,
+    /// How many calls the operator makes to a service in the account in a second, in each Region, at most. By default, as many as it needs; after AWS throttles calls, it makes fewer and slowly raises the number again. Example: {"iam": 5}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<RequestsPerSecond>,
     /// Whom a tenant should ask for a grant. Example: "#platform-storage"
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

@@ -6,6 +6,7 @@ pub mod condition;
 pub mod event;
 pub mod finding;
 mod replication_status;
+mod requests_per_second;
 
 pub use aws_account::AwsAccount;
 pub use bucket_replication::BucketReplication;

@@ -4,7 +4,10 @@
 //! bucket's role names a place before a statement is added there, and until the bucket no longer needs it; so what a role's policy names is a use,
 //! and what this process wrote counts before a read shows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -32,12 +35,37 @@ pub struct Uses {
     last: Moment,
     /// How many removals were left when old ones were last dropped.
     left: usize,
+    /// What several source buckets use, once: those of an account with the same destination and keys use the same.
+    shared: Shared,
+}
+
+/// One copy of each value.
+#[derive(Debug, Default)]
+struct Shared {
+    copies: BTreeSet<Arc<Used>>,
+    /// How many were left when those that nothing uses were last dropped.
+    left: usize,
+}
+
+impl Shared {
+    fn copy_of(&mut self, used: Used) -> Arc<Used> {
+        if let Some(copy) = self.copies.get(&used) {
+            return Arc::clone(copy);
+        }
+        if self.copies.len() >= FEW.max(2 * self.left) {
+            self.copies.retain(|copy| Arc::strong_count(copy) > 1);
+            self.left = self.copies.len();
+        }
+        let copy = Arc::new(used);
+        self.copies.insert(Arc::clone(&copy));
+        copy
+    }
 }
 
 /// What the source buckets of an account use.
 #[derive(Debug, Default)]
 struct OfAccount {
-    roles: BTreeMap<RoleName, (Used, Timestamp)>,
+    roles: BTreeMap<RoleName, (Arc<Used>, Timestamp)>,
     /// The paths under which all roles that existed are known.
     complete: BTreeSet<String>,
 }
@@ -70,9 +98,10 @@ impl Uses {
 
     /// Adds what the policy of a role names. What this process has noted in the last hour is newer.
     pub fn learn(&mut self, role: &SourceRole, used: Used, now: Timestamp) {
+        let used = self.shared.copy_of(used);
         let known = self.accounts.entry(role.account.clone()).or_default();
         let noted = known.roles.entry(role.name.clone());
-        let noted = noted.or_insert_with(|| (used.clone(), now));
+        let noted = noted.or_insert_with(|| (Arc::clone(&used), now));
         if !is_recent(noted.1, now) {
             *noted = (used, now);
         }
@@ -122,10 +151,11 @@ impl Uses {
         let gone = used
             .iter()
             .any(|(policy, sids)| sids.iter().any(|sid| is_gone(policy, sid)));
+        let used = self.shared.copy_of(used);
         let known = self.accounts.entry(role.account.clone()).or_default();
         // A role that uses nothing is remembered for a while: a read of AWS may still show what its policy was.
         let is_kept =
-            |(used, noted): &(Used, Timestamp)| !used.is_empty() || is_recent(*noted, now);
+            |(used, noted): &(Arc<Used>, Timestamp)| !used.is_empty() || is_recent(*noted, now);
         if used.is_empty() {
             known.roles.retain(|_, known| is_kept(known));
         }
@@ -145,8 +175,9 @@ impl Uses {
     ) -> BTreeSet<String> {
         let known = self.accounts.entry(role.account.clone()).or_default();
         let own = known.roles.entry(role.name.clone());
-        let (used, noted) = own.or_insert_with(|| (Used::new(), now));
+        let (noted_use, noted) = own.or_insert_with(|| (Arc::default(), now));
         *noted = now;
+        let mut used = Used::clone(noted_use);
         let sids = used.entry(policy.clone()).or_default();
         sids.retain(|sid| !released.contains(sid));
         for sid in added {
@@ -156,6 +187,7 @@ impl Uses {
         if sids.is_empty() {
             used.remove(policy);
         }
+        *noted_use = self.shared.copy_of(used);
         let is_used = |sid: &String| {
             let mut all = known.roles.values().map(|(used, _)| used);
             all.any(|used| used.get(policy).is_some_and(|sids| sids.contains(sid)))

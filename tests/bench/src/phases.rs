@@ -48,7 +48,7 @@ const AT_ONCE: usize = 12;
 pub const LONGEST: Duration = Duration::from_mins(45);
 
 /// The shortest drift period, in seconds.
-const SHORTEST_DRIFT: u64 = 15;
+const SHORTEST_DRIFT: u64 = 10;
 
 /// Checks a second of the steady state, if there are many buckets.
 const CHECKS_A_SECOND: u64 = 50;

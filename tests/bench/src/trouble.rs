@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Calls a second of an account and service in the throttled phase.
-const RATE: u64 = 40;
+const RATE: u64 = 80;
 
 impl Bench {
     /// Creates that many objects while AWS takes few calls a second.

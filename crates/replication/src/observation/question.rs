@@ -7,7 +7,9 @@ use crate::{
     configuration::Configuration,
     keys::{KeyArn, KeyReference},
     names::{AccountId, OwnedBucket, Region, RoleName},
-    observed::{Encryption, Facet, KeyDescription, KeyQuery, PolicyVersions, Role, UnknownElement},
+    observed::{
+        Encryption, Facet, Failure, KeyDescription, KeyQuery, PolicyVersions, Role, UnknownElement,
+    },
     policy::Document,
 };
 
@@ -138,4 +140,34 @@ pub enum Answer {
     ManagedDocument(ManagedPolicyArn, Facet<Document>),
     /// The document of the managed policy with that ARN.
     PolicyDocument(PolicyArn, Facet<Document>),
+}
+
+impl Answer {
+    /// Why there is none.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Versioning(_, read)
+            | Self::ObjectLock(_, read)
+            | Self::RequesterPays(_, read)
+            | Self::OwnerEnforced(_, read) => read.failure(),
+            Self::BucketPolicy(_, read)
+            | Self::KeyPolicy(_, read)
+            | Self::InlinePolicy(_, read)
+            | Self::ForeignInlinePolicy(.., read)
+            | Self::ManagedDocument(_, read)
+            | Self::PolicyDocument(_, read) => read.failure(),
+            Self::Role(read) | Self::ForeignRole(_, read) => read.failure(),
+            Self::Region(_, read) => read.failure(),
+            Self::Encryption(_, read) => read.failure(),
+            Self::Configuration(_, read) => read.failure(),
+            Self::Tags(_, read) => read.failure(),
+            Self::Key(_, read) => read.failure(),
+            Self::AttachedPolicies(read) => read.failure(),
+            Self::PolicyVersions(_, read) => read.failure(),
+            Self::InlinePolicyNames(_, read) => read.failure(),
+            Self::ForeignAttachedPolicies(_, read) => read.failure(),
+            Self::ManagedVersion(_, read) => read.failure(),
+        }
+    }
 }

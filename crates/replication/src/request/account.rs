@@ -12,7 +12,9 @@ use crate::{
 };
 use api::{
     AwsAccount,
-    aws_account::{self, Access, AwsPartition, Grant, Permission, Policies, PolicyMode},
+    aws_account::{
+        self, Access, AwsPartition, Grant, Permission, Policies, PolicyMode, RequestsPerSecond,
+    },
     condition::{ConditionType, Reason},
 };
 
@@ -37,6 +39,8 @@ pub struct Account {
     pub policies: Policies,
     /// The roles that the operator creates.
     pub roles: Roles,
+    /// Calls a second at most, if there is a bound.
+    pub requests_per_second: Option<RequestsPerSecond>,
     contact: Option<String>,
     grants: Vec<Grant>,
 }
@@ -117,6 +121,15 @@ impl Roles {
 pub type Labels = BTreeMap<String, String>;
 
 impl Account {
+    /// The same without a bound of calls, which changes nothing of what is allowed.
+    #[must_use]
+    pub(super) fn without_pace(&self) -> Self {
+        Self {
+            requests_per_second: None,
+            ..self.clone()
+        }
+    }
+
     pub(super) fn new(name: &str, object: &AwsAccount) -> Result<Self, Problem> {
         let spec = object.spec.clone();
         let partition = match spec.partition {
@@ -152,6 +165,7 @@ impl Account {
             assume_role: assume_role.map_err(invalid("spec.assumeRole"))?,
             policies: spec.policies,
             roles: Roles::new(spec.roles).map_err(invalid("spec.roles"))?,
+            requests_per_second: spec.requests_per_second,
             contact: spec.contact,
             grants: spec.grants,
         })

@@ -1,0 +1,92 @@
+//! Every metric, in one table: names, labels and help.
+
+/// A metric: its name without the prefix, its kind, its labels, and what it says.
+pub type Described = (&'static str, &'static str, &'static str, &'static str);
+
+/// What every name begins with.
+pub const PREFIX: &str = "bucket_replication";
+
+/// The name with which it is exported, without the suffixes of counters and histograms.
+#[must_use]
+pub fn exported(name: &str) -> String {
+    let unit = if is_time(name) { "_seconds" } else { "" };
+    format!("{PREFIX}_{name}{unit}")
+}
+
+pub(super) fn is_time(name: &str) -> bool {
+    ["_age", "_duration", "_wait"]
+        .iter()
+        .any(|unit| name.ends_with(unit))
+}
+
+/// All metrics.
+pub const TABLE: [Described; 13] = [
+    (
+        "visits",
+        "counter",
+        "ending: done, blocked, retry, later",
+        "Visits to source buckets, by how they ended",
+    ),
+    ("visit_duration", "histogram", "", "How long a visit took"),
+    (
+        "panics",
+        "counter",
+        "",
+        "Visits that ended by a fault of the operator itself",
+    ),
+    (
+        "due_visits",
+        "gauge",
+        "account_name: the AWSAccount of the source",
+        "Visits that are due and did not begin yet",
+    ),
+    (
+        "longest_wait",
+        "gauge",
+        "account_name: the AWSAccount of the source",
+        "For how long the visit has been due that has waited for the longest time",
+    ),
+    (
+        "watch_age",
+        "gauge",
+        "resource: bucketreplications, awsaccounts or namespaces",
+        "For how long the API server has not answered the watch of a resource",
+    ),
+    (
+        "steps",
+        "counter",
+        "step: as in plans, such as PutReplication",
+        "Changes made in AWS, by kind",
+    ),
+    (
+        "drift_corrections",
+        "counter",
+        "",
+        "Changes by another writer that were corrected",
+    ),
+    (
+        "aws_calls",
+        "counter",
+        "service, operation: AWS's names; outcome: ok, denied, not_found, throttled, failed, unreachable",
+        "Attempts to call AWS",
+    ),
+    (
+        "pacing_wait",
+        "counter",
+        "account_name: the AWSAccount; quota: what AWS counts together",
+        "For how long calls to AWS waited, because no more are allowed or AWS throttled some",
+    ),
+    (
+        "objects",
+        "gauge",
+        "ready: True, False, Unknown; reason: of the condition Ready",
+        "BucketReplications, by whether they are ready and why",
+    ),
+    (
+        "orphaned_roles",
+        "gauge",
+        "account_name: the AWSAccount",
+        "Roles that the operator created and that no object uses any longer",
+    ),
+    ("leader", "gauge", "", "1 if this replica holds the lease"),
+];
