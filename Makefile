@@ -79,6 +79,11 @@ docs: ## Build the documentation of the code, with warnings as errors
 deny: $(BIN)/cargo-deny ## Check licences, bans and sources of all dependencies
 	$(BIN)/cargo-deny --locked check bans licenses sources
 
+# Not part of check: a new advisory would fail changes that have nothing to do with it. A workflow runs it each day.
+.PHONY: advisories
+advisories: $(BIN)/cargo-deny ## Compare the dependencies with the RustSec advisory database
+	$(BIN)/cargo-deny --locked check advisories
+
 .PHONY: checkov
 checkov: $(BIN)/helm $(BIN)/kube-apiserver $(TOOLS)/checkov/.stamp ## Scan the chart and the overlays with Checkov; exceptions and their reasons are in tests/tools/checkov
 	@mkdir -p target/checkov

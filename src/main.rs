@@ -1,7 +1,9 @@
 //! Arguments in, exit code out: the only place that prints and exits.
 
 use std::{
+    ffi::OsStr,
     io::{ErrorKind, IsTerminal, Write, stderr, stdout},
+    path::Path,
     process::ExitCode,
 };
 
@@ -18,7 +20,7 @@ use bucket_replication_operator::{
     server::{self, Readiness},
     telemetry::Telemetry,
 };
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use tokio::{
@@ -28,7 +30,7 @@ use tokio::{
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parsed() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -51,10 +53,34 @@ async fn main() -> ExitCode {
             }
         },
         Err(error) => {
-            let _ = writeln!(stderr(), "error: {error:#}");
+            let _ = writeln!(stderr(), "error: {}", once(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// The arguments. As a plugin of kubectl, the command is called as it is typed.
+fn parsed() -> Result<Arguments, clap::Error> {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&program).file_name().and_then(OsStr::to_str);
+    let command = match name.and_then(|name| name.strip_prefix("kubectl-")) {
+        Some(plugin) => Arguments::command().bin_name(format!("kubectl {plugin}")),
+        None => Arguments::command(),
+    };
+    Arguments::from_arg_matches(&command.try_get_matches()?)
+}
+
+/// An error with its causes, each said once: some libraries repeat the cause in their own message.
+fn once(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// What a command prints, and its exit code.

@@ -51,7 +51,7 @@ fn act(judged: &mut Judged, act: Act) {
 
 /// The ground right before `what`, in fair weather.
 async fn before(what: Act) -> Judged {
-    let mut judged = Judged::new();
+    let mut judged = Judged::new().in_paused_time();
     for earlier in ACTS.into_iter().take_while(|act| *act != what) {
         act(&mut judged, earlier);
         assert!(judged.settle().await, "before {what:?}");
@@ -178,11 +178,11 @@ async fn a_kill_after_any_call_changes_nothing_in_the_end() {
                 {
                     break;
                 }
-                judged.cluster.pass(30);
+                judged.pass().await;
             }
             judged.cluster.restart();
             judged.aws.set_weather(Weather::default());
-            judged.cluster.pass(30);
+            judged.pass().await;
             let ended = judged.settle().await;
             let differ = differences(&judged.made(), &expected);
             if !ended || !differ.is_empty() {
@@ -249,7 +249,7 @@ async fn bad_weather_passes() {
             if visit == 3 && is_outage {
                 judged.aws.set_weather(Weather::default());
             }
-            judged.cluster.pass(30);
+            judged.pass().await;
             judged.aws.pass(Duration::from_secs(30));
         }
         assert_eq!(
@@ -316,7 +316,7 @@ async fn an_answer_that_is_cut_off_before_a_write_is_no_refusal() {
     for _ in 0..6 {
         judged.visit().await;
         messages.push(judged.cluster.message("tax", "Ready"));
-        judged.cluster.pass(30);
+        judged.pass().await;
         judged.aws.pass(Duration::from_secs(30));
     }
     let cut_off = messages

@@ -868,7 +868,7 @@ fn workflows_pin_what_they_use_and_run_what_there_is() {
         .collect();
     // These come with the image.
     targets.extend(["image", "release"]);
-    for name in ["check", "release"] {
+    for name in ["advisories", "check", "release"] {
         let path = format!(".github/workflows/{name}.yaml");
         let text = read(&path);
         let workflow: Value = serde_saphyr::from_str(&text).unwrap();

@@ -13,6 +13,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use bucket_replication_operator::{
+    api::aws_account::RequestsPerSecond,
     controller::{
         queue::Queue,
         schedule::{Accounts, Due, Urgency},
@@ -227,6 +228,45 @@ async fn what_is_wrong_in_one_account_holds_up_no_other() {
             "{trouble:?}: {took:?}, and {alone:?} alone"
         );
     }
+}
+
+/// `spec.requestsPerSecond` counts from the next call on, also in a session that began before.
+#[tokio::test(start_paused = true)]
+async fn an_account_is_called_no_faster_than_it_allows() {
+    let mut judged = Judged::new().with_deadlines().await;
+    judged.cluster.times.settle = Duration::ZERO;
+    let replica = key(DR, "us-west-2", "dst");
+    judged
+        .cluster
+        .apply("o", &spec(("dr", "dest"), Some(&replica), &json!({})));
+    let calls_of_source = |judged: &Judged| {
+        let calls = judged.aws.take_calls().into_iter();
+        let of_source = calls.filter(|call| call.path.starts_with("/source"));
+        u32::try_from(of_source.count()).unwrap()
+    };
+    let unbounded = Instant::now();
+    judged.visit().await;
+    assert_eq!(judged.cluster.condition("o", "Ready").0, "True");
+    assert!(unbounded.elapsed() < Duration::from_secs(1));
+    assert!(calls_of_source(&judged) > 4);
+    for account in &mut judged.cluster.accounts {
+        account.spec.requests_per_second = Some(RequestsPerSecond {
+            s3: Some(2),
+            ..RequestsPerSecond::default()
+        });
+    }
+    judged.cluster.delete("o");
+    let bounded = Instant::now();
+    judged.visit().await;
+    assert!(judged.cluster.objects.is_empty());
+    let made = calls_of_source(&judged);
+    assert!(made > 2, "{made} calls");
+    let least = Duration::from_millis(500) * (made - 1);
+    assert!(
+        bounded.elapsed() >= least,
+        "{:?} of {made} calls",
+        bounded.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -248,3 +248,59 @@ fn output_that_can_t_be_written_is_an_error() {
         "{error}"
     );
 }
+
+/// Exit code and standard error of a command without a cluster.
+fn without_a_cluster(program: &std::path::Path, words: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(program);
+    command
+        .args(words)
+        .env_clear()
+        .env("KUBECONFIG", "/nonexistent");
+    let output = command.output().expect("the binary");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code().expect("a code"),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
+    for words in [["status", "tax"], ["plan", "tax"]] {
+        let (code, _, said) = without_a_cluster(program, &words);
+        assert_eq!(code, 2, "{said}");
+        assert_eq!(
+            said.matches("No such file or directory").count(),
+            1,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_for_no_account_is_an_error() {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
+    let (code, printed, said) = without_a_cluster(
+        program,
+        &["iam-policy", "-f", "deploy/samples/walkthrough.yaml"],
+    );
+    assert_eq!((code, printed.as_str()), (2, ""), "{said}");
+    assert!(said.contains("no AWSAccount in the files"), "{said}");
+}
+
+#[test]
+fn a_plugin_is_called_as_it_is_typed() {
+    let plugin =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubectl-bucketreplication");
+    let _ = std::fs::remove_file(&plugin);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bucket-replication-operator"), &plugin)
+        .expect("a link");
+    let (code, printed, _) = without_a_cluster(&plugin, &["status", "--help"]);
+    assert_eq!(code, 0);
+    assert!(
+        printed.contains("Usage: kubectl bucketreplication status"),
+        "{printed}"
+    );
+}

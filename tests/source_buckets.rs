@@ -110,13 +110,15 @@ impl Fleet {
     async fn visits(&mut self, number: usize, times: usize) {
         for _ in 0..times {
             self.visit(number).await;
-            self.pass(30);
+            self.pass(30).await;
         }
     }
 
-    fn pass(&self, seconds: u64) {
+    async fn pass(&self, seconds: u64) {
         self.judged.cluster.pass(i64::try_from(seconds).unwrap());
-        self.judged.aws.pass(Duration::from_secs(seconds));
+        let time = Duration::from_secs(seconds);
+        self.judged.aws.pass(time);
+        tokio::time::advance(time).await;
     }
 
     async fn settle(&mut self) {
@@ -126,7 +128,7 @@ impl Fleet {
     async fn rounds(&mut self, rounds: usize) {
         for _ in 0..rounds {
             self.visit_all().await;
-            self.pass(30);
+            self.pass(30).await;
         }
     }
 
@@ -369,7 +371,7 @@ async fn a_statement_stays_as_long_as_it_is_not_known_who_needs_it() {
         fleet.check(1).unwrap();
         fleet.judged.aws.set_weather(Weather::default());
         for _ in 0..6 {
-            fleet.pass(30);
+            fleet.pass(30).await;
             fleet.visit(0).await;
         }
         assert!(fleet.clusters[0].objects.is_empty());
@@ -432,7 +434,7 @@ async fn a_statement_for_one_role_is_replaced_without_a_gap() {
     for _ in 0..6 {
         fleet.check(0).unwrap();
         fleet.visit(0).await;
-        fleet.pass(30);
+        fleet.pass(30).await;
     }
     assert!(fleet.is_ready(0));
     assert_eq!(
@@ -457,7 +459,7 @@ async fn five_hundred_source_buckets_need_no_more_room_than_one() {
     }
     for _ in 0..3 {
         fleet.visit_all().await;
-        fleet.pass(30);
+        fleet.pass(30).await;
     }
     assert!((0..500).all(|number| fleet.is_ready(number)));
     let length = fleet.judged.aws.with(|state| {
@@ -527,7 +529,7 @@ async fn a_deletion_right_after_the_creation_waits_until_reads_show_it() {
     fleet.restart();
     fleet.visit(0).await;
     assert!(!fleet.clusters[0].objects.is_empty(), "released in doubt");
-    fleet.pass(90);
+    fleet.pass(90).await;
     fleet.rounds(6).await;
     assert!(fleet.clusters[0].objects.is_empty());
     assert_eq!(fleet.shared(), before);
@@ -604,7 +606,7 @@ async fn a_role_that_someone_deletes_after_its_object_was_abandoned_keeps_no_sta
                 state.roles.retain(|_, found| found.arn.name != role);
             });
         }
-        fleet.pass(2 * 3600);
+        fleet.pass(2 * 3600).await;
         fleet.clusters[1].delete("o");
         fleet.visits(1, 4).await;
         assert!(fleet.clusters[1].objects.is_empty());
@@ -631,7 +633,7 @@ async fn two_installations_share_a_destination() {
         }
         for _ in 0..rounds {
             fleet.visit_all().await;
-            fleet.pass(30);
+            fleet.pass(30).await;
         }
         for number in 0..2 {
             assert!(fleet.is_ready(number), "{number}, {shape}");
@@ -649,7 +651,7 @@ async fn two_installations_share_a_destination() {
     fleet.clusters[0].delete("o");
     for _ in 0..8 {
         fleet.visit_all().await;
-        fleet.pass(30);
+        fleet.pass(30).await;
     }
     assert!(fleet.clusters[0].objects.is_empty());
     fleet.check(1).unwrap();
@@ -742,7 +744,7 @@ impl Fleet {
                 self.visit(number).await;
             }
             Event::VisitAll => self.visit_all().await,
-            Event::Pass(seconds) => self.pass(seconds),
+            Event::Pass(seconds) => self.pass(seconds).await,
             Event::Restart => self.restart(),
             Event::Lag(seconds) => {
                 *lag = seconds * 1_000;
@@ -767,7 +769,7 @@ impl Fleet {
             Event::Edit(destination, which) => {
                 self.edit(destination, which);
                 // Until reads show it, it can be lost: S3 has no compare-and-set.
-                self.pass(*lag / 1_000);
+                self.pass(*lag / 1_000).await;
             }
         }
     }
@@ -817,7 +819,7 @@ async fn history(series: u64) {
     }
     let told = format!("seed {}, series {series}: {events:?}", seed());
     fleet.judged.aws.set_weather(Weather::default());
-    fleet.pass(60);
+    fleet.pass(60).await;
     fleet.settle().await;
     for number in 0..SOURCES.len() {
         let lives = !fleet.clusters[number].objects.is_empty();

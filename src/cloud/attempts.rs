@@ -25,11 +25,11 @@ use tracing::{Span, field::Empty};
 
 use super::{
     error::{ends_session, kind},
-    pace::{Paced, Paces, Quota},
+    pace::{Paced, PacedAccount, Paces, Quota},
 };
 use crate::{
     metrics::{CallOutcome, Metrics},
-    replication::{accounts::Account, names::Region, observed::FailureKind},
+    replication::{names::Region, observed::FailureKind},
 };
 
 /// Reports every attempt to the metrics, the log and the trace, and to the pace of further calls.
@@ -39,7 +39,7 @@ pub struct Attempts {
     ended: Arc<AtomicBool>,
     paces: Paces,
     /// Of which calls they are, if calls wait for their turn.
-    of: Option<(Account, Region)>,
+    of: Option<(PacedAccount, Region)>,
 }
 
 impl Attempts {
@@ -65,7 +65,7 @@ impl Attempts {
 
     /// Those of a client for this account and Region.
     #[must_use]
-    pub fn paced(&self, account: &Account, region: &Region) -> Self {
+    pub fn paced(&self, account: &PacedAccount, region: &Region) -> Self {
         Self {
             of: Some((account.clone(), region.clone())),
             ..self.clone()
@@ -74,7 +74,7 @@ impl Attempts {
 
     /// The pace of calls.
     #[must_use]
-    pub fn pace(&self, account: &Account, quota: Quota, region: &Region) -> Paced {
+    pub fn pace(&self, account: &PacedAccount, quota: Quota, region: &Region) -> Paced {
         self.paces.of(account, quota, region, &self.metrics)
     }
 

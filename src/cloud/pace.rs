@@ -11,10 +11,11 @@ use strum::Display;
 use tokio::time::Instant;
 
 use crate::{
+    api::aws_account::RequestsPerSecond,
     metrics::Metrics,
     replication::{
         accounts::Account,
-        names::{AccountId, Region},
+        names::{AccountId, Partition, Region},
         observed::{Failure, FailureKind},
     },
 };
@@ -174,14 +175,18 @@ impl Paced {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a call may begin. A visit keeps its slot meanwhile: further visits of the same account would only wait as well, and those that come
+    /// Waits until a call may begin, with the bound that the account has now. A visit keeps its slot meanwhile: further visits of the same account would only wait as well, and those that come
     /// back from waiting would be more than there are slots.
     ///
     /// # Errors
     /// When none is made now, since AWS answered none of the last ones.
-    pub async fn turn(&self) -> Result<(), Failure> {
+    pub async fn turn(&self, bound: Option<f64>) -> Result<(), Failure> {
         let now = Instant::now();
-        let turn = self.pace().turn(now);
+        let turn = {
+            let mut pace = self.pace();
+            pace.bound = bound;
+            pace.turn(now)
+        };
         match turn {
             Ok(turn) => {
                 let wait = turn.saturating_duration_since(now);
@@ -221,6 +226,41 @@ impl Paced {
     }
 }
 
+/// An account, as far as the pace of its calls depends on it.
+#[derive(Clone, Debug)]
+pub struct PacedAccount {
+    id: AccountId,
+    name: Arc<str>,
+    /// IAM has one endpoint for it.
+    pub partition: Partition,
+    bound: Option<RequestsPerSecond>,
+}
+
+impl From<&Account> for PacedAccount {
+    fn from(account: &Account) -> Self {
+        Self {
+            id: account.id.clone(),
+            name: account.name.as_str().into(),
+            partition: account.partition,
+            bound: account.requests_per_second.clone(),
+        }
+    }
+}
+
+impl PacedAccount {
+    /// Calls a second that the account and AWS's documented quotas allow. `None`: any number.
+    #[must_use]
+    pub fn bound(&self, quota: Quota) -> Option<f64> {
+        let allowed = self.bound.as_ref().and_then(|allowed| match quota {
+            Quota::Iam => allowed.iam,
+            Quota::S3 => allowed.s3,
+            Quota::Kms | Quota::PutKeyPolicy => allowed.kms,
+        });
+        let bounds = [allowed.map(f64::from), quota.documented()];
+        bounds.into_iter().flatten().reduce(f64::min)
+    }
+}
+
 type Key = (AccountId, Quota, Region);
 
 /// The paces of all accounts. Cheap to clone.
@@ -228,36 +268,28 @@ type Key = (AccountId, Quota, Region);
 pub struct Paces(Arc<Mutex<HashMap<Key, Arc<Mutex<Pace>>>>>);
 
 impl Paces {
-    /// The pace of `quota` in `account`, with the bound that the account has now.
+    /// The pace of `quota` in `account`.
     #[must_use]
-    pub fn of(&self, account: &Account, quota: Quota, region: &Region, metrics: &Metrics) -> Paced {
+    pub fn of(
+        &self,
+        account: &PacedAccount,
+        quota: Quota,
+        region: &Region,
+        metrics: &Metrics,
+    ) -> Paced {
         let key = (account.id.clone(), quota, region.clone());
         let pace = {
             let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(paces.entry(key).or_default())
         };
-        let bounds = [bound(account, quota), quota.documented()];
-        pace.lock().unwrap_or_else(PoisonError::into_inner).bound =
-            bounds.into_iter().flatten().reduce(f64::min);
         Paced {
             pace,
             quota,
             region: region.clone(),
-            account: account.name.as_str().into(),
+            account: Arc::clone(&account.name),
             metrics: metrics.clone(),
         }
     }
-}
-
-/// Calls a second that the account allows.
-fn bound(account: &Account, quota: Quota) -> Option<f64> {
-    let allowed = account.requests_per_second.as_ref()?;
-    match quota {
-        Quota::Iam => allowed.iam,
-        Quota::S3 => allowed.s3,
-        Quota::Kms | Quota::PutKeyPolicy => allowed.kms,
-    }
-    .map(f64::from)
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use aws_config::{Region as SdkRegion, SdkConfig};
 
 use super::{
     attempts::Attempts,
-    pace::{Paced, Quota},
+    pace::{Paced, PacedAccount, Quota},
 };
 use crate::replication::{
-    accounts::Account,
+    accounts::{Account, AssumeRole},
     names::{Partition, Region},
     observed::Failure,
 };
@@ -27,7 +27,8 @@ pub struct Session {
     pub(super) config: SdkConfig,
     attempts: Attempts,
     path_style: bool,
-    account: Account,
+    role: Option<AssumeRole>,
+    account: PacedAccount,
     expires: Option<SystemTime>,
     /// The caller's ARN, or what is known of it.
     pub caller: String,
@@ -49,18 +50,20 @@ impl Session {
             .to_builder()
             .region(SdkRegion::new(global_region(account.partition).to_string()))
             .build();
+        let paced = PacedAccount::from(account);
         let path_style =
             config.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL").is_some();
         Self {
             iam: aws_sdk_iam::Client::from_conf(
                 aws_sdk_iam::config::Builder::from(&global)
-                    .interceptor(attempts.paced(account, &global_region(account.partition)))
+                    .interceptor(attempts.paced(&paced, &global_region(account.partition)))
                     .build(),
             ),
             config,
             attempts,
             path_style,
-            account: account.clone(),
+            role: account.assume_role.clone(),
+            account: paced,
             expires,
             caller,
             s3: Mutex::default(),
@@ -73,7 +76,7 @@ impl Session {
         let ends_soon = self
             .expires
             .is_some_and(|expires| expires < SystemTime::now() + RENEW_BEFORE);
-        self.account.assume_role == account.assume_role && !ends_soon && !self.attempts.have_ended()
+        self.role == account.assume_role && !ends_soon && !self.attempts.have_ended()
     }
 
     fn at(&self, region: &Region) -> SdkConfig {
@@ -122,7 +125,7 @@ impl Session {
 #[derive(Debug)]
 pub(super) struct Turns {
     session: Arc<Session>,
-    account: Account,
+    account: PacedAccount,
     attempts: Attempts,
 }
 
@@ -131,7 +134,7 @@ impl Turns {
     pub fn new(session: Arc<Session>, account: &Account, attempts: Attempts) -> Self {
         Self {
             session,
-            account: account.clone(),
+            account: account.into(),
             attempts,
         }
     }
@@ -143,7 +146,7 @@ impl Turns {
 
     async fn turn(&self, quota: Quota, region: &Region) -> Result<(), Failure> {
         let paced: Paced = self.attempts.pace(&self.account, quota, region);
-        paced.turn().await
+        paced.turn(self.account.bound(quota)).await
     }
 
     /// The IAM client, when it is a call's turn.

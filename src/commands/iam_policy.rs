@@ -28,6 +28,16 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
     } else {
         objects(&documents(&arguments.filename)?, "AWSAccount")?
     };
+    if list.is_empty() {
+        bail!(
+            "there is no AWSAccount in {}: a policy is for the accounts that it names",
+            if arguments.filename.is_empty() {
+                "the cluster"
+            } else {
+                "the files"
+            }
+        );
+    }
     let accounts = Accounts::new(&list);
     let policy = |account| {
         policy(account)

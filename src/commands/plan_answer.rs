@@ -71,12 +71,34 @@ impl Answer {
         for step in &self.steps {
             writeln!(text, "{step}")?;
         }
+        if !self.offline {
+            writeln!(text, "{}", self.summary())?;
+        }
         for (index, (name, document)) in self.documents.iter().enumerate().filter(|_| self.offline)
         {
             let gap = if index > 0 { "\n" } else { "" };
             writeln!(text, "{gap}==> {name} <==\n{document:#}")?;
         }
         Ok(text)
+    }
+
+    /// What the steps come to, as Terraform says it.
+    fn summary(&self) -> String {
+        let count = |sign: char| {
+            self.steps
+                .iter()
+                .filter(|step| step.starts_with(sign))
+                .count()
+        };
+        if self.steps.is_empty() {
+            return "No changes.".to_owned();
+        }
+        format!(
+            "\nPlan: {} to add, {} to change, {} to remove.",
+            count('+'),
+            count('~'),
+            count('-')
+        )
     }
 
     pub(super) fn json(&self) -> Value {

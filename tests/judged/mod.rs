@@ -38,6 +38,8 @@ pub struct Judged {
     pub aws: Arc<strict_aws::Aws>,
     pub cluster: Cluster,
     sdk: Aws,
+    /// Whether tokio's time is paused, and passes with that of the cluster.
+    paused: bool,
 }
 
 pub fn document(value: Value) -> Document {
@@ -105,6 +107,7 @@ impl Judged {
         };
         Self {
             sdk: sdk(&aws, &installation()),
+            paused: false,
             cluster,
             aws,
         }
@@ -124,6 +127,7 @@ impl Judged {
         };
         *cluster.clock.lock().unwrap() = now;
         Self {
+            paused: self.paused,
             sdk: sdk(&aws, &installation()),
             cluster,
             aws,
@@ -173,6 +177,20 @@ impl Judged {
         }
     }
 
+    /// In a test whose time is paused: tokio's time passes as well, so that calls are made again where AWS did not answer.
+    pub fn in_paused_time(mut self) -> Self {
+        self.paused = true;
+        self
+    }
+
+    /// Half a minute passes.
+    pub async fn pass(&self) {
+        self.cluster.pass(30);
+        if self.paused {
+            tokio::time::advance(std::time::Duration::from_secs(30)).await;
+        }
+    }
+
     /// One visit to the source bucket.
     pub async fn visit(&mut self) -> Report {
         let cloud = self.cloud();
@@ -186,7 +204,7 @@ impl Judged {
                 return true;
             }
             let report = self.visit().await;
-            self.cluster.pass(30);
+            self.pass().await;
             let rests = report.ending == Ending::Done && report.done.is_empty();
             if rests && report.released.is_empty() {
                 return true;
