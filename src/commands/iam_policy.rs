@@ -17,11 +17,8 @@ use crate::{
     replication::accounts::Accounts,
 };
 
-/// The policies as text.
-///
-/// # Errors
-/// When the accounts can't be read, or the operator could change its own permissions with a policy.
-pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
+/// The `AWSAccount`s that policies are for: those of the files, or of the cluster.
+async fn listed(arguments: &IamPolicy) -> anyhow::Result<Vec<AwsAccount>> {
     let list: Vec<AwsAccount> = if arguments.filename.is_empty() {
         let api: Api<AwsAccount> = Api::all(api_server::client().await?);
         api.list(&ListParams::default()).await?.items
@@ -38,6 +35,15 @@ pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
             }
         );
     }
+    Ok(list)
+}
+
+/// The policies as text.
+///
+/// # Errors
+/// When the accounts can't be read, or the operator could change its own permissions with a policy.
+pub async fn run(arguments: &IamPolicy) -> anyhow::Result<String> {
+    let list = listed(arguments).await?;
     let accounts = Accounts::new(&list);
     let policy = |account| {
         policy(account)

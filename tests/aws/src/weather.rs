@@ -83,7 +83,7 @@ pub enum FaultKind {
     DropAfter,
     /// Half of the answer arrives.
     Truncate,
-    /// A read shows what was before the last write.
+    /// A read shows what was before the last write since such a fault is among those of the weather.
     Stale,
     /// The answer takes so many milliseconds more.
     Delay(u64),
