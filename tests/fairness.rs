@@ -46,7 +46,7 @@ enum Trouble {
     Alone,
     /// AWS does that to every call.
     Outage(OutageKind),
-    /// AWS first throttles every call, so that calls wait for their turn, and then answers none.
+    /// AWS first takes few calls a second, so that many wait for their turn, and then answers none.
     ThrottlesThenHangs,
     /// The destination of each object does not exist.
     NoDestination,
@@ -96,7 +96,10 @@ impl Fleet {
         });
         judged.aws.set_weather(match trouble {
             Trouble::Outage(kind) => weather(Some(kind)),
-            Trouble::ThrottlesThenHangs => weather(Some(OutageKind::Throttles)),
+            Trouble::ThrottlesThenHangs => Weather {
+                rates: [("iam".to_owned(), 5)].into(),
+                ..weather(None)
+            },
             Trouble::Alone | Trouble::NoDestination | Trouble::Flood => weather(None),
         });
         let cluster = |number: usize| {
@@ -195,8 +198,8 @@ async fn time_of_another(trouble: Trouble) -> Duration {
             .judged
             .aws
             .set_weather(weather(Some(OutageKind::Hangs)));
-    }
-    if trouble != Trouble::Flood {
+        tokio::time::sleep(Duration::from_secs(12)).await;
+    } else if trouble != Trouble::Flood {
         tokio::time::sleep(Duration::from_secs(45)).await;
     }
     sender.send(last).unwrap();
