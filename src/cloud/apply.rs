@@ -42,6 +42,8 @@ impl Cloud for AwsCloud {
                     .await
             }
             Step::PutKeyPolicy { key, edit, .. } => {
+                let turns = self.session(&key.account).await?;
+                turns.to_put_key_policy(&key.region).await?;
                 self.edit(
                     SharedPolicy::OfKey(key.clone()),
                     edit,

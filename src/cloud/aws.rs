@@ -310,7 +310,7 @@ impl AwsCloud {
     pub(super) async fn session(&self, account: &AccountId) -> Result<Turns, Failure> {
         let account = self.account(account)?;
         let session = self.aws.session(account).await?;
-        Ok(Turns::new(session, account, self.aws.attempts.clone()))
+        Ok(Turns::new(session, account))
     }
 
     /// The account with that ID.

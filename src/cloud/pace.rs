@@ -175,28 +175,19 @@ impl Paced {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a call may begin, with the bound that the account has now. A visit keeps its slot meanwhile: further visits of the same account would only wait as well, and those that come
-    /// back from waiting would be more than there are slots.
+    /// Takes the next turn, with the bound that the account has now, and says how long it is until then.
     ///
     /// # Errors
-    /// When none is made now, since AWS answered none of the last ones.
-    pub async fn turn(&self, bound: Option<f64>) -> Result<(), Failure> {
+    /// When no call is made now, since AWS answered none of the last ones.
+    pub fn take(&self, bound: Option<f64>) -> Result<Duration, Failure> {
         let now = Instant::now();
         let turn = {
             let mut pace = self.pace();
             pace.bound = bound;
             pace.turn(now)
         };
-        match turn {
-            Ok(turn) => {
-                let wait = turn.saturating_duration_since(now);
-                self.metrics.paced(&self.account, self.quota, wait);
-                if !wait.is_zero() {
-                    tokio::time::sleep_until(turn).await;
-                }
-                Ok(())
-            }
-            Err(until) => Err(Failure {
+        turn.map(|turn| turn.saturating_duration_since(now))
+            .map_err(|until| Failure {
                 kind: FailureKind::Transient,
                 action: self.quota.to_string(),
                 message: format!(
@@ -206,8 +197,21 @@ impl Paced {
                     self.region,
                     until.saturating_duration_since(now).as_secs() + 1
                 ),
-            }),
+            })
+    }
+
+    /// Waits for the next turn. A visit keeps its slot meanwhile: further visits of the same account would only wait as well, and those that come back
+    /// from waiting would be more than there are slots.
+    ///
+    /// # Errors
+    /// When no call is made now, since AWS answered none of the last ones.
+    pub async fn turn(&self, bound: Option<f64>) -> Result<(), Failure> {
+        let wait = self.take(bound)?;
+        self.metrics.paced(&self.account, self.quota, wait);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
+        Ok(())
     }
 
     /// AWS answered an attempt.

@@ -10,7 +10,7 @@ use aws_config::{Region as SdkRegion, SdkConfig};
 
 use super::{
     attempts::Attempts,
-    pace::{Paced, PacedAccount, Quota},
+    pace::{PacedAccount, Quota},
 };
 use crate::replication::{
     accounts::{Account, AssumeRole},
@@ -121,21 +121,30 @@ impl Session {
     }
 }
 
-/// The clients of an account for a visit: each call waits for its turn.
+/// The clients of an account for a visit: each read waits for its turn. A write takes its turn and is made at once, since what it rests on was read
+/// right before, and the lease allows it only now; later calls wait the longer.
 #[derive(Debug)]
 pub(super) struct Turns {
     session: Arc<Session>,
     account: PacedAccount,
-    attempts: Attempts,
+    waits: bool,
 }
 
 impl Turns {
-    /// For calls in `account`.
-    pub fn new(session: Arc<Session>, account: &Account, attempts: Attempts) -> Self {
+    /// For reads in `account`.
+    pub fn new(session: Arc<Session>, account: &Account) -> Self {
         Self {
             session,
             account: account.into(),
-            attempts,
+            waits: true,
+        }
+    }
+
+    /// The same for writes.
+    pub fn for_writes(self) -> Self {
+        Self {
+            waits: false,
+            ..self
         }
     }
 
@@ -145,8 +154,13 @@ impl Turns {
     }
 
     async fn turn(&self, quota: Quota, region: &Region) -> Result<(), Failure> {
-        let paced: Paced = self.attempts.pace(&self.account, quota, region);
-        paced.turn(self.account.bound(quota)).await
+        let paced = self.session.attempts.pace(&self.account, quota, region);
+        let bound = self.account.bound(quota);
+        if self.waits {
+            paced.turn(bound).await
+        } else {
+            paced.take(bound).map(drop)
+        }
     }
 
     /// The IAM client, when it is a call's turn.
@@ -168,10 +182,9 @@ impl Turns {
         Ok(self.session.kms(region))
     }
 
-    /// The same, when it is the turn of a write of a key policy.
-    pub async fn kms_to_put_policy(&self, region: &Region) -> Result<aws_sdk_kms::Client, Failure> {
-        self.turn(Quota::PutKeyPolicy, region).await?;
-        self.kms(region).await
+    /// Waits for the turn of a write of a key policy, before what it rests on is read.
+    pub async fn to_put_key_policy(&self, region: &Region) -> Result<(), Failure> {
+        self.turn(Quota::PutKeyPolicy, region).await
     }
 }
 

@@ -16,7 +16,7 @@ impl AwsCloud {
     pub(super) async fn call(&self, step: &Step) -> Result<(), Failure> {
         match step {
             Step::EnableVersioning { bucket, region } => {
-                let session = self.session(&bucket.account).await?;
+                let session = self.session(&bucket.account).await?.for_writes();
                 let call = Call {
                     action: action::PUT_BUCKET_VERSIONING,
                     on: format!("bucket {}", bucket.name),
@@ -38,7 +38,7 @@ impl AwsCloud {
                     .map_err(|error| call.failed(&error))?;
             }
             Step::CreateRole(role) => {
-                let session = self.session(&role.arn.account).await?;
+                let session = self.session(&role.arn.account).await?.for_writes();
                 let call = on_role(action::CREATE_ROLE, &role.arn.name, session.caller());
                 let tags = tags(role)?;
                 let request = session
@@ -60,7 +60,7 @@ impl AwsCloud {
                     .map_err(|error| call.failed(&error))?;
             }
             Step::UpdateTrustPolicy(role) => {
-                let session = self.session(&role.arn.account).await?;
+                let session = self.session(&role.arn.account).await?.for_writes();
                 let call = on_role(
                     action::UPDATE_ASSUME_ROLE_POLICY,
                     &role.arn.name,
@@ -75,7 +75,7 @@ impl AwsCloud {
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::TagRole(role) => {
-                let session = self.session(&role.arn.account).await?;
+                let session = self.session(&role.arn.account).await?.for_writes();
                 let call = on_role(action::TAG_ROLE, &role.arn.name, session.caller());
                 let request = session
                     .iam()
@@ -86,7 +86,7 @@ impl AwsCloud {
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::PutRolePermissionsBoundary { role, boundary } => {
-                let session = self.session(&role.arn.account).await?;
+                let session = self.session(&role.arn.account).await?.for_writes();
                 let call = on_role(
                     action::PUT_ROLE_PERMISSIONS_BOUNDARY,
                     &role.arn.name,
@@ -106,7 +106,7 @@ impl AwsCloud {
                 policy,
                 document,
             } => {
-                let session = self.session(account).await?;
+                let session = self.session(account).await?.for_writes();
                 let call = on_role(action::PUT_ROLE_POLICY, role, session.caller());
                 let request = session
                     .iam()
@@ -126,7 +126,7 @@ impl AwsCloud {
                 document,
                 ..
             } => {
-                let session = self.session(&bucket.account).await?;
+                let session = self.session(&bucket.account).await?.for_writes();
                 let call = Call {
                     action: action::PUT_BUCKET_POLICY,
                     on: format!("bucket {}", bucket.name),
@@ -145,7 +145,7 @@ impl AwsCloud {
                     .map_err(|error| call.failed(&error))?;
             }
             Step::DeleteBucketPolicy { bucket, region, .. } => {
-                let session = self.session(&bucket.account).await?;
+                let session = self.session(&bucket.account).await?.for_writes();
                 let call = Call {
                     action: action::DELETE_BUCKET_POLICY,
                     on: format!("bucket {}", bucket.name),
@@ -163,10 +163,10 @@ impl AwsCloud {
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::PutKeyPolicy { key, document, .. } => {
-                let session = self.session(&key.account).await?;
+                let session = self.session(&key.account).await?.for_writes();
                 let call = on_key(action::PUT_KEY_POLICY, key, session.caller());
                 let request = session
-                    .kms_to_put_policy(&key.region)
+                    .kms(&key.region)
                     .await?
                     .put_key_policy()
                     .key_id(key.to_string())
@@ -185,7 +185,7 @@ impl AwsCloud {
                 configuration,
                 ..
             } => {
-                let session = self.session(&bucket.account).await?;
+                let session = self.session(&bucket.account).await?.for_writes();
                 let call = Call {
                     action: action::PUT_REPLICATION_CONFIGURATION,
                     on: format!("bucket {}", bucket.name),
@@ -206,7 +206,7 @@ impl AwsCloud {
                     .map_err(|error| call.failed(&error))?;
             }
             Step::DeleteReplication { bucket, region, .. } => {
-                let session = self.session(&bucket.account).await?;
+                let session = self.session(&bucket.account).await?.for_writes();
                 let call = Call {
                     action: action::PUT_REPLICATION_CONFIGURATION,
                     on: format!("bucket {}", bucket.name),
@@ -224,7 +224,7 @@ impl AwsCloud {
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::CreateManagedPolicy { policy, document } => {
-                let session = self.session(&policy.account).await?;
+                let session = self.session(&policy.account).await?.for_writes();
                 let call = on_policy(action::CREATE_POLICY, policy, session.caller());
                 let request = session
                     .iam()
@@ -241,7 +241,7 @@ impl AwsCloud {
                     .map_err(|error| call.failed(&error))?;
             }
             Step::AttachManagedPolicy { role, policy } => {
-                let session = self.session(&policy.account).await?;
+                let session = self.session(&policy.account).await?.for_writes();
                 let call = on_role(action::ATTACH_ROLE_POLICY, role, session.caller());
                 let request = session
                     .iam()
@@ -252,7 +252,7 @@ impl AwsCloud {
                 request.send().await.map_err(|error| call.failed(&error))?;
             }
             Step::CreateManagedPolicyVersion { policy, document } => {
-                let session = self.session(&policy.account).await?;
+                let session = self.session(&policy.account).await?.for_writes();
                 let call = on_policy(action::CREATE_POLICY_VERSION, policy, session.caller());
                 let request = session
                     .iam()
@@ -267,7 +267,7 @@ impl AwsCloud {
                     .map_err(|error| call.failed(&error))?;
             }
             Step::DeleteManagedPolicyVersion { policy, version } => {
-                let session = self.session(&policy.account).await?;
+                let session = self.session(&policy.account).await?.for_writes();
                 let call = on_policy(action::DELETE_POLICY_VERSION, policy, session.caller());
                 let sent = session
                     .iam()
@@ -280,7 +280,7 @@ impl AwsCloud {
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::DetachManagedPolicy { role, policy } => {
-                let session = self.session(&policy.account).await?;
+                let session = self.session(&policy.account).await?.for_writes();
                 let call = on_role(action::DETACH_ROLE_POLICY, role, session.caller());
                 let sent = session
                     .iam()
@@ -293,7 +293,7 @@ impl AwsCloud {
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::DeleteManagedPolicy { policy } => {
-                let session = self.session(&policy.account).await?;
+                let session = self.session(&policy.account).await?.for_writes();
                 let call = on_policy(action::DELETE_POLICY, policy, session.caller());
                 let sent = session
                     .iam()
@@ -309,7 +309,7 @@ impl AwsCloud {
                 role,
                 policy,
             } => {
-                let session = self.session(account).await?;
+                let session = self.session(account).await?.for_writes();
                 let call = on_role(action::DELETE_ROLE_POLICY, role, session.caller());
                 let sent = session
                     .iam()
@@ -322,7 +322,7 @@ impl AwsCloud {
                 absent_is_done(sent.map_err(|error| call.failed(&error)))?;
             }
             Step::DeleteRole { account, role } => {
-                let session = self.session(account).await?;
+                let session = self.session(account).await?.for_writes();
                 let call = on_role(action::DELETE_ROLE, role, session.caller());
                 let sent = session
                     .iam()
