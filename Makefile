@@ -87,7 +87,7 @@ advisories: $(BIN)/cargo-deny ## Compare the dependencies with the RustSec advis
 .PHONY: checkov
 checkov: $(BIN)/helm $(BIN)/kube-apiserver $(TOOLS)/checkov/.stamp ## Scan the chart and the overlays with Checkov; exceptions and their reasons are in tests/tools/checkov
 	@mkdir -p target/checkov
-	$(BIN)/helm template bucket-replication-operator charts/bucket-replication-operator --namespace bucket-replication --no-hooks > target/checkov/chart.yaml
+	$(BIN)/helm template bucket-replication-operator charts/bucket-replication-operator --namespace bucket-replication --no-hooks --set image.repository=registry.example.com/bucket-replication-operator > target/checkov/chart.yaml
 	$(BIN)/kubectl kustomize deploy/kustomize/overlays/production > target/checkov/production.yaml
 	$(TOOLS)/checkov/bin/checkov --compact --quiet -f target/checkov/chart.yaml --config-file tests/tools/checkov/defaults.yaml
 	$(TOOLS)/checkov/bin/checkov --compact --quiet -f target/checkov/production.yaml --config-file tests/tools/checkov/production.yaml
@@ -102,7 +102,7 @@ target/image/bucket-replication-operator-$(VERSION)-%.tar:
 
 .PHONY: charts
 charts: $(BIN)/helm $(BIN)/promtool ## Lint the chart, and try its alerts
-	$(BIN)/helm lint --strict charts/bucket-replication-operator
+	$(BIN)/helm lint --strict charts/bucket-replication-operator --set image.repository=registry.example.com/bucket-replication-operator
 	$(BIN)/promtool test rules tests/alerts.yaml
 
 .PHONY: update

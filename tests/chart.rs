@@ -55,7 +55,17 @@ fn try_render(release: &str, values: &Value) -> Result<Vec<Value>, String> {
 }
 
 fn render(values: &Value) -> Vec<Value> {
-    try_render("brepl", values).unwrap()
+    try_render("brepl", &with_image(values)).unwrap()
+}
+
+/// The values, with an image if they name none.
+fn with_image(values: &Value) -> Value {
+    let mut values = values.clone();
+    let repository = &mut values["image"]["repository"];
+    if repository.is_null() {
+        *repository = json!("r/operator");
+    }
+    values
 }
 
 fn all<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -119,7 +129,7 @@ fn the_defaults_are_two_replicas_that_survive_a_node() {
     ] {
         assert!(all(&objects, absent).is_empty(), "{absent}");
     }
-    assert!(all(&render(&json!({"replicas": 1})), "PodDisruptionBudget").is_empty());
+    assert!(all(&render(&json!({"replicaCount": 1})), "PodDisruptionBudget").is_empty());
 }
 
 #[test]
@@ -288,10 +298,7 @@ fn images_by_tag_and_by_digest() {
     let digest = format!("sha256:{}", "a".repeat(64));
     assert_eq!(
         image(json!({})),
-        format!(
-            "ghcr.io/bucketops/bucket-replication-operator:{}",
-            env!("CARGO_PKG_VERSION")
-        )
+        format!("r/operator:{}", env!("CARGO_PKG_VERSION"))
     );
     assert_eq!(
         image(json!({"image": {"repository": "r/x", "tag": "1"}})),
@@ -401,8 +408,12 @@ fn monitoring_says_what_the_files_say() {
 fn names_are_cut_where_kubernetes_takes_no_longer_ones() {
     // The longest that Helm takes.
     let release = "a-release-with-a-name-that-is-long-as-helm-takes-them";
-    let objects = try_render(release, &json!({"fullnameOverride": "x".repeat(70)})).unwrap();
-    let overridden = [&objects, &try_render(release, &json!({})).unwrap()].map(|objects| {
+    let render = |values: Value| try_render(release, &with_image(&values)).unwrap();
+    let overridden = [
+        render(json!({"fullnameOverride": "x".repeat(70)})),
+        render(json!({})),
+    ];
+    let overridden = overridden.each_ref().map(|objects| {
         [
             "Deployment",
             "Pod",
@@ -427,7 +438,25 @@ fn names_are_cut_where_kubernetes_takes_no_longer_ones() {
 fn values_that_make_no_sense_are_refused() {
     for (values, told) in [
         (json!({"replica": 2}), "replica"),
-        (json!({"replicas": -1}), "replicas"),
+        (json!({"replicaCount": -1}), "replicaCount"),
+        (
+            json!({"image": {"repository": ""}}),
+            "image.repository is required",
+        ),
+        (
+            json!({"podLabels": {"app.kubernetes.io/name": "mine"}}),
+            "label app.kubernetes.io/name is the chart's own",
+        ),
+        (
+            json!({"commonLabels": {"app.kubernetes.io/instance": "mine"}}),
+            "label app.kubernetes.io/instance is the chart's own",
+        ),
+        (
+            json!({"watchNamespaces": ["finance", "finance"]}),
+            "watchNamespaces",
+        ),
+        (json!({"aws": {"httpsProxy": "proxy:3128"}}), "httpsProxy"),
+        (json!({"aws": {"noProxy": "a,b"}}), "noProxy"),
         (json!({"installationID": "Prod"}), "installationID"),
         (json!({"installationID": "a-b"}), "installationID"),
         (json!({"watchNamespaces": ["a,b"]}), "watchNamespaces"),
@@ -463,9 +492,161 @@ fn values_that_make_no_sense_are_refused() {
             "needs metrics.service.enabled",
         ),
     ] {
-        let refused = try_render("brepl", &values)
+        let refused = try_render("brepl", &with_image(&values))
             .err()
             .unwrap_or_else(|| panic!("{values} was taken"));
         assert!(refused.contains(told), "{values}: {refused}");
     }
+}
+
+/// What `OpenShift`'s restricted-v2 admits: it assigns users and groups itself ("Managing security context constraints" in its documentation).
+#[test]
+fn openshift_admits_every_pod() {
+    let objects = render(&json!({
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}], "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    }));
+    let volumes = [
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    ];
+    for pod in [
+        &one(&objects, "Deployment")["spec"]["template"]["spec"],
+        &one(&objects, "Pod")["spec"],
+    ] {
+        let container = &pod["containers"][0];
+        for security in [&pod["securityContext"], &container["securityContext"]] {
+            for assigned in [
+                "runAsUser",
+                "runAsGroup",
+                "fsGroup",
+                "supplementalGroups",
+                "seLinuxOptions",
+                "privileged",
+            ] {
+                assert!(security[assigned].is_null(), "{assigned}: {security}");
+            }
+        }
+        for shared in ["hostNetwork", "hostPID", "hostIPC"] {
+            assert!(pod[shared].is_null(), "{shared}");
+        }
+        let security = &container["securityContext"];
+        assert_eq!(security["allowPrivilegeEscalation"], false);
+        assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
+        assert_eq!(
+            pod["securityContext"]["seccompProfile"]["type"],
+            "RuntimeDefault"
+        );
+        for volume in pod["volumes"].as_array().into_iter().flatten() {
+            let mut kinds = volume
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| *key != "name");
+            assert!(
+                kinds.all(|kind| volumes.contains(&kind.as_str())),
+                "{volume}"
+            );
+        }
+        let ports = container["ports"].as_array().into_iter().flatten();
+        assert!(
+            ports
+                .clone()
+                .all(|port| port["hostPort"].is_null()
+                    && port["containerPort"].as_u64() > Some(1024))
+        );
+    }
+}
+
+#[test]
+fn common_labels_are_everywhere_and_selectors_stay() {
+    let labelled = render(&json!({
+        "commonLabels": {"cost-center": "42", "helm.sh/chart": "not-yours"}, "podLabels": {"team": "storage"}, "serviceAccount": {"labels": {"own": "yes"}},
+        "metrics": {"serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true}, "dashboard": {"enabled": true}}, "networkPolicy": {"enabled": true},
+    }));
+    let template = &one(&labelled, "Deployment")["spec"]["template"]["metadata"]["labels"];
+    for labels in labelled
+        .iter()
+        .map(|object| &object["metadata"]["labels"])
+        .chain([template])
+    {
+        assert_eq!(labels["cost-center"], "42", "{labels}");
+        let is_chart = labels["app.kubernetes.io/version"].is_string();
+        assert!(!is_chart || labels["helm.sh/chart"] != "not-yours");
+    }
+    assert_eq!(template["team"], "storage");
+    assert_eq!(
+        one(&labelled, "ServiceAccount")["metadata"]["labels"]["own"],
+        "yes"
+    );
+    let selector = |objects: &[Value]| one(objects, "Deployment")["spec"]["selector"].clone();
+    assert_eq!(selector(&labelled), selector(&render(&json!({}))));
+}
+
+#[test]
+fn a_proxy_is_for_aws_and_not_for_what_gives_credentials() {
+    let objects = render(&json!({
+        "aws": {"httpsProxy": "http://proxy.example.com:3128", "noProxy": [".internal"]}, "networkPolicy": {"enabled": true},
+    }));
+    assert_eq!(
+        variable(&objects, "HTTPS_PROXY").as_deref(),
+        Some("http://proxy.example.com:3128")
+    );
+    let without = variable(&objects, "NO_PROXY").unwrap();
+    let without: Vec<_> = without.split(',').collect();
+    for host in ["169.254.170.23", "169.254.169.254", ".internal"] {
+        assert!(without.contains(&host), "{without:?}");
+    }
+    let ports =
+        |values: Value| one(&render(&values), "NetworkPolicy")["spec"]["egress"].to_string();
+    let policy =
+        |url: &str| ports(json!({"aws": {"httpsProxy": url}, "networkPolicy": {"enabled": true}}));
+    assert!(policy("http://proxy.example.com:3128").contains(r#"{"port":3128,"protocol":"TCP"}"#));
+    assert!(policy("http://proxy.example.com").contains(r#"{"port":80,"protocol":"TCP"}"#));
+    for variable_of_it in ["HTTPS_PROXY", "NO_PROXY"] {
+        assert_eq!(variable(&render(&json!({})), variable_of_it), None);
+    }
+}
+
+#[test]
+fn further_arguments_objects_and_relabelings() {
+    let relabeling =
+        json!([{"action": "replace", "targetLabel": "cluster", "replacement": "prod"}]);
+    let objects = render(&json!({
+        "extraArgs": ["--event-window=1s"], "deploymentAnnotations": {"a": "b"},
+        "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-extra"}}],
+        "metrics": {
+            "service": {"annotations": {"c": "d"}},
+            "serviceMonitor": {"enabled": true, "scrapeTimeout": "10s", "relabelings": relabeling, "metricRelabelings": relabeling},
+        },
+    }));
+    assert_eq!(
+        container(&objects)["args"],
+        json!(["run", "--event-window=1s"])
+    );
+    assert_eq!(container(&render(&json!({})))["args"], json!(["run"]));
+    assert_eq!(
+        one(&objects, "Deployment")["metadata"]["annotations"]["a"],
+        "b"
+    );
+    assert_eq!(
+        one(&objects, "Service")["metadata"]["annotations"]["c"],
+        "d"
+    );
+    assert_eq!(
+        one(&objects, "ConfigMap")["metadata"]["name"],
+        "brepl-extra"
+    );
+    let endpoint = &one(&objects, "ServiceMonitor")["spec"]["endpoints"][0];
+    assert!(
+        endpoint["relabelings"] == relabeling
+            && endpoint["metricRelabelings"] == relabeling
+            && endpoint["scrapeTimeout"] == "10s",
+        "{endpoint}"
+    );
 }

@@ -71,6 +71,11 @@ fn output(command: &mut Command, input: &str) -> String {
 
 /// The chart with these values, without its hooks, which are for Helm alone.
 fn render(values: &Value) -> String {
+    let mut values = values.clone();
+    let repository = &mut values["image"]["repository"];
+    if repository.is_null() {
+        *repository = json!("registry.example.com/bucket-replication-operator");
+    }
     let mut helm = Command::new(program("helm").unwrap());
     helm.args([
         "template",
@@ -237,9 +242,9 @@ fn the_base_is_the_rendered_chart() {
 fn base_and_overlays_are_what_the_chart_makes_of_their_values() {
     let production = json!({
         "installationID": "prod",
-        "replicas": 3,
+        "replicaCount": 3,
         "aws": {"region": "eu-central-1"},
-        "image": {"digest": format!("sha256:{:064}", 0)},
+        "image": {"repository": "999999999999.dkr.ecr.eu-central-1.amazonaws.com/bucket-replication-operator", "digest": format!("sha256:{:064}", 0)},
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::999999999999:role/bucket-replication-operator"}},
         "networkPolicy": {"enabled": true},
     });
@@ -772,9 +777,10 @@ fn a_release_names_its_images_by_their_digest() {
     ]
     .map(|end| format!("{NAME}-{VERSION}{end}"));
     assert!(
-        names
+        names.iter().eq(["SHA256SUMS".to_owned()]
             .iter()
-            .eq(["SHA256SUMS".to_owned()].iter().chain(&ends)),
+            .chain(&ends)
+            .chain(&["images.txt".to_owned()])),
         "{names:?}"
     );
     assert_eq!(
@@ -782,7 +788,7 @@ fn a_release_names_its_images_by_their_digest() {
             .unwrap()
             .lines()
             .count(),
-        ends.len()
+        ends.len() + 1
     );
     let part = |name: &str| {
         output(
@@ -828,8 +834,21 @@ fn a_release_names_its_images_by_their_digest() {
         })
         .collect();
     assert!(places.is_sorted(), "{said}");
+    // What is released needs no value to find its image, and the list of images has that one.
     let applied = fs::read_to_string(files.join(&ends[4])).unwrap();
     assert_eq!(objects(&applied).len(), objects(&build("base")).len());
+    let mut helm = Command::new(program("helm").unwrap());
+    let rendered = output(helm.args(["template", NAME]).arg(files.join(&ends[3])), "");
+    let image = format!("ghcr.io/bucketops/{NAME}:{VERSION}");
+    for text in [&applied, &rendered] {
+        let images = documents(text)
+            .iter()
+            .flat_map(|object| all_under(object, "image"))
+            .collect::<BTreeSet<_>>();
+        assert_eq!(images, BTreeSet::from([image.clone()]));
+    }
+    let listed = fs::read_to_string(files.join("images.txt")).unwrap();
+    assert_eq!(listed, format!("{image}@{index}\n"));
 }
 
 #[test]

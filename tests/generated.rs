@@ -23,6 +23,8 @@ use clap::CommandFactory;
 use strum::{EnumMessage, IntoEnumIterator};
 use support::golden::compare;
 
+const REPOSITORY: &str = "https://github.com/bucketops/bucket-replication-operator";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 const HEAD: &str = "<!-- Made from the code by `make update`: don't edit. -->\n\n";
 
 #[test]
@@ -304,7 +306,7 @@ fn values_of_the_chart() {
     let mut text = format!(
         "{HEAD}# The Helm chart\n\nIt installs the CRDs, two replicas of the operator under the restricted Pod Security Standard, what they need in the cluster and no more, and\n\
          admission policies that refuse at `kubectl apply` what the grants forbid. The CRDs stay when the chart is uninstalled, and are upgraded with it.\n\
-         [How to install it](../../docs/install-eks.md). `helm test` checks an installation.\n\n## Values\n\n"
+         [How to install it]({REPOSITORY}/blob/v{VERSION}/docs/install-eks.md). `helm test` checks an installation.\n\n## Values\n\n"
     );
     text.push_str("| Value | Default | What it is |\n|---|---|---|\n");
     let (mut path, mut comment) = (Vec::<String>::new(), String::new());
@@ -443,4 +445,53 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
         known.iter().all(|name| used.contains(name)),
         "nothing shows some of {known:?}: {used:?}"
     );
+}
+
+/// What is packaged and read elsewhere: the chart with its alerts. Links into the repository name files, and headings, that exist in this version.
+#[test]
+fn links_of_the_chart_hold_where_it_is_packaged() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let chart = root.join("charts/bucket-replication-operator");
+    let mut links = 0;
+    for file in [
+        "README.md",
+        "Chart.yaml",
+        "values.yaml",
+        "templates/NOTES.txt",
+        "files/monitoring/alerts.yaml",
+        "files/monitoring/dashboard.json",
+    ] {
+        let text = fs::read_to_string(chart.join(file)).unwrap();
+        assert!(
+            !text.contains("](.."),
+            "{file} has a link that leaves the chart"
+        );
+        for (at, _) in text.match_indices(&format!("{REPOSITORY}/blob/")) {
+            let link = &text[at + REPOSITORY.len() + "/blob/".len()..];
+            let end = link.find([')', '"', '\'', ' ', '\n']).unwrap_or(link.len());
+            let rest = link[..end]
+                .strip_prefix(&format!("v{VERSION}/"))
+                .unwrap_or_else(|| panic!("{file}: {} is of another version", &link[..end]));
+            let (path, heading) = rest.split_once('#').unwrap_or((rest, ""));
+            let page = fs::read_to_string(root.join(path))
+                .unwrap_or_else(|error| panic!("{file}: {path}: {error}"));
+            let headings = page.lines().filter_map(|line| line.strip_prefix('#'));
+            let known = headings.map(|line| anchor(line.trim_start_matches('#')));
+            assert!(
+                heading.is_empty() || known.into_iter().any(|known| known == heading),
+                "{file}: {path} has no heading {heading}"
+            );
+            links += 1;
+        }
+    }
+    assert!(links > 3, "{links} links");
+}
+
+/// The anchor that GitHub gives a heading.
+fn anchor(heading: &str) -> String {
+    let lower = heading.trim().to_lowercase();
+    let kept = lower
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }

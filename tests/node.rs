@@ -163,7 +163,7 @@ impl Story {
             environment: vec![],
         };
         let stage = Stage::make(environment, "walk", place, setting).await?;
-        let front = Front::start(&stage.proxy.url).await?;
+        let front = Front::start(&stage.proxy.url, &[]).await?;
         environment
             .kubectl(&["create", "namespace", NAMESPACE])
             .await?;

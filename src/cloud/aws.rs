@@ -11,9 +11,11 @@ use aws_config::{
 };
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_http_client::{
-    Builder,
+    Builder, Connector,
+    proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::time::Instant;
 
 use super::{
@@ -66,14 +68,25 @@ enum Begun {
     Failed(Instant, Option<AssumeRole>, Failure),
 }
 
+/// One pool of connections, by the proxy of the environment.
+fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut connector = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(Provider::Rustls(CryptoMode::Ring));
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.build()
+    })
+}
+
 impl Aws {
-    /// Reads endpoint, Region and credentials from the environment, as every AWS SDK does.
+    /// Reads endpoint, Region and credentials from the environment, as every AWS SDK does, and the proxy, as curl does (`HTTPS_PROXY`, `NO_PROXY`).
     pub async fn from_environment(installation: InstallationId, metrics: Metrics) -> Self {
-        let http = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
         let config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
+            .http_client(http_client())
             .timeout_config(timeouts())
             .retry_config(RetryConfig::standard())
             .load()

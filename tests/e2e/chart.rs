@@ -27,7 +27,7 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(
         .await?;
     let everything = [
         "--set",
-        "networkPolicy.enabled=true,watchNamespaces={strict},installationID=strict,serviceAccount.annotations.a=b,crds.install=false,fullnameOverride=strict",
+        "image.repository=r/x,networkPolicy.enabled=true,watchNamespaces={strict},installationID=strict,serviceAccount.annotations.a=b,crds.install=false,fullnameOverride=strict",
         "--namespace",
         "strict",
         "--no-hooks",
@@ -63,7 +63,7 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(
         "--show-only",
         "templates/test.yaml",
         "--set",
-        "serviceAccount.create=false,serviceAccount.name=default",
+        "image.repository=r/x,serviceAccount.create=false,serviceAccount.name=default",
     ];
     let pod = ground
         .environment
@@ -113,7 +113,7 @@ pub async fn an_install_for_some_namespaces_reads_nothing_of_the_others(
     let mut stage = ground.stage("narrow").await?;
     let narrow = [
         "--set",
-        "watchNamespaces={narrow},crds.install=false,admission.enabled=false,rbac.aggregate=false,fullnameOverride=narrow",
+        "image.repository=r/x,watchNamespaces={narrow},crds.install=false,admission.enabled=false,rbac.aggregate=false,fullnameOverride=narrow",
         "--namespace",
         "narrow-system",
         "--create-namespace",

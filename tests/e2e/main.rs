@@ -36,7 +36,7 @@ use anyhow::Context;
 use libtest_mimic::{Arguments, Trial};
 use testbed::{
     cloud::{Account, OPERATOR_ACCOUNT, Operator},
-    environment::{Emulator, Environment, Shape},
+    environment::{Emulator, Environment, IMAGE, Shape},
     process::repository,
     stage::{Place, Setting, Stage, until},
 };
@@ -80,7 +80,7 @@ impl Ground {
             .install_chart(
                 "bucket-replication",
                 false,
-                &["crds.install=false", outside, operator],
+                &[IMAGE, "crds.install=false", outside, operator],
             )
             .await?;
         wait_for_admission(&environment).await?;
@@ -231,6 +231,7 @@ const TESTS: &[(&str, Test)] = tests![
     door::the_controller_refuses_the_rest_and_writes_nothing,
     traces::a_visit_and_each_call_in_it_are_spans,
     tls::a_private_authority_is_trusted_where_it_is_named_and_not_otherwise,
+    tls::aws_is_called_by_the_proxy_and_the_api_server_is_not,
     tenancy::the_door_and_the_controller_agree_on_random_grants,
     tenancy::a_thousand_objects_with_one_bad_attribute_each_are_refused,
     tenancy::a_narrowed_grant_stops_its_object_and_everything_can_go,

@@ -25,18 +25,33 @@ app.kubernetes.io/name: {{ include "brepl.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
+{{- /* The labels of an object, of a list of the context and of further labels. Those of the chart win, since its selectors depend on them. */ -}}
+{{- define "brepl.labelsWith" -}}
+{{- $root := first . -}}
+{{- $further := merge (dict) (last .) $root.Values.commonLabels -}}
+{{- $selector := include "brepl.selector" $root | fromYaml -}}
+{{- range $label, $_ := $selector -}}
+{{- if hasKey $further $label -}}
+{{- fail (printf "label %s is the chart's own: remove it from commonLabels and podLabels" $label) -}}
+{{- end -}}
+{{- end -}}
+{{- $chart := dict
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_")
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- merge (dict) $selector $chart $further | toYaml -}}
+{{- end -}}
+
 {{- define "brepl.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{ include "brepl.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- include "brepl.labelsWith" (list . (dict)) -}}
 {{- end -}}
 
 {{- define "brepl.image" -}}
+{{- $repository := required "image.repository is required, since no image is published yet: make image builds one, push it to your registry (docs/install-eks.md)" .Values.image.repository -}}
 {{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{ $repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{ $repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}
 {{- end -}}
 
@@ -45,25 +60,26 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 '^' + {{ . }}.replace('.', '[.]').replace('*', '.*').replace('?', '.') + '$'
 {{- end -}}
 
-{{- /* What every pod of the chart has under the restricted Pod Security Standard, and where its image is pulled from. */ -}}
+{{- /* What every pod of the chart runs as, and where its image is pulled from. */ -}}
 {{- define "brepl.podSecurity" -}}
 automountServiceAccountToken: true
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 65532
-  runAsGroup: 65532
-  fsGroup: 65532
-  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
 {{- define "brepl.containerSecurity" -}}
-securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities: {drop: [ALL]}
+{{- with .Values.securityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* Who gives credentials to pods, which no proxy reaches: the agents of EKS and ECS, and the instance metadata service. */ -}}
+{{- define "brepl.noProxy" -}}
+{{- concat (list "169.254.170.23" "fd00:ec2::23" "169.254.170.2" "169.254.169.254") .Values.aws.noProxy | join "," -}}
 {{- end -}}
 
 {{- define "brepl.placement" -}}

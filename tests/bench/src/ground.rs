@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use strict_aws::{Aws, server, state::Bucket, weather::Weather};
 use testbed::{
     cloud::{Account, EXTERNAL_ID, OPERATOR_ACCOUNT, Operator},
-    environment::{Environment, Shape},
+    environment::{Environment, IMAGE, Shape},
     process::{Process, free_port, output},
     stage::{DESTINATION_REGION, SOURCE_REGION},
 };
@@ -81,7 +81,7 @@ impl Ground {
             Environment::start(&arguments.directory, shape, &|line| crate::say(line)).await?;
         environment.apply_crds().await?;
         environment
-            .install_chart(RELEASE, false, &["crds.install=false"])
+            .install_chart(RELEASE, false, &[IMAGE, "crds.install=false"])
             .await?;
         let endpoint = format!("http://{address}");
         let operator = &arguments.operator;

@@ -14,7 +14,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
 use crate::{
     cloud::{Account, OPERATOR_ACCOUNT},
-    environment::{Emulator, Environment, Shape},
+    environment::{Emulator, Environment, IMAGE, Shape},
     node,
     process::{output, program, repository},
     proxy::Call,
@@ -236,6 +236,8 @@ impl Demo<'_> {
         if self.pods {
             node::import(&node::operator_image()).await?;
             set.extend(self.stage.values_of_pods());
+        } else {
+            set.push(IMAGE.into());
         }
         let set: Vec<_> = set.iter().map(String::as_str).collect();
         let chart = "charts/bucket-replication-operator";

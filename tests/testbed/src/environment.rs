@@ -28,6 +28,8 @@ use crate::{
 };
 
 const CHART: &str = "charts/bucket-replication-operator";
+/// The value of the chart that names the image that `make image` builds.
+pub const IMAGE: &str = "image.repository=localhost/bucket-replication-operator";
 
 /// What an environment is made of.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ pub mod cloud;
 pub mod collector;
 pub mod demo;
 pub mod environment;
+pub mod forward_proxy;
 pub mod node;
 pub mod process;
 pub mod proxy;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cloud::{Account, EXTERNAL_ID, Operator},
-    environment::Environment,
+    environment::{Environment, IMAGE},
     process::{Process, free_port, output, program},
     proxy::Proxy,
 };
@@ -326,10 +326,7 @@ impl<'a> Stage<'a> {
                     format!("extraEnv[{index}].value={value}"),
                 ]
             });
-        let image = [
-            "image.repository=localhost/bucket-replication-operator".into(),
-            "image.pullPolicy=Never".into(),
-        ];
+        let image = [IMAGE.into(), "image.pullPolicy=Never".into()];
         let aws = [
             format!("aws.endpointURL={}", self.proxy.url),
             format!("aws.region={SOURCE_REGION}"),

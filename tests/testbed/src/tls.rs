@@ -30,11 +30,11 @@ impl Drop for Front {
 }
 
 impl Front {
-    /// Starts a front of `upstream`, such as `http://127.0.0.1:8080`, on the same address.
+    /// Starts a front of `upstream`, such as `http://127.0.0.1:8080`, on the same address, and under these further names.
     ///
     /// # Errors
     /// When the certificates can't be made, or there is no free port.
-    pub async fn start(upstream: &str) -> anyhow::Result<Self> {
+    pub async fn start(upstream: &str, names: &[&str]) -> anyhow::Result<Self> {
         let upstream: SocketAddr = upstream
             .trim_start_matches("http://")
             .parse()
@@ -43,8 +43,9 @@ impl Front {
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
         let key = KeyPair::generate()?;
-        let certificate =
-            CertificateParams::new(vec![upstream.ip().to_string()])?.signed_by(&key, &authority)?;
+        let names = names.iter().map(ToString::to_string);
+        let names: Vec<_> = names.chain([upstream.ip().to_string()]).collect();
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder()
             .with_no_client_auth()
