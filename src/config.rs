@@ -104,7 +104,7 @@ pub struct Release {
     #[arg(
         long = "release-namespace",
         env = "RELEASE_NAMESPACE",
-        default_value = "default"
+        default_value = "bucket-replication"
     )]
     pub namespace: String,
     /// The name of the release and of the lease. The default installation ID is derived from it.
@@ -134,19 +134,22 @@ pub struct Plan {
     /// Print status.plan of this BucketReplication. This needs no AWS credentials.
     #[arg(conflicts_with_all = ["filename", "offline", "directory", "verbose"])]
     pub name: Option<String>,
-    /// YAML files with one BucketReplication and, if there is no cluster, the AWSAccounts that it names. Use - for standard input.
+    /// YAML files, or folders of them, with BucketReplications and, if there is no cluster, the AWSAccounts that they name. Use - for standard input.
     #[arg(short, long, required_unless_present = "name")]
     pub filename: Vec<PathBuf>,
+    /// Also read the folders in the folders of --filename.
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
     /// Show how each policy and configuration changes.
     #[arg(short, long)]
     pub verbose: bool,
     /// Print the documents for the files without using the cluster or AWS.
     #[arg(long)]
     pub offline: bool,
-    /// Also write each document to a file in this directory.
+    /// Also write each document to a file in this directory, or in one for each bucket if there are several.
     #[arg(long)]
     pub directory: Option<PathBuf>,
-    /// The namespace of NAME, or of a BucketReplication whose file does not set one. By default, that of the context; with --offline, "default".
+    /// The namespace of NAME, or of BucketReplications whose files do not set one. By default, that of the context; with --offline, "default".
     #[arg(short, long)]
     pub namespace: Option<String>,
     /// The cluster.
@@ -229,9 +232,12 @@ pub enum Output {
 /// Flags of `iam-policy`.
 #[derive(Debug, Args)]
 pub struct IamPolicy {
-    /// YAML files with AWSAccounts. Use - for standard input. By default, those in the cluster.
+    /// YAML files, or folders of them, with AWSAccounts. Use - for standard input. By default, those in the cluster.
     #[arg(short, long)]
     pub filename: Vec<PathBuf>,
+    /// Also read the folders in the folders of --filename.
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
     /// Print only the policy of this AWSAccount's role.
     #[arg(long, conflicts_with = "identity")]
     pub account: Option<String>,
@@ -241,6 +247,9 @@ pub struct IamPolicy {
     /// Instead of the policy, print a template that creates the role of the AWSAccount in --account, with its policy, its trust policy and the permissions boundary.
     #[arg(long, value_enum, requires = "account")]
     pub template: Option<Template>,
+    /// The cluster, if there are no files.
+    #[command(flatten)]
+    pub cluster: Cluster,
 }
 
 /// Flags of `check`.
@@ -252,6 +261,9 @@ pub struct Check {
     /// How long to wait until every check passes. A leader is detected when it renews its lease, which takes a few seconds.
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub wait: Duration,
+    /// The cluster.
+    #[command(flatten)]
+    pub cluster: Cluster,
 }
 
 /// A kind of template.

@@ -128,7 +128,14 @@ async fn outcome(command: Command) -> anyhow::Result<(String, ExitCode)> {
             for warning in &printed.warnings {
                 let _ = writeln!(stderr(), "warning: {warning}");
             }
-            Ok((printed.text, one_if(printed.changes)))
+            for error in &printed.errors {
+                let _ = writeln!(stderr(), "error: {error}");
+            }
+            if printed.errors.is_empty() {
+                Ok((printed.text, one_if(printed.changes)))
+            } else {
+                Ok((printed.text, ExitCode::from(2)))
+            }
         }
     }
 }

@@ -304,3 +304,115 @@ fn a_plugin_is_called_as_it_is_typed() {
         "{printed}"
     );
 }
+
+/// A folder of files with these texts.
+fn folder(name: &str, files: &[(&str, String)]) -> std::path::PathBuf {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    for (file, text) in files {
+        let file = folder.join(file);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, text).expect("a file");
+    }
+    folder
+}
+
+fn of_folder(folder: &std::path::Path, words: &[&str]) -> (i32, String, String) {
+    let folder = folder.to_string_lossy();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
+    without_a_cluster(
+        program,
+        &[&["plan", "--offline", "-f", &folder], words].concat(),
+    )
+}
+
+#[test]
+fn all_objects_of_a_folder_are_planned() {
+    let named = |name: &str, source: &str, prefix: &str| {
+        let mut object = changed("/metadata/name", json!(name));
+        object["spec"]["source"]["bucket"] = json!(source);
+        object["spec"]["rules"] = json!([{"name": name, "prefix": prefix}]);
+        object.to_string()
+    };
+    let folder = folder(
+        "plans",
+        &[
+            ("a.yaml", named("tax", "records", "tax/")),
+            ("b.json", named("legal", "records", "legal/")),
+            ("notes.txt", "no object: [".to_owned()),
+            ("deep/c.yml", named("logs", "logs", "")),
+        ],
+    );
+    let (code, printed, said) = of_folder(&folder, &["-o", "json"]);
+    assert_eq!(code, 0, "{said}");
+    let planned: Value = serde_json::from_str(&printed).expect("JSON");
+    let rules = planned["replication.json"]["Rules"].as_array();
+    assert_eq!(
+        rules.map(Vec::len),
+        Some(2),
+        "both rules of the bucket: {planned:#}"
+    );
+
+    let (code, printed, said) = of_folder(&folder, &["--recursive", "-o", "json"]);
+    assert_eq!(code, 0, "{said}");
+    let planned: Value = serde_json::from_str(&printed).expect("JSON");
+    let buckets = planned["buckets"].as_array().expect("several");
+    let of = |bucket: &Value| (bucket["bucket"].clone(), bucket["objects"].clone());
+    assert_eq!(
+        buckets.iter().map(of).collect::<Vec<_>>(),
+        [
+            (json!("logs"), json!(["finance/logs"])),
+            (json!("records"), json!(["finance/tax", "finance/legal"]))
+        ]
+    );
+    let (_, printed, _) = of_folder(&folder, &["-R"]);
+    for document in [
+        "==> logs/replication.json <==",
+        "==> records/permissions.json <==",
+    ] {
+        assert!(printed.contains(document), "{printed}");
+    }
+    // Each warning is given once, whichever object it is about.
+    assert_eq!(
+        said.matches("AWSAccount prod is not in the files").count(),
+        1,
+        "{said}"
+    );
+}
+
+#[test]
+fn objects_that_are_refused_are_named_and_the_others_are_planned() {
+    let mut wrong = changed("/metadata/name", json!("wrong"));
+    wrong["spec"]["rules"] = json!([{"name": "a", "priority": -5}]);
+    let folder = folder(
+        "refused",
+        &[
+            ("good.yaml", object().to_string()),
+            ("wrong.yaml", wrong.to_string()),
+        ],
+    );
+    let (code, printed, said) = of_folder(&folder, &[]);
+    assert_eq!(code, 2, "{said}");
+    assert!(printed.contains("==> replication.json <=="), "{printed}");
+    let file = folder.join("wrong.yaml");
+    let named = format!("error: {}: BucketReplication wrong: ", file.display());
+    assert!(
+        said.contains(&named) && said.contains("spec.rules[0].priority"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_folder_without_objects_says_what_it_looked_for() {
+    let outer = folder("outer", &[("inner/a.yaml", object().to_string())]);
+    let (code, _, said) = of_folder(&outer, &[]);
+    assert_eq!(code, 2);
+    assert!(
+        said.contains("*.yaml") && said.contains("--recursive"),
+        "{said}"
+    );
+    let empty = folder("empty", &[("a.yaml", "kind: Namespace".to_owned())]);
+    let (code, _, said) = of_folder(&empty, &[]);
+    assert_eq!(code, 2);
+    assert!(said.contains("no BucketReplication in the files"), "{said}");
+}

@@ -31,7 +31,7 @@ pub struct Found {
 /// # Errors
 /// When the cluster can't be reached, or does not serve the CRDs.
 pub async fn run(arguments: &Check) -> anyhow::Result<Found> {
-    let client = api_server::client().await?;
+    let client = api_server::client_of(&arguments.cluster).await?.0;
     let deadline = Instant::now() + arguments.wait;
     let mut leader = Leader::default();
     loop {

@@ -20,10 +20,13 @@ use crate::{
 /// The `AWSAccount`s that policies are for: those of the files, or of the cluster.
 async fn listed(arguments: &IamPolicy) -> anyhow::Result<Vec<AwsAccount>> {
     let list: Vec<AwsAccount> = if arguments.filename.is_empty() {
-        let api: Api<AwsAccount> = Api::all(api_server::client().await?);
+        let api: Api<AwsAccount> = Api::all(api_server::client_of(&arguments.cluster).await?.0);
         api.list(&ListParams::default()).await?.items
     } else {
-        objects(&documents(&arguments.filename)?, "AWSAccount")?
+        objects(
+            &documents(&arguments.filename, arguments.recursive)?,
+            "AWSAccount",
+        )?
     };
     if list.is_empty() {
         bail!(

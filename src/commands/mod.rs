@@ -1,4 +1,4 @@
-//! The subcommands other than `run`.
+//! The subcommands other than `run`, and the files that they read.
 
 pub mod check;
 pub mod crd;
@@ -9,7 +9,11 @@ mod plan_offline;
 pub mod plan_online;
 pub mod status;
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use serde::de::{DeserializeOwned, IntoDeserializer};
@@ -37,11 +41,57 @@ impl Document {
     }
 }
 
-/// All YAML documents of the files; `-` is standard input.
-pub(crate) fn documents(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Document>> {
+/// The files, with those in folders, as `kubectl apply -f` finds them there.
+fn files(paths: &[PathBuf], recursive: bool) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = vec![];
+    for path in paths {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let inside = in_folder(path, recursive)
+            .with_context(|| format!("folder {} can't be read", path.display()))?;
+        if inside.is_empty() {
+            bail!(
+                "folder {} contains no file *.yaml, *.yml or *.json{}",
+                path.display(),
+                if recursive {
+                    ""
+                } else {
+                    ": --recursive also reads the folders in it"
+                }
+            );
+        }
+        found.extend(inside);
+    }
+    Ok(found)
+}
+
+/// The files with objects in a folder, in order of their names.
+fn in_folder(folder: &Path, recursive: bool) -> std::io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut entries: Vec<PathBuf> = entries.collect::<std::io::Result<_>>()?;
+    entries.sort();
+    let mut found = vec![];
+    for path in entries {
+        if path.is_dir() {
+            if recursive {
+                found.extend(in_folder(&path, recursive)?);
+            }
+        } else if path
+            .extension()
+            .is_some_and(|kind| kind == "yaml" || kind == "yml" || kind == "json")
+        {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// All YAML documents of the files, and of the files in folders; `-` is standard input.
+pub(crate) fn documents(paths: &[PathBuf], recursive: bool) -> anyhow::Result<Vec<Document>> {
     let mut documents = vec![];
-    for path in files {
-        let path = path.as_ref();
+    for path in files(paths, recursive)? {
         let is_input = path == Path::new("-");
         let file = if is_input {
             "standard input".to_owned()
@@ -54,7 +104,7 @@ pub(crate) fn documents(files: &[impl AsRef<Path>]) -> anyhow::Result<Vec<Docume
                 .read_to_string(&mut text)
                 .context("standard input can't be read")?;
         } else {
-            text = fs::read_to_string(path).with_context(|| format!("{file} can't be read"))?;
+            text = fs::read_to_string(&path).with_context(|| format!("{file} can't be read"))?;
         }
         let read: Vec<Value> =
             serde_saphyr::from_multiple(&text).with_context(|| format!("{file} is not YAML"))?;
@@ -79,11 +129,26 @@ pub(crate) fn objects<K: DeserializeOwned>(
     documents: &[Document],
     kind: &str,
 ) -> anyhow::Result<Vec<K>> {
+    let named = named_objects(documents, kind)?;
+    Ok(named.into_iter().map(|(_, object)| object).collect())
+}
+
+/// The same, each with its file, kind and name, for messages.
+pub(crate) fn named_objects<K: DeserializeOwned>(
+    documents: &[Document],
+    kind: &str,
+) -> anyhow::Result<Vec<(String, K)>> {
     let of_kind = documents
         .iter()
         .filter(|document| document.kind() == Some(kind));
     of_kind
-        .map(|document| strictly(&document.value).with_context(|| document.named()))
+        .map(|document| {
+            let named = document.named();
+            match strictly(&document.value) {
+                Ok(object) => Ok((named, object)),
+                Err(error) => Err(error.context(named)),
+            }
+        })
         .collect()
 }
 

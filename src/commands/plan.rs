@@ -1,15 +1,12 @@
-//! `plan`: what an object would create in AWS, as documents and as steps, before anything is done.
+//! `plan`: what objects would create in AWS, as documents and as steps, before anything is done.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
-use kube::{Api, ResourceExt};
+use kube::Api;
 use serde_json::json;
 
-use super::{
-    documents, labels_of_namespace, objects, plan_answer::in_namespace, plan_offline::offline,
-    plan_online::online,
-};
+use super::{documents, named_objects, objects, plan_offline::offline, plan_online::online};
 use crate::{
     api::{AwsAccount, BucketReplication},
     api_server,
@@ -23,6 +20,8 @@ pub struct Printed {
     pub text: String,
     /// For standard error.
     pub warnings: Vec<String>,
+    /// What keeps objects from being planned.
+    pub errors: Vec<String>,
     /// Whether anything differs from what exists; offline there is nothing to compare with.
     pub changes: bool,
 }
@@ -35,40 +34,41 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
     if let Some(name) = &arguments.name {
         return reported(arguments, name).await;
     }
-    let documents = documents(&arguments.filename)?;
-    let mut replications: Vec<BucketReplication> = objects(&documents, "BucketReplication")?;
+    let documents = documents(&arguments.filename, arguments.recursive)?;
+    let replications = named_objects::<BucketReplication>(&documents, "BucketReplication")?;
     let accounts: Vec<AwsAccount> = objects(&documents, "AWSAccount")?;
-    let (Some(replication), None) = (replications.pop(), replications.first()) else {
-        bail!("the files contain no BucketReplication, or more than one: plan one at a time");
-    };
-    let (printed, changes) = if arguments.offline {
-        let namespace = arguments.namespace.as_deref().unwrap_or("default");
-        let replication = in_namespace(&replication, namespace);
-        let namespace = replication.namespace().unwrap_or_default();
-        let labels = labels_of_namespace(&documents, &namespace);
-        offline(arguments, &replication, accounts, labels)?
+    if replications.is_empty() {
+        bail!("there is no BucketReplication in the files");
+    }
+    let answer = if arguments.offline {
+        offline(arguments, replications, accounts, &documents)?
     } else {
-        online(arguments, replication, accounts).await?
+        Box::pin(online(arguments, replications, accounts)).await?
     };
     if let Some(directory) = &arguments.directory {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("{} can't be created", directory.display()))?;
-        for (name, document) in &printed.documents {
-            let file = directory.join(name);
-            fs::write(&file, format!("{document:#}\n"))
-                .with_context(|| format!("{} can't be written", file.display()))?;
+        for (name, document) in answer.named_documents() {
+            write(&directory.join(name), &format!("{document:#}\n"))?;
         }
     }
     let text = match arguments.output {
-        Output::Text => printed.text()?,
-        Output::Json => format!("{:#}\n", printed.json()),
-        Output::Yaml => serde_saphyr::to_string(&printed.json())?,
+        _ if answer.buckets.is_empty() && answer.taken.is_empty() => String::new(),
+        Output::Text => answer.text()?,
+        Output::Json => format!("{:#}\n", answer.json()),
+        Output::Yaml => serde_saphyr::to_string(&answer.json())?,
     };
     Ok(Printed {
         text,
-        warnings: printed.warnings,
-        changes,
+        changes: answer.changes(),
+        warnings: answer.warnings,
+        errors: answer.errors,
     })
+}
+
+/// Writes a file, and its folder if that is missing.
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    fs::create_dir_all(folder).with_context(|| format!("{} can't be created", folder.display()))?;
+    fs::write(file, text).with_context(|| format!("{} can't be written", file.display()))
 }
 
 /// What the operator planned for an existing object: in Observe mode, or if something blocks the object.
@@ -95,6 +95,7 @@ async fn reported(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
     Ok(Printed {
         text,
         warnings,
+        errors: vec![],
         changes: !status.plan.is_empty(),
     })
 }

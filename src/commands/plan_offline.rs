@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use serde_json::json;
@@ -19,50 +20,104 @@ use crate::{
         compose::compose,
         composition::claims::Claims,
         keys::{KeyArn, KeyReference},
-        names::{Partition, Region},
+        names::{OwnedBucket, Partition, Region},
         observed::{KeyQuery, Observed},
-        validate::{Encryption, Valid, source_of, validate},
+        validate::{Encryption, Valid, validate},
     },
 };
 
-use super::plan_answer::{Answer, default_installation, five, refused};
+use super::{
+    Document, labels_of_namespace,
+    plan_answer::{Answer, BucketPlan, Given, default_installation, five, refused},
+};
 
-/// Without cluster and AWS, everything that would be read there is assumed to be correct, and what can't be known is reported. `labels` are those of
-/// the object's namespace, if the files contain it.
+/// Without cluster and AWS, everything that would be read there is assumed to be correct, and what can't be known is reported. The labels of namespaces
+/// are those in `documents`.
 pub(super) fn offline(
     arguments: &Plan,
-    replication: &BucketReplication,
+    replications: Vec<(String, BucketReplication)>,
     mut list: Vec<AwsAccount>,
-    labels: Option<Labels>,
-) -> anyhow::Result<(Answer, bool)> {
-    let mut warnings = vec![];
-    let spec = &replication.spec;
-    let namespace = replication.namespace().unwrap_or_default();
-    let labels = labels.unwrap_or_else(|| {
-        for_any_namespace(&mut list, &namespace, &mut warnings);
+    documents: &[Document],
+) -> anyhow::Result<Answer> {
+    let mut answer = Answer {
+        offline: true,
+        ..Answer::default()
+    };
+    let namespace = arguments.namespace.as_deref().unwrap_or("default");
+    let given = replications
+        .into_iter()
+        .map(|named| Given::in_namespace(named, namespace));
+    let given: Vec<_> = given.collect();
+    let specs = || given.iter().map(|one| &one.replication.spec);
+    let names =
+        specs().flat_map(|spec| [&spec.source.account_name, &spec.destination.account_name]);
+    let names: BTreeSet<_> = names.collect();
+    for spec in specs() {
+        complete(&mut list, spec, &names, &mut answer)?;
+    }
+    let mut by_source = BTreeMap::<OwnedBucket, Vec<(&Given, Resolved)>>::new();
+    for one in &given {
+        match resolved(arguments, one, list.clone(), documents, &mut answer) {
+            Ok(resolved) => {
+                let source = resolved.valid.source.clone();
+                by_source.entry(source).or_default().push((one, resolved));
+            }
+            Err(error) => answer.refuse(one, &error),
+        }
+    }
+    let accounts = Accounts::new(&list);
+    for (source, planned) in by_source {
+        let bucket = composed(arguments, &accounts, &source, &planned)?;
+        answer.buckets.push(bucket);
+    }
+    Ok(answer)
+}
+
+/// An object with its keys and Regions, if the grants allow it.
+fn resolved(
+    arguments: &Plan,
+    given: &Given,
+    mut list: Vec<AwsAccount>,
+    documents: &[Document],
+    answer: &mut Answer,
+) -> anyhow::Result<Resolved> {
+    let namespace = given.namespace();
+    let labels = labels_of_namespace(documents, &namespace).unwrap_or_else(|| {
+        for_any_namespace(&mut list, &namespace, answer);
         Labels::from([(NAME.to_owned(), namespace.clone())])
     });
-    complete(&mut list, spec, &namespace, &mut warnings)?;
     let accounts = Accounts::new(&list);
-    let object = Object::of(replication, labels);
+    let object = Object::of(&given.replication, labels);
     let valid = validate(&object, &accounts).map_err(|problems| refused(&problems))?;
-    let source = source_of(spec, &accounts).map_err(|problem| refused(&[problem]))?;
-    let account = accounts
-        .by_name(&spec.source.account_name)
-        .map_err(|problem| refused(&[problem]))?;
-    let resolved = resolve_offline(arguments, &valid, &mut warnings)?;
+    let resolved = resolve_offline(arguments, &valid, answer)?;
     granted_keys(&resolved, &accounts)?;
-    let observed = Observed::default();
+    Ok(resolved)
+}
+
+/// What all objects on a bucket come to.
+fn composed(
+    arguments: &Plan,
+    accounts: &Accounts,
+    source: &OwnedBucket,
+    planned: &[(&Given, Resolved)],
+) -> anyhow::Result<BucketPlan> {
+    let account = accounts
+        .by_id(&source.account)
+        .with_context(|| format!("there is no AWSAccount for account {}", source.account))?;
+    let acting: Vec<_> = planned
+        .iter()
+        .map(|(_, resolved)| resolved.clone())
+        .collect();
     let mut desired = compose(&Claims {
         installation: &arguments
             .installation_id
             .clone()
             .map_or_else(default_installation, Ok)?,
-        accounts: &accounts,
+        accounts,
         account,
-        source: &source,
-        observed: &observed,
-        acting: std::slice::from_ref(&resolved),
+        source,
+        observed: &Observed::default(),
+        acting: &acting,
         withheld: &BTreeSet::new(),
         drain: None,
         carried: &BTreeMap::new(),
@@ -71,22 +126,21 @@ pub(super) fn offline(
     desired
         .key_statements
         .retain(|key, _| key.account != source.account);
-    Ok((
-        Answer {
-            steps: vec![],
-            offline: true,
-            documents: five(&desired, &valid, resolved.keys.as_ref()),
-            warnings,
-        },
-        false,
-    ))
+    let resolved = acting.iter();
+    let resolved = resolved.map(|resolved| (&resolved.valid, resolved.keys.as_ref()));
+    Ok(BucketPlan {
+        bucket: source.name.to_string(),
+        objects: planned.iter().map(|(given, _)| given.key()).collect(),
+        steps: vec![],
+        documents: five(&desired, &resolved.collect::<Vec<_>>()),
+    })
 }
 
 /// The label that every namespace has.
 const NAME: &str = "kubernetes.io/metadata.name";
 
 /// Takes every grant as one for the object's namespace, whose labels are not in the files.
-fn for_any_namespace(list: &mut [AwsAccount], namespace: &str, warnings: &mut Vec<String>) {
+fn for_any_namespace(list: &mut [AwsAccount], namespace: &str, answer: &mut Answer) {
     let known = Labels::from([(NAME.to_owned(), namespace.to_owned())]);
     for account in list {
         let mut others: Vec<_> = account
@@ -101,7 +155,7 @@ fn for_any_namespace(list: &mut [AwsAccount], namespace: &str, warnings: &mut Ve
         for grant in &mut others {
             grant.namespaces = only(namespace);
         }
-        warnings.push(format!(
+        answer.warn(format!(
             "namespace {namespace} is not in the files, so that its labels are not known: the plan takes all grants of AWSAccount {} as grants for it",
             account.name_any()
         ));
@@ -136,8 +190,8 @@ fn granted_keys(resolved: &Resolved, accounts: &Accounts) -> anyhow::Result<()> 
 fn complete(
     list: &mut Vec<AwsAccount>,
     spec: &BucketReplicationSpec,
-    namespace: &str,
-    warnings: &mut Vec<String>,
+    all: &BTreeSet<&String>,
+    answer: &mut Answer,
 ) -> anyhow::Result<()> {
     let named = |key: Option<&String>| key.and_then(|key| key.parse::<KeyReference>().ok());
     let source_key = spec
@@ -168,27 +222,26 @@ fn complete(
             Some(id) => (id, ", the account of its key,"),
             None => (format!("{:012}", list.len()), ""),
         };
-        warnings.push(format!(
+        answer.warn(format!(
             "AWSAccount {name} is not in the files: the plan uses {id}{from} as its account ID"
         ));
-        list.push(stand_in(name, &id, partition, spec, namespace)?);
+        list.push(stand_in(name, &id, partition, all)?);
     }
     Ok(())
 }
 
+/// An account that grants everything, toward the accounts of these names.
 fn stand_in(
     name: &str,
     id: &str,
     partition: AwsPartition,
-    spec: &BucketReplicationSpec,
-    namespace: &str,
+    all: &BTreeSet<&String>,
 ) -> anyhow::Result<AwsAccount> {
-    let (source, destination) = (&spec.source.account_name, &spec.destination.account_name);
     let account = json!({
         "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": name},
         "spec": {"accountID": id, "partition": partition, "grants": [{
-            "namespaces": only(namespace),
-            "sources": [{"bucket": "*", "destinationAccountNames": [source, destination]}],
+            "namespaces": {"matchExpressions": [{"key": NAME, "operator": "Exists"}]},
+            "sources": [{"bucket": "*", "destinationAccountNames": all}],
             "destinations": [{"bucket": "*"}],
             "kmsKeys": ["*"],
             "allow": ["EnableVersioning", "MergeConfiguration", "Retain"],
@@ -208,7 +261,7 @@ fn only(namespace: &str) -> LabelSelector {
 fn resolve_offline(
     arguments: &Plan,
     valid: &Valid,
-    warnings: &mut Vec<String>,
+    answer: &mut Answer,
 ) -> anyhow::Result<Resolved> {
     let region_of = |keys: &[&KeyQuery], flag: &str| -> anyhow::Result<Region> {
         let named = keys.iter().find_map(|query| query.reference.region());
@@ -240,11 +293,11 @@ fn resolve_offline(
         Some(replica) => {
             let mut source: BTreeSet<_> = source_queries
                 .iter()
-                .map(|query| by_arn(query, &source_region, warnings))
+                .map(|query| by_arn(query, &source_region, answer))
                 .collect::<anyhow::Result<_>>()?;
-            let replica = by_arn(replica, &destination_region, warnings)?;
+            let replica = by_arn(replica, &destination_region, answer)?;
             if source.is_empty() {
-                source.insert(stand_in_key(valid, &source_region, warnings)?);
+                source.insert(stand_in_key(valid, &source_region, answer)?);
             }
             Some(ResolvedKeys { source, replica })
         }
@@ -260,7 +313,7 @@ fn resolve_offline(
 }
 
 /// The ARN of a key; an alias is taken for a key of that name.
-fn by_arn(query: &KeyQuery, region: &Region, warnings: &mut Vec<String>) -> anyhow::Result<KeyArn> {
+fn by_arn(query: &KeyQuery, region: &Region, answer: &mut Answer) -> anyhow::Result<KeyArn> {
     let (reference, beside) = (query.reference.clone(), &query.beside);
     let reference = reference.beside(beside.partition, &beside.account, region);
     if let KeyReference::AliasArn {
@@ -271,7 +324,7 @@ fn by_arn(query: &KeyQuery, region: &Region, warnings: &mut Vec<String>) -> anyh
     } = &reference
     {
         let name = alias.replace(['/', '_'], "-");
-        warnings.push(format!(
+        answer.warn(format!(
             "{reference} can't be resolved offline: the plan uses {name} as the key's ID"
         ));
         return Ok(format!("arn:{partition}:kms:{region}:{account}:key/{name}").parse()?);
@@ -280,14 +333,10 @@ fn by_arn(query: &KeyQuery, region: &Region, warnings: &mut Vec<String>) -> anyh
 }
 
 /// A key in place of the source bucket's default key.
-fn stand_in_key(
-    valid: &Valid,
-    region: &Region,
-    warnings: &mut Vec<String>,
-) -> anyhow::Result<KeyArn> {
+fn stand_in_key(valid: &Valid, region: &Region, answer: &mut Answer) -> anyhow::Result<KeyArn> {
     let source = &valid.source;
     let id = format!("default-key-of-{}", source.name.as_str().replace('.', "-"));
-    warnings.push(format!(
+    answer.warn(format!(
         "the default key of bucket {} is not known offline: the plan uses {id} as its ID",
         source.name
     ));

@@ -1,12 +1,15 @@
-//! `plan` with cluster and AWS: the steps that would be applied now, for all objects on the bucket including the one in the file.
+//! `plan` with cluster and AWS: the steps that would be applied now, for all objects on each bucket with those of the files.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
-use futures::future::join_all;
+use anyhow::{Context, anyhow};
+use futures::{StreamExt, future::join_all, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
 
 use crate::{
     api::{AwsAccount, BucketReplication, bucket_replication::Mode},
@@ -16,7 +19,7 @@ use crate::{
         aws::{Aws, AwsCloud},
         editor::Editors,
     },
-    config::{self, Plan},
+    config::Plan,
     leader::Leadership,
     metrics::Metrics,
     replication::{
@@ -32,7 +35,7 @@ use crate::{
     },
 };
 
-use super::plan_answer::{Answer, default_installation, five, in_namespace, lines, refused};
+use super::plan_answer::{Answer, BucketPlan, Given, default_installation, five, lines, refused};
 
 /// A plan takes new permissions as settled, and a read as final.
 pub const AT_ONCE: Times = Times {
@@ -43,6 +46,9 @@ pub const AT_ONCE: Times = Times {
     retry: Duration::ZERO,
     drain: Duration::ZERO,
 };
+
+/// How many buckets are read at once.
+const AT_THE_SAME_TIME: usize = 4;
 
 /// What a visit would decide now. Nothing is written.
 ///
@@ -86,46 +92,105 @@ fn named_installation(objects: &[BucketReplication]) -> Option<InstallationId> {
     rules.find_map(|rule| rule.id.split('/').next()?.parse().ok())
 }
 
-/// With cluster and AWS: the steps that would be applied now, for all objects on the bucket including this one.
+/// With cluster and AWS: the steps that would be applied now, for all objects on each bucket, with those of the files as they are there. Who may not read
+/// the accounts gets the answer of the API server.
 pub(super) async fn online(
     arguments: &Plan,
-    replication: BucketReplication,
+    replications: Vec<(String, BucketReplication)>,
     files: Vec<AwsAccount>,
-) -> anyhow::Result<(Answer, bool)> {
-    let cluster = Cluster::read(files, &arguments.cluster).await?;
-    let source = source_of(&replication.spec, &cluster.accounts);
-    let source = source.map_err(|problem| refused(&[problem]))?;
-    let mut warnings = vec![];
-    let installation = if let Some(known) = arguments
-        .installation_id
-        .clone()
-        .or_else(|| named_installation(&cluster.existing))
-    {
-        known
-    } else {
-        let warning = "no BucketReplication in the cluster shows an installation ID in its status, so the plan uses \"default\": set --installation-id";
-        warnings.push(warning.to_owned());
-        default_installation()?
+) -> anyhow::Result<Answer> {
+    let (client, namespace) = api_server::client_of(&arguments.cluster)
+        .await
+        .context("no cluster: use --offline, or set KUBECONFIG")?;
+    let namespace = arguments.namespace.as_ref().unwrap_or(&namespace);
+    let given = replications
+        .into_iter()
+        .map(|named| Given::in_namespace(named, namespace));
+    let given: Vec<_> = given.collect();
+    let cluster = match Cluster::read(files, &client).await {
+        Ok(cluster) => cluster,
+        Err(kube::Error::Api(status)) if status.is_forbidden() => {
+            return dry_run(&given, client, &status.message).await;
+        }
+        Err(error) => return Err(error.into()),
     };
-    let namespace = arguments.namespace.as_ref().unwrap_or(&cluster.namespace);
-    let planned = in_namespace(&replication, namespace);
-    let (key, objects) = cluster.objects_on(&source, &planned);
-    let upstream = upstream_of(&source, &cluster.existing);
+    let mut answer = Answer::default();
+    let mut by_source = BTreeMap::<OwnedBucket, Vec<Given>>::new();
+    for one in given {
+        match source_of(&one.replication.spec, &cluster.accounts) {
+            Ok(source) => by_source.entry(source).or_default().push(one),
+            Err(problem) => answer.refuse(&one, &refused(&[problem])),
+        }
+    }
+    let installation = installation(arguments, &cluster, &mut answer)?;
     let aws = Aws::from_environment(installation.clone(), Metrics::default()).await;
+    let decided = by_source.into_iter().map(|(source, given)| {
+        let (cluster, installation, aws) = (&cluster, &installation, aws.clone());
+        async move {
+            let (keys, visit) = visit(arguments, cluster, installation, source, &given);
+            let decided = decided_in_aws(aws, &visit).await;
+            (given, keys, visit, decided)
+        }
+    });
+    let mut decided = stream::iter(decided).buffered(AT_THE_SAME_TIME);
+    while let Some((given, keys, visit, decided)) = decided.next().await {
+        let (decision, observed) =
+            decided.with_context(|| format!("bucket {}", visit.source.name))?;
+        let planned = given.iter().zip(&keys);
+        add(
+            arguments,
+            &mut answer,
+            &visit,
+            planned,
+            &decision,
+            &observed,
+        );
+    }
+    Ok(answer)
+}
+
+/// The installation that the plan is for.
+fn installation(
+    arguments: &Plan,
+    cluster: &Cluster,
+    answer: &mut Answer,
+) -> anyhow::Result<InstallationId> {
+    let known = arguments.installation_id.clone();
+    if let Some(known) = known.or_else(|| named_installation(&cluster.existing)) {
+        return Ok(known);
+    }
+    let warning = "no BucketReplication in the cluster shows an installation ID in its status, so the plan uses \"default\": set --installation-id";
+    answer.warn(warning.to_owned());
+    default_installation()
+}
+
+/// The visit of a bucket once the given objects are applied, and their keys.
+fn visit(
+    arguments: &Plan,
+    cluster: &Cluster,
+    installation: &InstallationId,
+    source: OwnedBucket,
+    given: &[Given],
+) -> (Vec<ObjectKey>, Visit) {
+    let (keys, objects) = cluster.objects_on(&source, given);
+    let upstream = upstream_of(&source, &cluster.existing);
     let times = Times {
         drain: arguments.drain_period,
         ..AT_ONCE
     };
-    let (accounts, now) = (cluster.accounts, Timestamp::now());
     let visit = Visit::new(
-        installation,
-        accounts,
+        installation.clone(),
+        Arc::clone(&cluster.accounts),
         source,
         objects,
         upstream,
         times,
-        now,
+        Timestamp::now(),
     );
+    (keys, visit)
+}
+
+async fn decided_in_aws(aws: Aws, visit: &Visit) -> anyhow::Result<(Decision, Observed)> {
     let editors = Editors::new(Duration::ZERO, Timestamp::now);
     let cloud = AwsCloud {
         aws,
@@ -135,89 +200,116 @@ pub(super) async fn online(
         editors,
         leadership: Leadership::alone(),
     };
-    let (decision, observed) = decided(&cloud, &visit).await?;
-    answer(arguments, &key, &decision, &observed, warnings)
+    decided(&cloud, visit).await
 }
 
-/// The steps and documents of the planned object.
-fn answer(
+/// Adds what was decided for a bucket: steps and documents if any of its given objects can get what it asks for, and what keeps the others from it.
+fn add<'a>(
     arguments: &Plan,
-    key: &ObjectKey,
+    answer: &mut Answer,
+    visit: &Visit,
+    planned: impl Iterator<Item = (&'a Given, &'a ObjectKey)>,
     decision: &Decision,
     observed: &Observed,
-    mut warnings: Vec<String>,
-) -> anyhow::Result<(Answer, bool)> {
-    let resolved = match decision.dispositions.get(key) {
-        Some(Disposition::Acting {
-            resolved, problems, ..
-        }) => {
-            warnings.extend(problems.iter().map(|problem| problem.message.clone()));
-            resolved
+) {
+    let mut acting = vec![];
+    let mut objects = vec![];
+    for (given, key) in planned {
+        match decision.dispositions.get(key) {
+            Some(Disposition::Acting {
+                resolved, problems, ..
+            }) => {
+                let problems = problems.iter().map(|problem| problem.message.clone());
+                let notes = resolved.notes.iter().map(|(_, note)| note.clone());
+                problems.chain(notes).for_each(|words| answer.warn(words));
+                acting.push((&resolved.valid, resolved.keys.as_ref()));
+                objects.push(given.key());
+            }
+            Some(Disposition::Refused { problems, .. }) => answer.refuse(given, &refused(problems)),
+            _ => answer.refuse(given, &anyhow!("it is neither planned nor refused")),
         }
-        Some(Disposition::Refused { problems, .. }) => return Err(refused(problems)),
-        _ => bail!("the object is neither planned nor refused"),
-    };
-    let blockers = decision.blockers.iter();
-    warnings.extend(blockers.map(|problem| problem.message.clone()));
-    warnings.extend(resolved.notes.iter().map(|(_, note)| note.clone()));
-    let steps = lines(&decision.steps, observed, arguments.verbose);
-    let changes = !steps.is_empty();
-    let documents = five(&decision.desired, &resolved.valid, resolved.keys.as_ref());
-    let answer = Answer {
-        steps,
-        offline: false,
-        documents,
-        warnings,
-    };
-    Ok((answer, changes))
+    }
+    if objects.is_empty() {
+        return;
+    }
+    for blocker in &decision.blockers {
+        answer.warn(blocker.message.clone());
+    }
+    answer.buckets.push(BucketPlan {
+        bucket: visit.source.name.to_string(),
+        objects,
+        steps: lines(&decision.steps, observed, arguments.verbose),
+        documents: five(&decision.desired, &acting),
+    });
+}
+
+/// Asks the API server whether it takes the objects, by a dry run: what its admission policies say is all that a user sees who may not read the accounts.
+async fn dry_run(given: &[Given], client: Client, refusal: &str) -> anyhow::Result<Answer> {
+    let mut answer = Answer::default();
+    answer.warn(format!(
+        "{refusal}. Without that, no step can be planned, so the API server was asked by a dry run whether it takes each object. To see the steps, apply the object with spec.mode: Observe, and run plan NAME"
+    ));
+    for one in given {
+        let api = Api::<BucketReplication>::namespaced(client.clone(), &one.namespace());
+        let parameters = PatchParams::apply("kubectl-bucketreplication")
+            .dry_run()
+            .force();
+        let name = one.replication.name_any();
+        match api
+            .patch(&name, &parameters, &Patch::Apply(&one.replication))
+            .await
+        {
+            Ok(_) => answer.taken.push(one.key()),
+            Err(error) => answer.refuse(one, &error.into()),
+        }
+    }
+    Ok(answer)
 }
 
 /// What the cluster has, and the accounts in the files.
 struct Cluster {
-    /// The namespace of the context.
-    namespace: String,
     accounts: Arc<Accounts>,
     labels: BTreeMap<String, Labels>,
     existing: Vec<BucketReplication>,
 }
 
 impl Cluster {
-    /// All objects on `source` once `planned` is applied, and the key of that one.
-    fn objects_on(
-        &self,
-        source: &OwnedBucket,
-        planned: &BucketReplication,
-    ) -> (ObjectKey, Vec<Object>) {
+    /// All objects on `source` once those of the files are applied, and the keys of these.
+    fn objects_on(&self, source: &OwnedBucket, given: &[Given]) -> (Vec<ObjectKey>, Vec<Object>) {
         let labels_of = |replication: &BucketReplication| {
             let namespace = replication.namespace().unwrap_or_default();
             self.labels.get(&namespace).cloned().unwrap_or_default()
         };
-        let mut existing = self.existing.iter();
-        let mut this = match existing.find(|other| is_same(other, planned)) {
-            Some(existing) => Object::of(&edited(existing, planned), labels_of(planned)),
-            None => Object::of(planned, labels_of(planned)),
-        };
-        // A plan shows what would be done, so an object in Observe mode is planned as in Enforce mode.
-        this.spec.mode = Mode::Enforce;
-        this.created = this.created.or_else(|| Some(Timestamp::now()));
+        let applied = given.iter().map(|one| {
+            let planned = &one.replication;
+            let mut existing = self.existing.iter();
+            let mut this = match existing.find(|other| is_same(other, planned)) {
+                Some(existing) => Object::of(&edited(existing, planned), labels_of(planned)),
+                None => Object::of(planned, labels_of(planned)),
+            };
+            // A plan shows what would be done, so an object in Observe mode is planned as in Enforce mode.
+            this.spec.mode = Mode::Enforce;
+            this.created = this.created.or_else(|| Some(Timestamp::now()));
+            this
+        });
+        let applied: Vec<_> = applied.collect();
+        let is_given =
+            |other: &BucketReplication| given.iter().any(|one| is_same(other, &one.replication));
         let others = self
             .existing
             .iter()
             .filter(|other| other.spec.source.bucket == source.name.as_str())
-            .filter(|other| !is_same(other, planned))
+            .filter(|other| !is_given(other))
             .filter(|other| {
                 let of_other = source_of(&other.spec, &self.accounts);
                 of_other.is_ok_and(|of_other| of_other == *source)
-            });
-        let key = this.key.clone();
-        let others = others.map(|other| Object::of(other, labels_of(other)));
-        (key, others.chain([this]).collect())
+            })
+            .map(|other| Object::of(other, labels_of(other)));
+        let keys = applied.iter().map(|object| object.key.clone()).collect();
+        (keys, others.chain(applied.iter().cloned()).collect())
     }
 
-    async fn read(files: Vec<AwsAccount>, which: &config::Cluster) -> anyhow::Result<Self> {
-        let (client, namespace) = api_server::client_of(which)
-            .await
-            .context("no cluster: use --offline, or set KUBECONFIG")?;
+    async fn read(files: Vec<AwsAccount>, client: &Client) -> kube::Result<Self> {
         let all = ListParams::default();
         let mut accounts = files;
         let listed = Api::<AwsAccount>::all(client.clone()).list(&all).await?;
@@ -230,12 +322,11 @@ impl Cluster {
         let namespaces = Api::<Namespace>::all(client.clone());
         let namespaces = namespaces.list_metadata(&all).await?.items.into_iter();
         Ok(Self {
-            namespace,
             accounts: Arc::new(Accounts::new(&accounts)),
             labels: namespaces
                 .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
                 .collect(),
-            existing: Api::<BucketReplication>::all(client)
+            existing: Api::<BucketReplication>::all(client.clone())
                 .list(&all)
                 .await?
                 .items,

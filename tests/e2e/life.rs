@@ -769,6 +769,43 @@ pub async fn plan_tells_what_would_change(ground: &Ground) -> anyhow::Result<()>
     stage.delete("tax").await
 }
 
+pub async fn plan_of_a_folder_is_one_plan_for_each_bucket(ground: &Ground) -> anyhow::Result<()> {
+    let stage = ground.stage("folder").await?;
+    let folder = stage.environment.directory.join("folder");
+    std::fs::create_dir_all(&folder)?;
+    let named = |name: &str, prefix: &str| {
+        let mut object = stage.replication();
+        object["metadata"]["name"] = json!(name);
+        object["spec"]["rules"] = json!([{"name": name, "prefix": prefix}]);
+        object
+    };
+    let mut missing = named("missing", "Tax");
+    missing["spec"]["source"]["bucket"] = json!("folder-missing");
+    let objects = [named("tax", "Tax"), named("legal", "Legal")];
+    for (name, object) in ["tax.yaml", "legal.yaml"].iter().zip(&objects) {
+        std::fs::write(folder.join(name), object.to_string())?;
+    }
+    let together = plan(&stage, ground, &folder, &["--installation-id", "folder"]).await?;
+    let text = String::from_utf8_lossy(&together.stdout);
+    ensure!(together.status.code() == Some(1), "{together:?}");
+    ensure!(
+        text.matches("write the replication configuration").count() == 1
+            && text.contains("Plan: 1 to add, 4 to change, 0 to remove."),
+        "one role and one configuration for both: {text}"
+    );
+    std::fs::write(folder.join("missing.yaml"), missing.to_string())?;
+    let with_missing = plan(&stage, ground, &folder, &["--installation-id", "folder"]).await?;
+    let said = String::from_utf8_lossy(&with_missing.stderr);
+    let text = String::from_utf8_lossy(&with_missing.stdout);
+    ensure!(
+        with_missing.status.code() == Some(2)
+            && said.contains("missing.yaml: BucketReplication missing: BucketNotFound: ")
+            && text.contains("Plan: 1 to add, 4 to change, 0 to remove."),
+        "{with_missing:?}"
+    );
+    Ok(())
+}
+
 /// A golden test on the wire: what `plan --offline` prints is, document by document, what stands.
 pub async fn what_stands_is_exactly_what_plan_offline_prints(
     ground: &Ground,

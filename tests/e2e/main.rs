@@ -201,6 +201,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::a_deletion_that_aws_refuses_says_so_and_can_be_abandoned,
     life::a_namespace_with_live_objects_goes_by_itself,
     life::plan_tells_what_would_change,
+    life::plan_of_a_folder_is_one_plan_for_each_bucket,
     status::status_shows_what_is_and_what_to_do,
     life::what_is_seldom_needed_works_under_the_printed_policy,
     life::what_stands_is_exactly_what_plan_offline_prints,
@@ -237,6 +238,7 @@ const TESTS: &[(&str, Test)] = tests![
     tenancy::a_narrowed_grant_stops_its_object_and_everything_can_go,
     tenancy::a_relabelled_namespace_loses_what_its_labels_gave,
     tenancy::an_account_in_use_is_not_deleted,
+    tenancy::a_tenant_asks_the_api_server_by_a_dry_run,
 ];
 
 /// `CloudFormation` is in ministack alone.

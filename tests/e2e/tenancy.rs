@@ -490,3 +490,63 @@ pub async fn an_account_in_use_is_not_deleted(ground: &Ground) -> anyhow::Result
         .await
         .map(drop)
 }
+
+/// A user of a namespace, who may read no account: the API server says what is allowed.
+pub async fn a_tenant_asks_the_api_server_by_a_dry_run(ground: &Ground) -> anyhow::Result<()> {
+    let stage = ground.stage("tenant").await?;
+    let admin = &stage.environment;
+    let namespace = ["--namespace", stage.name.as_str()];
+    let kubectl = async |words: &[&str]| admin.kubectl(&[words, &namespace].concat()).await;
+    kubectl(&["create", "serviceaccount", "user"]).await?;
+    let subject = format!("--serviceaccount={}:user", stage.name);
+    kubectl(&[
+        "create",
+        "rolebinding",
+        "user",
+        "--clusterrole=edit",
+        &subject,
+    ])
+    .await?;
+    let kubeconfig = admin.service_account(&stage.name, "user").await?;
+    let file = admin.directory.join("tenant.yaml");
+    let planned = async |object: &Value| -> anyhow::Result<(Option<i32>, String, String)> {
+        std::fs::write(&file, object.to_string())?;
+        let mut command = tokio::process::Command::new(stage.binary());
+        command.args(["plan", "-f"]).arg(&file).env_clear();
+        let output = command.env("KUBECONFIG", &kubeconfig).output().await?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code();
+        Ok((code, text(&output.stdout), text(&output.stderr)))
+    };
+    // The aggregation of ClusterRoles takes a moment.
+    let taken = until(std::time::Duration::from_secs(20), async || {
+        Ok(Some(planned(&stage.replication()).await?).filter(|(code, ..)| *code == Some(0)))
+    })
+    .await?;
+    let (_, printed, said) = taken.context("the granted object is refused")?;
+    ensure!(
+        printed == "tenant/tax: the API server takes it (dry run).\n",
+        "{printed}"
+    );
+    ensure!(
+        said.contains("cannot list resource \"awsaccounts\"")
+            && said.contains("spec.mode: Observe"),
+        "{said}"
+    );
+    let mut stranger = stage.replication();
+    stranger["spec"]["source"]["bucket"] = json!("payroll");
+    let (code, printed, said) = planned(&stranger).await?;
+    ensure!(code == Some(2) && printed.is_empty(), "{code:?} {printed}");
+    ensure!(
+        said.contains("tenant.yaml: BucketReplication tax: ")
+            && said.contains("replicate from bucket payroll"),
+        "{said}"
+    );
+    ensure!(
+        kubectl(&["get", "bucketreplications", "-o", "name"])
+            .await?
+            .is_empty(),
+        "a dry run left an object"
+    );
+    Ok(())
+}
