@@ -8,6 +8,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use strum::Display;
 
 use crate::replication::names::InstallationId;
 
@@ -33,6 +34,8 @@ pub enum Command {
     Crd,
     /// Print the IAM policies that the operator itself needs, from AWSAccount objects.
     IamPolicy(IamPolicy),
+    /// Print a script that completes the command line, for the shell to read.
+    Completion(Completion),
     /// Check an installation: the CRDs are served, a replica holds the lease, and the accounts can be used. Exit code 1: a check failed.
     Check(Check),
 }
@@ -181,6 +184,31 @@ pub struct Cluster {
     /// The context of the kubeconfig. By default, the current one.
     #[arg(long)]
     pub context: Option<String>,
+}
+
+/// Arguments of `completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// The shell. For bash, for example: source <(bucket-replication-operator completion bash)
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell that completes command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Shell {
+    /// Bash.
+    Bash,
+    /// Elvish.
+    Elvish,
+    /// Fish.
+    Fish,
+    /// `PowerShell`.
+    #[value(name = "powershell")]
+    PowerShell,
+    /// Zsh.
+    Zsh,
 }
 
 /// Flags of `status`.

@@ -28,8 +28,19 @@ use tokio::{
     sync::watch,
 };
 
+fn main() -> ExitCode {
+    match commands::completion::candidates() {
+        None => command(),
+        Some(Ok(candidates)) => written(&candidates, ExitCode::SUCCESS),
+        Some(Err(error)) => {
+            let _ = writeln!(stderr(), "error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn command() -> ExitCode {
     let arguments = match parsed() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -43,17 +54,22 @@ async fn main() -> ExitCode {
         }
     };
     match Box::pin(outcome(arguments.command)).await {
-        Ok((text, code)) => match stdout().write_all(text.as_bytes()) {
-            Ok(()) => code,
-            // A reader that closed the pipe has read enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-            Err(error) => {
-                let _ = writeln!(stderr(), "error: standard output can't be written: {error}");
-                ExitCode::from(2)
-            }
-        },
+        Ok((text, code)) => written(&text, code),
         Err(error) => {
             let _ = writeln!(stderr(), "error: {}", once(&error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes to standard output. A text that can't be written is an error.
+fn written(text: &str, code: ExitCode) -> ExitCode {
+    match stdout().write_all(text.as_bytes()) {
+        Ok(()) => code,
+        // A reader that closed the pipe has read enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(stderr(), "error: standard output can't be written: {error}");
             ExitCode::from(2)
         }
     }
@@ -96,6 +112,10 @@ async fn outcome(command: Command) -> anyhow::Result<(String, ExitCode)> {
         Command::Run(settings) => {
             run(&settings).await?;
             Ok((String::new(), ExitCode::SUCCESS))
+        }
+        Command::Completion(arguments) => {
+            let script = commands::completion::script(arguments.shell)?;
+            Ok((script, ExitCode::SUCCESS))
         }
         Command::Crd => Ok((commands::crd::run()?, ExitCode::SUCCESS)),
         Command::IamPolicy(arguments) => {

@@ -416,3 +416,49 @@ fn a_folder_without_objects_says_what_it_looked_for() {
     assert_eq!(code, 2);
     assert!(said.contains("no BucketReplication in the files"), "{said}");
 }
+
+/// What bash puts in the place of the last word of a line, after the script that `completion bash` prints.
+fn completed_by_bash(line: &[&str]) -> Vec<String> {
+    let program = env!("CARGO_BIN_EXE_bucket-replication-operator");
+    let script = format!(
+        "source <({program} completion bash)\n\
+         COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1)) COMP_TYPE=9\n\
+         $(complete -p bucket-replication-operator | sed 's/.*-F \\([^ ]*\\).*/\\1/') \"$1\" \"${{!#}}\"\n\
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &script, "bash"]).args(line);
+    let output = bash
+        .env("KUBECONFIG", "/nonexistent")
+        .output()
+        .expect("bash");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+#[test]
+fn bash_completes_commands_and_flags() {
+    const PROGRAM: &str = "bucket-replication-operator";
+    assert_eq!(completed_by_bash(&[PROGRAM, "iam"]), ["iam-policy"]);
+    assert_eq!(
+        completed_by_bash(&[PROGRAM, "iam-policy", "--temp"]),
+        ["--template"]
+    );
+    assert_eq!(
+        completed_by_bash(&[PROGRAM, "iam-policy", "--template", "c"]),
+        ["cloudformation"]
+    );
+}
+
+#[test]
+fn every_shell_has_a_script() {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_bucket-replication-operator"));
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (code, script, said) = without_a_cluster(program, &["completion", shell]);
+        assert_eq!(code, 0, "{said}");
+        assert!(
+            script.contains("BUCKET_REPLICATION_OPERATOR_COMPLETE"),
+            "{script}"
+        );
+    }
+}

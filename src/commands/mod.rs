@@ -1,6 +1,7 @@
 //! The subcommands other than `run`, and the files that they read.
 
 pub mod check;
+pub mod completion;
 pub mod crd;
 pub mod iam_policy;
 pub mod plan;

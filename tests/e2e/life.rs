@@ -769,6 +769,42 @@ pub async fn plan_tells_what_would_change(ground: &Ground) -> anyhow::Result<()>
     stage.delete("tax").await
 }
 
+/// kubectl asks `kubectl_complete-NAME` for what completes a line of its plugin, names of objects included.
+pub async fn kubectl_completes_the_plugin(ground: &Ground) -> anyhow::Result<()> {
+    let stage = ground.stage("completed").await?;
+    stage.apply(&stage.replication()).await?;
+    let folder = stage.environment.directory.join("completion");
+    std::fs::create_dir_all(&folder)?;
+    for name in [
+        "kubectl-bucketreplication",
+        "kubectl_complete-bucketreplication",
+    ] {
+        let link = folder.join(name);
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(stage.binary(), &link)?;
+    }
+    let completed = |words: &[&str]| -> anyhow::Result<String> {
+        let mut kubectl = Command::new(program("kubectl")?);
+        kubectl
+            .args(["__complete", "bucketreplication"])
+            .args(words)
+            .env_clear()
+            .env("PATH", &folder)
+            .env("KUBECONFIG", stage.environment.kubeconfig());
+        Ok(String::from_utf8(kubectl.output()?.stdout)?)
+    };
+    let commands = completed(&["sta"])?;
+    ensure!(
+        commands.starts_with("status\tShow BucketReplications") && commands.contains(":4"),
+        "{commands}"
+    );
+    let flags = completed(&["status", "--all"])?;
+    ensure!(flags.starts_with("--all-namespaces\t"), "{flags}");
+    let names = completed(&["status", "-n", &stage.name, "t"])?;
+    ensure!(names.starts_with("tax"), "{names}");
+    Ok(())
+}
+
 pub async fn plan_of_a_folder_is_one_plan_for_each_bucket(ground: &Ground) -> anyhow::Result<()> {
     let stage = ground.stage("folder").await?;
     let folder = stage.environment.directory.join("folder");

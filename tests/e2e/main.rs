@@ -201,6 +201,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::a_deletion_that_aws_refuses_says_so_and_can_be_abandoned,
     life::a_namespace_with_live_objects_goes_by_itself,
     life::plan_tells_what_would_change,
+    life::kubectl_completes_the_plugin,
     life::plan_of_a_folder_is_one_plan_for_each_bucket,
     status::status_shows_what_is_and_what_to_do,
     life::what_is_seldom_needed_works_under_the_printed_policy,
