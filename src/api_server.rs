@@ -11,8 +11,7 @@ use kube::{
 use tower::{ServiceBuilder, retry::RetryLayer, timeout::TimeoutLayer};
 
 use crate::{
-    config::Cluster,
-    progress::{NoteWatches, Progress},
+    api_requests::CountRequests, config::Cluster, metrics::Metrics, progress::NoteWatches,
 };
 
 /// How long a connection may take to come up.
@@ -42,12 +41,12 @@ async fn config() -> anyhow::Result<Config> {
         .context("no cluster: set KUBECONFIG, or run in a pod with a ServiceAccount")
 }
 
-/// A client for calls. Each attempt is answered within 15 seconds, and with its retries a call ends within 30.
+/// A client for calls, counted in `metrics`. Each attempt is answered within 15 seconds, and with its retries a call ends within 30.
 ///
 /// # Errors
 /// When there is no cluster to reach.
-pub async fn client() -> anyhow::Result<Client> {
-    for_calls(config().await?)
+pub async fn client(metrics: &Metrics) -> anyhow::Result<Client> {
+    for_calls(config().await?, metrics)
 }
 
 /// A client for calls to the cluster that a command names, and the namespace of its context.
@@ -71,19 +70,19 @@ pub async fn client_of(cluster: &Cluster) -> anyhow::Result<(Client, String)> {
         config().await?
     };
     let namespace = config.default_namespace.clone();
-    Ok((for_calls(config)?, namespace))
+    Ok((for_calls(config, &Metrics::default())?, namespace))
 }
 
-/// A client for watches, which notes each of them in `progress`. Opening one is answered within 15 seconds, and one that hears nothing for a minute
+/// A client for watches, which are counted in `metrics` with its progress. Opening one is answered within 15 seconds, and one that hears nothing for a minute
 /// ends.
 ///
 /// # Errors
 /// When there is no cluster to reach.
-pub async fn watch_client(progress: &Progress) -> anyhow::Result<Client> {
-    for_watches(config().await?, progress)
+pub async fn watch_client(metrics: &Metrics) -> anyhow::Result<Client> {
+    for_watches(config().await?, metrics)
 }
 
-fn for_calls(mut config: Config) -> anyhow::Result<Client> {
+fn for_calls(mut config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
     config.connect_timeout = Some(CONNECT);
     (config.read_timeout, config.write_timeout) = (Some(ANSWER), Some(ANSWER));
     config.reset_reader_on_write = true;
@@ -93,6 +92,7 @@ fn for_calls(mut config: Config) -> anyhow::Result<Client> {
     let layers = ServiceBuilder::new()
         .layer(TimeoutLayer::new(CALL))
         .layer(RetryLayer::new(retry))
+        .layer(CountRequests(metrics.clone()))
         .layer(TimeoutLayer::new(ANSWER));
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&tower::buffer::BufferLayer::new(1024))
@@ -100,7 +100,7 @@ fn for_calls(mut config: Config) -> anyhow::Result<Client> {
         .build())
 }
 
-fn for_watches(mut config: Config, progress: &Progress) -> anyhow::Result<Client> {
+fn for_watches(mut config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
     config.connect_timeout = Some(CONNECT);
     (config.read_timeout, config.write_timeout) = (Some(WATCH_SILENCE), Some(ANSWER));
     config.reset_reader_on_write = true;
@@ -108,7 +108,8 @@ fn for_watches(mut config: Config, progress: &Progress) -> anyhow::Result<Client
     config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&TimeoutLayer::new(ANSWER))
-        .with_layer(&NoteWatches(progress.clone()))
+        .with_layer(&CountRequests(metrics.clone()))
+        .with_layer(&NoteWatches(metrics.progress().clone()))
         .build())
 }
 
@@ -132,6 +133,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::metrics::Format;
 
     /// An API server that takes every connection, and answers with this text, or never.
     async fn server(answer: Option<&'static str>) -> (Config, Arc<AtomicUsize>) {
@@ -164,8 +166,8 @@ mod tests {
     const SILENT: &str =
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-    async fn call(config: Config) -> (Duration, kube::Error) {
-        let namespaces: Api<Namespace> = Api::all(for_calls(config).expect("a client"));
+    async fn call(config: Config, metrics: &Metrics) -> (Duration, kube::Error) {
+        let namespaces: Api<Namespace> = Api::all(for_calls(config, metrics).expect("a client"));
         let start = Instant::now();
         let error = namespaces.get("default").await.expect_err("no answer");
         (start.elapsed(), error)
@@ -178,8 +180,8 @@ mod tests {
         let (unavailable, asked) = server(Some(UNAVAILABLE)).await;
         let (silent, _) = server(Some(SILENT)).await;
         let watch = async |config: Config| {
-            let progress = Progress::default();
-            let client = for_watches(config, &progress).expect("a client");
+            let metrics = Metrics::default();
+            let client = for_watches(config, &metrics).expect("a client");
             let namespaces: Api<Namespace> = Api::all(client);
             let start = Instant::now();
             let opened = namespaces.watch(&WatchParams::default(), "0").await;
@@ -190,12 +192,13 @@ mod tests {
                     .is_none_or(|event| event.is_err()),
                 Err(_) => true,
             };
-            assert!(progress.watch_ages().contains_key("namespaces"));
+            assert!(metrics.progress().watch_ages().contains_key("namespaces"));
             (start.elapsed(), ended)
         };
+        let metrics = Metrics::default();
         let (unanswered, refused, unopened, silent) = tokio::join!(
-            call(dead.clone()),
-            call(unavailable),
+            call(dead.clone(), &metrics),
+            call(unavailable, &metrics),
             watch(dead),
             watch(silent)
         );
@@ -205,6 +208,15 @@ mod tests {
             about(refused.0, CALL) && asked.load(Ordering::Relaxed) > 3,
             "{refused:?}"
         );
+        // Each attempt is counted, also one that is not answered.
+        let counted = metrics.text(Format::OpenMetrics).expect("text");
+        let failed = asked.load(Ordering::Relaxed);
+        for (outcome, number) in [("failed", failed), ("unreachable", 1)] {
+            let line = format!(
+                "bucket_replication_api_server_requests_total{{outcome=\"{outcome}\"}} {number}\n"
+            );
+            assert!(counted.contains(&line), "{counted}");
+        }
         assert!(unopened.1 && about(unopened.0, ANSWER), "{unopened:?}");
         assert!(
             silent.1 && silent.0 > ANSWER && about(silent.0, WATCH_SILENCE),

@@ -144,7 +144,7 @@ pub struct Plan {
     #[arg(short = 'R', long)]
     pub recursive: bool,
     /// Show how each policy and configuration changes.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "offline")]
     pub verbose: bool,
     /// Print the documents for the files without using the cluster or AWS.
     #[arg(long)]

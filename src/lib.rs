@@ -3,6 +3,7 @@
 //! Read in this order: [`api`] is what users write; [`replication`] decides, without doing anything; [`cloud`] reads and writes AWS;
 //! [`controller`] watches Kubernetes and ties the three together. `ARCHITECTURE.md` has the picture and the invariants.
 
+pub mod api_requests;
 pub mod api_server;
 pub mod cloud;
 pub mod commands;

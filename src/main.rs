@@ -174,9 +174,9 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn work(settings: &Settings) -> anyhow::Result<()> {
-    let client = api_server::client().await?;
     let (metrics, ready) = (Metrics::default(), Readiness::default());
-    let watch_client = api_server::watch_client(metrics.progress()).await?;
+    let client = api_server::client(&metrics).await?;
+    let watch_client = api_server::watch_client(&metrics).await?;
     let installation = installation(&client, settings).await?;
     tracing::info!(%installation, version = env!("CARGO_PKG_VERSION"), "starting");
     let aws = Aws::from_environment(installation.clone(), metrics.clone()).await;

@@ -1,16 +1,22 @@
 //! Every metric, counted and served. Labels have fixed sets of values, or names of the cluster's own objects.
 
+mod exposition;
+mod objects;
+mod process;
 mod table;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{
         counter::Counter,
         family::Family,
@@ -27,8 +33,11 @@ use crate::{
     replication::{names::ObjectKey, plan::Step, requeue::Ending},
 };
 
-use table::is_time;
+pub use exposition::Format;
+use objects::Objects;
+use process::Process;
 pub use table::{Described, PREFIX, TABLE, exported};
+use table::{help, is_time};
 
 /// What is counted. Cheap to clone.
 #[derive(Clone)]
@@ -46,9 +55,8 @@ pub struct Metrics {
     drift: Counter,
     calls: Family<CallLabel, Counter>,
     pacing_wait: Family<QuotaLabel, Counter<f64, AtomicU64>>,
-    objects: Family<ReadyLabel, Gauge>,
-    /// Where each object is counted, by its source bucket.
-    counted: Arc<Mutex<HashMap<String, HashMap<ObjectKey, ReadyLabel>>>>,
+    requests: Family<RequestLabel, Counter>,
+    objects: Objects,
     orphaned_roles: Family<AccountLabel, Gauge>,
     leader: Gauge,
 }
@@ -67,6 +75,30 @@ pub enum CallOutcome {
     Throttled,
     Failed,
     Unreachable,
+}
+
+/// The outcome of a request to the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+#[allow(missing_docs, reason = "the table says what they are")]
+pub enum RequestOutcome {
+    Ok,
+    Conflict,
+    Denied,
+    NotFound,
+    Throttled,
+    Failed,
+    Unreachable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabel {
+    version: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -98,25 +130,15 @@ struct QuotaLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReadyLabel {
-    ready: String,
-    reason: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AccountLabel {
     account_name: String,
 }
 
 fn register(registry: &mut Registry, name: &str, metric: impl Metric) {
-    let help = TABLE
-        .iter()
-        .find(|(described, ..)| *described == name)
-        .map_or("", |(.., help)| help);
     if is_time(name) {
-        registry.register_with_unit(name, help, Unit::Seconds, metric);
+        registry.register_with_unit(name, help(name), Unit::Seconds, metric);
     } else {
-        registry.register(name, help, metric);
+        registry.register(name, help(name), metric);
     }
 }
 
@@ -137,8 +159,8 @@ impl Default for Metrics {
             drift: Counter::default(),
             calls: Family::default(),
             pacing_wait: Family::default(),
-            objects: Family::default(),
-            counted: Arc::default(),
+            requests: Family::default(),
+            objects: Objects::default(),
             orphaned_roles: Family::default(),
             leader: Gauge::default(),
         };
@@ -152,9 +174,14 @@ impl Default for Metrics {
         register(&mut registry, "drift_corrections", this.drift.clone());
         register(&mut registry, "aws_calls", this.calls.clone());
         register(&mut registry, "pacing_wait", this.pacing_wait.clone());
-        register(&mut registry, "objects", this.objects.clone());
+        register(&mut registry, "api_server_requests", this.requests.clone());
+        registry.register_collector(Box::new(this.objects.clone()));
         register(&mut registry, "orphaned_roles", this.orphaned_roles.clone());
         register(&mut registry, "leader", this.leader.clone());
+        let build = Family::<BuildLabel, Gauge>::default();
+        let version = env!("CARGO_PKG_VERSION");
+        build.get_or_create(&BuildLabel { version }).set(1);
+        register(&mut registry, "build_info", build);
         Self {
             registry: Arc::new(Mutex::new(registry)),
             ..this
@@ -253,38 +280,22 @@ impl Metrics {
         waited.inc_by(wait.as_secs_f64());
     }
 
+    /// Counts an attempt of a request to the API server.
+    pub fn requested(&self, outcome: RequestOutcome) {
+        let label = RequestLabel {
+            outcome: outcome.into(),
+        };
+        self.requests.get_or_create(&label).inc();
+    }
+
     /// Sets whether an object on `bucket` is ready and why.
     pub fn object(&self, bucket: &str, key: &ObjectKey, ready: &str, reason: &str) {
-        let now = ReadyLabel {
-            ready: ready.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = counted
-            .entry(bucket.to_owned())
-            .or_default()
-            .insert(key.clone(), now.clone());
-        if before.as_ref() == Some(&now) {
-            return;
-        }
-        if let Some(before) = before {
-            self.objects.get_or_create(&before).dec();
-        }
-        self.objects.get_or_create(&now).inc();
+        self.objects.set(bucket, key, ready, reason);
     }
 
     /// Removes the objects on `bucket` except for these.
     pub fn only(&self, bucket: &str, keys: &HashSet<ObjectKey>) {
-        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(of_bucket) = counted.get_mut(bucket) else {
-            return;
-        };
-        for (_, label) in of_bucket.extract_if(|key, _| !keys.contains(key)) {
-            self.objects.get_or_create(&label).dec();
-        }
-        if of_bucket.is_empty() {
-            counted.remove(bucket);
-        }
+        self.objects.only(bucket, keys);
     }
 
     /// Sets that this replica writes, until the returned guard is dropped.
@@ -311,19 +322,24 @@ impl Metrics {
         });
     }
 
-    /// All metrics in the `OpenMetrics` text format.
+    /// All metrics, and those of the process.
     ///
     /// # Errors
     /// When they can't be written as text.
-    pub fn text(&self) -> Result<String, fmt::Error> {
+    pub fn text(&self, format: Format) -> Result<String, fmt::Error> {
         self.measure_waiting();
         self.measure_watches();
         let mut text = String::new();
-        encode(
-            &mut text,
-            &self.registry.lock().unwrap_or_else(PoisonError::into_inner),
-        )?;
-        Ok(text)
+        let own = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        encode_registry(&mut text, &own)?;
+        let mut of_process = Registry::default();
+        of_process.register_collector(Box::new(Process));
+        encode_registry(&mut text, &of_process)?;
+        encode_eof(&mut text)?;
+        Ok(match format {
+            Format::OpenMetrics => text,
+            Format::Text => exposition::plain(&text),
+        })
     }
 }
 
@@ -335,11 +351,6 @@ impl Drop for Writing {
     fn drop(&mut self) {
         self.0.leader.set(0);
         self.0.progress.end();
-        self.0
-            .counted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
         self.0.objects.clear();
         *self
             .0
@@ -371,20 +382,21 @@ mod tests {
         metrics.object("bucket", &key("b"), "True", "Ready");
         metrics.object("bucket", &key("a"), "True", "Ready");
         metrics.object("bucket", &key("a"), "True", "Ready");
-        let text = metrics.text().expect("text");
+        let text = metrics.text(Format::OpenMetrics).expect("text");
         assert!(
             text.contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 2"#),
             "{text}"
         );
         assert!(
-            text.contains(r#"bucket_replication_objects{ready="False",reason="KeyNotFound"} 0"#),
+            text.contains(r#"bucket_replication_ready{namespace="n",name="a",reason="Ready"} 1"#),
             "{text}"
         );
+        assert!(!text.contains("KeyNotFound"), "{text}");
         metrics.only("another", &[].into());
         metrics.only("bucket", &[key("a")].into());
         assert!(
             metrics
-                .text()
+                .text(Format::OpenMetrics)
                 .expect("text")
                 .contains(r#"bucket_replication_objects{ready="True",reason="Ready"} 1"#)
         );
@@ -404,6 +416,7 @@ mod tests {
             "Ready",
         );
         metrics.orphaned_roles("prod", 0);
+        metrics.requested(RequestOutcome::Conflict);
         metrics.paced("prod", Quota::PutKeyPolicy, Duration::from_millis(500));
         metrics.progress().tried("/api/v1/namespaces");
         metrics.waits(|| BTreeMap::from([("prod".to_owned(), (3, Duration::from_millis(1_500)))]));
@@ -417,7 +430,7 @@ mod tests {
                 step: "PutReplication",
             })
             .inc();
-        let text = metrics.text().expect("text");
+        let text = metrics.text(Format::OpenMetrics).expect("text");
         let mut reported: Vec<_> = text
             .lines()
             .filter_map(|line| {
@@ -425,6 +438,9 @@ mod tests {
                 name.map(ToOwned::to_owned)
             })
             .collect();
+        let of_process = |name: &String| name.starts_with("process_");
+        assert_eq!(reported.iter().filter(|name| of_process(name)).count(), 6);
+        reported.retain(|name| !of_process(name));
         let mut listed: Vec<_> = TABLE.iter().map(|(name, ..)| exported(name)).collect();
         reported.sort_unstable();
         listed.sort_unstable();

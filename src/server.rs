@@ -11,13 +11,16 @@ use std::{
 
 use axum::{
     Router,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
     response::IntoResponse,
     routing::get,
 };
 use tokio::net::TcpListener;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics};
 
 /// Whether every watch has listed what there is.
 #[derive(Clone, Debug, Default)]
@@ -63,16 +66,11 @@ pub async fn serve(
             }
         })
     };
-    let text = move || {
-        std::future::ready(match metrics.text() {
-            Ok(text) => (
-                [(
-                    CONTENT_TYPE,
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                )],
-                text,
-            )
-                .into_response(),
+    let text = move |headers: HeaderMap| {
+        let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        let format = Format::accepted(accept);
+        std::future::ready(match metrics.text(format) {
+            Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         })
     };

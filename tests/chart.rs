@@ -646,7 +646,8 @@ fn further_arguments_objects_and_relabelings() {
     assert!(
         endpoint["relabelings"] == relabeling
             && endpoint["metricRelabelings"] == relabeling
-            && endpoint["scrapeTimeout"] == "10s",
+            && endpoint["scrapeTimeout"] == "10s"
+            && endpoint["honorLabels"] == true,
         "{endpoint}"
     );
 }

@@ -8,7 +8,13 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fmt::Write, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use bucket_replication_operator::{
     api::{
@@ -485,6 +491,58 @@ fn links_of_the_chart_hold_where_it_is_packaged() {
         }
     }
     assert!(links > 3, "{links} links");
+}
+
+/// Links into the repository that are not made from anything name this version; `make update` corrects them.
+#[test]
+fn links_name_this_version() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let start = format!("{REPOSITORY}/blob/v");
+    for file in [
+        "charts/bucket-replication-operator/Chart.yaml",
+        "charts/bucket-replication-operator/files/monitoring/alerts.yaml",
+        "tests/alerts.yaml",
+    ] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let mut parts = text.split(&start);
+        let mut current = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (_, rest) = part.split_once('/').unwrap();
+            write!(current, "{start}{VERSION}/{rest}").unwrap();
+        }
+        compare(file, &current);
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let alerts: serde_json::Value = serde_saphyr::from_str(&read(
+        "charts/bucket-replication-operator/files/monitoring/alerts.yaml",
+    ))
+    .unwrap();
+    let rules = alerts["groups"][0]["rules"].as_array().unwrap();
+    let names: Vec<_> = rules
+        .iter()
+        .map(|rule| rule["alert"].as_str().unwrap())
+        .collect();
+    for (name, rule) in names.iter().zip(rules) {
+        let runbook = format!("docs/runbooks.md#{}", name.to_lowercase());
+        let url = rule["annotations"]["runbook_url"].as_str().unwrap();
+        assert!(url.ends_with(&runbook), "{name}: {url}");
+        assert!(
+            rule["expr"].as_str().unwrap().contains("cluster"),
+            "{name} mixes clusters"
+        );
+    }
+    let left_out = rules[0]["expr"].as_str().unwrap();
+    let left_out: BTreeSet<_> = left_out.split('"').nth(1).unwrap().split('|').collect();
+    let intended = Reason::iter().filter(|reason| reason.is_intended());
+    assert_eq!(left_out, intended.map(Reason::as_str).collect());
+    let runbooks = read("docs/runbooks.md");
+    let headings = runbooks.lines().filter_map(|line| line.strip_prefix("## "));
+    assert_eq!(headings.collect::<Vec<_>>(), names);
 }
 
 /// The anchor that GitHub gives a heading.

@@ -12,7 +12,10 @@ use serde_json::Value;
 
 use super::kubernetes::key_of;
 use crate::{
-    api::{BucketReplication, bucket_replication::BucketReplicationStatus, event::EventReason},
+    api::{
+        BucketReplication, bucket_replication::BucketReplicationStatus, condition::Reason,
+        event::EventReason,
+    },
     replication::{names::ObjectKey, status, visit::report::Report},
 };
 
@@ -175,8 +178,10 @@ impl Context {
             let before = find(&previous).map(|(holds, reason, _)| (holds, reason));
             if before != Some((holds.clone(), reason.clone())) {
                 tracing::info!(object = %key_of(object), ready = holds, reason, condition_message = message, "status changed");
+                let intended = reason.parse().is_ok_and(Reason::is_intended);
+                let warning = holds == "False" && !intended;
                 self.kubernetes
-                    .record(object, holds == "False", &reason, RECONCILE, &message)
+                    .record(object, warning, &reason, RECONCILE, &message)
                     .await;
             }
         }

@@ -13,6 +13,13 @@ pub fn exported(name: &str) -> String {
     format!("{PREFIX}_{name}{unit}")
 }
 
+/// What a metric says.
+pub(super) fn help(name: &str) -> &'static str {
+    let mut all = TABLE.iter();
+    all.find(|(described, ..)| *described == name)
+        .map_or("", |(.., help)| help)
+}
+
 pub(super) fn is_time(name: &str) -> bool {
     ["_age", "_duration", "_wait"]
         .iter()
@@ -20,7 +27,7 @@ pub(super) fn is_time(name: &str) -> bool {
 }
 
 /// All metrics.
-pub const TABLE: [Described; 13] = [
+pub const TABLE: [Described; 16] = [
     (
         "visits",
         "counter",
@@ -77,6 +84,18 @@ pub const TABLE: [Described; 13] = [
         "For how long calls to AWS waited, because no more are allowed or AWS throttled some",
     ),
     (
+        "api_server_requests",
+        "counter",
+        "outcome: ok, conflict, denied, not_found, throttled, failed, unreachable",
+        "Attempts to call the API server, by how it answers",
+    ),
+    (
+        "ready",
+        "gauge",
+        "namespace, name: of the BucketReplication; reason: of the condition Ready",
+        "1 if a BucketReplication is ready, 0 if not",
+    ),
+    (
         "objects",
         "gauge",
         "ready: True, False, Unknown; reason: of the condition Ready",
@@ -89,4 +108,10 @@ pub const TABLE: [Described; 13] = [
         "Roles that the operator created and that no object uses any longer",
     ),
     ("leader", "gauge", "", "1 if this replica holds the lease"),
+    (
+        "build_info",
+        "gauge",
+        "version: of the operator",
+        "Always 1",
+    ),
 ];

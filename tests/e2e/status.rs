@@ -1,10 +1,13 @@
 //! `status`, as a tenant types it: with the namespace of the context, for one object and for all.
 
-use std::process::{Output, Stdio};
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
-use testbed::stage::Stage;
+use testbed::stage::{Stage, until};
 use tokio::{io::AsyncReadExt, process::Command};
 
 use crate::Ground;
@@ -27,6 +30,19 @@ fn command(stage: &Stage<'_>) -> anyhow::Result<Command> {
 
 async fn status(stage: &Stage<'_>, words: &[&str]) -> anyhow::Result<Output> {
     Ok(command(stage)?.args(words).output().await?)
+}
+
+/// The type of the Event with this reason.
+async fn event_type(stage: &Stage<'_>, reason: &str) -> anyhow::Result<String> {
+    let selector = format!("reason={reason}");
+    let words = ["-n", &stage.name, "--field-selector", &selector];
+    let first = ["-o", "jsonpath={.items[0].type}"];
+    let words = [["get", "events"].as_slice(), &words, &first].concat();
+    let seen = until(Duration::from_secs(10), async || {
+        // Without any, kubectl fails: the list has no first item.
+        Ok(stage.environment.kubectl(&words).await.ok())
+    });
+    seen.await?.context("no Event")
 }
 
 pub async fn status_shows_what_is_and_what_to_do(ground: &Ground) -> anyhow::Result<()> {
@@ -58,6 +74,18 @@ pub async fn status_shows_what_is_and_what_to_do(ground: &Ground) -> anyhow::Res
         "{text}"
     );
 
+    // What a user chose is nothing to warn of.
+    let mut observed = stage.replication();
+    observed["metadata"]["name"] = json!("observed");
+    observed["spec"]["rules"] = json!([{"name": "tax", "prefix": "Legal"}]);
+    observed["spec"]["mode"] = json!("Observe");
+    stage.apply(&observed).await?;
+    stage
+        .wait_for("observed", "Ready", "False", "PlanPending")
+        .await?;
+    ensure!(event_type(&stage, "PlanPending").await? == "Normal");
+    stage.delete("observed").await?;
+
     let mut wrong = stage.replication();
     wrong["metadata"]["name"] = json!("wrong");
     wrong["spec"]["rules"] = json!([{"name": "tax", "prefix": "Legal"}]);
@@ -66,6 +94,7 @@ pub async fn status_shows_what_is_and_what_to_do(ground: &Ground) -> anyhow::Res
     stage
         .wait_for("wrong", "Ready", "False", "BucketNotFound")
         .await?;
+    ensure!(event_type(&stage, "BucketNotFound").await? == "Warning");
     let all = status(&stage, &["-A", "-o", "json"]).await?;
     ensure!(all.status.code() == Some(1), "{all:?}");
     let read: Value = serde_json::from_slice(&all.stdout)?;

@@ -5,6 +5,7 @@ pub mod bucket_replication;
 pub mod condition;
 pub mod event;
 pub mod finding;
+mod reason;
 mod replication_status;
 mod requests_per_second;
 

@@ -1,0 +1,100 @@
+//! Whether each object is ready and why, as metrics of each object, and of how many there are by reason.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{TypedMetric, gauge::ConstGauge},
+};
+
+use super::table::help;
+use crate::replication::names::ObjectKey;
+
+/// What is counted. Metrics are made of it when they are asked for, and nothing else is kept.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Objects(Arc<Mutex<Inside>>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    by_bucket: HashMap<String, HashMap<ObjectKey, Arc<Counted>>>,
+    /// Every state that an object was in, once: there are few, and many objects are in the same.
+    states: BTreeSet<Arc<Counted>>,
+}
+
+/// Status and reason of the condition `Ready`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Counted {
+    ready: String,
+    reason: String,
+}
+
+impl Objects {
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, bucket: &str, key: &ObjectKey, ready: &str, reason: &str) {
+        let counted = Counted {
+            ready: ready.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let mut inside = self.inside();
+        let counted = inside
+            .states
+            .get(&counted)
+            .map_or(Arc::new(counted), Arc::clone);
+        inside.states.insert(Arc::clone(&counted));
+        let of_bucket = inside.by_bucket.entry(bucket.to_owned()).or_default();
+        of_bucket.insert(key.clone(), counted);
+    }
+
+    /// Removes the objects on `bucket` except for these.
+    pub(super) fn only(&self, bucket: &str, keys: &HashSet<ObjectKey>) {
+        let mut inside = self.inside();
+        let Some(of_bucket) = inside.by_bucket.get_mut(bucket) else {
+            return;
+        };
+        of_bucket.retain(|key, _| keys.contains(key));
+        if of_bucket.is_empty() {
+            inside.by_bucket.remove(bucket);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        *self.inside() = Inside::default();
+    }
+}
+
+impl Collector for Objects {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let inside = self.inside();
+        let objects = || inside.by_bucket.values().flatten();
+        let mut family =
+            encoder.encode_descriptor("ready", help("ready"), None, ConstGauge::<i64>::TYPE)?;
+        for (key, counted) in objects() {
+            let labels = [
+                ("namespace", &*key.namespace),
+                ("name", &*key.name),
+                ("reason", counted.reason.as_str()),
+            ];
+            let is_ready = i64::from(counted.ready == "True");
+            ConstGauge::new(is_ready).encode(family.encode_family(&labels)?)?;
+        }
+        let mut numbers = BTreeMap::<&Counted, i64>::new();
+        for (_, counted) in objects() {
+            *numbers.entry(counted).or_default() += 1;
+        }
+        let mut family =
+            encoder.encode_descriptor("objects", help("objects"), None, ConstGauge::<i64>::TYPE)?;
+        for (Counted { ready, reason }, number) in numbers {
+            let labels = [("ready", ready.as_str()), ("reason", reason.as_str())];
+            ConstGauge::new(number).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
