@@ -34,7 +34,7 @@ build: ## Build the operator and the testbed
 
 # PODS= leaves out the node with the chart's own pods.
 .PHONY: demo
-demo: demo-tools build ## The walkthrough on this machine: two AWS accounts in an emulator, a real cluster, replicated objects
+demo: demo-tools build ## The walkthrough on this machine: two AWS accounts in an emulator, a real cluster (or that of KUBECONFIG=), replicated objects
 	$(call timed,demo,PODS= $(TESTBED) demo --operator $(OPERATOR))
 
 .PHONY: demo-pods
@@ -132,6 +132,13 @@ run: build ## Run the operator in the foreground against what env-up started
 .PHONY: image
 image: $(BIN)/jq $(BIN)/cargo-cyclonedx $(TOOLS)/python/.stamp ## The image, as an OCI archive in target/image; with ARCH=arm64 for another architecture
 	$(call timed,image,deploy/image/build $(ARCH))
+
+# Linux has the image's own binary, which runs on every distribution.
+.PHONY: archive
+archive: ## On macOS: the binary as an archive in target/archives, for this architecture. For Linux, make image leaves it
+	@[ "$$(uname -s)" != Linux ] || { echo "error: make image leaves the archive for Linux, with ARCH=arm64 for another architecture" >&2; exit 1; }
+	cargo build --locked --release --bin bucket-replication-operator
+	deploy/archive target/release/bucket-replication-operator $$(uname -s | tr A-Z a-z) $(ARCH)
 
 .PHONY: clean
 clean: env-down ## Remove everything that was built

@@ -702,7 +702,13 @@ fn tree_with_images(name: &str, architectures: [&str; 2]) -> PathBuf {
     let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::remove_dir_all(&tree).unwrap_or_default();
     fs::create_dir_all(tree.join("target/image")).unwrap();
-    for shared in ["Cargo.toml", "CHANGELOG.md", "charts", "target/tools"] {
+    for shared in [
+        "Cargo.toml",
+        "CHANGELOG.md",
+        "LICENSE",
+        "charts",
+        "target/tools",
+    ] {
         std::os::unix::fs::symlink(root().join(shared), tree.join(shared)).unwrap();
     }
     output(Command::new("cp").arg("-R").arg("deploy").arg(&tree), "");
@@ -747,6 +753,10 @@ fn tree_with_images(name: &str, architectures: [&str; 2]) -> PathBuf {
             "{}",
         )
         .unwrap();
+        let binary = tree.join(format!("binary-{place}"));
+        fs::write(&binary, format!("#!/bin/sh\necho {place}\n")).unwrap();
+        let mut archive = Command::new(tree.join("deploy/archive"));
+        output(archive.arg(binary).args(["linux", place]), "");
     }
     tree
 }
@@ -772,23 +782,22 @@ fn a_release_names_its_images_by_their_digest() {
         "-amd64.cdx.json",
         "-arm64.cdx.json",
         "-image.tar",
+        "-linux-amd64.tar.gz",
+        "-linux-arm64.tar.gz",
         ".tgz",
         ".yaml",
     ]
     .map(|end| format!("{NAME}-{VERSION}{end}"));
-    assert!(
-        names.iter().eq(["SHA256SUMS".to_owned()]
-            .iter()
-            .chain(&ends)
-            .chain(&["images.txt".to_owned()])),
-        "{names:?}"
-    );
+    let mut expected = ends.to_vec();
+    expected.extend(["SHA256SUMS", "bucketreplication.yaml", "images.txt"].map(ToOwned::to_owned));
+    expected.sort();
+    assert_eq!(names, expected);
     assert_eq!(
         fs::read_to_string(files.join("SHA256SUMS"))
             .unwrap()
             .lines()
             .count(),
-        ends.len() + 1
+        expected.len() - 1
     );
     let part = |name: &str| {
         output(
@@ -835,10 +844,10 @@ fn a_release_names_its_images_by_their_digest() {
         .collect();
     assert!(places.is_sorted(), "{said}");
     // What is released needs no value to find its image, and the list of images has that one.
-    let applied = fs::read_to_string(files.join(&ends[4])).unwrap();
+    let applied = fs::read_to_string(files.join(&ends[6])).unwrap();
     assert_eq!(objects(&applied).len(), objects(&build("base")).len());
     let mut helm = Command::new(program("helm").unwrap());
-    let rendered = output(helm.args(["template", NAME]).arg(files.join(&ends[3])), "");
+    let rendered = output(helm.args(["template", NAME]).arg(files.join(&ends[5])), "");
     let image = format!("ghcr.io/bucketops/{NAME}:{VERSION}");
     for text in [&applied, &rendered] {
         let images = documents(text)
@@ -849,6 +858,57 @@ fn a_release_names_its_images_by_their_digest() {
     }
     let listed = fs::read_to_string(files.join("images.txt")).unwrap();
     assert_eq!(listed, format!("{image}@{index}\n"));
+}
+
+/// krew installs the archive for the machine, which has the binary in it; the same binary gives the same archive.
+#[test]
+fn krew_finds_an_archive_for_each_platform() {
+    let tree = tree_with_images("krew", ["amd64", "arm64"]);
+    let script = "deploy/archive binary-amd64 linux amd64 && mv target/archives/*linux-amd64.tar.gz first && touch binary-amd64 && deploy/archive binary-amd64 linux amd64 && cmp first target/archives/*linux-amd64.tar.gz";
+    let mut twice = Command::new("sh");
+    output(
+        twice
+            .args(["-euc", &format!("cd \"$0\" && {script}")])
+            .arg(&tree),
+        "",
+    );
+    let answer = Command::new(tree.join("deploy/release")).output().unwrap();
+    let said = String::from_utf8_lossy(&answer.stderr);
+    assert!(said.contains("no archive for darwin-arm64"), "{said}");
+    let files = tree.join("target/release-artifacts");
+    let manifest = fs::read_to_string(files.join("bucketreplication.yaml")).unwrap();
+    let manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
+    assert_eq!(manifest["kind"], "Plugin");
+    assert_eq!(manifest["spec"]["version"], format!("v{VERSION}"));
+    let platforms = manifest["spec"]["platforms"].as_array().unwrap();
+    assert_eq!(platforms.len(), 2);
+    for (platform, architecture) in platforms.iter().zip(["amd64", "arm64"]) {
+        let selected = &platform["selector"]["matchLabels"];
+        assert_eq!(*selected, json!({"os": "linux", "arch": architecture}));
+        let file = platform["uri"]
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap();
+        let bytes = fs::read(files.join(file)).unwrap();
+        let hex = Sha256::digest(&bytes)
+            .iter()
+            .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        assert_eq!(platform["sha256"], hex);
+        let unpacked = tree.join(architecture);
+        let mut tar = Command::new("tar");
+        output(
+            tar.arg("-xzf")
+                .arg(files.join(file))
+                .arg("-C")
+                .arg(&unpacked),
+            "",
+        );
+        let binary = unpacked.join(platform["bin"].as_str().unwrap());
+        assert_eq!(output(&mut Command::new(binary), "").trim(), architecture);
+        assert!(unpacked.join("LICENSE").is_file());
+    }
 }
 
 #[test]

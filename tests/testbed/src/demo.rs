@@ -15,7 +15,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use crate::{
     cloud::{Account, OPERATOR_ACCOUNT},
     environment::{Emulator, Environment, IMAGE, Shape},
-    node,
+    given_cluster, node,
     process::{output, program, repository},
     proxy::Call,
     stage::{DESTINATION_REGION, Place, SOURCE_REGION, Setting, Stage, until},
@@ -49,31 +49,32 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
         ));
     };
     let pods = node::is_inside();
+    let given = std::env::var_os("KUBECONFIG").filter(|given| !pods && !given.is_empty());
 
+    let aws = match Emulator::chosen() {
+        Emulator::Ministack => "AWS (the emulator ministack, which enforces IAM policies)",
+        Emulator::Strict => "AWS (the strict AWS of tests/aws, which evaluates every policy)",
+    };
     heading(
         1,
-        match Emulator::chosen() {
-            Emulator::Ministack => {
-                "A Kubernetes cluster and AWS (the emulator ministack, which enforces IAM policies), on this machine alone"
-            }
-            Emulator::Strict => {
-                "A Kubernetes cluster and AWS (the strict AWS of tests/aws, which evaluates every policy), on this machine alone"
-            }
+        &match given {
+            Some(_) => format!("{aws}, on this machine alone, and a cluster that exists"),
+            None => format!("A Kubernetes cluster and {aws}, on this machine alone"),
         },
     );
     if pods {
         node::prepare().await?;
     }
-    let environment = Environment::start(
-        directory,
-        Shape {
+    let environment = if let Some(kubeconfig) = &given {
+        Environment::on_given_cluster(directory, kubeconfig, tell).await?
+    } else {
+        let shape = Shape {
             enforce: true,
             node: pods,
             aws: None,
-        },
-        tell,
-    )
-    .await?;
+        };
+        Environment::start(directory, shape, tell).await?
+    };
     let endpoint = format!("http://{}", environment.emulator);
 
     heading(2, "Two AWS accounts, as the walkthrough has them");
@@ -146,6 +147,12 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
     demo.count("create     ", 12, &created);
     demo.count("drift check", 8, &checked);
     demo.count("delete     ", 8, &deleted);
+    if given.is_some() {
+        heading(11, "The cluster is left as it was");
+        demo.stage.crash();
+        given_cluster::clean(&environment).await?;
+        tell("the chart, its CRDs, and the namespaces finance and bucket-replication are removed");
+    }
     Ok(())
 }
 
@@ -237,7 +244,8 @@ impl Demo<'_> {
             node::import(&node::operator_image()).await?;
             set.extend(self.stage.values_of_pods());
         } else {
-            set.push(IMAGE.into());
+            // No pod is to start: the image is not in any registry.
+            set.extend([IMAGE, "replicaCount=0", "crds.keep=false"].map(ToOwned::to_owned));
         }
         let set: Vec<_> = set.iter().map(String::as_str).collect();
         let chart = "charts/bucket-replication-operator";
@@ -258,7 +266,7 @@ impl Demo<'_> {
         }
         self.stage.use_chart(OPERATOR_NAMESPACE).await?;
         self.tell(
-            "This cluster has no node, so the operator runs as a process: with the environment of the chart's Deployment, as the chart's",
+            "No image is published yet, so the operator runs as a process: with the environment of the chart's Deployment, as the chart's",
         );
         self.tell("ServiceAccount under the chart's RBAC, and in AWS as an IAM user that may assume roles and nothing else.");
         Ok(())

@@ -1,6 +1,7 @@
 //! One environment: its processes, its kubeconfig, and how it is started and ended. Ports are free ones, so that environments don't collide.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cloud::{Account, OPERATOR_ACCOUNT, Operator},
-    node,
+    given_cluster, node,
     process::{Process, free_port, output, program, repository},
     stage::SOURCE_REGION,
 };
@@ -117,6 +118,36 @@ impl Environment {
             directory,
             emulator,
             processes: Mutex::new(processes),
+        })
+    }
+
+    /// Starts the emulator alone, beside a cluster that exists already.
+    ///
+    /// # Errors
+    /// When the emulator does not come up, or the cluster is not free for the demo.
+    pub async fn on_given_cluster(
+        directory: &Path,
+        kubeconfig: &OsStr,
+        tell: &dyn Fn(&str),
+    ) -> anyhow::Result<Self> {
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
+        }
+        fs::create_dir_all(directory)?;
+        let directory = directory.canonicalize()?;
+        let which = given_cluster::extract(kubeconfig, &directory.join("kubeconfig")).await?;
+        tell(&format!("The cluster is that of KUBECONFIG: {which}"));
+        let environment = Self {
+            emulator: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?),
+            directory,
+            processes: Mutex::default(),
+        };
+        given_cluster::is_free(&environment).await?;
+        let emulator = start_emulator(&environment.directory, environment.emulator, true).await?;
+        tell(&format!("{} runs", emulator.name()));
+        Ok(Self {
+            processes: Mutex::new(vec![emulator]),
+            ..environment
         })
     }
 
@@ -340,7 +371,8 @@ impl Environment {
             .await?;
         let admin = fs::read_to_string(self.kubeconfig())?;
         let mut config: serde_json::Value = serde_json::from_str(&admin)?;
-        config["users"][0]["user"]["token"] = token.trim().into();
+        // A client certificate would win over the token.
+        config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
         let file = self
             .directory
             .join(format!("kubeconfig-{namespace}-{name}"));

@@ -6,6 +6,7 @@ pub mod collector;
 pub mod demo;
 pub mod environment;
 pub mod forward_proxy;
+pub mod given_cluster;
 pub mod node;
 pub mod process;
 pub mod proxy;
