@@ -89,6 +89,53 @@ pub async fn the_rendered_chart_is_taken_where_restricted_is_enforced(
     Ok(())
 }
 
+/// The values for each place where the operator runs, rendered and taken by the API server as they would be installed.
+pub async fn the_values_of_each_platform_are_taken(ground: &Ground) -> anyhow::Result<()> {
+    let common = "image.repository=registry.example.com/operator,crds.install=false,fullnameOverride=platform,installationID=prod";
+    let role = "serviceAccount.annotations.eks\\.amazonaws\\.com/role-arn=arn:aws:iam::999999999999:role/operator";
+    let platforms = [
+        ("OpenShift", "commonLabels.team=storage".to_owned()),
+        (
+            "a proxy",
+            "aws.httpsProxy=http://proxy.example.com:3128,aws.noProxy={.internal},networkPolicy.enabled=true".to_owned(),
+        ),
+        ("IRSA", format!("{role},aws.region=eu-central-1")),
+        ("Pod Identity", "networkPolicy.enabled=true,aws.region=eu-central-1".to_owned()),
+        (
+            "a private CA",
+            "extraVolumes[0].name=ca,extraVolumes[0].configMap.name=ca,extraVolumeMounts[0].name=ca,extraVolumeMounts[0].mountPath=/ca,extraEnv[0].name=SSL_CERT_FILE,extraEnv[0].value=/ca/ca.crt".to_owned(),
+        ),
+    ];
+    let environment = &ground.environment;
+    environment
+        .kubectl(&["create", "namespace", "platform"])
+        .await?;
+    let level = "pod-security.kubernetes.io/enforce=restricted";
+    environment
+        .kubectl(&["label", "namespace", "platform", level])
+        .await?;
+    for (platform, values) in platforms {
+        let words = ["template", "platform", "CHART", "--namespace", "platform"];
+        let set = ["--no-hooks", "--set", common, "--set", &values];
+        let rendered = environment
+            .helm(&[words.as_slice(), &set].concat())
+            .await
+            .with_context(|| platform.to_owned())?;
+        let file = environment.directory.join("platform.yaml");
+        std::fs::write(&file, rendered)?;
+        let file = file.to_string_lossy();
+        let taken = environment
+            .kubectl(&["apply", "--dry-run=server", "--filename", &file])
+            .await
+            .with_context(|| platform.to_owned())?;
+        ensure!(
+            taken.contains("deployment.apps/platform created"),
+            "{platform}: {taken}"
+        );
+    }
+    Ok(())
+}
+
 /// What the API server says of the rendered chart with `from` replaced.
 async fn rejected(
     ground: &Ground,

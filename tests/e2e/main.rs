@@ -225,6 +225,7 @@ const TESTS: &[(&str, Test)] = tests![
     samples::every_sample_becomes_ready,
     bootstrap::a_template_makes_the_role_that_the_operator_works_under,
     chart::the_rendered_chart_is_taken_where_restricted_is_enforced,
+    chart::the_values_of_each_platform_are_taken,
     chart::an_install_for_some_namespaces_reads_nothing_of_the_others,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
