@@ -3,10 +3,10 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::reconcile::Context;
@@ -25,6 +25,7 @@ use crate::{
         observed::{Failure, FailureKind},
         requeue::Ending,
         validate::source_of,
+        visit::check_period::Checked,
     },
 };
 
@@ -61,6 +62,8 @@ impl Context {
         let accounts = self.current_accounts();
         let (finding, identity) = self.identify(&object, &accounts).await;
         let replications = replications(name, &self.all_objects());
+        let period = shortest_drift_period(&object, &replications);
+        let finding = slower(finding, period, self.periods.drift);
         let previous = object.status.clone().unwrap_or_default();
         let generation = object.metadata.generation;
         let orphaned = self.orphaned_roles(name, &accounts, &finding).await;
@@ -75,6 +78,7 @@ impl Context {
             identity_arn: (!identity.is_empty()).then_some(identity),
             replication_count: i64::try_from(replications.len()).ok(),
             replications: replications.into_iter().take(MOST_LISTED).collect(),
+            shortest_drift_period: period.map(readable),
             orphaned_role_count: orphaned
                 .as_ref()
                 .map_or(previous.orphaned_role_count, |found| {
@@ -226,6 +230,42 @@ fn replications(account: &str, objects: &[Arc<BucketReplication>]) -> Vec<Replic
     found
 }
 
+/// The shortest drift period that the account's limits allow, if it sets any.
+fn shortest_drift_period(account: &AwsAccount, replications: &[Replication]) -> Option<Duration> {
+    let limits = account.spec.requests_per_second.as_ref()?;
+    let number = |has: &dyn Fn(&Replication) -> bool| {
+        let counted = replications.iter().filter(|one| has(one)).count();
+        u32::try_from(counted).unwrap_or(u32::MAX / 8)
+    };
+    let checked = Checked {
+        sources: number(&|one| one.source_bucket.is_some()),
+        destinations: number(&|one| one.destination_bucket.is_some()),
+    };
+    checked.shortest_period(limits)
+}
+
+/// The finding of an account that can be used, with how often its buckets are checked if that is less often than asked for.
+fn slower(finding: Finding, period: Option<Duration>, drift: Duration) -> Finding {
+    match period {
+        Some(period) if period > drift && finding.holds == Some(true) => Finding {
+            message: format!(
+                "{}; with spec.requestsPerSecond, its buckets are checked for drift every {} and not every {} (--drift-period)",
+                finding.message,
+                readable(period),
+                readable(drift)
+            ),
+            ..finding
+        },
+        _ => finding,
+    }
+}
+
+/// As flags have it: 1h 30m, 20m or 1m 30s.
+fn readable(period: Duration) -> String {
+    let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
+    format!("{period:#}")
+}
+
 /// What the answer of `GetCallerIdentity` says about the account.
 fn identified(account: &Account, answer: Result<(String, String), Failure>) -> (Finding, String) {
     match answer {
@@ -312,6 +352,32 @@ mod tests {
                 failed(FailureKind::Transient).reason
             ),
             (None, Reason::AwsUnavailable)
+        );
+    }
+
+    #[test]
+    fn an_account_says_if_its_limits_allow_fewer_checks() {
+        let account: AwsAccount = serde_json::from_value(serde_json::json!({
+            "apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "prod"},
+            "spec": {"accountID": "111111111111", "requestsPerSecond": {"iam": 2}},
+        }))
+        .expect("an AWSAccount");
+        let source = |number: usize| Replication {
+            namespace: "n".into(),
+            name: format!("r{number}"),
+            source_bucket: Some(format!("b{number}")),
+            destination_bucket: None,
+        };
+        let of = |many| shortest_drift_period(&account, &(0..many).map(source).collect::<Vec<_>>());
+        let ready = || Finding::yes(Reason::Ready, "account 1 can be reached");
+        let drift = Duration::from_mins(10);
+        assert_eq!(slower(ready(), of(600), drift), ready());
+        let said = slower(ready(), of(5400), drift).message;
+        assert!(
+            said.ends_with(
+                "its buckets are checked for drift every 1h 30m and not every 10m (--drift-period)"
+            ),
+            "{said}"
         );
     }
 

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use testbed::{
     relay::Relay,
     stage::{SOURCE_REGION, Stage, until},
 };
 
-use crate::Ground;
+use crate::{
+    Ground,
+    front::{Front, Trouble},
+};
 
 const RELEASE: &str = "bucket-replication-operator";
 
@@ -187,6 +191,73 @@ pub async fn an_api_server_that_is_silent_for_a_minute_stops_nobody(
         .context("the standby does not take over")?;
     stage.delete("tax").await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}
+
+/// Whatever the API server does for a while: the operator does not end, does not flood it, and goes on once it answers again.
+pub async fn an_api_server_in_trouble_stops_nobody_for_long(ground: &Ground) -> anyhow::Result<()> {
+    const TROUBLE: Duration = Duration::from_secs(20);
+    /// A watch that says nothing is given up after a minute, and opened again.
+    const RECOVERY: Duration = Duration::from_secs(75);
+    /// In a second, with two watches, a lease and one object.
+    const MOST_REQUESTS: usize = 5;
+    let flags = [
+        ("LEADER_ELECTION", "true"),
+        ("RELEASE_NAME", "trouble"),
+        ("SETTLE_DELAY", "0s"),
+        ("DRAIN_PERIOD", "0s"),
+        ("DRIFT_GRACE", "500ms"),
+    ];
+    let mut stage = ground.stage_with("trouble", &flags).await?;
+    let environment = &ground.environment;
+    let file = environment.directory.join("kubeconfig-front");
+    let mut front = Front::start(&environment.kubeconfig(), file).await?;
+    stage.use_kubeconfig(front.kubeconfig.clone());
+    stage.start().await?;
+    change(&stage, "Tax/0").await?;
+    let id = stage.process_ids()[0];
+    let memory = resident_kilobytes(id)?;
+    let troubles = [
+        Trouble::Answers(StatusCode::SERVICE_UNAVAILABLE),
+        Trouble::Answers(StatusCode::TOO_MANY_REQUESTS),
+        Trouble::Refuses,
+        Trouble::FrozenWatches,
+    ];
+    for (number, trouble) in troubles.into_iter().enumerate() {
+        let before = front.requests();
+        front.set(trouble)?;
+        let prefix = format!("Tax/{}", number + 1);
+        edit(&stage, &prefix).await?;
+        tokio::time::sleep(TROUBLE).await;
+        let asked = front.requests() - before;
+        ensure!(
+            asked <= MOST_REQUESTS * usize::try_from(TROUBLE.as_secs())?,
+            "{trouble:?}: {asked} requests"
+        );
+        let seen = prefixes(&stage).await?;
+        ensure!(
+            seen == [format!("Tax/{number}")],
+            "{trouble:?} is none: {seen:?}"
+        );
+        front.set(Trouble::None)?;
+        written(&stage, &prefix, RECOVERY)
+            .await?
+            .with_context(|| format!("{trouble:?}: it does not go on"))?;
+        ensure!(stage.has_ended(0)?.is_none(), "{trouble:?}: it ended");
+    }
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+    let descriptors = std::fs::read_dir(format!("/proc/{id}/fd"))?.count();
+    ensure!(descriptors <= 64, "{descriptors} descriptors");
+    let grown = resident_kilobytes(id)?;
+    ensure!(grown <= memory + memory / 10, "{memory} kB grew to {grown}");
+    stage.delete("tax").await?;
+    stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}
+
+fn resident_kilobytes(process: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next());
+    Ok(kilobytes.context("no VmRSS")?.parse()?)
 }
 
 /// What waits for permissions to become known holds up nobody who is told to end.

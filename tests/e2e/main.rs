@@ -15,6 +15,7 @@ mod decisions;
 mod door;
 mod drift;
 mod external;
+mod front;
 mod leader;
 mod life;
 #[path = "../oracle_process/mod.rs"]
@@ -214,6 +215,7 @@ const TESTS: &[(&str, Test)] = tests![
     external::nothing_is_called_in_an_external_account_and_its_owner_is_told_what_to_apply,
     leader::one_of_two_writes_and_the_other_takes_over,
     leader::an_api_server_that_is_silent_for_a_minute_stops_nobody,
+    leader::an_api_server_in_trouble_stops_nobody_for_long,
     leader::one_that_is_told_to_end_does_not_wait_for_permissions_to_settle,
     preflight::what_s3_lets_pass_is_told_and_can_be_mended,
     preflight::an_object_that_can_t_succeed_costs_few_calls,

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{
     CustomResource, KubeSchema,
     core::{Selector, SelectorExt},
@@ -16,6 +16,7 @@ use kube::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::account_status::{AwsAccountStatus, Replication};
 pub use crate::requests_per_second::RequestsPerSecond;
 
 /// An AWS account, and what namespaces may do in it.
@@ -344,56 +345,4 @@ pub enum Permission {
     EnableVersioning,
     MergeConfiguration,
     Retain,
-}
-
-/// The observed state of the account.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct AwsAccountStatus {
-    /// The generation of the spec that the status is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// Ready: the account can be reached, and it is the one in the spec.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
-    /// ARN of the identity that the operator has in the account.
-    #[serde(
-        rename = "identityARN",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub identity_arn: Option<String>,
-    /// How many BucketReplications name the account as source or destination.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replication_count: Option<i64>,
-    /// Those BucketReplications, the first 100 by namespace and name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub replications: Vec<Replication>,
-    /// How many roles the operator created in the account for buckets that no BucketReplication names any longer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub orphaned_role_count: Option<i64>,
-    /// ARNs of those roles, the first 100. The operator never deletes them.
-    #[serde(
-        rename = "orphanedRoleARNs",
-        default,
-        skip_serializing_if = "Vec::is_empty"
-    )]
-    pub orphaned_role_arns: Vec<String>,
-}
-
-/// A BucketReplication that names the account.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Replication {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its source bucket, if that is in the account.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source_bucket: Option<String>,
-    /// Its destination bucket, if that is in the account.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub destination_bucket: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! The API that users write: the group `bucketops.dev`, version `v1alpha1`.
 
+mod account_status;
 pub mod aws_account;
 pub mod bucket_replication;
 pub mod condition;

@@ -1,5 +1,6 @@
 //! A visit to a source bucket as a pure function: [`next`] says what to read, confirm or apply, by what was seen so far.
 
+pub mod check_period;
 pub mod contention;
 pub mod culprits;
 pub mod decision;
