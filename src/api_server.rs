@@ -65,7 +65,13 @@ pub async fn client_of(cluster: &Cluster) -> anyhow::Result<(Client, String)> {
             context: cluster.context.clone(),
             ..KubeConfigOptions::default()
         };
-        Config::from_custom_kubeconfig(kubeconfig, &options).await?
+        let context = options.context.clone();
+        Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .with_context(|| match context {
+                Some(context) => format!("context {context} can't be used"),
+                None => "the current context can't be used".to_owned(),
+            })?
     } else {
         config().await?
     };

@@ -26,9 +26,9 @@ pub struct Arguments {
 pub enum Command {
     /// Run the controller.
     Run(Box<Settings>),
-    /// Print what a BucketReplication would create in AWS.
+    /// Print what BucketReplications would create in AWS. Exit code 0: no changes, 1: changes, 2: an error.
     Plan(Plan),
-    /// Show BucketReplications: conditions, rules, role, the last drift, and what to do. Exit code 1: not all of them are ready.
+    /// Show BucketReplications: conditions, rules, role, the last drift, and what to do. Exit code 0: all are ready, 1: not all of them are, 2: an error.
     Status(Status),
     /// Print the custom resource definitions as YAML.
     Crd,
@@ -36,7 +36,7 @@ pub enum Command {
     IamPolicy(IamPolicy),
     /// Print a script that completes the command line, for the shell to read.
     Completion(Completion),
-    /// Check an installation: the CRDs are served, a replica holds the lease, and the accounts can be used. Exit code 1: a check failed.
+    /// Check an installation: the CRDs are served, a replica holds the lease, and the accounts can be used. Exit code 0: every check passed, 1: one failed, 2: an error.
     Check(Check),
 }
 
@@ -55,7 +55,7 @@ pub struct Settings {
     /// The time between two reads of everything, keys and Regions included.
     #[arg(long, env, default_value = "1h", value_parser = period)]
     pub preflight_period: Duration,
-    /// The time between the two reads that confirm drift. Both must differ from the desired state, because reads of S3 can lag. At most a quarter of the drift period.
+    /// The time between the two reads that confirm drift. Both must differ from the desired state, because reads of S3 can lag. A quarter of the drift period, if that is less.
     #[arg(long, env, default_value = "5s", value_parser = duration)]
     pub drift_grace: Duration,
     /// How long to wait for new permissions to settle before writing the rules that need them. S3 does not retry objects that fail before the permissions have settled.
@@ -117,7 +117,7 @@ pub struct Release {
         default_value = "bucket-replication-operator"
     )]
     pub name: String,
-    /// The namespaces to watch, separated by commas. By default, all. If it is set, the status of AWSAccounts is not written.
+    /// The namespaces that the operator watches, separated by commas. By default, all. If it is set, the status of AWSAccounts is not written.
     #[arg(long, env, value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 }
@@ -133,12 +133,13 @@ pub enum LogFormat {
 
 /// Flags of `plan`.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("objects").required(true).args(["name", "filename"])))]
 pub struct Plan {
     /// Print status.plan of this BucketReplication. This needs no AWS credentials.
-    #[arg(conflicts_with_all = ["filename", "offline", "directory", "verbose"])]
+    #[arg(conflicts_with_all = ["offline", "directory", "verbose"])]
     pub name: Option<String>,
     /// YAML files, or folders of them, with BucketReplications and, if there is no cluster, the AWSAccounts that they name. Use - for standard input.
-    #[arg(short, long, required_unless_present = "name")]
+    #[arg(short, long)]
     pub filename: Vec<PathBuf>,
     /// Also read the folders in the folders of --filename.
     #[arg(short = 'R', long)]
@@ -204,7 +205,7 @@ pub enum Shell {
     Elvish,
     /// Fish.
     Fish,
-    /// `PowerShell`.
+    /// PowerShell.
     #[value(name = "powershell")]
     PowerShell,
     /// Zsh.

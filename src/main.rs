@@ -56,7 +56,7 @@ async fn command() -> ExitCode {
     match Box::pin(outcome(arguments.command)).await {
         Ok((text, code)) => written(&text, code),
         Err(error) => {
-            let _ = writeln!(stderr(), "error: {}", once(&error));
+            let _ = writeln!(stderr(), "error: {}", commands::said::said(&error));
             ExitCode::from(2)
         }
     }
@@ -84,19 +84,6 @@ fn parsed() -> Result<Arguments, clap::Error> {
         None => Arguments::command(),
     };
     Arguments::from_arg_matches(&command.try_get_matches()?)
-}
-
-/// An error with its causes, each said once: some libraries repeat the cause in their own message.
-fn once(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
 }
 
 /// What a command prints, and its exit code.

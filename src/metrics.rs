@@ -26,6 +26,8 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
+use strum::{EnumIter, IntoEnumIterator};
+
 use crate::{
     cloud::pace::Quota,
     progress::Progress,
@@ -78,7 +80,7 @@ pub enum CallOutcome {
 }
 
 /// The outcome of a request to the API server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[allow(missing_docs, reason = "the table says what they are")]
 pub enum RequestOutcome {
@@ -174,6 +176,10 @@ impl Default for Metrics {
         register(&mut registry, "drift_corrections", this.drift.clone());
         register(&mut registry, "aws_calls", this.calls.clone());
         register(&mut registry, "pacing_wait", this.pacing_wait.clone());
+        // From zero on, so that the first failure is an increase.
+        for outcome in RequestOutcome::iter().map(Into::into) {
+            drop(this.requests.get_or_create(&RequestLabel { outcome }));
+        }
         register(&mut registry, "api_server_requests", this.requests.clone());
         registry.register_collector(Box::new(this.objects.clone()));
         register(&mut registry, "orphaned_roles", this.orphaned_roles.clone());

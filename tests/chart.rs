@@ -227,6 +227,13 @@ fn some_namespaces_only_get_roles_of_their_own() {
     );
 }
 
+/// Umbrella charts switch their dependencies on by a value of this name.
+#[test]
+fn a_chart_that_depends_on_it_can_switch_it_on() {
+    let objects = render(&json!({"enabled": true, "global": {"any": "thing"}}));
+    assert_eq!(all(&objects, "Deployment").len(), 1);
+}
+
 #[test]
 fn what_is_switched_off_is_not_there() {
     let objects = render(
@@ -439,6 +446,12 @@ fn values_that_make_no_sense_are_refused() {
     for (values, told) in [
         (json!({"replica": 2}), "replica"),
         (json!({"replicaCount": -1}), "replicaCount"),
+        (json!({"metrics": null}), "metrics"),
+        (json!({"fullnameOverride": "Bad_Name"}), "fullnameOverride"),
+        (
+            json!({"controller": {"leaseDuration": "1s"}}),
+            "leaseDuration",
+        ),
         (
             json!({"image": {"repository": ""}}),
             "image.repository is required",

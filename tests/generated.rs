@@ -49,7 +49,7 @@ fn definitions_in_crds_and_in_the_chart() {
 fn conditions_and_reasons() {
     let mut text = format!("{HEAD}# Conditions and reasons\n\n");
     text.push_str("A `BucketReplication` always has the conditions `Accepted` to `Ready`; `Reconciling` and `Stalled` are present only while they are True.\n");
-    text.push_str("`Ready` has the reason and the message of the first condition that is not True. An `AWSAccount` has the condition `Ready` alone.\n\n");
+    text.push_str("`Ready` has the reason and the message of the first condition that is not True and does not only wait for another. An `AWSAccount` has the condition `Ready` alone.\n\n");
     text.push_str("## Conditions\n\n| Condition | True when |\n|---|---|\n");
     for condition in ConditionType::iter() {
         writeln!(
@@ -218,13 +218,27 @@ fn commands_and_flags() {
             } else {
                 String::new()
             };
-            let name = flag.get_long().map_or_else(
+            let long = flag.get_long().map_or_else(
                 || flag.get_id().as_str().to_uppercase(),
                 |long| format!("--{long}"),
             );
+            let short = flag.get_short().map(|short| format!("`-{short}`, "));
+            let values: Vec<_> = flag
+                .get_possible_values()
+                .iter()
+                .filter(|value| {
+                    takes_value && value.get_name() != "true" && value.get_name() != "false"
+                })
+                .map(|value| format!("`{}`", value.get_name()))
+                .collect();
+            let values = match values.len() {
+                0 => String::new(),
+                _ => format!(": {}", values.join(", ")),
+            };
             writeln!(
                 text,
-                "| `{name}` | {} | {default} | {} |",
+                "| {}`{long}` | {} | {default} | {}{values} |",
+                short.unwrap_or_default(),
                 quoted(&environment),
                 flag.get_help().unwrap()
             )
@@ -408,7 +422,7 @@ fn attacks_have_tests() {
 #[test]
 fn metrics() {
     let mut text = format!(
-        "{HEAD}# Metrics\n\nServed as OpenMetrics on `/metrics` of each replica; every name begins with `{PREFIX}_`, and counters end with `_total`.\n\n"
+        "{HEAD}# Metrics\n\nServed on `/metrics` of each replica, as OpenMetrics if the header Accept names it, else in Prometheus's text format. Counters end with `_total`.\nIn addition to these, each replica serves the usual metrics of its process: `process_cpu_seconds_total`, `process_resident_memory_bytes`,\n`process_virtual_memory_bytes`, `process_open_fds`, `process_max_fds` and `process_start_time_seconds`.\n\n"
     );
     text.push_str("| Name | Kind | Labels | What it says |\n|---|---|---|---|\n");
     for (name, kind, labels, help) in TABLE {

@@ -381,6 +381,32 @@ fn all_objects_of_a_folder_are_planned() {
 }
 
 #[test]
+fn what_no_cluster_could_have_is_refused() {
+    let twice = [object(), object()];
+    refuses(
+        &twice,
+        &["BucketReplication records", "is in standard input as well"],
+    );
+    let accounts = [
+        object(),
+        account("prod", "111111111111", &json!([])),
+        account("prod", "222222222222", &json!([])),
+    ];
+    refuses(&accounts, &["AWSAccount prod", "as well"]);
+    refuses(
+        &[object(), changed("/kind", json!("BucketReplicaton"))],
+        &["there is no kind \"BucketReplicaton\""],
+    );
+    let mut nameless = object();
+    nameless["metadata"] = json!({"namespace": "finance"});
+    refuses(&[nameless], &["metadata.name is missing"]);
+    // Objects of other APIs may be beside them.
+    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+    let (code, _, said) = plan(&[object(), other.clone(), other]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
 fn objects_that_are_refused_are_named_and_the_others_are_planned() {
     let mut wrong = changed("/metadata/name", json!("wrong"));
     wrong["spec"]["rules"] = json!([{"name": "a", "priority": -5}]);

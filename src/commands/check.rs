@@ -44,7 +44,6 @@ pub async fn run(arguments: &Check) -> anyhow::Result<Found> {
 }
 
 async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow::Result<Found> {
-    let missing = "is not served, or can't be listed: install the chart with crds.install=true, and check its RBAC";
     let mut found = Found {
         text: String::new(),
         well: true,
@@ -52,12 +51,12 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
     let accounts = Api::<AwsAccount>::all(client.clone())
         .list(&ListParams::default())
         .await;
-    let accounts = accounts.with_context(|| format!("kind AWSAccount {missing}"))?;
+    let accounts = accounts.context("the AWSAccounts can't be listed")?;
     let everything = arguments.release.watch_namespaces.is_empty();
     for api in object_apis(client, &arguments.release.watch_namespaces) {
         api.list(&ListParams::default().limit(1))
             .await
-            .with_context(|| format!("kind BucketReplication {missing}"))?;
+            .context("the BucketReplications can't be listed")?;
     }
     found.publish(true, "the CRDs are served");
     let leases: Api<Lease> = Api::namespaced(client.clone(), &arguments.release.namespace);
@@ -70,7 +69,7 @@ async fn look(client: &Client, arguments: &Check, leader: &mut Leader) -> anyhow
         None => found.publish(
             false,
             &format!(
-                "no replica renews lease {} in namespace {}: check the pods and their logs",
+                "no replica renews lease {} in namespace {}: check the pods and their logs, and --release-namespace and --release-name; one that runs without leader election has no lease",
                 arguments.release.name, arguments.release.namespace
             ),
         ),

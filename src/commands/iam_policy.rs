@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::bail;
 use kube::{Api, api::ListParams};
 
-use super::{documents, objects};
+use super::{are_sound, documents, objects};
 use crate::{
     api::{AwsAccount, aws_account::Access},
     api_server,
@@ -23,10 +23,9 @@ async fn listed(arguments: &IamPolicy) -> anyhow::Result<Vec<AwsAccount>> {
         let api: Api<AwsAccount> = Api::all(api_server::client_of(&arguments.cluster).await?.0);
         api.list(&ListParams::default()).await?.items
     } else {
-        objects(
-            &documents(&arguments.filename, arguments.recursive)?,
-            "AWSAccount",
-        )?
+        let documents = documents(&arguments.filename, arguments.recursive)?;
+        are_sound(&documents)?;
+        objects(&documents, "AWSAccount")?
     };
     if list.is_empty() {
         bail!(

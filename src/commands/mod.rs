@@ -8,6 +8,7 @@ pub mod plan;
 pub mod plan_answer;
 mod plan_offline;
 pub mod plan_online;
+pub mod said;
 pub mod status;
 
 use std::{
@@ -123,6 +124,44 @@ pub(crate) fn documents(paths: &[PathBuf], recursive: bool) -> anyhow::Result<Ve
         }
     }
     Ok(documents)
+}
+
+/// The kinds of the API.
+const KINDS: [&str; 2] = ["AWSAccount", "BucketReplication"];
+
+/// Whether every object of the operator's API has a kind that it has, and a name, and none is there twice. Others are passed over: files may have them.
+///
+/// # Errors
+/// Names the first that is wrong.
+pub(crate) fn are_sound(documents: &[Document]) -> anyhow::Result<()> {
+    let mut seen = std::collections::BTreeMap::new();
+    let ours = documents.iter().filter(|document| {
+        let version = document.value["apiVersion"].as_str();
+        let group = version.and_then(|version| version.split('/').next());
+        group == API_VERSION.split('/').next()
+    });
+    for document in ours {
+        let kind = document.kind().unwrap_or_default();
+        if !KINDS.contains(&kind) {
+            bail!(
+                "{}: there is no kind {kind:?}: use {}",
+                document.named(),
+                KINDS.join(" or ")
+            );
+        }
+        let metadata = &document.value["metadata"];
+        let Some(name) = metadata["name"].as_str() else {
+            bail!("{}: metadata.name is missing", document.named());
+        };
+        let namespace = metadata["namespace"].as_str();
+        if let Some(before) = seen.insert((kind, namespace, name), &document.file) {
+            bail!(
+                "{}: it is in {before} as well: leave one of them out",
+                document.named()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The objects of the operator's `kind`. A field that the kind does not have is refused, as by `kubectl apply`.

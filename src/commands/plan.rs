@@ -6,7 +6,9 @@ use anyhow::{Context, bail};
 use kube::Api;
 use serde_json::json;
 
-use super::{documents, named_objects, objects, plan_offline::offline, plan_online::online};
+use super::{
+    are_sound, documents, named_objects, objects, plan_offline::offline, plan_online::online,
+};
 use crate::{
     api::{AwsAccount, BucketReplication},
     api_server,
@@ -35,6 +37,7 @@ pub async fn run(arguments: &Plan) -> anyhow::Result<Printed> {
         return reported(arguments, name).await;
     }
     let documents = documents(&arguments.filename, arguments.recursive)?;
+    are_sound(&documents)?;
     let replications = named_objects::<BucketReplication>(&documents, "BucketReplication")?;
     let accounts: Vec<AwsAccount> = objects(&documents, "AWSAccount")?;
     if replications.is_empty() {
@@ -83,11 +86,22 @@ async fn reported(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
         })?;
     let status = object.status.unwrap_or_default();
     let ready = status.ready().filter(|ready| ready.status != "True");
-    let warnings = ready
+    let mut warnings: Vec<_> = ready
         .map(|ready| format!("{}: {}", ready.reason, ready.message))
         .into_iter()
         .collect();
+    // Without steps, an object that is not ready says nothing of what would be done.
+    let errors = if status.plan.is_empty() {
+        let reasons = std::mem::take(&mut warnings).into_iter();
+        reasons
+            .map(|reason| format!("BucketReplication {name} has no plan: {reason}"))
+            .collect()
+    } else {
+        vec![]
+    };
     let text = match arguments.output {
+        _ if !errors.is_empty() => String::new(),
+        Output::Text if status.plan.is_empty() => "No changes.\n".to_owned(),
         Output::Text => status.plan.iter().flat_map(|line| [line, "\n"]).collect(),
         Output::Json => format!("{:#}\n", json!({ "steps": status.plan })),
         Output::Yaml => serde_saphyr::to_string(&json!({ "steps": status.plan }))?,
@@ -95,7 +109,7 @@ async fn reported(arguments: &Plan, name: &str) -> anyhow::Result<Printed> {
     Ok(Printed {
         text,
         warnings,
-        errors: vec![],
+        errors,
         changes: !status.plan.is_empty(),
     })
 }

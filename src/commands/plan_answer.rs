@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
+use super::said::said;
 use crate::{
     api::BucketReplication,
     replication::{
@@ -92,7 +93,10 @@ impl Answer {
 
     /// Adds what keeps an object from being planned.
     pub(super) fn refuse(&mut self, given: &Given, error: &anyhow::Error) {
-        self.errors.push(format!("{}: {error:#}", given.named));
+        let reasons = said(error);
+        for reason in reasons.lines() {
+            self.errors.push(format!("{}: {reason}", given.named));
+        }
     }
 
     pub(super) fn changes(&self) -> bool {
@@ -221,14 +225,14 @@ impl Given {
 }
 
 pub(super) fn refused(problems: &[Problem]) -> anyhow::Error {
-    anyhow::anyhow!(
-        "{}",
-        problems
-            .iter()
-            .map(|problem| format!("{}: {}", problem.reason.as_str(), problem.message))
-            .collect::<Vec<_>>()
-            .join("\n")
-    )
+    let mut reasons: Vec<String> = vec![];
+    for problem in problems {
+        let reason = format!("{}: {}", problem.reason.as_str(), problem.message);
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
+    }
+    anyhow::anyhow!("{}", reasons.join("\n"))
 }
 
 pub(super) fn default_installation() -> anyhow::Result<InstallationId> {

@@ -117,6 +117,11 @@ pub(super) async fn online(
     let mut answer = Answer::default();
     let mut by_source = BTreeMap::<OwnedBucket, Vec<Given>>::new();
     for one in given {
+        let namespace = one.namespace();
+        if !cluster.labels.contains_key(&namespace) {
+            answer.refuse(&one, &anyhow!("there is no namespace {namespace}"));
+            continue;
+        }
         match source_of(&one.replication.spec, &cluster.accounts) {
             Ok(source) => by_source.entry(source).or_default().push(one),
             Err(problem) => answer.refuse(&one, &refused(&[problem])),

@@ -107,7 +107,12 @@ pub const TABLE: [Described; 16] = [
         "account_name: the AWSAccount",
         "Roles that the operator created and that no object uses any longer",
     ),
-    ("leader", "gauge", "", "1 if this replica holds the lease"),
+    (
+        "leader",
+        "gauge",
+        "",
+        "1 if this replica works: it holds the lease, or runs without leader election",
+    ),
     (
         "build_info",
         "gauge",

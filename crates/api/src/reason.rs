@@ -294,7 +294,7 @@ pub enum Reason {
     // What AWS answered.
     #[strum(
         message = "AWS denied a call because a permission is missing",
-        detailed_message = "grant the action that the message names to the operator's role in that account"
+        detailed_message = "grant the action that the message names to the operator's role in that account; if it is sts:AssumeRole, correct that role's trust policy, the external ID, or the policy of the operator's own identity"
     )]
     AccessDenied,
     #[strum(
