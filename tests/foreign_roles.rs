@@ -339,6 +339,64 @@ async fn a_role_of_unmanaged_rules_is_looked_at() {
     }
 }
 
+/// An unmanaged role is not tagged, so that it is only remembered since when former permissions stay in it: a restart makes that longer, and never shorter.
+#[tokio::test]
+async fn former_permissions_drain_in_an_unmanaged_role_too() {
+    const DAY: i64 = 24 * 3_600;
+    let mut judged = Judged::with_roles(&json!({"mergeableRoleARNs": [ROLE]}));
+    judged.cluster.times.drain = std::time::Duration::from_hours(24);
+    let none = json!({"Version": "2012-10-17", "Statement": []});
+    create(&judged, ROLE, document(none));
+    judged.aws.with(|state| {
+        let rules = json!({"Role": ROLE, "Rules": [{
+            "ID": "theirs", "Priority": 7, "Status": "Enabled", "Filter": {"Prefix": "theirs/"},
+            "DeleteMarkerReplication": {"Status": "Disabled"}, "Destination": {"Bucket": "arn:aws:s3:::backup"},
+        }]});
+        let rules = serde_json::from_value(rules).unwrap();
+        state.buckets.get_mut("source").unwrap().replication = Some(rules);
+    });
+    let of_prefix = |prefix: &str| {
+        let mut spec = walkthrough();
+        spec["existingConfiguration"] = json!("Merge");
+        spec["rules"][0]["prefix"] = json!(prefix);
+        spec
+    };
+    let permitted = |judged: &Judged, prefix: &str| {
+        judged.aws.with(|state| {
+            let mut roles = state.roles.values();
+            let role = roles.find(|role| role.id == "AROAFINANCE").unwrap();
+            assert!(role.tags.is_empty(), "it is another's: {:?}", role.tags);
+            let resource = format!("arn:aws:s3:::source/{prefix}*\"");
+            role.inline
+                .values()
+                .any(|policy| policy.compact().contains(&resource))
+        })
+    };
+    judged.cluster.apply("tax", &of_prefix("Tax"));
+    assert!(judged.settle().await);
+    judged.cluster.apply("tax", &of_prefix("Tax/2026/"));
+    assert!(judged.settle().await);
+    assert_eq!(
+        (permitted(&judged, "Tax"), permitted(&judged, "Tax/2026/")),
+        (true, true)
+    );
+    assert_eq!(judged.cluster.condition("tax", "Ready").1, "Ready");
+    judged.cluster.pass(DAY / 2);
+    assert!(judged.settle().await);
+    assert!(permitted(&judged, "Tax"), "half of the time is over");
+    judged.cluster.restart();
+    judged.cluster.pass(DAY * 3 / 4);
+    assert!(judged.settle().await);
+    assert!(permitted(&judged, "Tax"), "it begins again with a restart");
+    judged.cluster.pass(DAY + 3_600);
+    assert!(judged.settle().await);
+    assert_eq!(
+        (permitted(&judged, "Tax"), permitted(&judged, "Tax/2026/")),
+        (false, true)
+    );
+    assert_eq!(judged.cluster.objects[&object_key("tax")].2.drift, None);
+}
+
 /// Without a role of the operator's, the status says where its statements may be.
 #[tokio::test]
 async fn a_moved_destination_is_cleaned_up_after_a_crash() {

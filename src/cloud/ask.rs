@@ -48,7 +48,10 @@ impl AwsCloud {
     /// What an answer says to this visit: of a policy, what counts for its source bucket.
     pub(super) fn as_seen(&self, answer: Answer) -> Answer {
         let seen = |policy: SharedPolicy, read: Facet<Document>| {
-            read.map(|document| self.editors.seen(&policy, &self.role, document))
+            read.map(|document| {
+                self.editors
+                    .seen(&policy, &self.role, document, &self.aws.installation)
+            })
         };
         match answer {
             Answer::BucketPolicy(bucket, read) => {

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::known_uses::KnownUses;
 use crate::replication::{
     edit::{Journal, Judgement, StatementEdit},
+    names::InstallationId,
     observed::{Failure, FailureKind},
     policy::Document,
     shared_policy::{SharedPolicy, SourceRole},
@@ -107,10 +108,20 @@ impl Editors {
         (self.clock)()
     }
 
-    /// What a read of `policy` shows to the visit of the source bucket of `role`.
+    /// What a read of `policy` shows to the visit of the source bucket of `role`, noted for the edit that may follow.
     #[must_use]
-    pub fn seen(&self, policy: &SharedPolicy, role: &SourceRole, read: Document) -> Document {
+    pub fn seen(
+        &self,
+        policy: &SharedPolicy,
+        role: &SourceRole,
+        read: Document,
+        installation: &InstallationId,
+    ) -> Document {
         let now = self.now();
+        // While it is edited, the edit's own read is the newer one.
+        if let Ok(mut journal) = self.journal(policy).try_lock() {
+            journal.show(&read, installation, now);
+        }
         self.uses.now().seen(policy, role, read, now)
     }
 

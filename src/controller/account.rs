@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::reconcile::Context;
+use super::{publish::RECONCILE, reconcile::Context};
 use crate::{
     api::{
         AwsAccount, BucketReplication,
@@ -95,8 +95,22 @@ impl Context {
             tracing::warn!(%error, account = name, "the status of an AWSAccount was not written");
             return Some(Ending::Retry);
         }
+        self.report(&object, &previous, &finding).await;
         let holds = finding.holds == Some(true);
         Some(if holds { Ending::Done } else { Ending::Blocked })
+    }
+
+    /// Records an Event if an account became ready, ceased to be, or is not for another reason.
+    async fn report(&self, account: &AwsAccount, previous: &AwsAccountStatus, now: &Finding) {
+        let (holds, reason) = (now.status(), now.reason.as_str());
+        let mut before = previous.conditions.iter();
+        if before.any(|before| before.status == holds && before.reason == reason) {
+            return;
+        }
+        let warning = now.holds == Some(false);
+        self.kubernetes
+            .record(account, warning, reason, RECONCILE, &now.message)
+            .await;
     }
 
     /// The operator's identity in the account. It is read once in a preflight period, and at each visit while that fails.

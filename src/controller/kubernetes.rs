@@ -216,7 +216,7 @@ impl Kubernetes {
     /// Records an Event on an object; Events of one reason and action become a series. They are for people and may be lost.
     pub async fn record(
         &self,
-        object: &BucketReplication,
+        object: &impl Resource<DynamicType = ()>,
         warning: bool,
         reason: &str,
         action: &str,

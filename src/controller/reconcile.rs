@@ -344,7 +344,7 @@ impl Context {
             let note = "the source AWSAccount can't be used, so this object's resources in AWS were not removed: remove them by hand if they are not needed";
             self.kubernetes
                 .record(
-                    object,
+                    object.as_ref(),
                     true,
                     EventReason::Abandoned.as_str(),
                     RECONCILE,

@@ -166,3 +166,42 @@ async fn watch(stage: &Stage<'_>) -> anyhow::Result<()> {
     stage.environment.kubectl(&kubectl).await?;
     until("status/wrong: Paused").await
 }
+
+/// `kubectl describe awsaccount` shows since when it can't be used.
+pub async fn an_account_that_can_no_longer_be_used_has_an_event(
+    ground: &Ground,
+) -> anyhow::Result<()> {
+    let mut stage = ground.stage("accountevent").await?;
+    stage.start().await?;
+    let name = stage.source_account_name();
+    let kubectl = async |words: &[&str]| stage.environment.kubectl(words).await;
+    let wait = |status: &'static str| format!("--for=condition=Ready={status}");
+    kubectl(&["wait", &wait("True"), "awsaccount", &name, "--timeout=60s"]).await?;
+    let patch = r#"{"spec": {"assumeRole": {"externalID": "another"}}}"#;
+    kubectl(&[
+        "patch",
+        "awsaccount",
+        &name,
+        "--type=merge",
+        "--patch",
+        patch,
+    ])
+    .await?;
+    kubectl(&["wait", &wait("False"), "awsaccount", &name, "--timeout=60s"]).await?;
+    let selector =
+        format!("involvedObject.kind=AWSAccount,involvedObject.name={name},reason=AccessDenied");
+    let words = [
+        "get",
+        "events",
+        "-n",
+        "default",
+        "--field-selector",
+        &selector,
+    ];
+    let words = [words.as_slice(), &["-o", "jsonpath={.items[0].type}"]].concat();
+    let seen = until(Duration::from_secs(10), async || {
+        Ok(kubectl(&words).await.ok())
+    });
+    ensure!(seen.await?.context("no Event")? == "Warning");
+    Ok(())
+}

@@ -879,9 +879,12 @@ pub struct Process<'a> {
 impl Cloud for Process<'_> {
     async fn ask(&self, question: &Question) -> Answer {
         let seen = |policy: SharedPolicy, read: Facet<Document>| match read {
-            Facet::Present(document) => {
-                Facet::Present(self.editors.seen(&policy, &self.role, document))
-            }
+            Facet::Present(document) => Facet::Present(self.editors.seen(
+                &policy,
+                &self.role,
+                document,
+                &super::cluster::installation(),
+            )),
             other => other,
         };
         match self.world.ask(question).await {

@@ -46,6 +46,16 @@ impl Finding {
         }
     }
 
+    /// The status of the condition.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        match self.holds {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        }
+    }
+
     /// The finding as a condition. The transition time is kept from `previous` if the status is the same. It has whole seconds, because the API
     /// server cuts the rest and the condition that is read back would differ.
     #[must_use]
@@ -56,11 +66,7 @@ impl Finding {
         previous: &[Condition],
         now: jiff::Timestamp,
     ) -> Condition {
-        let status = match self.holds {
-            Some(true) => "True",
-            Some(false) => "False",
-            None => "Unknown",
-        };
+        let status = self.status();
         // The default conditions of the CRD have a time that means nothing.
         let same =
             |condition: &&Condition| condition.type_ == kind.as_str() && condition.status == status;

@@ -4,7 +4,10 @@
 //! consistency model" in the S3 User Guide). So an edit adds and removes the statements of one source bucket, on top of what was read *and* of what
 //! this process wrote in the last hour.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -121,8 +124,8 @@ pub enum Judgement {
     Nothing,
     /// The policy has to become this document.
     Write(Document),
-    /// What was read lacks what was written recently, and its unmanaged statements differ as well, so it is not known which are newer. It has to be
-    /// read again a grace period later.
+    /// What was read lacks what was written recently, and its unmanaged statements differ as well, or it lacks an unmanaged statement that was read a
+    /// moment ago: it is not known which is newer. It has to be read again a grace period later.
     ReadAgain,
 }
 
@@ -131,17 +134,38 @@ pub enum Judgement {
 pub struct Journal {
     entries: BTreeMap<String, (Option<Statement>, Timestamp)>,
     /// The unmanaged statements in the document that was written last.
-    foreign: Option<Vec<String>>,
+    foreign: Option<Foreign>,
+    /// The unmanaged statements in the last read, and when that was.
+    shown: Option<(Foreign, Timestamp)>,
     /// The unmanaged statements in a read that was not believed, and since when they were read so.
-    doubted: Option<(Vec<String>, Timestamp)>,
+    doubted: Option<(Foreign, Timestamp)>,
 }
+
+/// Fingerprints of unmanaged statements, equal for equal meanings.
+type Foreign = BTreeSet<u64>;
+
+/// What was read this long ago says nothing about a read that does not show it.
+const SHOWN_LATELY: SignedDuration = SignedDuration::from_secs(60);
 
 impl Journal {
     /// Whether nothing has to be remembered at `now`.
     pub fn is_over(&mut self, now: Timestamp) -> bool {
         self.entries
             .retain(|_, (_, written)| now.duration_since(*written) < REMEMBERED);
-        self.entries.is_empty()
+        self.shown
+            .take_if(|(_, read)| now.duration_since(*read) >= SHOWN_LATELY);
+        self.entries.is_empty() && self.shown.is_none()
+    }
+
+    /// Notes what a read shows that no edit was made on.
+    pub fn show(&mut self, read: &Document, installation: &InstallationId, now: Timestamp) {
+        self.shown = Some((foreign(read, installation), now));
+    }
+
+    /// Whether an unmanaged statement that was read a moment ago is not among these: that read or this one lags.
+    fn lacks_shown(&self, theirs: &Foreign) -> bool {
+        let shown = self.shown.as_ref();
+        shown.is_some_and(|(shown, _)| !shown.is_subset(theirs))
     }
 
     /// What `edit` means for a policy that was `read` as this.
@@ -159,12 +183,8 @@ impl Journal {
         };
         let lags = !base.means(read);
         let theirs = foreign(read, &edit.installation);
-        if lags
-            && self
-                .foreign
-                .as_ref()
-                .is_some_and(|written| *written != theirs)
-        {
+        let differs = |written: &Foreign| *written != theirs;
+        if (lags && self.foreign.as_ref().is_some_and(differs)) || self.lacks_shown(&theirs) {
             match &self.doubted {
                 Some((doubted, since))
                     if *doubted == theirs && now.duration_since(*since) >= grace => {}
@@ -176,6 +196,7 @@ impl Journal {
             }
         }
         self.doubted = None;
+        self.shown = Some((theirs, now));
         let wanted = edit.applied_to(&base);
         if !lags && wanted.means(read) {
             Judgement::Nothing
@@ -212,6 +233,8 @@ impl Journal {
                 .extend(sid(statement).map(|sid| (sid, (Some(statement.clone()), now))));
         }
         self.foreign = Some(foreign(written, &edit.installation));
+        // A read that shows this write is newer than all before it.
+        self.shown = None;
     }
 
     /// The document with every write that is remembered.
@@ -229,17 +252,18 @@ impl Journal {
     }
 }
 
-/// The statements that `installation` did not write, in a form that is equal for equal meanings.
-fn foreign(document: &Document, installation: &InstallationId) -> Vec<String> {
+/// The statements that `installation` did not write.
+fn foreign(document: &Document, installation: &InstallationId) -> Foreign {
     let theirs = document
         .statements()
         .into_iter()
         .filter(|statement| statement.mark_of(installation).is_none());
-    let mut texts: Vec<_> = theirs
-        .map(|statement| statement.canonical().to_string())
-        .collect();
-    texts.sort();
-    texts
+    let fingerprint = |statement: Statement| {
+        let mut hasher = DefaultHasher::new();
+        statement.canonical().to_string().hash(&mut hasher);
+        hasher.finish()
+    };
+    theirs.map(fingerprint).collect()
 }
 
 #[cfg(test)]
@@ -375,6 +399,34 @@ mod tests {
             written(&mut journal, &alone, &both, 2),
             Some(Document::of([theirs("One"), new]))
         );
+    }
+
+    #[test]
+    fn what_another_just_added_is_not_lost_to_a_read_that_lags() {
+        let (one, two) = (theirs("One"), theirs("Two"));
+        let (before, after) = (Document::of([one.clone()]), Document::of([one, two]));
+        let adds = edit("a", vec![statement("a", "x")]);
+        let mut journal = Journal::default();
+        // The visit planned on what has both, and the edit reads what has one of them.
+        journal.show(&after, &installation(), at(0));
+        let judged = |journal: &mut Journal, read: &Document, second| {
+            journal.judge(&adds, read, GRACE, at(second))
+        };
+        assert_eq!(judged(&mut journal, &before, 1), Judgement::ReadAgain);
+        assert_eq!(judged(&mut journal, &before, 3), Judgement::ReadAgain);
+        let both = judged(&mut journal, &after, 4);
+        assert!(matches!(both, Judgement::Write(written) if written.statements().len() == 3));
+        // If two reads a grace period apart show it so, its owner removed it.
+        assert_eq!(judged(&mut journal, &before, 5), Judgement::ReadAgain);
+        let left = judged(&mut journal, &before, 10);
+        assert!(matches!(left, Judgement::Write(written) if written.statements().len() == 2));
+        // What was read long ago is no reason to doubt.
+        let mut journal = Journal::default();
+        journal.show(&after, &installation(), at(0));
+        assert!(matches!(
+            judged(&mut journal, &before, 61),
+            Judgement::Write(_)
+        ));
     }
 
     #[test]

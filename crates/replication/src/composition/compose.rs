@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::{
     Problem,
     accounts::Account,
@@ -11,7 +13,7 @@ use crate::{
     composition::{
         claims::Claims,
         desired::{Desired, DesiredRole, PlaceStatement, RoleOwnership, trust},
-        drain::{Drain, TAG_DRAINING_SINCE},
+        drain::{TAG_DRAINING_SINCE, tagged},
         priorities::rules,
         statements::{bucket_statements, key_statements},
     },
@@ -38,11 +40,11 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         .iter()
         .any(|rule| rule.mark(claims.installation).is_none());
     let role = role_frame(claims, foreign);
-    let own = role.ownership == RoleOwnership::Own;
+    let ownership = role.ownership;
     let over = claims
         .drain
-        .is_some_and(|drain| drain.is_over(claims.observed));
-    let drains = own && claims.drain.is_some() && !over;
+        .is_some_and(|drain| drain.is_over(claims.observed, ownership));
+    let drains = ownership != RoleOwnership::Checked && claims.drain.is_some() && !over;
     let configuration = configuration(claims, rules, &role.arn.to_string());
     let ours: Vec<_> = configuration
         .iter()
@@ -56,22 +58,21 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
             && configuration
                 .as_ref()
                 .is_some_and(|c| c.role_arn().as_ref() == Some(&role.arn)));
-    let wanted = if needs_role {
-        wanted_statements(claims)
+    let (wanted, carried) = if needs_role {
+        let wanted = wanted_statements(claims);
+        let carried = carried_statements(claims, &ours, &wanted, drains);
+        (wanted, carried)
     } else {
-        vec![]
-    };
-    let carried = if needs_role {
-        carried_statements(claims, &ours, &wanted, drains)
-    } else {
-        vec![]
+        (vec![], vec![])
     };
     let former = former(claims, &wanted);
     let mut role = role;
-    let is_draining = drains && !former.is_empty();
-    set_tag(claims, &mut role, is_draining, &|| {
-        changes(claims, configuration.as_ref(), &wanted)
+    let drain = claims.drain.filter(|_| drains && !former.is_empty());
+    let draining_since = drain.map(|drain| {
+        let changes = changes(claims, configuration.as_ref(), &wanted);
+        drain.begun(claims.observed, ownership, changes)
     });
+    set_tag(claims, &mut role, draining_since);
     let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));
     if !claims.withheld.is_empty() {
         announce(claims, &role, &mut bucket_statements);
@@ -88,6 +89,7 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         versioning,
         drained: over && !former.is_empty(),
         draining: if drains { former } else { BTreeSet::new() },
+        draining_since,
     }
 }
 
@@ -109,17 +111,12 @@ fn former(claims: &Claims<'_>, wanted: &[Statement]) -> BTreeSet<ObjectKey> {
 }
 
 /// Says by a tag of the role since when it has permissions of former rules, so that a restart does not begin anew.
-fn set_tag(
-    claims: &Claims<'_>,
-    role: &mut DesiredRole,
-    is_draining: bool,
-    changes: &dyn Fn() -> bool,
-) {
-    let tag = match claims.drain {
-        Some(drain) if is_draining => drain.tag(claims.observed, changes()),
+fn set_tag(claims: &Claims<'_>, role: &mut DesiredRole, draining_since: Option<Timestamp>) {
+    let tag = match draining_since {
+        Some(since) => since.to_string(),
         // An object whose new rules wait has more of them soon.
-        _ if Drain::since(claims.observed).is_some() && claims.withheld.is_empty() => String::new(),
-        _ => return,
+        None if tagged(claims.observed).is_some() && claims.withheld.is_empty() => String::new(),
+        None => return,
     };
     role.tags.insert(TAG_DRAINING_SINCE.to_owned(), tag);
 }

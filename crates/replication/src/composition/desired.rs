@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::{
     arns::{ManagedPolicyArn, RoleArn},
     configuration::Configuration,
@@ -25,6 +27,8 @@ pub struct Desired {
     pub versioning: BTreeMap<OwnedBucket, Region>,
     /// The objects whose former rules had permissions that stay for a while.
     pub draining: BTreeSet<ObjectKey>,
+    /// Since when they stay.
+    pub draining_since: Option<Timestamp>,
     /// Whether such permissions stayed for long enough.
     pub drained: bool,
 }

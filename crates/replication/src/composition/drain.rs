@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::observed::{Observed, Role};
+use crate::{
+    composition::desired::RoleOwnership,
+    observed::{Observed, Role},
+};
 
 /// The role's tag that says since when its policy has permissions of former rules; empty if it has none.
 pub const TAG_DRAINING_SINCE: &str = "bucketops.dev/draining-since";
@@ -19,36 +22,49 @@ pub struct Drain {
     pub period: Duration,
     /// Now.
     pub now: Timestamp,
+    /// Since when a role has them whose tags are not the operator's: only remembered, so that they stay longer if the operator restarts.
+    pub remembered: Option<Timestamp>,
 }
 
 impl Drain {
-    /// Since when former permissions stay, by the role's tag.
-    #[must_use]
-    pub fn since(observed: &Observed) -> Option<Timestamp> {
-        let role: Option<&Role> = observed.role.present();
-        role?.tags.get(TAG_DRAINING_SINCE)?.parse().ok()
+    /// Since when former permissions stay: by the tag of the operator's own role, or by what is remembered of another's.
+    fn since(&self, observed: &Observed, ownership: RoleOwnership) -> Option<Timestamp> {
+        match ownership {
+            RoleOwnership::Own => tagged(observed),
+            RoleOwnership::Merged => self.remembered,
+            RoleOwnership::Checked => None,
+        }
     }
 
     /// Whether they stayed for long enough.
     #[must_use]
-    pub fn is_over(&self, observed: &Observed) -> bool {
-        let since = Self::since(observed);
+    pub(crate) fn is_over(&self, observed: &Observed, ownership: RoleOwnership) -> bool {
+        let since = self.since(observed, ownership);
         since.is_some_and(|since| self.age(since) >= self.period)
     }
 
-    /// The value of the tag while there are former permissions. Changes within a twenty-fourth of the period do not write it again.
+    /// Since when they stay, if there are any now. Changes within a twenty-fourth of the period do not begin it again.
     #[must_use]
-    pub(crate) fn tag(&self, observed: &Observed, changes: bool) -> String {
+    pub(crate) fn begun(
+        &self,
+        observed: &Observed,
+        ownership: RoleOwnership,
+        changes: bool,
+    ) -> Timestamp {
         let is_recent = |since: &Timestamp| !changes || self.age(*since) < self.period / 24;
-        let since = Self::since(observed).filter(is_recent);
+        let since = self.since(observed, ownership).filter(is_recent);
         let since = since.unwrap_or(self.now);
         // Whole seconds are enough.
-        Timestamp::from_second(since.as_second())
-            .unwrap_or(since)
-            .to_string()
+        Timestamp::from_second(since.as_second()).unwrap_or(since)
     }
 
     fn age(&self, since: Timestamp) -> Duration {
         Duration::try_from(self.now.duration_since(since)).unwrap_or_default()
     }
+}
+
+/// Since when the operator's role has permissions of former rules, by its tag.
+pub(crate) fn tagged(observed: &Observed) -> Option<Timestamp> {
+    let role: Option<&Role> = observed.role.present();
+    role?.tags.get(TAG_DRAINING_SINCE)?.parse().ok()
 }

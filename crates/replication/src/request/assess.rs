@@ -321,7 +321,8 @@ fn key(
             return Err(missing(
                 Reason::KeyNotFound,
                 format!(
-                    "key {query} does not exist in account {owner}{described_in}: correct the key"
+                    "key {query} does not exist in account {owner}{described_in}: correct {}",
+                    valid.encryption.names_key_in(replica)
                 ),
             ));
         }

@@ -89,6 +89,23 @@ pub enum Encryption {
     NoKey,
 }
 
+impl Encryption {
+    /// Where the replica key, or else a source key, is named.
+    #[must_use]
+    pub fn names_key_in(&self, replica: bool) -> &'static str {
+        match self {
+            Self::Replicate { .. } if replica => "spec.destination.kmsKey",
+            Self::Replicate {
+                source_keys: Some(_),
+                ..
+            } => "spec.source.kmsKeys",
+            Self::Replicate { .. } | Self::NoKey | Self::Skip => {
+                "the default encryption of the source bucket"
+            }
+        }
+    }
+}
+
 /// Reads the object's source bucket, which says what visit the object belongs to.
 ///
 /// # Errors

@@ -319,6 +319,7 @@ fn nothing(visit: &View<'_>, observed: &Observed) -> Decision {
         key_statements: BTreeMap::new(),
         versioning: BTreeMap::new(),
         draining: BTreeSet::new(),
+        draining_since: None,
         drained: false,
     };
     let refused = |object: &Object| match visit.valid(object) {

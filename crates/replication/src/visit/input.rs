@@ -90,6 +90,7 @@ impl Visit {
             times: &self.times,
             now: self.now,
             refusals,
+            draining_since: None,
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Memory {
     /// Whether the last visit left nothing to do but what waits for permissions to settle.
     settling: bool,
     suspicion: Option<(Vec<String>, Timestamp)>,
+    /// Since when permissions of former rules stay.
+    pub(super) draining_since: Option<Timestamp>,
     /// Fights with other writers.
     pub(super) contention: Contention,
     /// Objects whose rules S3 refused.
@@ -230,6 +232,7 @@ impl Memory {
                 self.put = Some((none, now));
             }
         }
+        self.draining_since = decision.desired.draining_since;
         self.note_grants(decision, outcome, now);
         self.settling = !decision.settling.is_empty() && outcome.failed.is_empty();
     }

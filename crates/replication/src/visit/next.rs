@@ -82,7 +82,7 @@ fn prepare(visit: &Visit, seen: &Seen, now: Timestamp) -> Result<Prepared, Box<R
             .into_iter()
             .map(Notice::ForeignRuleGone),
     );
-    let decision = decide(&visit.view(&seen.refusals), observed, &|key, need| {
+    let decision = decide(&seen.view(visit, &seen.refusals), observed, &|key, need| {
         memory.settled(key, need, times.settle, now)
     });
     // What follows from a change of the spec is not drift.
@@ -138,9 +138,11 @@ fn contention(
                 prepared.contended = Some(first);
                 if refusals.contend(decision, &element, &visit.source, &seen.observed) {
                     let settle = visit.times.settle;
-                    let decision = decide(&visit.view(&refusals), &seen.observed, &|key, need| {
-                        memory.settled(key, need, settle, now)
-                    });
+                    let decision = decide(
+                        &seen.view(visit, &refusals),
+                        &seen.observed,
+                        &|key, need| memory.settled(key, need, settle, now),
+                    );
                     prepared.needed.extend(decision.needed());
                     prepared.decision = decision;
                 } else {

@@ -25,7 +25,7 @@ use crate::{
         prepared::Prepared,
         refusals,
         report::{self, CHANGED, Report},
-        view::{self, Refusals},
+        view::{self, Refusals, View},
     },
 };
 
@@ -75,6 +75,14 @@ pub(super) enum Progress {
 }
 
 impl Seen {
+    /// The visit as decisions take it, with what is remembered.
+    pub(super) fn view<'a>(&self, visit: &'a Visit, refusals: &'a Refusals) -> View<'a> {
+        View {
+            draining_since: self.memory.draining_since,
+            ..visit.view(refusals)
+        }
+    }
+
     /// Nothing yet, but what is remembered from earlier visits.
     #[must_use]
     pub fn new(visit: &Visit, memory: Memory, now: Timestamp) -> Self {

@@ -43,13 +43,20 @@ pub struct View<'a> {
     pub now: Timestamp,
     /// What AWS refused in this visit.
     pub refusals: &'a Refusals,
+    /// Since when permissions of former rules are known to stay, which the tags of the operator's own role also say.
+    pub draining_since: Option<Timestamp>,
 }
 
 impl<'a> View<'a> {
     /// How long permissions of former rules stay, if they do.
     pub(crate) fn drain(&self) -> Option<Drain> {
         let (period, now) = (self.times.drain, self.now);
-        (!period.is_zero()).then_some(Drain { period, now })
+        let remembered = self.draining_since;
+        (!period.is_zero()).then_some(Drain {
+            period,
+            now,
+            remembered,
+        })
     }
 
     pub(crate) fn valid(&self, object: &Object) -> Result<&'a Valid, &'a [Problem]> {
