@@ -205,7 +205,6 @@ const TESTS: &[(&str, Test)] = tests![
     life::kubectl_completes_the_plugin,
     life::plan_of_a_folder_is_one_plan_for_each_bucket,
     status::status_shows_what_is_and_what_to_do,
-    status::an_account_that_can_no_longer_be_used_has_an_event,
     life::what_is_seldom_needed_works_under_the_printed_policy,
     life::what_stands_is_exactly_what_plan_offline_prints,
     shared::fifty_objects_in_ten_namespaces_are_one_configuration,

@@ -138,6 +138,47 @@ pub async fn an_account_tells_who_uses_it_and_which_roles_nobody_does(
     stage.apply(&stage.replication()).await?;
     stage.wait_for("tax", "Ready", "True", "Ready").await?;
     account_says(&stage, |status| status["orphanedRoleARNs"].is_null()).await?;
+    an_event_says_since_when_it_can_t_be_used(&stage).await?;
     stage.delete("tax").await?;
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
+}
+
+/// `kubectl describe awsaccount` shows since when it can't be used.
+async fn an_event_says_since_when_it_can_t_be_used(stage: &Stage<'_>) -> anyhow::Result<()> {
+    let kubectl = async |words: &[&str]| stage.environment.kubectl(words).await;
+    let name = stage.source_account_name();
+    let external_id = async |id: &str| {
+        let patch = json!({"spec": {"assumeRole": {"externalID": id}}}).to_string();
+        let words = [
+            "patch",
+            "awsaccount",
+            &name,
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
+        kubectl(&words).await
+    };
+    let text = kubectl(&["get", "awsaccount", &name, "-o", "json"]).await?;
+    let account: Value = serde_json::from_str(&text)?;
+    let before = account["spec"]["assumeRole"]["externalID"]
+        .as_str()
+        .context("no external ID")?;
+    external_id("another").await?;
+    let selector = format!("involvedObject.name={name},reason=AccessDenied");
+    let words = [
+        "get",
+        "events",
+        "-n",
+        "default",
+        "--field-selector",
+        &selector,
+    ];
+    let words = [words.as_slice(), &["-o", "jsonpath={.items[0].type}"]].concat();
+    let seen = until(Duration::from_secs(30), async || {
+        Ok(kubectl(&words).await.ok())
+    });
+    ensure!(seen.await?.context("no Event")? == "Warning");
+    external_id(before).await?;
+    account_says(stage, |status| status["conditions"][0]["status"] == "True").await
 }
