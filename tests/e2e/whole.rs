@@ -147,8 +147,8 @@ pub async fn an_account_tells_who_uses_it_and_which_roles_nobody_does(
 async fn an_event_says_since_when_it_can_t_be_used(stage: &Stage<'_>) -> anyhow::Result<()> {
     let kubectl = async |words: &[&str]| stage.environment.kubectl(words).await;
     let name = stage.source_account_name();
-    let external_id = async |id: &str| {
-        let patch = json!({"spec": {"assumeRole": {"externalID": id}}}).to_string();
+    let use_role = async |arn: &str| {
+        let patch = json!({"spec": {"assumeRole": {"roleARN": arn}}}).to_string();
         let words = [
             "patch",
             "awsaccount",
@@ -161,10 +161,10 @@ async fn an_event_says_since_when_it_can_t_be_used(stage: &Stage<'_>) -> anyhow:
     };
     let text = kubectl(&["get", "awsaccount", &name, "-o", "json"]).await?;
     let account: Value = serde_json::from_str(&text)?;
-    let before = account["spec"]["assumeRole"]["externalID"]
+    let before = account["spec"]["assumeRole"]["roleARN"]
         .as_str()
-        .context("no external ID")?;
-    external_id("another").await?;
+        .context("no role")?;
+    use_role(&format!("{before}-missing")).await?;
     let selector = format!("involvedObject.name={name},reason=AccessDenied");
     let words = [
         "get",
@@ -179,6 +179,6 @@ async fn an_event_says_since_when_it_can_t_be_used(stage: &Stage<'_>) -> anyhow:
         Ok(kubectl(&words).await.ok())
     });
     ensure!(seen.await?.context("no Event")? == "Warning");
-    external_id(before).await?;
+    use_role(before).await?;
     account_says(stage, |status| status["conditions"][0]["status"] == "True").await
 }
