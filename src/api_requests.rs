@@ -1,37 +1,82 @@
-//! Counts requests to the API server by their outcome, each attempt of its own.
+//! What becomes of requests to the API server, each attempt of its own: their outcome is counted, and watches are noted as progress.
 
 use http::{Request, Response, StatusCode};
 use tower::{BoxError, Layer, Service};
 
-use crate::metrics::{Metrics, RequestOutcome};
+use crate::{
+    metrics::{Metrics, RequestOutcome},
+    progress::Progress,
+};
 
-/// Counts every request of a client.
-#[derive(Clone, Debug)]
-pub struct CountRequests(pub Metrics);
+/// Learns of every request of a client.
+pub trait Observer: Clone + Send + 'static {
+    /// A request for `path` is sent.
+    fn sent(&self, path: &str);
+    /// It was answered with `status`, or not at all.
+    fn ended(&self, path: &str, status: Option<StatusCode>);
+}
 
-impl<S> Layer<S> for CountRequests {
-    type Service = Counted<S>;
+/// Counts every request.
+impl Observer for Metrics {
+    fn sent(&self, _: &str) {}
 
-    fn layer(&self, inner: S) -> Counted<S> {
-        Counted {
-            inner,
-            metrics: self.0.clone(),
+    fn ended(&self, _: &str, status: Option<StatusCode>) {
+        self.requested(status.map_or(RequestOutcome::Unreachable, outcome));
+    }
+}
+
+fn outcome(status: StatusCode) -> RequestOutcome {
+    match status {
+        StatusCode::CONFLICT => RequestOutcome::Conflict,
+        StatusCode::NOT_FOUND | StatusCode::GONE => RequestOutcome::NotFound,
+        StatusCode::TOO_MANY_REQUESTS => RequestOutcome::Throttled,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestOutcome::Denied,
+        status if status.is_success() => RequestOutcome::Ok,
+        _ => RequestOutcome::Failed,
+    }
+}
+
+/// Notes every request of the client for watches.
+impl Observer for Progress {
+    fn sent(&self, path: &str) {
+        self.tried(path);
+    }
+
+    fn ended(&self, path: &str, status: Option<StatusCode>) {
+        if status.is_some_and(|status| status.is_success()) {
+            self.answered(path);
         }
     }
 }
 
-/// A client whose requests are counted.
+/// Lets an observer learn of every request of a client.
 #[derive(Clone, Debug)]
-pub struct Counted<S> {
-    inner: S,
-    metrics: Metrics,
+pub struct Observe<O>(pub O);
+
+impl<S, O: Clone> Layer<S> for Observe<O> {
+    type Service = Observed<S, O>;
+
+    fn layer(&self, inner: S) -> Observed<S, O> {
+        Observed {
+            inner,
+            observer: self.0.clone(),
+        }
+    }
 }
 
-impl<S, Body, Answer> Service<Request<Body>> for Counted<S>
+/// A client whose requests are observed.
+#[derive(Clone, Debug)]
+pub struct Observed<S, O> {
+    inner: S,
+    observer: O,
+}
+
+impl<S, O, Body, Answer> Service<Request<Body>> for Observed<S, O>
 where
     S: Service<Request<Body>, Response = Response<Answer>>,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
+    O: Observer,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -45,26 +90,14 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let metrics = self.metrics.clone();
+        let path = request.uri().path().to_owned();
+        self.observer.sent(&path);
+        let observer = self.observer.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
-            metrics.requested(match &answer {
-                Ok(answer) => outcome(answer.status()),
-                Err(_) => RequestOutcome::Unreachable,
-            });
+            observer.ended(&path, answer.as_ref().ok().map(Response::status));
             answer
         })
-    }
-}
-
-fn outcome(status: StatusCode) -> RequestOutcome {
-    match status {
-        StatusCode::CONFLICT => RequestOutcome::Conflict,
-        StatusCode::NOT_FOUND | StatusCode::GONE => RequestOutcome::NotFound,
-        StatusCode::TOO_MANY_REQUESTS => RequestOutcome::Throttled,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RequestOutcome::Denied,
-        status if status.is_success() => RequestOutcome::Ok,
-        _ => RequestOutcome::Failed,
     }
 }

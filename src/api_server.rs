@@ -10,9 +10,7 @@ use kube::{
 };
 use tower::{ServiceBuilder, retry::RetryLayer, timeout::TimeoutLayer};
 
-use crate::{
-    api_requests::CountRequests, config::Cluster, metrics::Metrics, progress::NoteWatches,
-};
+use crate::{api_requests::Observe, config::Cluster, metrics::Metrics};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -98,7 +96,7 @@ fn for_calls(mut config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
     let layers = ServiceBuilder::new()
         .layer(TimeoutLayer::new(CALL))
         .layer(RetryLayer::new(retry))
-        .layer(CountRequests(metrics.clone()))
+        .layer(Observe(metrics.clone()))
         .layer(TimeoutLayer::new(ANSWER));
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&tower::buffer::BufferLayer::new(1024))
@@ -114,8 +112,8 @@ fn for_watches(mut config: Config, metrics: &Metrics) -> anyhow::Result<Client> 
     config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&TimeoutLayer::new(ANSWER))
-        .with_layer(&CountRequests(metrics.clone()))
-        .with_layer(&NoteWatches(metrics.progress().clone()))
+        .with_layer(&Observe(metrics.clone()))
+        .with_layer(&Observe(metrics.progress().clone()))
         .build())
 }
 

@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service};
 
 use crate::api_server::WATCH_SECONDS;
 
@@ -108,62 +106,6 @@ impl Progress {
                 longest_wait.as_secs(),
                 since.as_secs()
             )
-        })
-    }
-}
-
-/// Notes every request of the client for watches.
-#[derive(Clone, Debug)]
-pub struct NoteWatches(pub Progress);
-
-impl<S> Layer<S> for NoteWatches {
-    type Service = Noted<S>;
-
-    fn layer(&self, inner: S) -> Noted<S> {
-        Noted {
-            inner,
-            progress: self.0.clone(),
-        }
-    }
-}
-
-/// A client whose requests are noted.
-#[derive(Clone, Debug)]
-pub struct Noted<S> {
-    inner: S,
-    progress: Progress,
-}
-
-impl<S, Body, Answer> Service<Request<Body>> for Noted<S>
-where
-    S: Service<Request<Body>, Response = Response<Answer>>,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = futures::future::BoxFuture<'static, Result<S::Response, S::Error>>;
-
-    fn poll_ready(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path().to_owned();
-        self.progress.tried(&path);
-        let progress = self.progress.clone();
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            if let Ok(answered) = &answer
-                && answered.status().is_success()
-            {
-                progress.answered(&path);
-            }
-            answer
         })
     }
 }

@@ -70,6 +70,18 @@ fn create(judged: &Judged, arn: &str, policy: Document) {
     });
 }
 
+/// Puts a rule of another writer on the source bucket, under the role.
+fn put_their_rule(judged: &Judged) {
+    judged.aws.with(|state| {
+        let rules = json!({"Role": ROLE, "Rules": [{
+            "ID": "theirs", "Priority": 7, "Status": "Enabled", "Filter": {"Prefix": "theirs/"},
+            "DeleteMarkerReplication": {"Status": "Disabled"}, "Destination": {"Bucket": "arn:aws:s3:::backup"},
+        }]});
+        let rules = serde_json::from_value(rules).unwrap();
+        state.buckets.get_mut("source").unwrap().replication = Some(rules);
+    });
+}
+
 fn edit(judged: &Judged, edit: impl FnOnce(&mut Role)) {
     judged.aws.with(|state| {
         let mut roles = state.roles.values_mut();
@@ -319,14 +331,7 @@ async fn a_role_of_unmanaged_rules_is_looked_at() {
             ROLE,
             document(json!({"Version": "2012-10-17", "Statement": []})),
         );
-        judged.aws.with(|state| {
-            let rules = json!({"Role": ROLE, "Rules": [{
-                "ID": "theirs", "Priority": 7, "Status": "Enabled", "Filter": {"Prefix": "theirs/"},
-                "DeleteMarkerReplication": {"Status": "Disabled"}, "Destination": {"Bucket": "arn:aws:s3:::backup"},
-            }]});
-            let rules = serde_json::from_value(rules).unwrap();
-            state.buckets.get_mut("source").unwrap().replication = Some(rules);
-        });
+        put_their_rule(&judged);
         make(&judged);
         let mut spec = walkthrough();
         spec["existingConfiguration"] = json!("Merge");
@@ -347,14 +352,7 @@ async fn former_permissions_drain_in_an_unmanaged_role_too() {
     judged.cluster.times.drain = std::time::Duration::from_hours(24);
     let none = json!({"Version": "2012-10-17", "Statement": []});
     create(&judged, ROLE, document(none));
-    judged.aws.with(|state| {
-        let rules = json!({"Role": ROLE, "Rules": [{
-            "ID": "theirs", "Priority": 7, "Status": "Enabled", "Filter": {"Prefix": "theirs/"},
-            "DeleteMarkerReplication": {"Status": "Disabled"}, "Destination": {"Bucket": "arn:aws:s3:::backup"},
-        }]});
-        let rules = serde_json::from_value(rules).unwrap();
-        state.buckets.get_mut("source").unwrap().replication = Some(rules);
-    });
+    put_their_rule(&judged);
     let of_prefix = |prefix: &str| {
         let mut spec = walkthrough();
         spec["existingConfiguration"] = json!("Merge");
