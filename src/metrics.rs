@@ -29,6 +29,7 @@ use prometheus_client::{
 use strum::{EnumIter, IntoEnumIterator};
 
 use crate::{
+    api::verification::Verified,
     cloud::pace::Quota,
     progress::Progress,
     replication::visit::report::Report,
@@ -297,6 +298,11 @@ impl Metrics {
     /// Sets whether an object on `bucket` is ready and why.
     pub fn object(&self, bucket: &str, key: &ObjectKey, ready: &str, reason: &str) {
         self.objects.set(bucket, key, ready, reason);
+    }
+
+    /// Sets what canaries of an object found; nothing if it has none.
+    pub fn verified(&self, bucket: &str, key: &ObjectKey, verified: &Verified) {
+        self.objects.set_verified(bucket, key, verified);
     }
 
     /// Removes the objects on `bucket` except for these.

@@ -697,6 +697,13 @@ fn expressions() -> anyhow::Result<BTreeSet<String>> {
 async fn every_expression_of_dashboard_and_alerts_has_data(story: &Story) -> anyhow::Result<()> {
     let stage = &story.stage;
     story.scrape().await?;
+    // A canary has a lag once it was replicated.
+    let mut verified = stage.replication();
+    verified["spec"]["verification"] = json!({"canary": {}});
+    stage.apply(&verified).await?;
+    stage
+        .wait_for("tax", "Verified", "True", "Verified")
+        .await?;
     // Something has to go wrong for each of them: an object that can't be, a denied and a throttled call, and drift.
     let mut missing = stage.replication();
     missing["metadata"]["name"] = json!("missing");

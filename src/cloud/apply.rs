@@ -139,16 +139,26 @@ impl AwsCloud {
     /// Makes the call of a step, if this replica may write, and within the time in which no other may.
     async fn write(&self, step: &Step) -> Result<(), Failure> {
         let call = async { Box::pin(self.call(step)).await.map_err(not_visible) };
-        let written = self.leadership.during(Box::pin(call)).await;
+        let written = self.during_lease(&step.to_string(), Box::pin(call)).await;
         if let Some(question) = changed_by(step) {
             self.aws.reads.forget(&question);
         }
+        written
+    }
+
+    /// Makes a call that writes, if this replica may write, and within the time in which no other may.
+    pub(super) async fn during_lease<T>(
+        &self,
+        action: &str,
+        call: impl Future<Output = Result<T, Failure>> + Send + Unpin,
+    ) -> Result<T, Failure> {
+        let written = self.leadership.during(call).await;
         written.unwrap_or_else(|| {
             let message =
                 "this replica does not hold the lease for long enough to write".to_owned();
             Err(Failure {
                 kind: FailureKind::Transient,
-                action: step.to_string(),
+                action: action.to_owned(),
                 message,
             })
         })

@@ -26,6 +26,14 @@ pub mod action {
     pub const GET_BUCKET_POLICY: &str = "s3:GetBucketPolicy";
     pub const PUT_BUCKET_POLICY: &str = "s3:PutBucketPolicy";
     pub const DELETE_BUCKET_POLICY: &str = "s3:DeleteBucketPolicy";
+    pub const PUT_OBJECT: &str = "s3:PutObject";
+    /// Uploading an object with tags needs it too.
+    pub const PUT_OBJECT_TAGGING: &str = "s3:PutObjectTagging";
+    pub const GET_OBJECT_VERSION: &str = "s3:GetObjectVersion";
+    pub const DELETE_OBJECT_VERSION: &str = "s3:DeleteObjectVersion";
+    pub const LIST_BUCKET_VERSIONS: &str = "s3:ListBucketVersions";
+    /// No call of its own: uploading an SSE-KMS object needs it.
+    pub const GENERATE_DATA_KEY: &str = "kms:GenerateDataKey";
     pub const DESCRIBE_KEY: &str = "kms:DescribeKey";
     pub const GET_KEY_POLICY: &str = "kms:GetKeyPolicy";
     pub const PUT_KEY_POLICY: &str = "kms:PutKeyPolicy";
@@ -57,14 +65,16 @@ pub mod action {
 
 use action::{
     ATTACH_ROLE_POLICY, CREATE_POLICY, CREATE_POLICY_VERSION, CREATE_ROLE, DELETE_BUCKET_POLICY,
-    DELETE_POLICY, DELETE_POLICY_VERSION, DELETE_ROLE, DELETE_ROLE_POLICY, DESCRIBE_KEY,
-    DETACH_ROLE_POLICY, GET_BUCKET_LOCATION, GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
-    GET_BUCKET_OWNERSHIP_CONTROLS, GET_BUCKET_POLICY, GET_BUCKET_REQUEST_PAYMENT,
-    GET_BUCKET_TAGGING, GET_BUCKET_VERSIONING, GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY,
-    GET_POLICY, GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
-    LIST_ATTACHED_ROLE_POLICIES, LIST_POLICY_VERSIONS, LIST_ROLE_POLICIES, LIST_ROLES, PASS_ROLE,
-    PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY, PUT_REPLICATION_CONFIGURATION,
-    PUT_ROLE_PERMISSIONS_BOUNDARY, PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
+    DELETE_OBJECT_VERSION, DELETE_POLICY, DELETE_POLICY_VERSION, DELETE_ROLE, DELETE_ROLE_POLICY,
+    DESCRIBE_KEY, DETACH_ROLE_POLICY, GENERATE_DATA_KEY, GET_BUCKET_LOCATION,
+    GET_BUCKET_OBJECT_LOCK_CONFIGURATION, GET_BUCKET_OWNERSHIP_CONTROLS, GET_BUCKET_POLICY,
+    GET_BUCKET_REQUEST_PAYMENT, GET_BUCKET_TAGGING, GET_BUCKET_VERSIONING,
+    GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_OBJECT_VERSION, GET_POLICY,
+    GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
+    LIST_ATTACHED_ROLE_POLICIES, LIST_BUCKET_VERSIONS, LIST_POLICY_VERSIONS, LIST_ROLE_POLICIES,
+    LIST_ROLES, PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY, PUT_OBJECT,
+    PUT_OBJECT_TAGGING, PUT_REPLICATION_CONFIGURATION, PUT_ROLE_PERMISSIONS_BOUNDARY,
+    PUT_ROLE_POLICY, TAG_ROLE, UPDATE_ASSUME_ROLE_POLICY,
 };
 
 /// The resource of a call.
@@ -90,6 +100,14 @@ pub(super) enum On {
     NamedRoles,
     /// Managed policies of both, and their permissions boundaries.
     ForeignPolicies,
+    /// Canaries in source buckets.
+    SourceCanaries,
+    /// Replicas of canaries in destination buckets.
+    DestinationCanaries,
+    /// Buckets of either kind, for the keys of canaries.
+    CanaryBuckets,
+    /// Keys that encrypt canaries.
+    CanaryKeys,
 }
 
 /// When a call is made at all.
@@ -104,6 +122,8 @@ enum When {
     KeyPolicies,
     /// If `roles.permissionsBoundaryARN` is set.
     Boundary,
+    /// If a grant allows `Canary`.
+    Canaries,
 }
 
 const CALLS: &[(On, When, &str)] = &[
@@ -187,6 +207,18 @@ const CALLS: &[(On, When, &str)] = &[
     (On::NamedRoles, When::Always, PASS_ROLE),
     (On::ForeignPolicies, When::Always, GET_POLICY),
     (On::ForeignPolicies, When::Always, GET_POLICY_VERSION),
+    (On::SourceCanaries, When::Canaries, PUT_OBJECT),
+    (On::SourceCanaries, When::Canaries, PUT_OBJECT_TAGGING),
+    (On::SourceCanaries, When::Canaries, GET_OBJECT_VERSION),
+    (On::SourceCanaries, When::Canaries, DELETE_OBJECT_VERSION),
+    (On::DestinationCanaries, When::Canaries, GET_OBJECT_VERSION),
+    (
+        On::DestinationCanaries,
+        When::Canaries,
+        DELETE_OBJECT_VERSION,
+    ),
+    (On::CanaryBuckets, When::Canaries, LIST_BUCKET_VERSIONS),
+    (On::CanaryKeys, When::Canaries, GENERATE_DATA_KEY),
 ];
 
 /// The actions that IAM can bind to a permissions boundary ("Permissions boundaries for IAM entities" in the IAM User Guide).
@@ -216,5 +248,6 @@ fn applies(account: &Account, when: When) -> bool {
         When::BucketPolicies => account.policies.bucket_policy == PolicyMode::Manage,
         When::KeyPolicies => account.policies.key_policy == PolicyMode::Manage,
         When::Boundary => account.roles.boundary.is_some(),
+        When::Canaries => account.grants_to_anyone(Permission::Canary),
     }
 }

@@ -6,6 +6,7 @@ pub mod attempts;
 pub mod aws;
 pub mod bootstrap;
 pub mod calls;
+pub mod canary;
 pub mod convert;
 pub mod editor;
 pub mod error;

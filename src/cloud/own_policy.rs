@@ -10,6 +10,7 @@ use crate::{
         accounts::{Account, Accounts},
         names::s3_principals,
         policy::Document,
+        verification::FOLDER,
     },
 };
 
@@ -60,6 +61,7 @@ pub fn policy(account: &Account) -> Result<Document, String> {
         statements.extend(role_statements(account, &roles, &policies));
         statements.extend(merge_statements(account, &roles));
     }
+    statements.extend(canary_statements(account));
     Ok(document(statements))
 }
 
@@ -152,6 +154,52 @@ fn role_statements(account: &Account, roles: &str, policies: &str) -> Vec<Option
         None,
     ));
     statements
+}
+
+/// What the operator may do with canaries: objects in a folder of its own, in the buckets of grants that allow it.
+fn canary_statements(account: &Account) -> Vec<Option<Value>> {
+    let (sources, destinations, keys) = account.globs_with(Permission::Canary);
+    let partition = account.partition;
+    let buckets = |globs: &[&str], what: &str| -> Vec<String> {
+        let arn = |glob: &&str| format!("arn:{partition}:s3:::{glob}{what}");
+        globs.iter().map(arn).collect()
+    };
+    let objects = format!("/*{FOLDER}*");
+    let all: Vec<_> = sources.iter().chain(&destinations).copied().collect();
+    // With an S3 Bucket Key, KMS gets the bucket's ARN instead of the object's ("Using Amazon S3 Bucket Keys" in the S3 User Guide).
+    let mut contexts = buckets(&sources, "");
+    contexts.extend(buckets(&sources, &objects));
+    contexts.sort();
+    contexts.dedup();
+    let in_folder = json!({ "StringLike": { "s3:prefix": format!("*{FOLDER}*") } });
+    let by_s3 = json!({ "StringLike": {
+        "kms:ViaService": "s3.*",
+        "kms:EncryptionContext:aws:s3:arn": contexts,
+    } });
+    let keys = if sources.is_empty() { vec![] } else { keys };
+    let keys = keys.into_iter().map(ToOwned::to_owned).collect();
+    let actions = |on| allowed(account, on, &|_| true);
+    vec![
+        statement(
+            "SourceCanaries",
+            &actions(On::SourceCanaries),
+            buckets(&sources, &objects),
+            None,
+        ),
+        statement(
+            "DestinationCanaries",
+            &actions(On::DestinationCanaries),
+            buckets(&destinations, &objects),
+            None,
+        ),
+        statement(
+            "FindCanaries",
+            &actions(On::CanaryBuckets),
+            buckets(&all, ""),
+            Some(in_folder),
+        ),
+        statement("CanaryKeys", &actions(On::CanaryKeys), keys, Some(by_s3)),
+    ]
 }
 
 /// What the operator may do with unmanaged roles that its rules are merged under, and which roles it may pass to S3.

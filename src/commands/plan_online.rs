@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use futures::{StreamExt, future::join_all, stream};
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -15,11 +15,11 @@ use crate::{
     api::{AwsAccount, BucketReplication, bucket_replication::Mode},
     api_server,
     cloud::{
-        Cloud,
         aws::{Aws, AwsCloud},
         editor::Editors,
     },
     config::Plan,
+    controller::visit::decided,
     leader::Leadership,
     metrics::Metrics,
     replication::{
@@ -28,47 +28,14 @@ use crate::{
         names::{InstallationId, ObjectKey, OwnedBucket},
         observed::Observed,
         validate::source_of,
-        visit::{
-            Next, Times, Visit, decision::Decision, disposition::Disposition, memory::Memory, next,
-            seen::Seen, upstream_of,
-        },
+        visit::{Times, Visit, decision::Decision, disposition::Disposition, upstream_of},
     },
 };
 
 use super::plan_answer::{Answer, BucketPlan, Given, default_installation, five, lines, refused};
 
-/// A plan takes new permissions as settled, and a read as final.
-pub const AT_ONCE: Times = Times {
-    preflight: Duration::ZERO,
-    grace: Duration::ZERO,
-    settle: Duration::ZERO,
-    sweep: Duration::ZERO,
-    retry: Duration::ZERO,
-    drain: Duration::ZERO,
-};
-
 /// How many buckets are read at once.
 const AT_THE_SAME_TIME: usize = 4;
-
-/// What a visit would decide now. Nothing is written.
-///
-/// # Errors
-/// When what is needed can't be read.
-pub async fn decided<C: Cloud>(cloud: &C, visit: &Visit) -> anyhow::Result<(Decision, Observed)> {
-    let mut seen = Seen::new(visit, Memory::default(), Timestamp::now());
-    loop {
-        let prepared = match next(visit, &seen, Timestamp::now()) {
-            Next::Ask(questions) => {
-                let answers = join_all(questions.iter().map(|question| cloud.ask(question))).await;
-                seen.answered(visit, answers);
-                continue;
-            }
-            Next::Confirm(prepared) | Next::Apply(prepared) => prepared,
-            Next::End(report) => report.prepared.context("nothing was decided")?,
-        };
-        return Ok((prepared.decision.clone(), seen.observed().clone()));
-    }
-}
 
 fn is_same(one: &BucketReplication, other: &BucketReplication) -> bool {
     (one.namespace(), one.name_any()) == (other.namespace(), other.name_any())
@@ -181,7 +148,7 @@ fn visit(
     let upstream = upstream_of(&source, &cluster.existing);
     let times = Times {
         drain: arguments.drain_period,
-        ..AT_ONCE
+        ..Times::AT_ONCE
     };
     let visit = Visit::new(
         installation.clone(),

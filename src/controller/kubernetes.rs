@@ -18,8 +18,9 @@ use serde_json::json;
 use super::{trigger, visit::Gate};
 use crate::{
     api::{
-        AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, aws_account::AwsAccountStatus,
-        bucket_replication::BucketReplicationStatus,
+        AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, VERIFICATION_FIELD_MANAGER,
+        aws_account::AwsAccountStatus, bucket_replication::BucketReplicationStatus,
+        verification::Verified,
     },
     replication::{
         names::ObjectKey,
@@ -184,6 +185,26 @@ impl Kubernetes {
         api.patch_status(
             &object.name_any(),
             &PatchParams::apply(FIELD_MANAGER).force(),
+            &Patch::Apply(patch),
+        )
+        .await
+    }
+
+    /// Writes what canaries found to the status of an object, and returns the object. Other parts of the status do not change.
+    ///
+    /// # Errors
+    /// When the API server does not accept it.
+    pub async fn write_verified(
+        &self,
+        object: &BucketReplication,
+        version: Option<&str>,
+        verified: &Verified,
+    ) -> kube::Result<BucketReplication> {
+        let patch = applied::<BucketReplication>(&object.name_any(), version, verified);
+        let api = self.objects(&object.namespace().unwrap_or_default());
+        api.patch_status(
+            &object.name_any(),
+            &PatchParams::apply(VERIFICATION_FIELD_MANAGER).force(),
             &Patch::Apply(patch),
         )
         .await

@@ -1,6 +1,7 @@
 //! Watches Kubernetes and visits buckets: events of objects, accounts and namespaces become keys of one queue.
 
 pub mod account;
+pub mod canaries;
 pub mod kubernetes;
 mod publish;
 pub mod queue;
@@ -8,6 +9,7 @@ pub mod reconcile;
 pub mod schedule;
 mod touches;
 pub mod trigger;
+pub mod verify;
 pub mod visit;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -89,6 +91,7 @@ pub async fn run(
         metrics,
         memory: std::sync::Mutex::default(),
         account_memory: std::sync::Mutex::default(),
+        canaries: std::sync::Mutex::default(),
     });
     let stop = stop.boxed().shared();
     // If a store lacks objects, a bucket is composed without them.

@@ -14,7 +14,7 @@ use super::kubernetes::key_of;
 use crate::{
     api::{
         BucketReplication, bucket_replication::BucketReplicationStatus, condition::Reason,
-        event::EventReason,
+        event::EventReason, verification::Verified,
     },
     replication::{names::ObjectKey, status, visit::report::Report},
 };
@@ -116,8 +116,9 @@ impl Context {
         }
     }
 
-    /// Removes the finalizer of a deleted object, with Events of what it leaves.
+    /// Removes the finalizer of a deleted object, with Events of what it leaves, once its canaries are removed.
     async fn release(&self, object: &BucketReplication) -> Result<(), NotWritten> {
+        Box::pin(self.remove_canaries(object)).await?;
         if self.reduced(object).abandoned {
             let note = "the operator released this object, but could not remove all of its resources in AWS: remove the rest by hand if it is not needed";
             let reason = EventReason::Abandoned.as_str();
@@ -132,6 +133,12 @@ impl Context {
                 .await;
         }
         accepted(self.kubernetes.release(object).await, &key_of(object))
+    }
+
+    /// Counts the object by what canaries found.
+    pub(super) fn count_verified(&self, object: &BucketReplication, verified: &Verified) {
+        let (bucket, key) = (&object.spec.source.bucket, key_of(object));
+        self.metrics.verified(bucket, &key, verified);
     }
 
     /// Counts the object by its status.
@@ -153,7 +160,9 @@ impl Context {
         version: Option<&str>,
         status: &BucketReplicationStatus,
     ) -> Result<(), NotWritten> {
-        let previous = object.status.clone().unwrap_or_default();
+        let mut previous = object.status.clone().unwrap_or_default();
+        // What canaries found is written by itself.
+        Verified::take(&mut previous);
         self.count(object, status);
         if previous == *status {
             return Ok(());

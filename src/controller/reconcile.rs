@@ -15,6 +15,7 @@ use tracing::{Instrument, field::Empty};
 
 use super::{
     account::AccountMemory,
+    canaries::Remembered,
     kubernetes::{AccountVersion, Kubernetes, StoreGate, is_ours, key_of},
     publish::{NotWritten, RECONCILE, accepted},
     schedule::{Accounts as Called, Due},
@@ -32,7 +33,7 @@ use crate::{
     replication::{
         Object,
         accounts::{Accounts, Labels},
-        names::{InstallationId, OwnedBucket},
+        names::{InstallationId, ObjectKey, OwnedBucket},
         requeue::{Ending, Periods, wait},
         status,
         validate::{self, source_of},
@@ -60,6 +61,8 @@ pub enum Key {
     Bucket(String),
     /// An `AWSAccount`, by name.
     Account(String),
+    /// The canaries of an object.
+    Canaries(ObjectKey),
 }
 
 /// What reconciling uses.
@@ -92,6 +95,8 @@ pub struct Context {
     pub memory: Mutex<HashMap<OwnedBucket, Memory>>,
     /// What is remembered of each `AWSAccount`.
     pub account_memory: Mutex<HashMap<String, AccountMemory>>,
+    /// What is remembered of the canaries of each object.
+    pub canaries: Mutex<HashMap<ObjectKey, Remembered>>,
 }
 
 /// The `AWSAccount`s of one moment.
@@ -158,6 +163,7 @@ impl Context {
     async fn visited(&self, key: &Key, slot: &Slot) -> Option<(Due, Called)> {
         match key {
             Key::Bucket(bucket) => self.bucket(bucket, slot).await,
+            Key::Canaries(object) => self.visit_canaries(object, slot).await,
             Key::Account(account) => {
                 let visit = self
                     .account(account)
@@ -224,15 +230,7 @@ impl Context {
         slot: &Slot,
     ) -> Due {
         let started = Instant::now();
-        let of_bucket = Visit::new(
-            self.installation.clone(),
-            Arc::clone(&known.accounts),
-            owned.clone(),
-            objects.iter().map(|object| self.reduced(object)).collect(),
-            upstream_of(owned, self.all_objects().iter().map(AsRef::as_ref)),
-            self.times,
-            Timestamp::now(),
-        );
+        let of_bucket = self.taken(owned, objects.iter().copied(), &known.accounts);
         let cloud = self.cloud(&of_bucket, slot);
         let gate = StoreGate::new(
             &self.kubernetes,
@@ -289,8 +287,27 @@ impl Context {
         }
     }
 
+    /// A visit to a source bucket, on which there are these objects.
+    pub(super) fn taken<'a>(
+        &self,
+        owned: &OwnedBucket,
+        objects: impl IntoIterator<Item = &'a Arc<BucketReplication>>,
+        accounts: &Arc<Accounts>,
+    ) -> Visit {
+        let objects = objects.into_iter().map(|object| self.reduced(object));
+        Visit::new(
+            self.installation.clone(),
+            Arc::clone(accounts),
+            owned.clone(),
+            objects.collect(),
+            upstream_of(owned, self.all_objects().iter().map(AsRef::as_ref)),
+            self.times,
+            Timestamp::now(),
+        )
+    }
+
     /// The border to AWS for one visit.
-    fn cloud(&self, visit: &Visit, slot: &Slot) -> AwsCloud {
+    pub(super) fn cloud(&self, visit: &Visit, slot: &Slot) -> AwsCloud {
         AwsCloud {
             aws: self.aws.clone(),
             accounts: Arc::clone(&visit.accounts),

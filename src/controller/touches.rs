@@ -10,13 +10,14 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::{
-    kubernetes::is_ours,
+    canaries::verifies,
+    kubernetes::{is_ours, key_of},
     reconcile::{Context, Key},
     schedule::{Accounts, Due, Urgency},
     trigger::Touched,
 };
 use crate::{
-    api::{AwsAccount, BucketReplication, condition::Reason},
+    api::{AwsAccount, BucketReplication, condition::Reason, verification::Verified},
     replication::requeue::any_time_within,
 };
 
@@ -40,12 +41,24 @@ pub(super) fn at_start(context: &Context, now: Instant) -> Vec<Touch> {
         // It counts by its last report until it is visited.
         if let Some(status) = &object.status {
             context.count(object, status);
+            context.count_verified(object, &Verified::take(&mut status.clone()));
         }
         let due = due_at_start(object, &changed, context.periods.drift, now);
         let key = Key::Bucket(object.spec.source.bucket.clone());
         (key, due, accounts_of([object.as_ref()]))
     });
-    of_accounts.chain(of_objects).collect()
+    let of_canaries = canaries(&objects, due);
+    of_accounts.chain(of_objects).chain(of_canaries).collect()
+}
+
+/// The canaries of those of `objects` that have some or ask for them.
+fn canaries(objects: &[Arc<BucketReplication>], due: Due) -> Vec<Touch> {
+    let verifying = objects.iter().filter(|object| verifies(object));
+    let touch = |object: &Arc<BucketReplication>| {
+        let called = accounts_of([object.as_ref()]);
+        (Key::Canaries(key_of(object)), due, called)
+    };
+    verifying.map(touch).collect()
 }
 
 /// The accounts that changed since their last report, with their IDs, and those that objects name and that do not exist.
@@ -148,7 +161,10 @@ pub(super) fn after(context: &Context, touched: &Touched, at: Instant) -> Vec<To
             let called = accounts_in(source, [destination]);
             let of_bucket = (Key::Bucket(bucket.clone()), change, called);
             let of_accounts = accounts.into_iter().map(|name| of_account(name, change));
-            of_accounts.chain([of_bucket]).collect()
+            let mut verifying = context.all_objects();
+            verifying.retain(|object| object.spec.source.bucket == *bucket);
+            let of_canaries = canaries(&verifying, change);
+            of_accounts.chain([of_bucket]).chain(of_canaries).collect()
         }
         Touched::Account(name) => {
             let id = context

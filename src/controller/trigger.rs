@@ -11,7 +11,7 @@ use kube::{
     },
 };
 
-use crate::api::{ABANDON, APPLIED, AwsAccount, BucketReplication, TAKE_OVER};
+use crate::api::{ABANDON, APPLIED, AwsAccount, BucketReplication, TAKE_OVER, VERIFY};
 
 /// What a watch saw change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +40,8 @@ pub fn object(object: &BucketReplication) -> (Touched, String) {
         source: spec.source.account_name.clone(),
         destination: spec.destination.account_name.clone(),
     };
-    let annotations = [ABANDON, TAKE_OVER, APPLIED].map(|name| object.annotations().get(name));
+    let annotations =
+        [ABANDON, TAKE_OVER, APPLIED, VERIFY].map(|name| object.annotations().get(name));
     let deleting = object.metadata.deletion_timestamp.is_some();
     (
         touched,

@@ -3,14 +3,18 @@
 
 use std::future::Future;
 
+use anyhow::Context;
 use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::{
     cloud::Cloud,
-    replication::visit::{
-        Confirmation, Next, Opened, Prepared, Visit, memory::Memory, next, outcome::Outcome,
-        report::Report, seen::Seen,
+    replication::{
+        observed::Observed,
+        visit::{
+            Confirmation, Next, Opened, Prepared, Visit, decision::Decision, memory::Memory, next,
+            outcome::Outcome, report::Report, seen::Seen,
+        },
     },
 };
 
@@ -58,6 +62,26 @@ pub async fn visit<C: Cloud, G: Gate>(
                 };
             }
         }
+    }
+}
+
+/// What a visit would decide now. Nothing is written.
+///
+/// # Errors
+/// When what is needed can't be read.
+pub async fn decided<C: Cloud>(cloud: &C, visit: &Visit) -> anyhow::Result<(Decision, Observed)> {
+    let mut seen = Seen::new(visit, Memory::default(), Timestamp::now());
+    loop {
+        let prepared = match next(visit, &seen, Timestamp::now()) {
+            Next::Ask(questions) => {
+                let answers = join_all(questions.iter().map(|question| cloud.ask(question))).await;
+                seen.answered(visit, answers);
+                continue;
+            }
+            Next::Confirm(prepared) | Next::Apply(prepared) => prepared,
+            Next::End(report) => report.prepared.context("nothing was decided")?,
+        };
+        return Ok((prepared.decision.clone(), seen.observed().clone()));
     }
 }
 

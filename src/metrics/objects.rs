@@ -10,10 +10,11 @@ use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{TypedMetric, gauge::ConstGauge},
+    registry::Unit,
 };
 
 use super::table::help;
-use crate::replication::names::ObjectKey;
+use crate::{api::verification::Verified, replication::names::ObjectKey};
 
 /// What is counted. Metrics are made of it when they are asked for, and nothing else is kept.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,7 @@ pub(super) struct Objects(Arc<Mutex<Inside>>);
 #[derive(Debug, Default)]
 struct Inside {
     by_bucket: HashMap<String, HashMap<ObjectKey, Arc<Counted>>>,
+    verified: HashMap<String, HashMap<ObjectKey, Canaries>>,
     /// Every state that an object was in, once: there are few, and many objects are in the same.
     states: BTreeSet<Arc<Counted>>,
 }
@@ -31,6 +33,15 @@ struct Inside {
 struct Counted {
     ready: String,
     reason: String,
+}
+
+/// What canaries of an object found.
+#[derive(Debug)]
+struct Canaries {
+    holds: bool,
+    reason: String,
+    /// In seconds, if they were ever replicated.
+    lag: Option<f64>,
 }
 
 impl Objects {
@@ -53,20 +64,78 @@ impl Objects {
         of_bucket.insert(key.clone(), counted);
     }
 
+    pub(super) fn set_verified(&self, bucket: &str, key: &ObjectKey, verified: &Verified) {
+        let mut inside = self.inside();
+        let of_bucket = inside.verified.entry(bucket.to_owned()).or_default();
+        let Some(condition) = verified.condition() else {
+            of_bucket.remove(key);
+            return;
+        };
+        let found = verified.verification.as_ref();
+        let lag = found.and_then(|found| found.lag.as_ref()?.trim_end_matches('s').parse().ok());
+        let canaries = Canaries {
+            holds: condition.status == "True",
+            reason: condition.reason.clone(),
+            lag,
+        };
+        of_bucket.insert(key.clone(), canaries);
+    }
+
     /// Removes the objects on `bucket` except for these.
     pub(super) fn only(&self, bucket: &str, keys: &HashSet<ObjectKey>) {
         let mut inside = self.inside();
-        let Some(of_bucket) = inside.by_bucket.get_mut(bucket) else {
-            return;
-        };
-        of_bucket.retain(|key, _| keys.contains(key));
-        if of_bucket.is_empty() {
-            inside.by_bucket.remove(bucket);
-        }
+        let Inside {
+            by_bucket,
+            verified,
+            ..
+        } = &mut *inside;
+        retain(by_bucket, bucket, keys);
+        retain(verified, bucket, keys);
     }
 
     pub(super) fn clear(&self) {
         *self.inside() = Inside::default();
+    }
+}
+
+fn retain<T>(
+    all: &mut HashMap<String, HashMap<ObjectKey, T>>,
+    bucket: &str,
+    keys: &HashSet<ObjectKey>,
+) {
+    let Some(of_bucket) = all.get_mut(bucket) else {
+        return;
+    };
+    of_bucket.retain(|key, _| keys.contains(key));
+    if of_bucket.is_empty() {
+        all.remove(bucket);
+    }
+}
+
+impl Inside {
+    fn encode_canaries(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let canaries = || self.verified.values().flatten();
+        let gauge = ConstGauge::<i64>::TYPE;
+        let mut family = encoder.encode_descriptor("verified", help("verified"), None, gauge)?;
+        for (key, found) in canaries() {
+            let labels = [
+                ("namespace", &*key.namespace),
+                ("name", &*key.name),
+                ("reason", found.reason.as_str()),
+            ];
+            let holds = i64::from(found.holds);
+            ConstGauge::new(holds).encode(family.encode_family(&labels)?)?;
+        }
+        let unit = Some(&Unit::Seconds);
+        let (help, gauge) = (help("canary_lag"), ConstGauge::<f64>::TYPE);
+        let mut family = encoder.encode_descriptor("canary_lag", help, unit, gauge)?;
+        for (key, found) in canaries() {
+            let labels = [("namespace", &*key.namespace), ("name", &*key.name)];
+            if let Some(lag) = found.lag {
+                ConstGauge::new(lag).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -95,6 +164,6 @@ impl Collector for Objects {
             let labels = [("ready", ready.as_str()), ("reason", reason.as_str())];
             ConstGauge::new(number).encode(family.encode_family(&labels)?)?;
         }
-        Ok(())
+        inside.encode_canaries(&mut encoder)
     }
 }

@@ -21,13 +21,13 @@ pub(super) fn help(name: &str) -> &'static str {
 }
 
 pub(super) fn is_time(name: &str) -> bool {
-    ["_age", "_duration", "_wait"]
+    ["_age", "_duration", "_wait", "_lag"]
         .iter()
         .any(|unit| name.ends_with(unit))
 }
 
 /// All metrics.
-pub const TABLE: [Described; 16] = [
+pub const TABLE: [Described; 18] = [
     (
         "visits",
         "counter",
@@ -94,6 +94,18 @@ pub const TABLE: [Described; 16] = [
         "gauge",
         "namespace, name: of the BucketReplication; reason: of the condition Ready",
         "1 if a BucketReplication is ready, 0 if not",
+    ),
+    (
+        "verified",
+        "gauge",
+        "namespace, name: of the BucketReplication; reason: of the condition Verified",
+        "1 if S3 replicated the last canaries of a BucketReplication, 0 if not or if that is not known",
+    ),
+    (
+        "canary_lag",
+        "gauge",
+        "namespace, name: of the BucketReplication",
+        "How long S3 took for the slowest of the last canaries that it replicated",
     ),
     (
         "objects",

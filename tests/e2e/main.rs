@@ -8,6 +8,7 @@ mod bad_input;
 mod bootstrap;
 #[path = "../budgets/mod.rs"]
 mod budgets;
+mod canary;
 mod chart;
 #[path = "../oracle_process/decisions.rs"]
 #[allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
@@ -231,6 +232,8 @@ const TESTS: &[(&str, Test)] = tests![
     chart::an_install_for_some_namespaces_reads_nothing_of_the_others,
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
+    canary::an_object_says_that_s3_replicates_and_what_is_missing_if_not,
+    canary::canaries_are_refused_at_the_door_without_a_grant_or_with_bad_periods,
     door::the_api_server_refuses_what_it_can_see,
     door::a_finalizer_that_is_refused_concerns_its_object_alone,
     door::the_controller_refuses_the_rest_and_writes_nothing,

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use bucket_replication_operator::{
+    api::aws_account::Permission,
     cloud::{
         aws::{Aws, AwsCloud, timeouts},
         own_policy,
@@ -57,6 +58,7 @@ pub fn bucket(owner: &str, region: &str) -> Bucket {
         ownership: "BucketOwnerEnforced".to_owned(),
         payer: "BucketOwner".to_owned(),
         object_lock: false,
+        retention: None,
         tags: BTreeMap::new(),
         objects: BTreeMap::new(),
     }
@@ -69,6 +71,15 @@ impl Judged {
 
     /// The same, with `roles` of the source's account.
     pub fn with_roles(roles: &Value) -> Self {
+        Self::with(roles, false)
+    }
+
+    /// The same, with grants that allow canaries.
+    pub fn with_canaries(roles: &Value) -> Self {
+        Self::with(roles, true)
+    }
+
+    fn with(roles: &Value, canaries: bool) -> Self {
         let aws = Arc::new(strict_aws::Aws::default());
         let accounts = [("prod", PROD), ("dr", DR), ("keys", KEYS)].map(|(name, id)| {
             let role = format!("arn:aws:iam::{id}:role/bucket-replication-operator");
@@ -76,7 +87,11 @@ impl Judged {
             if id == PROD {
                 extra["roles"] = roles.clone();
             }
-            account(name, id, &extra)
+            let mut account = account(name, id, &extra);
+            if canaries {
+                account.spec.grants[0].allow.push(Permission::Canary);
+            }
+            account
         });
         aws.with(|state| {
             state.decisions.record();

@@ -10,10 +10,10 @@ use bucket_replication_operator::{
     api::{
         AwsAccount,
         bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
+        verification::Verified,
     },
     cloud::{Cloud, editor::Editors},
-    commands::plan_online::{AT_ONCE, decided},
-    controller::visit::{Gate, visit},
+    controller::visit::{Gate, decided, visit},
     replication::{
         Object,
         accounts::Accounts,
@@ -295,12 +295,14 @@ impl Cluster {
                     created: Timestamp::from_second(created).ok(),
                     spec: spec.clone(),
                     take_over: BTreeSet::new(),
+                    verify: None,
                     applied: None,
                     deleted: None,
                     abandoned: false,
                     held: false,
                     generation: None,
                     status: BucketReplicationStatus::default(),
+                    verified: Verified::default(),
                     namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
                 };
                 (object, 0, BucketReplicationStatus::default())
@@ -404,7 +406,7 @@ impl Cluster {
             since: self.editors.moment(),
         };
         let mut visit = self.subject();
-        visit.times = AT_ONCE;
+        visit.times = Times::AT_ONCE;
         decided(&process, &visit).await.unwrap()
     }
 

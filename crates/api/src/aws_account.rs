@@ -290,7 +290,7 @@ pub struct Grant {
         inner(length(max = 256), regex(pattern = r"^[A-Za-z0-9:/_*?-]+$"))
     )]
     pub kms_keys: Vec<String>,
-    /// What else the namespaces may use. EnableVersioning: spec.versioning: Enable. MergeConfiguration: spec.existingConfiguration: Merge. Retain: spec.deletionPolicy: Retain. Example: ["EnableVersioning"]
+    /// What else the namespaces may use. EnableVersioning: spec.versioning: Enable. MergeConfiguration: spec.existingConfiguration: Merge. Retain: spec.deletionPolicy: Retain. Canary: spec.verification.canary, with which the operator writes and removes objects of its own in the buckets. Example: ["EnableVersioning"]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub allow: Vec<Permission>,
@@ -345,4 +345,5 @@ pub enum Permission {
     EnableVersioning,
     MergeConfiguration,
     Retain,
+    Canary,
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::replication_status::{
     BucketReplicationStatus, DestinationStatus, Drift, RequiredAction, RuleStatus, SourceStatus,
 };
+use crate::verification::Verification;
 
 /// What S3 replicates.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -39,6 +40,8 @@ pub use crate::replication_status::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Role", type_ = "string", json_path = ".status.roleARN", priority = 1),
     printcolumn(name = "Key", type_ = "string", json_path = ".status.destination.kmsKeyARN", priority = 1),
+    printcolumn(name = "Verified", type_ = "string", json_path = ".status.conditions[?(@.type==\"Verified\")].status", priority = 1),
+    printcolumn(name = "Lag", type_ = "string", json_path = ".status.verification.lag", priority = 1),
     printcolumn(name = "Last-Drift", type_ = "date", json_path = ".status.drift.lastSeenTime", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
@@ -78,6 +81,9 @@ pub struct BucketReplicationSpec {
     /// Enforce: apply the spec. Observe: write nothing, and show in status.plan what would be done. Paused: read and write nothing. Deletion works in every mode.
     #[serde(default)]
     pub mode: Mode,
+    /// How the operator verifies that S3 replicates. By default, it does not, and reads and writes no objects. Example: {"canary": {"interval": "1h"}}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// What happens to rules, role and statements when the object is deleted. Delete: they are removed. Retain: they stay in effect; a grant of the source's AWSAccount has to allow Retain.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,

@@ -33,6 +33,11 @@ pub enum ConditionType {
     /// The summary of the others: everything is set up for S3 to replicate what the object asks for.
     #[strum(message = "all of the above are True")]
     Ready,
+    /// S3 replicates: canaries were found in the destination bucket. Present if `spec.verification` asks for it.
+    #[strum(
+        message = "S3 replicated the last canaries; present if spec.verification asks for canaries"
+    )]
+    Verified,
     /// The operator is reconciling the object.
     #[strum(message = "present while the operator reconciles the object")]
     Reconciling,

@@ -35,6 +35,12 @@ pub enum EventReason {
         detailed_message = "have the owner remove them, if no other source bucket of the account uses them; the message names them"
     )]
     StatementsLeft,
+    /// Canaries could not be removed.
+    #[strum(
+        message = "the object is gone, and canaries still exist in a bucket, because the operator could not remove them",
+        detailed_message = "delete all versions of the objects below the folder .bucketops-canary that the message names"
+    )]
+    CanariesLeft,
 }
 
 impl EventReason {

@@ -9,6 +9,7 @@ pub mod finding;
 mod reason;
 mod replication_status;
 mod requests_per_second;
+pub mod verification;
 
 pub use aws_account::AwsAccount;
 pub use bucket_replication::BucketReplication;
@@ -25,5 +26,11 @@ pub const APPLIED: &str = "bucketops.dev/applied";
 /// IDs of unmanaged rules, separated by commas, that the object takes over if one of its rules is equal.
 pub const TAKE_OVER: &str = "bucketops.dev/take-over";
 
+/// Any new value asks for canaries at once, if the object has canaries at all.
+pub const VERIFY: &str = "bucketops.dev/verify";
+
 /// The field manager of everything that the operator writes to the API server.
 pub const FIELD_MANAGER: &str = "bucket-replication-operator";
+
+/// The field manager of what the operator writes about canaries, so that this and other parts of a status do not overwrite each other.
+pub const VERIFICATION_FIELD_MANAGER: &str = "bucket-replication-operator-verification";

@@ -55,7 +55,17 @@ pub enum Reason {
         detailed_message = "nothing"
     )]
     Ready,
+    #[strum(
+        message = "S3 replicated the last canary of every rule",
+        detailed_message = "nothing"
+    )]
+    Verified,
     // Not known yet.
+    #[strum(
+        message = "no canary of the current spec was replicated yet: the object is not ready, or S3 has not replicated the canary",
+        detailed_message = "wait; if the message says that a canary is pending for long, see AWS's status of S3 in both Regions"
+    )]
+    Verifying,
     #[strum(
         message = "the operator has not read the object yet",
         detailed_message = "wait; if the reason does not change, check that the operator is running"
@@ -329,6 +339,22 @@ pub enum Reason {
         detailed_message = "do what the message says"
     )]
     DeletionBlocked,
+    // Canaries.
+    #[strum(
+        message = "S3 did not replicate a canary",
+        detailed_message = "correct what the message names; S3 does not retry objects that failed, so upload those of that time again or use S3 Batch Replication"
+    )]
+    CanaryFailed,
+    #[strum(
+        message = "S3 replicated a canary, but the replica has another key or owner than the object asks for",
+        detailed_message = "correct what the message names"
+    )]
+    ReplicaDiffers,
+    #[strum(
+        message = "no canary is uploaded, because default retention of Object Lock would keep it",
+        detailed_message = "remove spec.verification.canary, or the bucket's default retention"
+    )]
+    DefaultRetention,
     // AWSAccount.
     #[strum(
         message = "an older AWSAccount names the same account",

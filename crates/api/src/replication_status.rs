@@ -10,7 +10,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::ConditionType;
+use crate::{condition::ConditionType, verification::VerificationStatus};
 
 /// The observed state of the object. It never names another namespace.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -49,6 +49,9 @@ pub struct BucketReplicationStatus {
     /// The last change by another writer that was corrected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
+    /// What canaries found, if spec.verification asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
 }
 
 impl BucketReplicationStatus {

@@ -3,10 +3,11 @@
 //! The modules lie in wings, each of which uses only those before it:
 //!
 //! ```text
-//!  observation ◀─ request ◀─ composition ◀─ plan ◀─ visit
+//!  observation ◀─ request ◀─ composition ◀─ plan ◀─ visit ◀─ verification
 //! ```
 //!
-//! [`visit::next`] is where a visit is decided; the other modules are what it is decided with.
+//! [`visit::next`] is where a visit is decided, and [`verification::next`] what is done about canaries; the other modules are what that is decided
+//! with.
 
 pub mod composition;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod counts;
 pub mod observation;
 pub mod plan;
 pub mod request;
+pub mod verification;
 pub mod visit;
 
 pub use composition::{boundary, compose};

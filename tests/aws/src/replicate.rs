@@ -343,6 +343,7 @@ impl Object<'_> {
         version.key = replica.key;
         version.bucket_key = replica.bucket_key;
         if let Some(bucket) = state.buckets.get_mut(&replica.bucket) {
+            version.retained = bucket.retention.is_some();
             bucket
                 .objects
                 .entry(self.key.to_owned())

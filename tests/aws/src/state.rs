@@ -75,6 +75,8 @@ pub struct Bucket {
     pub payer: String,
     /// Whether Object Lock is enabled.
     pub object_lock: bool,
+    /// Its default retention, as the `Rule` of the Object Lock configuration.
+    pub retention: Option<Value>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
     /// The versions of each object, the newest last.
@@ -98,6 +100,8 @@ pub struct Version {
     pub multipart: bool,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Whether Object Lock retains it.
+    pub retained: bool,
     /// Metadata, and other headers that come back.
     pub headers: BTreeMap<String, String>,
     /// The account that owns it.

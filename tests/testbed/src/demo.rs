@@ -131,24 +131,30 @@ pub async fn run(directory: &Path, operator: &Path, tell: &dyn Fn(&str)) -> anyh
         demo.show_failure().await?;
     }
 
-    heading(8, "A drift check: reads only");
+    heading(
+        8,
+        "The operator repeats that test: a canary every hour, or at once if asked for",
+    );
+    demo.verify().await?;
+
+    heading(9, "A drift check: reads only");
     let checked = demo.drift_check().await?;
 
     heading(
-        9,
+        10,
         "The object is deleted: nothing of the operator's is left, and everything unmanaged is",
     );
     let deleted = demo.delete(&before).await?;
 
     heading(
-        10,
+        11,
         "AWS calls, as the proxy between operator and AWS counted them",
     );
     demo.count("create     ", 12, &created);
     demo.count("drift check", 8, &checked);
     demo.count("delete     ", 8, &deleted);
     if given.is_some() {
-        heading(11, "The cluster is left as it was");
+        heading(12, "The cluster is left as it was");
         demo.stage.crash();
         given_cluster::clean(&environment).await?;
         tell("the chart, its CRDs, and the namespaces finance and bucket-replication are removed");
@@ -453,6 +459,68 @@ impl Demo<'_> {
         let status = self.put_and_head("Tax/later.txt").await?;
         ensure!(status == "COMPLETED", "Tax/later.txt is {status}");
         self.tell("The next drift check corrects it. Tax/later.txt: ReplicationStatus COMPLETED");
+        Ok(())
+    }
+
+    /// A canary is replicated; one that is not names what is missing.
+    async fn verify(&self) -> anyhow::Result<()> {
+        if Emulator::chosen() != Emulator::Strict {
+            self.tell("ministack gives replicas other version IDs than their objects, and S3 the same, by which canaries are found: see make demo AWS=strict");
+            return Ok(());
+        }
+        let patch = r#"{"spec": {"verification": {"canary": {"interval": "1h"}}}}"#;
+        self.tell(&format!(
+            "$ kubectl patch bucketreplication tax -n finance --type merge --patch '{patch}'"
+        ));
+        let words = ["patch", "bucketreplication", "tax", "-n", "finance"];
+        let words = [words.as_slice(), &["--type", "merge", "--patch", patch]].concat();
+        self.stage.environment.kubectl(&words).await?;
+        self.kubectl(
+            "wait --for=condition=Verified --timeout=60s bucketreplication/tax -n finance",
+        )
+        .await?;
+        self.show_verified().await?;
+        let key = &self.stage.replica_key;
+        let policy = self
+            .stage
+            .destination
+            .key_policy(DESTINATION_REGION, key)
+            .await?;
+        let mut denying = policy.clone();
+        let stop = serde_json::json!({"Sid": "Stop", "Effect": "Deny", "Principal": "*", "Action": "kms:Encrypt", "Resource": "*"});
+        denying["Statement"]
+            .as_array_mut()
+            .context("no statements")?
+            .push(stop);
+        self.tell("\nAccount B denies kms:Encrypt in the policy of its key, which the operator does not change:");
+        for (policy, state) in [(denying, "False"), (policy, "True")] {
+            fs::write(self.files.join("key-policy.json"), policy.to_string())?;
+            self.aws(&format!("kms put-key-policy --key-id {key} --policy-name default --policy file://key-policy.json --profile accountB")).await?;
+            self.kubectl(&format!(
+                "annotate --overwrite bucketreplication tax -n finance bucketops.dev/verify={state}"
+            ))
+            .await?;
+            self.kubectl(&format!("wait --for=condition=Verified={state} --timeout=60s bucketreplication/tax -n finance")).await?;
+            self.show_verified().await?;
+        }
+        self.kubectl("wait --for=condition=Ready --timeout=60s bucketreplication/tax -n finance")
+            .await
+    }
+
+    async fn show_verified(&self) -> anyhow::Result<()> {
+        let status = self.stage.get("tax").await?["status"].clone();
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let verified = conditions
+            .iter()
+            .find(|condition| condition["type"] == "Verified")
+            .context("no condition Verified")?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        self.tell(&format!(
+            "Verified {}, {}: {}",
+            text(&verified["status"]),
+            text(&verified["reason"]),
+            text(&verified["message"])
+        ));
         Ok(())
     }
 

@@ -335,6 +335,7 @@ fn s3(method: &Method, uri: &Uri) -> (String, String) {
         ("ownershipControls", "BucketOwnershipControls", false),
         ("tagging", "BucketTagging", false),
     ];
+    let of_version = query.contains(&"versionId");
     let found = known
         .iter()
         .find(|(part, ..)| query.contains(part))
@@ -345,6 +346,9 @@ fn s3(method: &Method, uri: &Uri) -> (String, String) {
         (Some((_, noun, _)), _, &Method::GET) => format!("Get{noun}"),
         (Some((_, noun, _)), _, &Method::DELETE) => format!("Delete{noun}"),
         (Some((_, noun, _)), ..) => format!("Put{noun}"),
+        (None, None, &Method::GET) if query.contains(&"versions") => "ListBucketVersions".into(),
+        (None, Some(_), &Method::GET | &Method::HEAD) if of_version => "GetObjectVersion".into(),
+        (None, Some(_), &Method::DELETE) if of_version => "DeleteObjectVersion".into(),
         (None, None, &Method::HEAD) => "ListBucket".into(),
         (None, Some(_), &Method::GET | &Method::HEAD) => "GetObject".into(),
         (None, Some(_), &Method::PUT) => "PutObject".into(),
@@ -385,6 +389,21 @@ mod tests {
             "PUT",
             "/b/Tax/doc?x-id=PutObject",
             ("s3:PutObject", "b/Tax/doc"),
+        );
+        check(
+            "GET",
+            "/b?versions&prefix=Tax",
+            ("s3:ListBucketVersions", "b"),
+        );
+        check(
+            "HEAD",
+            "/b/doc?versionId=1",
+            ("s3:GetObjectVersion", "b/doc"),
+        );
+        check(
+            "DELETE",
+            "/b/doc?versionId=1",
+            ("s3:DeleteObjectVersion", "b/doc"),
         );
     }
 }

@@ -196,6 +196,7 @@ impl<'a> Stage<'a> {
             "sources": [{"bucket": format!("{}-*", self.name), "prefixes": ["Tax", "Legal"], "destinationAccountNames": [self.destination_account_name(), self.source_account_name()]}],
             "destinations": [{"bucket": format!("{}-*", self.name)}],
             "kmsKeys": [format!("arn:aws:kms:*:{}:key/*", self.source.id)],
+            "allow": ["Canary"],
         });
         account(&self.source_account_name(), &self.source.id, &grant)
     }
@@ -207,6 +208,7 @@ impl<'a> Stage<'a> {
             "namespaces": {"matchLabels": {"kubernetes.io/metadata.name": self.name}},
             "destinations": [{"bucket": format!("{}-*", self.name)}],
             "kmsKeys": [format!("arn:aws:kms:*:{}:key/*", self.destination.id)],
+            "allow": ["Canary"],
         });
         account(
             &self.destination_account_name(),

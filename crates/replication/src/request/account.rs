@@ -178,7 +178,17 @@ impl Account {
     /// Every glob of source buckets, destination buckets and keys that some namespace is granted.
     #[must_use]
     pub fn granted_globs(&self) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
-        let grants = || self.grants.iter();
+        self.globs_of(|_| true)
+    }
+
+    /// The same of grants that allow `permission`.
+    #[must_use]
+    pub fn globs_with(&self, permission: Permission) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
+        self.globs_of(|grant| grant.allow.contains(&permission))
+    }
+
+    fn globs_of(&self, is_meant: impl Fn(&Grant) -> bool) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
+        let grants = || self.grants.iter().filter(|grant| is_meant(grant));
         (
             grants()
                 .flat_map(|grant| &grant.sources)

@@ -141,7 +141,7 @@ impl Facts<'_> {
     }
 
     /// "Setting up permissions for live replication" in the S3 User Guide.
-    fn may_be_assumed(&self, role: &Role, found: &mut Preflight) {
+    pub(super) fn may_be_assumed(&self, role: &Role, found: &mut Preflight) {
         let caller = Caller::Service(s3_principals(self.role.partition)[0].clone());
         let (resource, context) = (Resource::one(self.role.to_string()), Context::partial());
         let request = Request {
@@ -189,7 +189,7 @@ impl Facts<'_> {
     }
 
     /// All policies of the role and its boundary, or the first that can't be read.
-    fn policies(
+    pub(super) fn policies(
         &self,
         foreign: &ForeignRole,
         role: &Role,

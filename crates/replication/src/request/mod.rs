@@ -6,6 +6,7 @@ pub mod assess;
 mod bucket_checks;
 pub mod facts;
 mod foreign_role;
+pub mod lacking;
 pub mod merge;
 pub mod object;
 mod policy_checks;

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 
 use crate::{accounts::Labels, names::ObjectKey};
 use api::{
-    APPLIED, BucketReplication,
+    APPLIED, BucketReplication, VERIFY,
     bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
     condition::Reason,
+    verification::Verified,
 };
 
 /// A `BucketReplication`, reduced to what decisions depend on.
@@ -24,10 +25,14 @@ pub struct Object {
     pub generation: Option<i64>,
     /// The spec.
     pub spec: BucketReplicationSpec,
-    /// The status that it has.
+    /// The status that it has, as far as visits write it.
     pub status: BucketReplicationStatus,
+    /// The rest of its status: what canaries found.
+    pub verified: Verified,
     /// IDs of unmanaged rules that its rules take over.
     pub take_over: BTreeSet<String>,
+    /// What its annotation says that asks for canaries at once.
+    pub verify: Option<String>,
     /// The fingerprint of the required actions that are attested as applied.
     pub applied: Option<String>,
     /// Since when it is being deleted.
@@ -47,6 +52,8 @@ impl Object {
         let metadata = &object.metadata;
         let annotation = |name: &str| metadata.annotations.as_ref()?.get(name);
         let deleted = metadata.deletion_timestamp.as_ref().map(|time| time.0);
+        let mut status = object.status.clone().unwrap_or_default();
+        let verified = Verified::take(&mut status);
         let mut reduced = Self {
             key: ObjectKey {
                 namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -56,8 +63,10 @@ impl Object {
             created: metadata.creation_timestamp.as_ref().map(|time| time.0),
             generation: metadata.generation,
             spec: object.spec.clone(),
-            status: object.status.clone().unwrap_or_default(),
+            status,
+            verified,
             take_over: object.take_over(),
+            verify: annotation(VERIFY).cloned(),
             applied: annotation(APPLIED).cloned(),
             deleted,
             abandoned: false,

@@ -82,6 +82,7 @@ pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus
         plan: pending,
         required_actions: required_actions(disposition, previous),
         drift: drift(key, grounds).or_else(|| previous.drift.clone()),
+        verification: None,
     }
 }
 

@@ -18,3 +18,15 @@ pub struct Times {
     /// The longest wait between two retries.
     pub retry: Duration,
 }
+
+impl Times {
+    /// Those of a visit that only shows what it would do: new permissions are taken as settled, and a read as final.
+    pub const AT_ONCE: Self = Self {
+        preflight: Duration::ZERO,
+        grace: Duration::ZERO,
+        settle: Duration::ZERO,
+        drain: Duration::ZERO,
+        sweep: Duration::ZERO,
+        retry: Duration::ZERO,
+    };
+}

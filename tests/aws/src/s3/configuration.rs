@@ -119,14 +119,13 @@ pub(super) fn default_encryption() -> Value {
 }
 
 fn get_object_lock(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
-    if call
-        .bucket(state, "s3:GetBucketObjectLockConfiguration")?
-        .object_lock
-    {
-        return Ok(answer(
-            "ObjectLockConfiguration",
-            &json!({"ObjectLockEnabled": "Enabled"}),
-        ));
+    let bucket = call.bucket(state, "s3:GetBucketObjectLockConfiguration")?;
+    if bucket.object_lock {
+        let mut lock = json!({"ObjectLockEnabled": "Enabled"});
+        if let Some(rule) = &bucket.retention {
+            lock["Rule"] = rule.clone();
+        }
+        return Ok(answer("ObjectLockConfiguration", &lock));
     }
     let message = "Object Lock configuration does not exist for this bucket";
     Err(Refusal::new(
@@ -137,6 +136,7 @@ fn get_object_lock(state: &mut State, call: &Call<'_>) -> Result<Response, Refus
 }
 
 fn put_object_lock(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
+    let rule = call.body()?["Rule"].clone();
     let bucket = call.bucket(state, "s3:PutBucketObjectLockConfiguration")?;
     if bucket.versioning != Some(true) {
         let message =
@@ -144,6 +144,7 @@ fn put_object_lock(state: &mut State, call: &Call<'_>) -> Result<Response, Refus
         return Err(Refusal::new(409, "InvalidBucketState", message));
     }
     bucket.object_lock = true;
+    bucket.retention = rule.is_object().then_some(rule);
     Ok(Response::empty(200))
 }
 

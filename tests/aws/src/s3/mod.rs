@@ -230,6 +230,7 @@ fn create(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
             .to_owned(),
         payer: "BucketOwner".to_owned(),
         object_lock,
+        retention: None,
         tags: std::collections::BTreeMap::new(),
         objects: std::collections::BTreeMap::new(),
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use documents::{
     evaluation::{Context, ResourcePolicy},
-    names::via_services,
+    names::{AccountId, via_services},
 };
 use serde_json::{Value, json};
 
@@ -61,6 +61,10 @@ pub(super) fn tag_set(tagging: &Value) -> BTreeMap<String, String> {
 
 fn put(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
     call.object(state, "s3:PutObject")?;
+    // "PutObject" in the S3 API Reference.
+    if call.request.header("x-amz-tagging").is_some() {
+        call.object(state, "s3:PutObjectTagging")?;
+    }
     let version = Version {
         body: Some(call.request.body.clone()),
         ..new_version(state, call, &call.request.headers)?
@@ -213,9 +217,14 @@ fn use_key(
 fn store(state: &mut State, call: &Call<'_>, version: Version) -> Response {
     let answer = shown(Response::empty(200), &version);
     if let Some(bucket) = state.buckets.get_mut(&call.bucket) {
+        // "Default retention" in "Locking objects with Object Lock" in the S3 User Guide.
+        let retained = bucket.retention.is_some();
         let versions = bucket.objects.entry(call.key.clone()).or_default();
         versions.retain(|former| former.id != version.id || version.id != "null");
-        versions.push(version);
+        versions.push(Version {
+            retained,
+            ..version
+        });
     }
     replicate::replicate(state, &call.bucket, &call.key);
     answer
@@ -316,7 +325,14 @@ fn get(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
             "s3:GetObject"
         },
     )?;
-    let version = find(bucket, call)?.clone();
+    let version = match find(bucket, call) {
+        Ok(version) => version.clone(),
+        // Who may not list the bucket is not told what does not exist ("HeadObject" in the S3 API Reference).
+        Err(missing) => {
+            call.bucket(state, "s3:ListBucket")?;
+            return Err(missing);
+        }
+    };
     let body = version.body.clone().unwrap_or_default();
     if call.request.method == "HEAD" {
         let answer = shown(Response::empty(200), &version);
@@ -352,6 +368,14 @@ fn delete(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
     if let Some(id) = call.query.get("versionId").cloned() {
         let bucket = call.object(state, "s3:DeleteObjectVersion")?;
         if let Some(versions) = bucket.objects.get_mut(&call.key) {
+            // "How S3 Object Lock works" in the S3 User Guide.
+            if versions
+                .iter()
+                .any(|version| version.id == id && version.retained)
+            {
+                let message = "Access Denied because object protected by object lock.";
+                return Err(Refusal::new(403, "AccessDenied", message));
+            }
             versions.retain(|version| version.id != id);
         }
         return Ok(Response::empty(204).with("x-amz-version-id", id));
@@ -420,16 +444,32 @@ fn put_tagging(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> 
     Ok(Response::empty(200))
 }
 
+/// The canonical ID of an account ("Finding the canonical user ID" in the S3 User Guide): 64 characters, which say nothing of its number there.
+fn canonical(owner: Option<&AccountId>) -> String {
+    format!("{:0>64}", owner.map_or("", AccountId::as_str))
+}
+
 pub(super) fn list(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
     let versions = call.query.contains_key("versions");
-    let bucket = call.bucket(
-        state,
-        if versions {
-            "s3:ListBucketVersions"
-        } else {
-            "s3:ListBucket"
-        },
-    )?;
+    let action = if versions {
+        "s3:ListBucketVersions"
+    } else {
+        "s3:ListBucket"
+    };
+    // "Amazon S3" in the Service Authorization Reference.
+    let keys = [
+        ("prefix", "s3:prefix"),
+        ("delimiter", "s3:delimiter"),
+        ("max-keys", "s3:max-keys"),
+    ];
+    let given = keys
+        .into_iter()
+        .filter_map(|(name, key)| Some((key, call.query.get(name)?)));
+    let context = given.fold(Context::complete(), |context, (key, value)| {
+        context.with(key, value.as_str())
+    });
+    let arn = format!("arn:aws:s3:::{}", call.bucket);
+    let bucket = call.authorized(state, action, arn, context)?;
     let prefix = call.query.get("prefix").cloned().unwrap_or_default();
     let (mut shown, mut markers) = (vec![], vec![]);
     for (key, all) in bucket
@@ -442,7 +482,7 @@ pub(super) fn list(state: &mut State, call: &Call<'_>) -> Result<Response, Refus
             .iter()
             .filter(|version| versions || Some(&version.id) == newest.as_ref());
         for version in wanted {
-            let entry = json!({"Key": key, "VersionId": version.id, "IsLatest": Some(&version.id) == newest.as_ref(), "LastModified": "2026-01-01T00:00:00Z", "Size": version.body.as_ref().map_or(0, Vec::len)});
+            let entry = json!({"Key": key, "VersionId": version.id, "IsLatest": Some(&version.id) == newest.as_ref(), "LastModified": "2026-01-01T00:00:00Z", "Size": version.body.as_ref().map_or(0, Vec::len), "Owner": {"ID": canonical(version.owner.as_ref())}});
             if version.body.is_some() {
                 shown.push(entry);
             } else if versions {
