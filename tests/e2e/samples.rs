@@ -118,9 +118,13 @@ async fn comes_to(stage: &Stage<'_>, object: &Value) -> anyhow::Result<()> {
             .as_array()
             .into_iter()
             .flatten();
-        Ok(conditions
-            .any(|it| it["type"] == "Ready" && it["status"] == ready && it["reason"] == reason)
-            .then_some(()))
+        let is_ready = conditions
+            .clone()
+            .any(|it| it["type"] == "Ready" && it["status"] == ready && it["reason"] == reason);
+        let verifies = object["spec"]["verification"].is_object();
+        let is_verified =
+            !verifies || conditions.any(|it| it["type"] == "Verified" && it["status"] == "True");
+        Ok((is_ready && is_verified).then_some(()))
     });
     found.await?.with_context(|| {
         format!(
