@@ -29,11 +29,13 @@ use prometheus_client::{
 use strum::{EnumIter, IntoEnumIterator};
 
 use crate::{
-    api::verification::Verified,
+    api::{finding::Finding, verification::Verified},
     cloud::pace::Quota,
     progress::Progress,
     replication::visit::report::Report,
-    replication::{names::ObjectKey, plan::Step, requeue::Ending},
+    replication::{
+        names::ObjectKey, plan::Step, requeue::Ending, verification::health::RuleReading,
+    },
 };
 
 pub use exposition::Format;
@@ -303,6 +305,16 @@ impl Metrics {
     /// Sets what canaries of an object found; nothing if it has none.
     pub fn verified(&self, bucket: &str, key: &ObjectKey, verified: &Verified) {
         self.objects.set_verified(bucket, key, verified);
+    }
+
+    /// Sets what S3's metrics say of an object, and of its rules by name; nothing if they are not read.
+    pub fn healthy(
+        &self,
+        bucket: &str,
+        key: &ObjectKey,
+        said: Option<(&Finding, Vec<(String, RuleReading)>)>,
+    ) {
+        self.objects.set_health(bucket, key, said);
     }
 
     /// Removes the objects on `bucket` except for these.

@@ -700,10 +700,18 @@ async fn every_expression_of_dashboard_and_alerts_has_data(story: &Story) -> any
     // A canary has a lag once it was replicated.
     let mut verified = stage.replication();
     verified["spec"]["verification"] = json!({"canary": {}});
+    verified["spec"]["metrics"] = json!("Enabled");
     stage.apply(&verified).await?;
+    // And S3's metrics are of an account that asks for them.
+    let mut account = stage.source_account();
+    account["spec"]["replicationMetrics"] = json!({"period": "5m"});
+    let policy = stage.printed_policy(&account).await?;
+    stage.source.set_operator_policy(&policy).await?;
     stage
         .wait_for("tax", "Verified", "True", "Verified")
         .await?;
+    stage.apply(&account).await?;
+    stage.wait_for("tax", "Healthy", "True", "Healthy").await?;
     // Something has to go wrong for each of them: an object that can't be, a denied and a throttled call, and drift.
     let mut missing = stage.replication();
     missing["metadata"]["name"] = json!("missing");

@@ -34,6 +34,8 @@ pub mod action {
     pub const LIST_BUCKET_VERSIONS: &str = "s3:ListBucketVersions";
     /// No call of its own: uploading an SSE-KMS object needs it.
     pub const GENERATE_DATA_KEY: &str = "kms:GenerateDataKey";
+    /// IAM has no resource for it.
+    pub const GET_METRIC_DATA: &str = "cloudwatch:GetMetricData";
     pub const DESCRIBE_KEY: &str = "kms:DescribeKey";
     pub const GET_KEY_POLICY: &str = "kms:GetKeyPolicy";
     pub const PUT_KEY_POLICY: &str = "kms:PutKeyPolicy";
@@ -69,7 +71,7 @@ use action::{
     DESCRIBE_KEY, DETACH_ROLE_POLICY, GENERATE_DATA_KEY, GET_BUCKET_LOCATION,
     GET_BUCKET_OBJECT_LOCK_CONFIGURATION, GET_BUCKET_OWNERSHIP_CONTROLS, GET_BUCKET_POLICY,
     GET_BUCKET_REQUEST_PAYMENT, GET_BUCKET_TAGGING, GET_BUCKET_VERSIONING,
-    GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_OBJECT_VERSION, GET_POLICY,
+    GET_ENCRYPTION_CONFIGURATION, GET_KEY_POLICY, GET_METRIC_DATA, GET_OBJECT_VERSION, GET_POLICY,
     GET_POLICY_VERSION, GET_REPLICATION_CONFIGURATION, GET_ROLE, GET_ROLE_POLICY,
     LIST_ATTACHED_ROLE_POLICIES, LIST_BUCKET_VERSIONS, LIST_POLICY_VERSIONS, LIST_ROLE_POLICIES,
     LIST_ROLES, PASS_ROLE, PUT_BUCKET_POLICY, PUT_BUCKET_VERSIONING, PUT_KEY_POLICY, PUT_OBJECT,
@@ -108,6 +110,8 @@ pub(super) enum On {
     CanaryBuckets,
     /// Keys that encrypt canaries.
     CanaryKeys,
+    /// Metrics: IAM has no resource for them.
+    Metrics,
 }
 
 /// When a call is made at all.
@@ -124,6 +128,8 @@ enum When {
     Boundary,
     /// If a grant allows `Canary`.
     Canaries,
+    /// If `replicationMetrics` is set.
+    Metrics,
 }
 
 const CALLS: &[(On, When, &str)] = &[
@@ -219,6 +225,7 @@ const CALLS: &[(On, When, &str)] = &[
     ),
     (On::CanaryBuckets, When::Canaries, LIST_BUCKET_VERSIONS),
     (On::CanaryKeys, When::Canaries, GENERATE_DATA_KEY),
+    (On::Metrics, When::Metrics, GET_METRIC_DATA),
 ];
 
 /// The actions that IAM can bind to a permissions boundary ("Permissions boundaries for IAM entities" in the IAM User Guide).
@@ -249,5 +256,6 @@ fn applies(account: &Account, when: When) -> bool {
         When::KeyPolicies => account.policies.key_policy == PolicyMode::Manage,
         When::Boundary => account.roles.boundary.is_some(),
         When::Canaries => account.grants_to_anyone(Permission::Canary),
+        When::Metrics => account.metrics_period.is_some(),
     }
 }

@@ -11,6 +11,7 @@ pub mod convert;
 pub mod editor;
 pub mod error;
 pub mod known_uses;
+mod metric_data;
 pub mod own_policy;
 pub mod pace;
 mod raw;

@@ -62,6 +62,7 @@ pub fn policy(account: &Account) -> Result<Document, String> {
         statements.extend(merge_statements(account, &roles));
     }
     statements.extend(canary_statements(account));
+    statements.push(metric_statement(account).filter(|_| has_sources));
     Ok(document(statements))
 }
 
@@ -200,6 +201,12 @@ fn canary_statements(account: &Account) -> Vec<Option<Value>> {
         ),
         statement("CanaryKeys", &actions(On::CanaryKeys), keys, Some(by_s3)),
     ]
+}
+
+/// Reading S3's metrics: IAM can limit that to no resource.
+fn metric_statement(account: &Account) -> Option<Value> {
+    let reads = allowed(account, On::Metrics, &|_| true);
+    statement("ReplicationMetrics", &reads, vec!["*".to_owned()], None)
 }
 
 /// What the operator may do with unmanaged roles that its rules are merged under, and which roles it may pass to S3.

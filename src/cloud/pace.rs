@@ -34,6 +34,8 @@ pub enum Quota {
     /// Writes of key policies, which have a quota of their own.
     #[strum(to_string = "KMS PutKeyPolicy")]
     PutKeyPolicy,
+    /// CloudWatch, which takes 500 reads a second ("CloudWatch service quotas" in the CloudWatch User Guide).
+    CloudWatch,
 }
 
 impl Quota {
@@ -45,6 +47,7 @@ impl Quota {
             ("S3", _) => &[Self::S3],
             ("KMS", "PutKeyPolicy") => &[Self::Kms, Self::PutKeyPolicy],
             ("KMS", _) => &[Self::Kms],
+            ("CloudWatch", _) => &[Self::CloudWatch],
             _ => &[],
         }
     }
@@ -53,7 +56,7 @@ impl Quota {
     fn documented(self) -> Option<f64> {
         match self {
             Self::PutKeyPolicy => Some(15.0),
-            Self::Iam | Self::S3 | Self::Kms => None,
+            Self::Iam | Self::S3 | Self::Kms | Self::CloudWatch => None,
         }
     }
 }
@@ -259,6 +262,7 @@ impl PacedAccount {
             Quota::Iam => allowed.iam,
             Quota::S3 => allowed.s3,
             Quota::Kms | Quota::PutKeyPolicy => allowed.kms,
+            Quota::CloudWatch => None,
         });
         let bounds = [allowed.map(f64::from), quota.documented()];
         bounds.into_iter().flatten().reduce(f64::min)

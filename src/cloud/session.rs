@@ -36,6 +36,7 @@ pub struct Session {
     iam: aws_sdk_iam::Client,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     kms: Mutex<HashMap<Region, aws_sdk_kms::Client>>,
+    cloudwatch: Mutex<HashMap<Region, aws_sdk_cloudwatch::Client>>,
 }
 
 impl Session {
@@ -68,6 +69,7 @@ impl Session {
             caller,
             s3: Mutex::default(),
             kms: Mutex::default(),
+            cloudwatch: Mutex::default(),
         }
     }
 
@@ -116,6 +118,20 @@ impl Session {
                 .interceptor(self.attempts.paced(&self.account, region))
                 .build();
             aws_sdk_kms::Client::from_conf(config)
+        };
+        clients.entry(region.clone()).or_insert_with(make).clone()
+    }
+
+    /// The CloudWatch client of a Region.
+    #[must_use]
+    pub fn cloudwatch(&self, region: &Region) -> aws_sdk_cloudwatch::Client {
+        let clients = self.cloudwatch.lock();
+        let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let config = aws_sdk_cloudwatch::config::Builder::from(&self.at(region))
+                .interceptor(self.attempts.paced(&self.account, region))
+                .build();
+            aws_sdk_cloudwatch::Client::from_conf(config)
         };
         clients.entry(region.clone()).or_insert_with(make).clone()
     }
@@ -180,6 +196,12 @@ impl Turns {
     pub async fn kms(&self, region: &Region) -> Result<aws_sdk_kms::Client, Failure> {
         self.turn(Quota::Kms, region).await?;
         Ok(self.session.kms(region))
+    }
+
+    /// The CloudWatch client of a Region, when it is a call's turn.
+    pub async fn cloudwatch(&self, region: &Region) -> Result<aws_sdk_cloudwatch::Client, Failure> {
+        self.turn(Quota::CloudWatch, region).await?;
+        Ok(self.session.cloudwatch(region))
     }
 
     /// Waits for the turn of a write of a key policy, before what it rests on is read.

@@ -1,10 +1,5 @@
 //! The border to Kubernetes: consistent reads, finalizers, statuses and Events.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Mutex,
-};
-
 use futures::future::try_join_all;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
@@ -15,17 +10,15 @@ use kube::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{trigger, visit::Gate};
 use crate::{
     api::{
-        AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, VERIFICATION_FIELD_MANAGER,
-        aws_account::AwsAccountStatus, bucket_replication::BucketReplicationStatus,
-        verification::Verified,
+        AwsAccount, BucketReplication, FIELD_MANAGER, FINALIZER, HEALTH_FIELD_MANAGER,
+        VERIFICATION_FIELD_MANAGER,
+        aws_account::AwsAccountStatus,
+        bucket_replication::BucketReplicationStatus,
+        verification::{Health, Verified},
     },
-    replication::{
-        names::ObjectKey,
-        visit::{Confirmation, Opened},
-    },
+    replication::names::ObjectKey,
 };
 
 /// What writes to the API server.
@@ -70,11 +63,6 @@ pub fn is_ours(object: &BucketReplication) -> bool {
     object.metadata.deletion_timestamp.is_none() || object.is_held()
 }
 
-/// What a decision depends on.
-fn version(object: &BucketReplication) -> (ObjectKey, String) {
-    (key_of(object), trigger::object(object).1)
-}
-
 impl Kubernetes {
     /// With `client`, for objects in `namespaces`, or in all if there are none.
     #[must_use]
@@ -99,7 +87,7 @@ impl Kubernetes {
     }
 
     /// These objects, as far as they exist, each by a consistent read.
-    async fn each(
+    pub(super) async fn each(
         &self,
         keys: impl Iterator<Item = &ObjectKey>,
     ) -> kube::Result<Vec<BucketReplication>> {
@@ -109,7 +97,7 @@ impl Kubernetes {
     }
 
     /// All objects on a source bucket, by a consistent read.
-    async fn on_bucket(&self, bucket: &str) -> kube::Result<Vec<BucketReplication>> {
+    pub(super) async fn on_bucket(&self, bucket: &str) -> kube::Result<Vec<BucketReplication>> {
         let params = ListParams::default().fields(&format!("spec.source.bucket={bucket}"));
         if self.namespaces.is_empty() {
             return Ok(Api::all(self.client.clone()).list(&params).await?.items);
@@ -150,7 +138,7 @@ impl Kubernetes {
     }
 
     /// Adds the operator's finalizer.
-    async fn hold(&self, object: &BucketReplication) -> kube::Result<BucketReplication> {
+    pub(super) async fn hold(&self, object: &BucketReplication) -> kube::Result<BucketReplication> {
         let own = [FINALIZER.to_owned()];
         let all: Vec<_> = object.finalizers().iter().cloned().chain(own).collect();
         self.set_finalizers(object, &all).await
@@ -180,14 +168,8 @@ impl Kubernetes {
         version: Option<&str>,
         status: &BucketReplicationStatus,
     ) -> kube::Result<BucketReplication> {
-        let patch = applied::<BucketReplication>(&object.name_any(), version, status);
-        let api = self.objects(&object.namespace().unwrap_or_default());
-        api.patch_status(
-            &object.name_any(),
-            &PatchParams::apply(FIELD_MANAGER).force(),
-            &Patch::Apply(patch),
-        )
-        .await
+        self.apply_status(object, FIELD_MANAGER, version, status)
+            .await
     }
 
     /// Writes what canaries found to the status of an object, and returns the object. Other parts of the status do not change.
@@ -200,11 +182,36 @@ impl Kubernetes {
         version: Option<&str>,
         verified: &Verified,
     ) -> kube::Result<BucketReplication> {
-        let patch = applied::<BucketReplication>(&object.name_any(), version, verified);
+        self.apply_status(object, VERIFICATION_FIELD_MANAGER, version, verified)
+            .await
+    }
+
+    /// Writes what S3's metrics say to the status of an object. Other parts of the status do not change.
+    ///
+    /// # Errors
+    /// When the API server does not accept it.
+    pub async fn write_health(
+        &self,
+        object: &BucketReplication,
+        version: Option<&str>,
+        health: &Health,
+    ) -> kube::Result<()> {
+        let written = self.apply_status(object, HEALTH_FIELD_MANAGER, version, health);
+        written.await.map(drop)
+    }
+
+    async fn apply_status(
+        &self,
+        object: &BucketReplication,
+        manager: &str,
+        version: Option<&str>,
+        status: &impl Serialize,
+    ) -> kube::Result<BucketReplication> {
+        let patch = applied::<BucketReplication>(&object.name_any(), version, status);
         let api = self.objects(&object.namespace().unwrap_or_default());
         api.patch_status(
             &object.name_any(),
-            &PatchParams::apply(VERIFICATION_FIELD_MANAGER).force(),
+            &PatchParams::apply(manager).force(),
             &Patch::Apply(patch),
         )
         .await
@@ -271,114 +278,4 @@ fn applied<K: Resource<DynamicType = ()>>(
         "metadata": {"name": name, "resourceVersion": version},
         "status": status,
     })
-}
-
-/// The API server reads every object for a list by the source bucket, and one for a read by name: of more objects, a list costs less.
-const MOST_SINGLE_READS: usize = 8;
-
-/// The gate of one visit: what the visit took from the store has to be what is in etcd.
-pub struct StoreGate<'a> {
-    kubernetes: &'a Kubernetes,
-    bucket: &'a str,
-    taken: BTreeSet<(ObjectKey, String)>,
-    /// The `AWSAccount`s that the objects name. `None`: the store has no account of that name.
-    accounts: BTreeMap<String, Option<AccountVersion>>,
-    versions: Mutex<HashMap<ObjectKey, String>>,
-}
-
-impl<'a> StoreGate<'a> {
-    /// For a visit that took `objects` from the store, and the accounts that they name.
-    pub fn new(
-        kubernetes: &'a Kubernetes,
-        bucket: &'a str,
-        objects: impl Iterator<Item = &'a BucketReplication>,
-        accounts: BTreeMap<String, Option<AccountVersion>>,
-    ) -> Self {
-        Self {
-            accounts,
-            kubernetes,
-            bucket,
-            taken: objects.map(version).collect(),
-            versions: Mutex::default(),
-        }
-    }
-
-    /// The resource versions that objects have now, as far as they were read or written here.
-    #[must_use]
-    pub fn versions(self) -> HashMap<ObjectKey, String> {
-        self.versions.into_inner().unwrap_or_default()
-    }
-
-    async fn try_open(&self, confirmation: &Confirmation) -> kube::Result<Opened> {
-        let acting = &confirmation.acting;
-        let read = if confirmation.all || self.taken.len() > MOST_SINGLE_READS {
-            self.kubernetes.on_bucket(self.bucket).await?
-        } else {
-            self.kubernetes
-                .each(self.taken.iter().map(|(key, _)| key))
-                .await?
-        };
-        let live: Vec<_> = read.into_iter().filter(is_ours).collect();
-        if live.iter().map(version).collect::<BTreeSet<_>>() != self.taken {
-            tracing::debug!(
-                bucket = self.bucket,
-                "the store lags behind: visiting again"
-            );
-            return Ok(Opened::Changed);
-        }
-        // They say what is allowed, and what is gone with an account is given up.
-        let asked = self.accounts.keys();
-        let asked = asked.map(|name| self.kubernetes.account_version(name));
-        let current = try_join_all(asked).await?;
-        if self.accounts.values().ne(&current) {
-            tracing::debug!(
-                bucket = self.bucket,
-                "an AWSAccount changed: visiting again"
-            );
-            return Ok(Opened::Changed);
-        }
-        let (mut versions, mut refused) = (BTreeMap::new(), BTreeMap::new());
-        for object in live {
-            let key = key_of(&object);
-            let current = if acting.contains(&key) && !object.is_held() {
-                match self.kubernetes.hold(&object).await {
-                    Ok(held) => held,
-                    Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                        return Ok(Opened::Changed);
-                    }
-                    Err(kube::Error::Api(status)) if is_refusal(status.code) => {
-                        tracing::warn!(object = %key, %status, "the finalizer was refused");
-                        refused.insert(key, status.message.clone());
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                }
-            } else {
-                object
-            };
-            versions.insert(key, current.resource_version().unwrap_or_default());
-        }
-        if let Ok(mut kept) = self.versions.lock() {
-            kept.extend(versions);
-        }
-        Ok(if refused.is_empty() {
-            Opened::Open
-        } else {
-            Opened::Refused(refused)
-        })
-    }
-}
-
-/// Whether a retry does not solve it: the request is invalid or not allowed.
-fn is_refusal(code: u16) -> bool {
-    matches!(code, 400 | 403 | 405 | 422)
-}
-
-impl Gate for StoreGate<'_> {
-    async fn open(&self, confirmation: &Confirmation) -> Opened {
-        self.try_open(confirmation).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, bucket = self.bucket, "the API server did not confirm what is in the store");
-            Opened::Unanswered(error.to_string())
-        })
-    }
 }

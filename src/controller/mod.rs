@@ -2,11 +2,13 @@
 
 pub mod account;
 pub mod canaries;
+mod health;
 pub mod kubernetes;
 mod publish;
 pub mod queue;
 pub mod reconcile;
 pub mod schedule;
+mod store_gate;
 mod touches;
 pub mod trigger;
 pub mod verify;

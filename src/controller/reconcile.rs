@@ -16,9 +16,10 @@ use tracing::{Instrument, field::Empty};
 use super::{
     account::AccountMemory,
     canaries::Remembered,
-    kubernetes::{AccountVersion, Kubernetes, StoreGate, is_ours, key_of},
+    kubernetes::{AccountVersion, Kubernetes, is_ours, key_of},
     publish::{NotWritten, RECONCILE, accepted},
     schedule::{Accounts as Called, Due},
+    store_gate::StoreGate,
     touches::accounts_of,
     visit::visit,
 };
@@ -63,6 +64,8 @@ pub enum Key {
     Account(String),
     /// The canaries of an object.
     Canaries(ObjectKey),
+    /// S3's replication metrics of an `AWSAccount`, by name.
+    Metrics(String),
 }
 
 /// What reconciling uses.
@@ -164,6 +167,7 @@ impl Context {
         match key {
             Key::Bucket(bucket) => self.bucket(bucket, slot).await,
             Key::Canaries(object) => self.visit_canaries(object, slot).await,
+            Key::Metrics(account) => Box::pin(self.read_metrics(account)).await,
             Key::Account(account) => {
                 let visit = self
                     .account(account)

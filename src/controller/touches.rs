@@ -33,7 +33,7 @@ pub(super) fn at_start(context: &Context, now: Instant) -> Vec<Touch> {
     };
     let of_accounts = accounts
         .iter()
-        .map(|account| of_account(&account.name_any(), due));
+        .flat_map(|account| of_account(&account.name_any(), due));
     let objects = context.all_objects();
     let changed = changed_accounts(&accounts, &objects, context.writes_account_status);
     let ours = objects.iter().filter(|object| is_ours(object));
@@ -160,7 +160,7 @@ pub(super) fn after(context: &Context, touched: &Touched, at: Instant) -> Vec<To
             let accounts = BTreeSet::from([source, destination]);
             let called = accounts_in(source, [destination]);
             let of_bucket = (Key::Bucket(bucket.clone()), change, called);
-            let of_accounts = accounts.into_iter().map(|name| of_account(name, change));
+            let of_accounts = accounts.into_iter().map(|name| status_of(name, change));
             let mut verifying = context.all_objects();
             verifying.retain(|object| object.spec.source.bucket == *bucket);
             let of_canaries = canaries(&verifying, change);
@@ -176,13 +176,22 @@ pub(super) fn after(context: &Context, touched: &Touched, at: Instant) -> Vec<To
                 names(object, name, id.as_deref()) || waits_for_account(object)
             };
             let affected = buckets(&decides).into_iter();
-            affected.chain([of_account(name, change)]).collect()
+            affected.chain(of_account(name, change)).collect()
         }
         Touched::Namespace(name) => buckets(&|object| object.namespace().as_deref() == Some(name)),
     }
 }
 
-fn of_account(name: &str, due: Due) -> Touch {
+/// What is visited of an account itself: its status, and its metrics.
+fn of_account(name: &str, due: Due) -> [Touch; 2] {
+    let metrics = Key::Metrics(name.to_owned());
+    [
+        status_of(name, due),
+        (metrics, due, [name.to_owned()].into()),
+    ]
+}
+
+fn status_of(name: &str, due: Due) -> Touch {
     (Key::Account(name.to_owned()), due, [name.to_owned()].into())
 }
 

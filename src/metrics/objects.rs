@@ -13,8 +13,11 @@ use prometheus_client::{
     registry::Unit,
 };
 
-use super::table::help;
-use crate::{api::verification::Verified, replication::names::ObjectKey};
+use super::table::{help, is_time};
+use crate::{
+    api::{finding::Finding, verification::Verified},
+    replication::{names::ObjectKey, verification::health::RuleReading},
+};
 
 /// What is counted. Metrics are made of it when they are asked for, and nothing else is kept.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,7 @@ pub(super) struct Objects(Arc<Mutex<Inside>>);
 struct Inside {
     by_bucket: HashMap<String, HashMap<ObjectKey, Arc<Counted>>>,
     verified: HashMap<String, HashMap<ObjectKey, Canaries>>,
+    health: HashMap<String, HashMap<ObjectKey, Health>>,
     /// Every state that an object was in, once: there are few, and many objects are in the same.
     states: BTreeSet<Arc<Counted>>,
 }
@@ -42,6 +46,14 @@ struct Canaries {
     reason: String,
     /// In seconds, if they were ever replicated.
     lag: Option<f64>,
+}
+
+/// What S3's metrics say of an object, and of its rules by name.
+#[derive(Debug)]
+struct Health {
+    holds: bool,
+    reason: String,
+    rules: Vec<(String, RuleReading)>,
 }
 
 impl Objects {
@@ -81,16 +93,38 @@ impl Objects {
         of_bucket.insert(key.clone(), canaries);
     }
 
+    pub(super) fn set_health(
+        &self,
+        bucket: &str,
+        key: &ObjectKey,
+        said: Option<(&Finding, Vec<(String, RuleReading)>)>,
+    ) {
+        let mut inside = self.inside();
+        let of_bucket = inside.health.entry(bucket.to_owned()).or_default();
+        let Some((finding, rules)) = said else {
+            of_bucket.remove(key);
+            return;
+        };
+        let health = Health {
+            holds: finding.holds == Some(true),
+            reason: finding.reason.as_str().to_owned(),
+            rules,
+        };
+        of_bucket.insert(key.clone(), health);
+    }
+
     /// Removes the objects on `bucket` except for these.
     pub(super) fn only(&self, bucket: &str, keys: &HashSet<ObjectKey>) {
         let mut inside = self.inside();
         let Inside {
             by_bucket,
             verified,
+            health,
             ..
         } = &mut *inside;
         retain(by_bucket, bucket, keys);
         retain(verified, bucket, keys);
+        retain(health, bucket, keys);
     }
 
     pub(super) fn clear(&self) {
@@ -139,6 +173,50 @@ impl Inside {
     }
 }
 
+/// What a metric shows of a rule.
+type Shown = (&'static str, fn(&RuleReading) -> Option<f64>);
+
+impl Inside {
+    fn encode_health(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let objects = || self.health.values().flatten();
+        let gauge = ConstGauge::<i64>::TYPE;
+        let mut family = encoder.encode_descriptor("healthy", help("healthy"), None, gauge)?;
+        for (key, health) in objects() {
+            let labels = [
+                ("namespace", &*key.namespace),
+                ("name", &*key.name),
+                ("reason", health.reason.as_str()),
+            ];
+            let holds = i64::from(health.holds);
+            ConstGauge::new(holds).encode(family.encode_family(&labels)?)?;
+        }
+        let shown: [Shown; 4] = [
+            ("pending_bytes", |read| read.pending_bytes),
+            ("pending_operations", |read| read.pending_operations),
+            ("failed_operations", |read| read.failed),
+            ("replication_latency", |read| read.latency),
+        ];
+        for (name, value) in shown {
+            let unit = is_time(name).then_some(&Unit::Seconds);
+            let gauge = ConstGauge::<f64>::TYPE;
+            let mut family = encoder.encode_descriptor(name, help(name), unit, gauge)?;
+            for (key, health) in objects() {
+                for (rule, read) in &health.rules {
+                    let labels = [
+                        ("namespace", &*key.namespace),
+                        ("name", &*key.name),
+                        ("rule", rule.as_str()),
+                    ];
+                    if let Some(value) = value(read) {
+                        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let inside = self.inside();
@@ -164,6 +242,7 @@ impl Collector for Objects {
             let labels = [("ready", ready.as_str()), ("reason", reason.as_str())];
             ConstGauge::new(number).encode(family.encode_family(&labels)?)?;
         }
-        inside.encode_canaries(&mut encoder)
+        inside.encode_canaries(&mut encoder)?;
+        inside.encode_health(&mut encoder)
     }
 }

@@ -21,13 +21,13 @@ pub(super) fn help(name: &str) -> &'static str {
 }
 
 pub(super) fn is_time(name: &str) -> bool {
-    ["_age", "_duration", "_wait", "_lag"]
+    ["_age", "_duration", "_wait", "_lag", "_latency"]
         .iter()
         .any(|unit| name.ends_with(unit))
 }
 
 /// All metrics.
-pub const TABLE: [Described; 18] = [
+pub const TABLE: [Described; 23] = [
     (
         "visits",
         "counter",
@@ -106,6 +106,36 @@ pub const TABLE: [Described; 18] = [
         "gauge",
         "namespace, name: of the BucketReplication",
         "How long S3 took for the slowest of the last canaries that it replicated",
+    ),
+    (
+        "healthy",
+        "gauge",
+        "namespace, name: of the BucketReplication; reason: of the condition Healthy",
+        "1 if S3's metrics of a BucketReplication are healthy, 0 if not or if that is not known",
+    ),
+    (
+        "pending_bytes",
+        "gauge",
+        "namespace, name: of the BucketReplication; rule: its name in the object",
+        "By S3's metrics, the most bytes that were pending within the last read",
+    ),
+    (
+        "pending_operations",
+        "gauge",
+        "namespace, name: of the BucketReplication; rule: its name in the object",
+        "By S3's metrics, the most operations that were pending within the last read",
+    ),
+    (
+        "failed_operations",
+        "gauge",
+        "namespace, name: of the BucketReplication; rule: its name in the object",
+        "By S3's metrics, how many operations failed within the last read",
+    ),
+    (
+        "replication_latency",
+        "gauge",
+        "namespace, name: of the BucketReplication; rule: its name in the object",
+        "By S3's metrics, the longest replication latency within the last read",
     ),
     (
         "objects",

@@ -157,6 +157,11 @@ pub async fn an_object_says_that_s3_replicates_and_what_is_missing_if_not(
     stage.wait_gone("tax").await?;
     let left = objects(&stage).await?;
     ensure!(left.is_empty(), "{left:?}");
+    let calls = stage.proxy.calls();
+    ensure!(
+        calls.iter().all(|call| call.service != "monitoring"),
+        "CloudWatch is called"
+    );
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 

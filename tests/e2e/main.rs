@@ -17,6 +17,7 @@ mod door;
 mod drift;
 mod external;
 mod front;
+mod health;
 mod leader;
 mod life;
 #[path = "../oracle_process/mod.rs"]
@@ -233,6 +234,7 @@ const TESTS: &[(&str, Test)] = tests![
     drift::what_somebody_removes_is_put_back_with_one_event_each,
     drift::drift_checks_read_only,
     canary::an_object_says_that_s3_replicates_and_what_is_missing_if_not,
+    health::an_object_says_what_s3_reports_of_its_own_replication,
     canary::canaries_are_refused_at_the_door_without_a_grant_or_with_bad_periods,
     door::the_api_server_refuses_what_it_can_see,
     door::a_finalizer_that_is_refused_concerns_its_object_alone,

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use bucket_replication_operator::{
-    api::aws_account::Permission,
+    api::{AwsAccount, aws_account::Permission},
     cloud::{
         aws::{Aws, AwsCloud, timeouts},
         own_policy,
@@ -71,15 +71,19 @@ impl Judged {
 
     /// The same, with `roles` of the source's account.
     pub fn with_roles(roles: &Value) -> Self {
-        Self::with(roles, false)
+        Self::with(roles, &|_| {})
     }
 
     /// The same, with grants that allow canaries.
     pub fn with_canaries(roles: &Value) -> Self {
-        Self::with(roles, true)
+        let canaries = |account: &mut AwsAccount| {
+            account.spec.grants[0].allow.push(Permission::Canary);
+        };
+        Self::with(roles, &canaries)
     }
 
-    fn with(roles: &Value, canaries: bool) -> Self {
+    /// The same, whose accounts are changed first.
+    pub fn with(roles: &Value, change: &dyn Fn(&mut AwsAccount)) -> Self {
         let aws = Arc::new(strict_aws::Aws::default());
         let accounts = [("prod", PROD), ("dr", DR), ("keys", KEYS)].map(|(name, id)| {
             let role = format!("arn:aws:iam::{id}:role/bucket-replication-operator");
@@ -88,9 +92,7 @@ impl Judged {
                 extra["roles"] = roles.clone();
             }
             let mut account = account(name, id, &extra);
-            if canaries {
-                account.spec.grants[0].allow.push(Permission::Canary);
-            }
+            change(&mut account);
             account
         });
         aws.with(|state| {
@@ -169,6 +171,11 @@ impl Judged {
     pub fn sharing_reads(mut self, valid: std::time::Duration) -> Self {
         self.sdk = self.sdk.sharing_reads(valid);
         self
+    }
+
+    /// The clients of the operator.
+    pub fn sdk(&self) -> &Aws {
+        &self.sdk
     }
 
     /// The operator's border to this AWS.

@@ -112,6 +112,9 @@ pub struct AwsAccountSpec {
     /// How many calls the operator makes to a service in the account in a second, in each Region, at most. By default, as many as it needs; after AWS throttles calls, it makes fewer and slowly raises the number again. Example: {"iam": 5}
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<RequestsPerSecond>,
+    /// If set, the operator reads S3's replication metrics of the account's source buckets from CloudWatch, for objects with metrics: Enabled, which CloudWatch charges for. By default, it does not call CloudWatch. Example: {"period": "15m"}
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_metrics: Option<ReplicationMetrics>,
     /// Whom a tenant should ask for a grant. Example: "#platform-storage"
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -120,6 +123,21 @@ pub struct AwsAccountSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     pub grants: Vec<Grant>,
+}
+
+/// How often replication metrics are read.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("duration(self.period) >= duration('5m') && duration(self.period) <= duration('1h')", "period is not between 5m and 1h"))]
+pub struct ReplicationMetrics {
+    /// The time between two reads, 5m to 1h. Each read costs as many metrics as the account's rules have, four for each. Example: 30m
+    #[serde(default = "quarter_of_an_hour")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,4}[hms]){1,3}$"))]
+    pub period: String,
+}
+
+fn quarter_of_an_hour() -> String {
+    "15m".into()
 }
 
 /// A role that the operator assumes. Its trust policy has to require the external ID.

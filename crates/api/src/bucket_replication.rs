@@ -42,6 +42,7 @@ use crate::verification::Verification;
     printcolumn(name = "Key", type_ = "string", json_path = ".status.destination.kmsKeyARN", priority = 1),
     printcolumn(name = "Verified", type_ = "string", json_path = ".status.conditions[?(@.type==\"Verified\")].status", priority = 1),
     printcolumn(name = "Lag", type_ = "string", json_path = ".status.verification.lag", priority = 1),
+    printcolumn(name = "Healthy", type_ = "string", json_path = ".status.conditions[?(@.type==\"Healthy\")].status", priority = 1),
     printcolumn(name = "Last-Drift", type_ = "date", json_path = ".status.drift.lastSeenTime", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]

@@ -38,6 +38,11 @@ pub enum ConditionType {
         message = "S3 replicated the last canaries; present if spec.verification asks for canaries"
     )]
     Verified,
+    /// What S3 reports of its own replication: no operation failed, and the latency is within bounds. Present if metrics are read.
+    #[strum(
+        message = "no replication of S3 failed, and its latency is within verification.maxLatency; present if the source's AWSAccount has replicationMetrics and the object has metrics: Enabled"
+    )]
+    Healthy,
     /// The operator is reconciling the object.
     #[strum(message = "present while the operator reconciles the object")]
     Reconciling,

@@ -6,6 +6,7 @@ pub mod bucket_replication;
 pub mod condition;
 pub mod event;
 pub mod finding;
+mod intended;
 mod reason;
 mod replication_status;
 mod requests_per_second;
@@ -25,6 +26,9 @@ pub const APPLIED: &str = "bucketops.dev/applied";
 
 /// IDs of unmanaged rules, separated by commas, that the object takes over if one of its rules is equal.
 pub const TAKE_OVER: &str = "bucketops.dev/take-over";
+
+/// The field manager of what the operator writes about S3's metrics.
+pub const HEALTH_FIELD_MANAGER: &str = "bucket-replication-operator-health";
 
 /// Any new value asks for canaries at once, if the object has canaries at all.
 pub const VERIFY: &str = "bucketops.dev/verify";

@@ -60,6 +60,11 @@ pub enum Reason {
         detailed_message = "nothing"
     )]
     Verified,
+    #[strum(
+        message = "by S3's metrics, no operation failed, and the latency is within bounds",
+        detailed_message = "nothing"
+    )]
+    Healthy,
     // Not known yet.
     #[strum(
         message = "no canary of the current spec was replicated yet: the object is not ready, or S3 has not replicated the canary",
@@ -355,6 +360,22 @@ pub enum Reason {
         detailed_message = "remove spec.verification.canary, or the bucket's default retention"
     )]
     DefaultRetention,
+    // S3's own metrics.
+    #[strum(
+        message = "CloudWatch has no replication metrics of the object's rules",
+        detailed_message = "wait: S3 publishes the first some 15 minutes after it replicates; if that does not come, check that the AWSAccount's replicationMetrics are of the account that owns the source bucket"
+    )]
+    NoMetrics,
+    #[strum(
+        message = "by S3's metrics, operations failed to replicate",
+        detailed_message = "find objects with the replication status FAILED, correct what they lack, and upload them again or use S3 Batch Replication: S3 does not retry them"
+    )]
+    OperationsFailed,
+    #[strum(
+        message = "by S3's metrics, the replication latency exceeds spec.verification.maxLatency",
+        detailed_message = "wait, or raise maxLatency; replicationTimeControl replicates within 15 minutes"
+    )]
+    LatencyTooHigh,
     // AWSAccount.
     #[strum(
         message = "an older AWSAccount names the same account",
@@ -369,15 +390,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether an object that is not ready for this reason is as its user wants it, or will be soon: no one has to act.
-    #[must_use]
-    pub fn is_intended(self) -> bool {
-        matches!(
-            self,
-            Self::Paused | Self::PlanPending | Self::Deleting | Self::Progressing | Self::Pending
-        )
-    }
-
     /// The reason as in a condition.
     #[must_use]
     pub fn as_str(self) -> &'static str {

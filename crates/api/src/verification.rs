@@ -19,6 +19,11 @@ pub struct Verification {
     /// Small objects that the operator uploads to the source bucket, under the prefix of each rule, finds in the destination bucket, and removes from both. A grant of both AWSAccounts has to allow Canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    /// The replication latency from which on the condition Healthy is False, 1m to 168h; by default, latency is only shown. It needs metrics: Enabled, and an AWSAccount of the source with replicationMetrics. Example: 1h
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,4}[hms]){1,3}$"))]
+    #[x_kube(validation = ("duration(self) >= duration('1m') && duration(self) <= duration('168h')", "maxLatency is not between 1m and 168h"))]
+    pub max_latency: Option<String>,
 }
 
 /// When canaries are uploaded, and how long they may take.
@@ -119,17 +124,51 @@ impl Verified {
         status.verification.is_some() || status.conditions.iter().any(is_verified)
     }
 
-    /// Takes its part out of a status: what is left is the part that visits write.
+    /// Takes its part out of a status, and drops that of metrics: what is left is the part that visits write.
     pub fn take(status: &mut BucketReplicationStatus) -> Self {
-        let (own, others) = std::mem::take(&mut status.conditions)
+        let (own, mut others): (_, Vec<_>) = std::mem::take(&mut status.conditions)
             .into_iter()
             .partition(is_verified);
+        others.retain(|condition| !is_healthy(condition));
         status.conditions = others;
         Self {
             conditions: own,
             verification: status.verification.take(),
         }
     }
+}
+
+/// The part of a status that is written by what S3's metrics say, as a field manager of its own.
+#[derive(Serialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// The condition `Healthy`, if there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+impl Health {
+    /// That of a status.
+    #[must_use]
+    pub fn of(status: &BucketReplicationStatus) -> Self {
+        let conditions = status.conditions.iter();
+        Self {
+            conditions: conditions
+                .filter(|condition| is_healthy(condition))
+                .cloned()
+                .collect(),
+        }
+    }
+
+    /// The condition.
+    #[must_use]
+    pub fn condition(&self) -> Option<&Condition> {
+        self.conditions.first()
+    }
+}
+
+fn is_healthy(condition: &Condition) -> bool {
+    condition.type_ == ConditionType::Healthy.as_str()
 }
 
 fn is_verified(condition: &Condition) -> bool {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
+    cloudwatch,
     message::{Request, fields},
     query::Form,
 };
@@ -37,6 +38,7 @@ impl Call {
                 let target = request.header("x-amz-target").unwrap_or_default();
                 target.rsplit('.').next().unwrap_or_default().to_owned()
             }
+            "monitoring" => cloudwatch::operation(request).to_owned(),
             _ => of_s3(request),
         };
         Self {

@@ -5,6 +5,7 @@
 //! [`Aws::serve`] answers a request; [`server`] does so on loopback, and [`connector`] in process.
 
 pub mod calls;
+pub mod cloudwatch;
 pub mod connector;
 pub mod decisions;
 pub mod iam;
@@ -296,6 +297,7 @@ fn answer(state: &mut State, who: Result<Who, Refusal>, request: &Request) -> Re
             let action = target.rsplit('.').next().unwrap_or_default();
             kms::call(state, &who, &region, action, &request.body)
         }
+        "monitoring" => cloudwatch::call(state, &who, &region, request),
         _ => s3::call(state, &who, &region, request),
     });
     let mut response = answered.unwrap_or_else(|refusal| refused(&service, &refusal));
@@ -311,6 +313,7 @@ fn answer(state: &mut State, who: Result<Who, Refusal>, request: &Request) -> Re
 fn refused(service: &str, refusal: &Refusal) -> Response {
     let (code, message) = (&refusal.code, xml::escaped(&refusal.message));
     let mut response = match service {
+        "monitoring" => cloudwatch::refused(refusal),
         "kms" => Response::of(
             "application/x-amz-json-1.1",
             json!({"__type": code, "message": refusal.message}).to_string(),

@@ -14,9 +14,10 @@ use documents::{
 use serde_json::{Value, json};
 
 use crate::{
+    cloudwatch::has_metrics,
     judge::{Asked, Who},
     s3::encryption_context,
-    state::{Bucket, State, Version},
+    state::{Bucket, Operation, State, Version},
 };
 
 /// Replicates the newest version of an object, or its delete marker, and sets what `HeadObject` shows of it.
@@ -40,7 +41,18 @@ pub fn replicate(state: &mut State, source: &str, key: &str) {
             key,
             version: &version,
         };
-        match object.to(state, rule) {
+        let done = object.to(state, rule);
+        if has_metrics(rule) && done.as_ref().err().is_none_or(|reason| reason != PENDING) {
+            let operation = Operation {
+                at: state.now,
+                source: source.to_owned(),
+                rule: rule.id.clone().unwrap_or_default(),
+                failed: done.is_err(),
+                lag: state.now.saturating_sub(version.at),
+            };
+            state.operations.push(operation);
+        }
+        match done {
             Ok(()) => {}
             Err(reason) if reason == PENDING => pending = true,
             Err(reason) => {

@@ -35,6 +35,8 @@ pub struct State {
     pub credentials: BTreeMap<String, Identity>,
     /// Decisions that were made, if they are recorded.
     pub decisions: Decisions,
+    /// What was replicated by rules with metrics.
+    pub operations: Vec<Operation>,
     /// Milliseconds since the start.
     pub now: u64,
     /// Milliseconds until a new role can be named as a principal.
@@ -43,6 +45,21 @@ pub struct State {
     pub out_regions: Vec<String>,
     /// Numbers that were given out, so that no two things have the same ID.
     pub numbers: u64,
+}
+
+/// An object that was replicated by a rule, or not.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// When, in milliseconds since the start.
+    pub at: u64,
+    /// The source bucket.
+    pub source: String,
+    /// The ID of the rule.
+    pub rule: String,
+    /// Whether it failed.
+    pub failed: bool,
+    /// Milliseconds since the upload.
+    pub lag: u64,
 }
 
 /// Who an access key is of.
@@ -100,6 +117,8 @@ pub struct Version {
     pub multipart: bool,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// When it was uploaded, in milliseconds since the start.
+    pub at: u64,
     /// Whether Object Lock retains it.
     pub retained: bool,
     /// Metadata, and other headers that come back.

@@ -266,6 +266,11 @@ fn describe(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Ca
     };
     let (action, resource) = match service.as_str() {
         "s3" => s3(method, uri),
+        // IAM's name of the service.
+        "monitoring" => {
+            let operation = uri.path().rsplit('/').next().unwrap_or_default();
+            (format!("cloudwatch:{operation}"), String::new())
+        }
         "kms" => {
             let target = header("x-amz-target")
                 .and_then(|target| target.split('.').nth(1))

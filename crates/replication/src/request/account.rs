@@ -1,7 +1,11 @@
 //! An account that the platform team listed, and what its grants allow a namespace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use jiff::SignedDuration;
 use wildmatch::WildMatch;
 
 use crate::{
@@ -39,6 +43,8 @@ pub struct Account {
     pub policies: Policies,
     /// The roles that the operator creates.
     pub roles: Roles,
+    /// The time between two reads of replication metrics, if they are read.
+    pub metrics_period: Option<Duration>,
     /// Calls a second at most, if there is a bound.
     pub requests_per_second: Option<RequestsPerSecond>,
     contact: Option<String>,
@@ -126,6 +132,7 @@ impl Account {
     pub(super) fn without_pace(&self) -> Self {
         Self {
             requests_per_second: None,
+            metrics_period: None,
             ..self.clone()
         }
     }
@@ -154,6 +161,13 @@ impl Account {
             })
         };
         let assume_role = spec.assume_role.map(assumed).transpose();
+        let metrics_period = spec.replication_metrics.map(|metrics| {
+            let parsed = metrics.period.parse::<SignedDuration>().ok();
+            let parsed = parsed.and_then(|period| Duration::try_from(period).ok());
+            let what = || format!("AWSAccount {name}: spec.replicationMetrics.period: {} is no duration: use hours, minutes and seconds, as in 15m", metrics.period);
+            parsed.ok_or_else(what)
+        });
+        let metrics_period = metrics_period.transpose();
         let region = spec.region.map(|region| region.parse::<Region>());
         Ok(Self {
             name: name.to_owned(),
@@ -165,6 +179,9 @@ impl Account {
             assume_role: assume_role.map_err(invalid("spec.assumeRole"))?,
             policies: spec.policies,
             roles: Roles::new(spec.roles).map_err(invalid("spec.roles"))?,
+            metrics_period: metrics_period.map_err(|message| {
+                Problem::new(ConditionType::Accepted, Reason::InvalidSpec, message)
+            })?,
             requests_per_second: spec.requests_per_second,
             contact: spec.contact,
             grants: spec.grants,

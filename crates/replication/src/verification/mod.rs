@@ -5,6 +5,7 @@ mod canary_next;
 mod canary_round;
 mod checks;
 mod diagnosis;
+pub mod health;
 mod judgement;
 mod subject;
 

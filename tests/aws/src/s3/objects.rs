@@ -132,6 +132,7 @@ fn new_version(
         tags: header("x-amz-tagging")
             .map(|tags| fields(&tags))
             .unwrap_or_default(),
+        at: state.now,
         headers: kept
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
