@@ -16,14 +16,14 @@ mod table;
 use std::{
     fmt::Write,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use bucket_replication_operator::{
-    api::verification::Verified,
+    api::verification::{CanaryStatus, Verified},
     cloud::own_policy,
     controller::verify::{Record, Verifying, verify},
     replication::{
@@ -47,12 +47,14 @@ use table::{Precondition, preconditions};
 struct Canaries {
     judged: Judged,
     memory: Memory,
+    /// What the API server has, also if the process that wrote it ends.
+    recorded: Arc<Mutex<Verified>>,
     /// Whether the API server accepts statuses.
     accepts: AtomicBool,
 }
 
 struct Status<'a> {
-    verified: Mutex<Verified>,
+    verified: Arc<Mutex<Verified>>,
     accepts: &'a AtomicBool,
 }
 
@@ -91,6 +93,7 @@ impl Canaries {
         Self {
             judged,
             memory: Memory::default(),
+            recorded: Arc::default(),
             accepts: AtomicBool::new(true),
         }
     }
@@ -105,7 +108,8 @@ impl Canaries {
         let visit = self.judged.cluster.subject();
         let name = object_key("tax");
         let object = visit.objects.iter().find(|object| object.key == name);
-        let object = object.unwrap().clone();
+        let mut object = object.unwrap().clone();
+        object.verified = self.verified();
         let accounts = Accounts::new(&self.judged.cluster.accounts);
         let valid = validate(&object, &accounts);
         let wanted = wanted(
@@ -115,36 +119,30 @@ impl Canaries {
             &accounts,
         );
         let status = Status {
-            verified: Mutex::new(object.verified.clone()),
+            verified: Arc::clone(&self.recorded),
             accepts: &self.accepts,
         };
+        let installation = installation();
         let verifying = Verifying {
             object: &name,
             generation: object.generation,
             wanted: &wanted,
             request: &object.verify,
-            visit: &visit,
+            installation: &installation,
+            source: &visit.source,
+            visit: &|| visit.clone(),
         };
         let clock = || *self.judged.cluster.clock.lock().unwrap();
-        let (memory, due) = {
-            let memory = self.memory.clone();
-            let recorded = object.verified.clone();
-            Box::pin(verify(&cloud, &status, verifying, memory, recorded, clock)).await
-        };
+        let mut memory = std::mem::take(&mut self.memory);
+        let recorded = object.verified.clone();
+        let due = verify(&cloud, &status, verifying, &mut memory, recorded, clock);
+        let due = Box::pin(due).await;
         self.memory = memory;
-        let verified = status.verified.into_inner().unwrap();
-        self.judged
-            .cluster
-            .objects
-            .get_mut(&name)
-            .unwrap()
-            .0
-            .verified = verified;
         due
     }
 
-    fn verified(&self) -> &Verified {
-        &self.judged.cluster.objects[&object_key("tax")].0.verified
+    fn verified(&self) -> Verified {
+        self.recorded.lock().unwrap().clone()
     }
 
     fn condition(&self) -> (String, String, String) {
@@ -218,7 +216,7 @@ async fn a_canary_of_each_rule_is_replicated_found_and_removed() {
     );
     assert_eq!(message, "S3 replicated all 2 canaries within 1s");
     assert_eq!(canaries.leftovers(), Vec::<String>::new());
-    let found = canaries.verified().verification.clone().unwrap();
+    let found = canaries.verified().verification.unwrap();
     assert_eq!(found.lag.as_deref(), Some("1s"));
     assert!(found.last_verified_time.is_some() && found.canaries.is_empty());
     let calls = canaries.judged.aws.take_calls();
@@ -230,18 +228,18 @@ async fn a_canary_of_each_rule_is_replicated_found_and_removed() {
     };
     assert_eq!(of("s3:PutObject"), 2, "{calls:#?}");
     assert!(
-        calls.len() <= 3 + 2 * 7,
+        calls.len() <= 3 + 2 * 8,
         "{} calls: {calls:#?}",
         calls.len()
     );
 
     // Until the next is due, nothing is called and nothing written.
     canaries.judged.cluster.pass(3_000);
-    let before = canaries.verified().clone();
+    let before = canaries.verified();
     let due = canaries.visit().await.unwrap();
     assert!(due > canaries.now());
     assert_eq!(canaries.judged.aws.take_calls().len(), 0);
-    assert_eq!(*canaries.verified(), before);
+    assert_eq!(canaries.verified(), before);
 }
 
 /// Whether S3 replicates an object as the canary is.
@@ -465,7 +463,7 @@ async fn what_canaries_can_not_be_for_is_refused_and_nothing_is_uploaded() {
                 });
             },
             "NotGranted",
-            "no grant of AWSAccount dr allows this namespace to ask for Canary (allow): ask #storage",
+            "no grant of AWSAccount dr allows this namespace to ask for Canary (allow) with bucket dest: ask #storage",
         ),
         (
             "a duration that is none",
@@ -532,7 +530,7 @@ async fn canaries_stop_with_the_wish_and_nothing_is_left() {
     canaries.judged.cluster.apply("tax", &without);
     canaries.round().await;
     assert_eq!(canaries.leftovers(), Vec::<String>::new());
-    assert_eq!(*canaries.verified(), Verified::default());
+    assert_eq!(canaries.verified(), Verified::default());
     let _ = canaries.judged.aws.take_calls();
     canaries.judged.cluster.pass(7200);
     assert_eq!(canaries.visit().await, None);
@@ -594,6 +592,158 @@ async fn nothing_is_left_after_200_crashes() {
     let (status, _, message) = canaries.next_round().await;
     assert_eq!(status, "True", "{message}");
     assert_eq!(canaries.leftovers(), Vec::<String>::new());
+}
+
+/// The rules in S3 are those of the former spec until the object is ready again.
+#[tokio::test]
+async fn an_edited_object_has_no_canaries_before_it_is_ready_for_its_new_spec() {
+    let mut canaries = Canaries::ready(&json!({}), &object()).await;
+    assert_eq!(canaries.round().await.0, "True");
+    canaries.judged.cluster.pass(600);
+    let mut edited = object();
+    edited["destination"] = json!({"accountName": "prod", "bucket": "backup", "kmsKey": key(PROD, "us-east-1", "bkp").to_string()});
+    canaries.judged.cluster.apply("tax", &edited);
+    let _ = canaries.judged.aws.take_calls();
+    for _ in 0..20 {
+        canaries.visit().await;
+        canaries.judged.cluster.pass(10);
+    }
+    let (status, reason, _) = canaries.condition();
+    assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "Verifying"));
+    let calls = canaries.judged.aws.take_calls();
+    assert_eq!(calls.len(), 0, "{calls:#?}");
+    assert!(canaries.judged.settle().await);
+    assert_eq!(canaries.round().await.0, "True");
+    assert_eq!(canaries.leftovers(), Vec::<String>::new());
+
+    // One that can't be ready is not verified by the rules before it.
+    let mut missing = edited.clone();
+    missing["destination"]["kmsKey"] = json!(key(PROD, "us-east-1", "none").to_string());
+    canaries.judged.cluster.apply("tax", &missing);
+    canaries.judged.settle().await;
+    canaries.judged.cluster.pass(3600);
+    assert_ne!(canaries.round().await.0, "True");
+}
+
+#[tokio::test]
+async fn a_retained_rule_of_the_same_name_is_not_the_objects_own() {
+    let mut retained = object();
+    retained["deletionPolicy"] = json!("Retain");
+    let mut canaries = Canaries::ready(&json!({}), &retained).await;
+    canaries.judged.cluster.delete("tax");
+    canaries.judged.settle().await;
+    assert!(canaries.judged.cluster.objects.is_empty());
+    let mut next = object();
+    next["destination"] = json!({"accountName": "prod", "bucket": "backup", "kmsKey": key(PROD, "us-east-1", "bkp").to_string()});
+    canaries.judged.cluster.apply("tax", &next);
+    assert!(canaries.judged.settle().await);
+    assert_eq!(canaries.judged.cluster.condition("tax", "Ready").1, "Ready");
+    let (status, reason, message) = canaries.round().await;
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("Unknown", "OverlappingRules"),
+        "{message}"
+    );
+    assert_eq!(canaries.leftovers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_others_remove_says_nothing_and_the_next_canary_does() {
+    for (bucket, says) in [
+        ("dest", "something removes objects there"),
+        ("source", "someone removed it"),
+    ] {
+        let mut canaries = Canaries::ready(&json!({}), &object()).await;
+        assert_eq!(canaries.round().await.0, "True");
+        canaries.judged.cluster.pass(3600);
+        canaries.visit().await;
+        canaries.judged.aws.with(|state| {
+            // S3 has replicated it already; of the source bucket, both are gone.
+            for name in ["dest", bucket] {
+                let found = state.buckets.get_mut(name).unwrap();
+                found.objects.retain(|key, _| !key.contains(FOLDER));
+            }
+        });
+        let (status, reason, message) = canaries.round().await;
+        assert_eq!(
+            (status.as_str(), reason.as_str()),
+            ("Unknown", "Verifying"),
+            "{message}"
+        );
+        assert!(message.contains(says), "{message}");
+        assert_eq!(canaries.next_round().await.0, "True");
+        assert_eq!(canaries.leftovers(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_the_source_owns_is_enough_if_that_is_asked_for() {
+    let mut object = object();
+    object["destination"]["owner"] = json!("Source");
+    let mut judged = Judged::with_canaries(&json!({}));
+    judged.aws.with(|state| {
+        state.buckets.get_mut("dest").unwrap().ownership = "ObjectWriter".to_owned();
+    });
+    judged.cluster.apply("tax", &object);
+    assert!(judged.settle().await);
+    let mut canaries = Canaries::of(judged);
+    let (status, _, message) = canaries.round().await;
+    assert_eq!(status, "True", "{message}");
+}
+
+/// A status that someone else wrote is no reason to remove anything but the object's own canaries.
+#[tokio::test]
+async fn what_a_status_names_beside_canaries_of_the_object_is_not_removed() {
+    let mut canaries = Canaries::ready(&json!({}), &object()).await;
+    assert_eq!(
+        canaries.judged.upload("Tax/2026.csv", &[]).0,
+        Some("COMPLETED")
+    );
+    for name in [
+        "Tax/2026.csv",
+        "Tax/.bucketops-canary/test/legal/other/all-0",
+    ] {
+        let mut forged = canaries.verified();
+        let mut status = forged.verification.unwrap_or_default();
+        status.canaries = vec![CanaryStatus {
+            rule: "tax".to_owned(),
+            key_name: name.to_owned(),
+            source_region: "us-east-1".to_owned(),
+            destination_bucket: "dest".to_owned(),
+            destination_account_id: DR.to_owned(),
+            destination_region: "us-west-2".to_owned(),
+        }];
+        forged.verification = Some(status);
+        *canaries.recorded.lock().unwrap() = forged;
+        let _ = canaries.judged.aws.take_calls();
+        assert_eq!(canaries.next_round().await.0, "True");
+        let calls = canaries.judged.aws.take_calls();
+        let touched = calls.iter().filter(|call| call.path.ends_with(name));
+        assert_eq!(touched.count(), 0, "{name}: {calls:#?}");
+    }
+    assert_eq!(canaries.judged.status("Tax/2026.csv").0, Some("COMPLETED"));
+}
+
+/// `Canary` counts in the grants that name the bucket, and in no others.
+#[tokio::test]
+async fn a_grant_allows_canaries_in_the_buckets_that_it_names() {
+    let mut canaries = Canaries::ready(&json!({}), &object()).await;
+    for account in ["prod", "dr"] {
+        canaries.judged.cluster.edit_account(account, |spec| {
+            let mut other = spec["grants"][0].clone();
+            other["sources"] = json!([{"bucket": "scratch-*"}]);
+            other["destinations"] = json!([{"bucket": "scratch-*"}]);
+            spec["grants"][0]["allow"] = json!([]);
+            spec["grants"].as_array_mut().unwrap().push(other);
+        });
+    }
+    let (status, reason, message) = canaries.round().await;
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("Unknown", "NotGranted"),
+        "{message}"
+    );
+    assert!(message.contains("with bucket source"), "{message}");
 }
 
 #[tokio::test]
@@ -715,6 +865,39 @@ fn the_operator_may_touch_canaries_and_no_other_object() {
     for action in ["s3:GetObject", "s3:DeleteObject", "s3:PutObjectAcl"] {
         assert!(!allows(&on, action, &canary), "{action}");
     }
+    // Keys of others are not listed, and KMS keys not used but by S3 and for the granted buckets.
+    let permits = |action: &str, arn: &str, context: Context| {
+        let accounts = Accounts::new(&on.cluster.accounts);
+        let resource = Resource::one(arn.to_owned());
+        let caller = Caller::Root(
+            support::cluster::bucket(PROD, "source").partition,
+            PROD.parse().unwrap(),
+        );
+        let request = Request {
+            caller: &caller,
+            action,
+            resource: &resource,
+            context: &context,
+        };
+        let account = accounts.by_name("prod").unwrap();
+        own_policy::policy(account).unwrap().permits(&request) == Truth::Yes
+    };
+    let list = |prefix: &str| {
+        let context = Context::complete().with("s3:prefix", prefix);
+        permits("s3:ListBucketVersions", "arn:aws:s3:::source", context)
+    };
+    assert!(list(&canary) && !list("Tax/") && !list(""));
+    let encrypt = |service: &str, context: &str| {
+        let context = Context::complete()
+            .with("kms:ViaService", service)
+            .with("kms:EncryptionContext:aws:s3:arn", context);
+        let arn = key(PROD, "us-east-1", "src").to_string();
+        permits("kms:GenerateDataKey", &arn, context)
+    };
+    let arn = format!("arn:aws:s3:::source/{canary}");
+    assert!(encrypt("s3.us-east-1.amazonaws.com", &arn));
+    assert!(!encrypt("sqs.us-east-1.amazonaws.com", &arn));
+    assert!(!encrypt("s3.us-east-1.amazonaws.com", "other"));
     let text = |judged: &Judged| {
         let accounts = Accounts::new(&judged.cluster.accounts);
         own_policy::policy(accounts.by_name("prod").unwrap())

@@ -326,6 +326,12 @@ impl AwsCloud {
         Ok(Turns::new(session, account))
     }
 
+    /// Whether an `AWSAccount` says how the account with that ID is reached.
+    #[must_use]
+    pub fn reaches(&self, account: &AccountId) -> bool {
+        self.accounts.managed(account).is_some()
+    }
+
     /// The account with that ID.
     ///
     /// # Errors

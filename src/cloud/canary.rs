@@ -14,7 +14,7 @@ use super::{
 use crate::replication::{
     names::{OwnedBucket, Region},
     observed::{Failure, FailureKind},
-    verification::{Canary, Sighting, SourceStatus, Subject},
+    verification::{Canary, ReplicaEncryption, Sighting, SourceStatus, Subject},
 };
 
 /// What a canary says of itself, to whoever comes across it.
@@ -122,7 +122,7 @@ impl AwsCloud {
         let Some(replica) = replicas.objects.iter().find(is_replica) else {
             return Box::pin(self.source_status(subject, canary, version)).await;
         };
-        if subject.changes_owner {
+        if subject.source.account != subject.destination.account {
             let source = (&subject.source, &subject.source_region);
             let originals = Box::pin(self.versions(source, &canary.key)).await?;
             let original = originals.objects.iter().find(is_replica);
@@ -133,20 +133,24 @@ impl AwsCloud {
             // Whoever does not own a replica may not read it, so that this comes first.
             if original.and_then(owner) == owner(replica) {
                 return Ok(Sighting::Replica {
-                    kms_key: None,
+                    encryption: ReplicaEncryption::Unreadable,
                     kept_owner: true,
                 });
             }
         }
         let head = Box::pin(self.head(destination, &canary.key, version)).await?;
-        Ok(
-            head.map_or(Sighting::Source(SourceStatus::Pending), |head| {
-                Sighting::Replica {
-                    kms_key: head.ssekms_key_id().map(ToOwned::to_owned),
-                    kept_owner: false,
-                }
-            }),
-        )
+        // It was in the list, so that another look decides.
+        let Some(head) = head else {
+            return Ok(Sighting::Source(SourceStatus::Completed));
+        };
+        let key = head.ssekms_key_id();
+        let encryption = key.map_or(ReplicaEncryption::WithoutKms, |key| {
+            ReplicaEncryption::Kms(key.to_owned())
+        });
+        Ok(Sighting::Replica {
+            encryption,
+            kept_owner: false,
+        })
     }
 
     async fn source_status(
@@ -156,10 +160,19 @@ impl AwsCloud {
         version: &str,
     ) -> Result<Sighting, Failure> {
         let source = (&subject.source, &subject.source_region);
+        // Without the right to list the bucket, S3 denies what does not exist: that is seen in the list of versions.
+        let found = Box::pin(self.versions(source, &canary.key)).await?;
+        let mut ids = found.objects.iter().filter_map(|found| found.version_id());
+        if !ids.any(|id| id == version) {
+            return Ok(Sighting::Source(SourceStatus::Gone));
+        }
         let head = self.head(source, &canary.key, version).await?;
         let status = head.as_ref().and_then(|head| head.replication_status());
         Ok(Sighting::Source(match status {
             Some(ReplicationStatus::Failed) => SourceStatus::Failed,
+            Some(ReplicationStatus::Completed | ReplicationStatus::Complete) => {
+                SourceStatus::Completed
+            }
             Some(_) => SourceStatus::Pending,
             None => SourceStatus::NotSelected,
         }))

@@ -7,14 +7,14 @@ use std::{
 
 use aws_sdk_cloudwatch::{
     primitives::DateTime,
-    types::{Dimension, Metric, MetricDataQuery, MetricStat},
+    types::{Dimension, Metric, MetricDataQuery, MetricDataResult, MetricStat, StatusCode},
 };
 
 use super::{aws::Aws, calls::action, error::Call, session::Turns};
 use crate::replication::{
     accounts::Account,
     names::Region,
-    observed::Failure,
+    observed::{Failure, FailureKind},
     verification::health::{Query, Readings},
 };
 
@@ -60,6 +60,13 @@ impl Aws {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(&error))?;
             for result in page.metric_data_results() {
+                // Without data there is none yet; this one is not known.
+                if matches!(
+                    result.status_code(),
+                    Some(StatusCode::InternalError | StatusCode::Forbidden)
+                ) {
+                    return Err(not_given(&call, result));
+                }
                 let of_query = data.entry(result.id().unwrap_or_default().to_owned());
                 of_query.or_default().extend(result.values());
             }
@@ -70,6 +77,15 @@ impl Aws {
             Some((query.clone(), values))
         });
         Ok(read.collect())
+    }
+}
+
+fn not_given(call: &Call<'_>, result: &MetricDataResult) -> Failure {
+    let status = result.status_code().map_or("", StatusCode::as_str);
+    Failure {
+        kind: FailureKind::Transient,
+        action: call.action.into(),
+        message: format!("{} on {} gave no data: {status}", call.action, call.on),
     }
 }
 

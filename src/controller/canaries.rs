@@ -28,14 +28,13 @@ use crate::{
         finding::Finding,
         verification::{CanaryStatus, Verified},
     },
-    cloud::aws::AwsCloud,
     replication::{
         accounts::Accounts,
         assess::failed,
         names::{ObjectKey, OwnedBucket},
         observed::Failure,
         validate::{source_of, validate},
-        verification::{Memory, wanted},
+        verification::{Memory, Wanted, wanted},
         visit::Visit,
     },
     slot::Slot,
@@ -67,28 +66,24 @@ impl Context {
         Arc::clone(all.entry(key.clone()).or_default())
     }
 
+    fn forget_canaries(&self, key: &ObjectKey) {
+        let mut all = self.canaries.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(key);
+    }
+
     /// Visits the canaries of an object, and returns when to visit them again, and the accounts that this calls.
     pub(super) async fn visit_canaries(
         &self,
         key: &ObjectKey,
         slot: &Slot,
     ) -> Option<(Due, Called)> {
-        let mut objects = self.all_objects().into_iter();
-        let object = objects.find(|object| key_of(object) == *key && verifies(object));
-        let Some(object) = object else {
-            let mut all = self.canaries.lock().unwrap_or_else(PoisonError::into_inner);
-            all.remove(key);
+        let Some(object) = self.object(key).filter(|object| verifies(object)) else {
+            self.forget_canaries(key);
             return None;
         };
         let called = accounts_of([object.as_ref()]);
-        let accounts = self.current_accounts();
-        let Ok(owned) = source_of(&object.spec, &accounts) else {
-            return Some((due(Instant::now() + AGAIN), called));
-        };
-        let visit = self.visit_of(&owned, &accounts);
-        let cloud = self.cloud(&visit, slot);
         let span = tracing::info_span!("canaries", object = %key);
-        let visited = self.verified(&object, &visit, &cloud).instrument(span);
+        let visited = self.verified(&object, slot).instrument(span);
         let visited = AssertUnwindSafe(tokio::time::timeout(LONGEST_VISIT, visited));
         match Box::pin(visited.catch_unwind()).await {
             Ok(Ok(until)) => until.map(|wait| (due(Instant::now() + wait), called)),
@@ -110,45 +105,49 @@ impl Context {
     }
 
     /// One visit; how long to wait before the next one.
-    async fn verified(
-        &self,
-        object: &Arc<BucketReplication>,
-        visit: &Visit,
-        cloud: &AwsCloud,
-    ) -> Option<Duration> {
+    async fn verified(&self, object: &Arc<BucketReplication>, slot: &Slot) -> Option<Duration> {
+        let accounts = self.current_accounts();
+        let Ok(owned) = source_of(&object.spec, &accounts) else {
+            return Some(AGAIN);
+        };
         let key = key_of(object);
         let reduced = self.reduced(object);
-        let valid = validate(&reduced, &visit.accounts);
+        let valid = validate(&reduced, &accounts);
         let valid = valid.as_ref().map_err(Vec::as_slice);
-        let wanted = wanted(&reduced, valid, &self.installation, &visit.accounts);
+        let wanted = wanted(&reduced, valid, &self.installation, &accounts);
+        let cloud = self.cloud_of(&owned, &accounts, slot);
         let status = Status {
             context: self,
             object,
             version: Mutex::new(object.resource_version()),
         };
+        let visit = || self.visit_of(&owned, &accounts);
         let verifying = Verifying {
             object: &key,
             generation: object.metadata.generation,
             wanted: &wanted,
             request: &reduced.verify,
-            visit,
+            installation: &self.installation,
+            source: &owned,
+            visit: &visit,
         };
         let remembered = self.remembered_canaries(&key);
-        let mut remembered = remembered.lock().await;
-        let memory = remembered.clone();
+        let mut memory = remembered.lock().await;
+        let recorded = reduced.verified.clone();
         let verified = verify(
-            cloud,
+            &cloud,
             &status,
             verifying,
-            memory,
-            reduced.verified.clone(),
+            &mut memory,
+            recorded,
             Timestamp::now,
         );
-        let (memory, until) = Box::pin(verified).await;
-        *remembered = memory;
-        until.map(|until| {
-            Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default()
-        })
+        let until = Box::pin(verified).await;
+        if wanted == Wanted::Nothing && memory.is_empty() {
+            self.forget_canaries(&key);
+        }
+        let until = until?.duration_since(Timestamp::now());
+        Some(Duration::try_from(until).unwrap_or_default())
     }
 
     /// Removes the canaries of a deleted object before it is released.
@@ -161,50 +160,54 @@ impl Context {
     ) -> Result<(), NotWritten> {
         let key = key_of(object);
         let remembered = self.remembered_canaries(&key);
-        let mut remembered = remembered.lock().await;
+        let remembered = remembered.lock().await;
         let verified = self.reduced(object).verified;
         let mut canaries = remembered.ledger().to_vec();
         canaries.extend(verified.canaries().iter().cloned());
         let accounts = self.current_accounts();
-        let Some(owned) = source_of(&object.spec, &accounts)
-            .ok()
-            .filter(|_| !canaries.is_empty())
-        else {
-            return Ok(());
-        };
-        let reached = |canary: &CanaryStatus| {
-            let account = canary.destination_account_id.parse();
-            account.is_ok_and(|account| accounts.managed(&account).is_some())
-        };
-        let (canaries, unreached): (Vec<_>, Vec<_>) = canaries.into_iter().partition(reached);
-        let cloud = self.cloud(&self.visit_of(&owned, &accounts), &Slot::default());
-        let removed = Box::pin(remove(&cloud, &owned, &canaries)).await;
-        let left = match (&removed, canaries.first().or(unreached.first())) {
-            (Ok(()), _) if unreached.is_empty() => None,
-            (Err(failure), Some(canary)) if !object.asks_to_abandon() => {
-                self.report_canaries(object, verified.clone(), failure)
-                    .await;
-                tracing::warn!(object = %key, error = %failure, key = canary.key_name, "canaries were not removed");
-                return Err(NotWritten);
+        let owned = source_of(&object.spec, &accounts).ok();
+        if let (Some(owned), Some(first)) = (owned, canaries.first()) {
+            let cloud = self.cloud_of(&owned, &accounts, &Slot::default());
+            let verifying = Verifying {
+                object: &key,
+                generation: object.metadata.generation,
+                wanted: &Wanted::Nothing,
+                request: &None,
+                installation: &self.installation,
+                source: &owned,
+                visit: &|| self.visit_of(&owned, &accounts),
+            };
+            let removed = Box::pin(remove(&cloud, verifying, &canaries)).await;
+            let is_reached = |canary: &CanaryStatus| {
+                let account = canary.destination_account_id.parse();
+                account.is_ok_and(|account| cloud.reaches(&account))
+            };
+            let left = match &removed {
+                Ok(()) => canaries.iter().find(|canary| !is_reached(canary)),
+                Err(_) if object.asks_to_abandon() => Some(first),
+                Err(failure) => {
+                    self.report_canaries(object, verified, failure).await;
+                    tracing::warn!(object = %key, error = %failure, "canaries were not removed");
+                    return Err(NotWritten);
+                }
+            };
+            if let Some(left) = left {
+                self.canary_is_left(object, left).await;
             }
-            (_, canary) => canary.map(|canary| canary.key_name.clone()),
-        };
-        if let Some(left) = left {
-            let note = format!(
-                "canaries of this object were not removed: delete all versions of {left} in both buckets by hand"
-            );
-            self.kubernetes
-                .record(
-                    object,
-                    true,
-                    EventReason::CanariesLeft.as_str(),
-                    RECONCILE,
-                    &note,
-                )
-                .await;
         }
-        *remembered = Memory::default();
+        self.forget_canaries(&key);
         Ok(())
+    }
+
+    async fn canary_is_left(&self, object: &BucketReplication, left: &CanaryStatus) {
+        let note = format!(
+            "canaries of this object were not removed: delete all versions of {} in bucket {}, and in the source bucket, by hand",
+            left.key_name, left.destination_bucket
+        );
+        let reason = EventReason::CanariesLeft.as_str();
+        self.kubernetes
+            .record(object, true, reason, RECONCILE, &note)
+            .await;
     }
 
     /// Says in a deleted object's status why its canaries can't be removed.

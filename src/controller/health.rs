@@ -26,6 +26,8 @@ use crate::{
 
 /// CloudWatch gets data some minutes late: so much more than the period is read.
 const LATE: Duration = Duration::from_mins(10);
+/// What the API server did not accept is tried again after this time.
+const AGAIN: Duration = Duration::from_secs(30);
 /// So many calls are made side by side.
 const AT_ONCE: usize = 4;
 
@@ -47,12 +49,20 @@ impl Context {
             .into_iter()
             .map(is_read)
             .partition(|(_, read)| read.is_some());
+        let mut all_written = true;
         for (object, _) in others {
-            self.report_health(&object, None).await;
+            all_written &= self.report_health(&object, None).await;
             let (bucket, key) = (&object.spec.source.bucket, key_of(&object));
             self.metrics.healthy(bucket, &key, None);
         }
-        let (found, period) = found.zip(period)?;
+        let again = || Due {
+            at: Instant::now() + AGAIN,
+            urgency: Urgency::Check,
+        };
+        let called: Called = [account.to_owned()].into();
+        let Some((found, period)) = found.zip(period) else {
+            return (!all_written).then(|| (again(), called));
+        };
         let read: Vec<_> = read
             .into_iter()
             .filter_map(|(object, read)| Some((object, read?)))
@@ -65,6 +75,10 @@ impl Context {
                 Some(failure) => unread(failure),
                 None => health(metered, &readings, period + LATE),
             };
+            // It may be gone since.
+            if self.object(&key_of(object)).is_none() {
+                continue;
+            }
             self.report_health(object, Some(&finding)).await;
             let rules = metered.rules.iter();
             let rules = rules.map(|rule| (rule.name.clone(), reading(rule, &readings)));
@@ -76,7 +90,7 @@ impl Context {
             at: Instant::now() + period,
             urgency: Urgency::Check,
         };
-        Some((due, [account.to_owned()].into()))
+        Some((due, called))
     }
 
     async fn readings(
@@ -108,8 +122,9 @@ impl Context {
         (readings, failures)
     }
 
-    /// Writes the condition if its status or reason changed: its message has figures that change each time. `None`: there is none.
-    async fn report_health(&self, object: &Object, finding: Option<&Finding>) {
+    /// Writes the condition if its status or reason changed: its message has figures that change each time. `None`: there is none. False: it was not
+    /// accepted.
+    async fn report_health(&self, object: &Object, finding: Option<&Finding>) -> bool {
         let status = object.status.clone().unwrap_or_default();
         let recorded = Health::of(&status);
         let generation = object.metadata.generation;
@@ -118,7 +133,7 @@ impl Context {
         let says = finding.map(|finding| (finding.status(), finding.reason.as_str()));
         let is_current = before.is_none_or(|condition| condition.observed_generation == generation);
         if said == says && is_current {
-            return;
+            return true;
         }
         let condition = finding.map(|finding| {
             let now = Timestamp::now();
@@ -139,10 +154,10 @@ impl Context {
             .write_health(object, version.as_deref(), &health);
         if let Err(error) = written.await {
             tracing::debug!(object = %key, %error, "the API server did not accept what metrics say");
-            return;
+            return false;
         }
         let Some(finding) = finding.filter(|_| said != says) else {
-            return;
+            return true;
         };
         tracing::info!(object = %key, healthy = finding.status(), reason = finding.reason.as_str(), condition_message = finding.message, "what metrics say changed");
         // That metrics are not there yet is no news.
@@ -160,6 +175,7 @@ impl Context {
                 )
                 .await;
         }
+        true
     }
 }
 

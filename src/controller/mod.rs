@@ -3,6 +3,7 @@
 pub mod account;
 pub mod canaries;
 mod health;
+mod known_accounts;
 pub mod kubernetes;
 mod publish;
 pub mod queue;

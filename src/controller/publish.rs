@@ -82,14 +82,18 @@ impl Context {
         for object in objects {
             let key = key_of(object);
             self.report_events(object, report).await;
-            if report.released.contains(&key) {
-                all = all.and(self.release(object).await);
-                continue;
-            }
-            if let Some(status) = report.statuses.get(&key) {
+            let status = report.statuses.get(&key);
+            if let Some(status) = status.filter(|_| !report.released.contains(&key)) {
                 let version = versions.get(&key).map(String::as_str);
                 all = all.and(self.write(object, version, status).await);
             }
+        }
+        // These may have canaries, whose removal takes longer: the others do not wait for it.
+        let released = objects
+            .iter()
+            .filter(|object| report.released.contains(&key_of(object)));
+        for object in released {
+            all = all.and(self.release(object).await);
         }
         all
     }

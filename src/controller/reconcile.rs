@@ -10,13 +10,18 @@ use std::{
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{ResourceExt, core::PartialObjectMeta, runtime::reflector::Store};
+use kube::{
+    ResourceExt,
+    core::PartialObjectMeta,
+    runtime::reflector::{ObjectRef, Store},
+};
 use tracing::{Instrument, field::Empty};
 
 use super::{
     account::AccountMemory,
     canaries::Remembered,
-    kubernetes::{AccountVersion, Kubernetes, is_ours, key_of},
+    known_accounts::Known,
+    kubernetes::{Kubernetes, is_ours, key_of},
     publish::{NotWritten, RECONCILE, accepted},
     schedule::{Accounts as Called, Due},
     store_gate::StoreGate,
@@ -36,6 +41,7 @@ use crate::{
         accounts::{Accounts, Labels},
         names::{InstallationId, ObjectKey, OwnedBucket},
         requeue::{Ending, Periods, wait},
+        shared_policy::SourceRole,
         status,
         validate::{self, source_of},
         visit::{
@@ -102,44 +108,16 @@ pub struct Context {
     pub canaries: Mutex<HashMap<ObjectKey, Remembered>>,
 }
 
-/// The `AWSAccount`s of one moment.
-struct Known {
-    accounts: Arc<Accounts>,
-    versions: BTreeMap<String, AccountVersion>,
-}
-
-impl Known {
-    fn of(store: &Store<AwsAccount>) -> Self {
-        let state = store.state();
-        let version = |account: &Arc<AwsAccount>| {
-            let version = AccountVersion::of(&account.metadata);
-            (account.name_any(), version)
-        };
-        Self {
-            versions: state.iter().map(version).collect(),
-            accounts: Arc::new(Accounts::new(state.iter().map(AsRef::as_ref))),
-        }
-    }
-
-    /// Those that `objects` name, with their versions.
-    fn named_by(
-        &self,
-        objects: &[&Arc<BucketReplication>],
-    ) -> BTreeMap<String, Option<AccountVersion>> {
-        let named = objects.iter().flat_map(|object| {
-            let spec = &object.spec;
-            [&spec.source.account_name, &spec.destination.account_name]
-        });
-        named
-            .map(|name| (name.clone(), self.versions.get(name).cloned()))
-            .collect()
-    }
-}
-
 impl Context {
     /// All objects in the stores.
     pub fn all_objects(&self) -> Vec<Arc<BucketReplication>> {
         self.objects.iter().flat_map(Store::state).collect()
+    }
+
+    /// The object in the stores.
+    pub(super) fn object(&self, key: &ObjectKey) -> Option<Arc<BucketReplication>> {
+        let named = ObjectRef::new(&key.name).within(&key.namespace);
+        self.objects.iter().find_map(|store| store.get(&named))
     }
 
     fn labels(&self, namespace: &str) -> Labels {
@@ -311,11 +289,21 @@ impl Context {
     }
 
     /// The border to AWS for one visit.
-    pub(super) fn cloud(&self, visit: &Visit, slot: &Slot) -> AwsCloud {
+    fn cloud(&self, visit: &Visit, slot: &Slot) -> AwsCloud {
+        self.cloud_of(&visit.source, &visit.accounts, slot)
+    }
+
+    /// The same for calls on a source bucket.
+    pub(super) fn cloud_of(
+        &self,
+        source: &OwnedBucket,
+        accounts: &Arc<Accounts>,
+        slot: &Slot,
+    ) -> AwsCloud {
         AwsCloud {
             aws: self.aws.clone(),
-            accounts: Arc::clone(&visit.accounts),
-            role: visit.role(),
+            accounts: Arc::clone(accounts),
+            role: SourceRole::of(&self.installation, source),
             since: self.editors.moment(),
             editors: self.editors.of_visit(slot.clone()),
             leadership: self.leadership.clone(),

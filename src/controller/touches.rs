@@ -17,7 +17,11 @@ use super::{
     trigger::Touched,
 };
 use crate::{
-    api::{AwsAccount, BucketReplication, condition::Reason, verification::Verified},
+    api::{
+        AwsAccount, BucketReplication,
+        condition::Reason,
+        verification::{Health, Verified},
+    },
     replication::requeue::any_time_within,
 };
 
@@ -48,7 +52,22 @@ pub(super) fn at_start(context: &Context, now: Instant) -> Vec<Touch> {
         (key, due, accounts_of([object.as_ref()]))
     });
     let of_canaries = canaries(&objects, due);
-    of_accounts.chain(of_objects).chain(of_canaries).collect()
+    // The condition may be left from an account that is gone.
+    let of_metrics = objects.iter().filter(|object| {
+        let status = object.status.as_ref();
+        status.is_some_and(|status| Health::of(status) != Health::default())
+    });
+    let of_metrics = of_metrics.map(|object| {
+        let account = &object.spec.source.account_name;
+        let metrics = Key::Metrics(account.clone());
+        (metrics, due, Accounts::from([account.clone()]))
+    });
+    let of_metrics: Vec<_> = of_metrics.collect();
+    of_accounts
+        .chain(of_objects)
+        .chain(of_canaries)
+        .chain(of_metrics)
+        .collect()
 }
 
 /// The canaries of those of `objects` that have some or ask for them.
@@ -149,7 +168,9 @@ pub(super) fn after(context: &Context, touched: &Touched, at: Instant) -> Vec<To
             let key = Key::Bucket(object.spec.source.bucket.clone());
             (key, Due { at, urgency }, accounts_of([object.as_ref()]))
         };
-        affected.map(touch).collect()
+        let affected: Vec<_> = affected.cloned().collect();
+        let of_canaries = canaries(&affected, change);
+        affected.iter().map(touch).chain(of_canaries).collect()
     };
     match touched {
         Touched::Object {

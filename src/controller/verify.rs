@@ -10,10 +10,12 @@ use crate::{
     api::verification::{CanaryStatus, Verified},
     cloud::{Cloud, aws::AwsCloud},
     replication::{
-        names::{InvalidName, ObjectKey, OwnedBucket, Region},
+        names::{InstallationId, InvalidName, ObjectKey, OwnedBucket, Region},
         observed::{Facet, Failure, FailureKind},
         question::{Answer, Question},
-        verification::{Checked, Memory, Next, State, Subject, Wanted, diagnosis, next},
+        verification::{
+            Canary, Checked, Diagnosis, Memory, Next, State, Subject, Wanted, diagnosis, next,
+        },
         visit::{Times, Visit},
     },
 };
@@ -24,7 +26,7 @@ const AT_ONCE: usize = 8;
 const NEXT_WRITE: Duration = Duration::from_secs(30);
 
 /// The object whose canaries are visited.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Verifying<'a> {
     /// Namespace and name.
     pub object: &'a ObjectKey,
@@ -34,33 +36,41 @@ pub struct Verifying<'a> {
     pub wanted: &'a Wanted,
     /// What its annotation says that asks for canaries at once.
     pub request: &'a Option<String>,
-    /// A visit to its source bucket, to find out what is missing.
-    pub visit: &'a Visit,
+    /// This installation.
+    pub installation: &'a InstallationId,
+    /// Its source bucket.
+    pub source: &'a OwnedBucket,
+    /// Makes a visit to that bucket, to find out what is missing.
+    pub visit: &'a (dyn Fn() -> Visit + Send + Sync),
 }
 
-/// Does what is due about the canaries of an object. Returns what to remember, and when to visit them again.
+/// Does what is due about the canaries of an object. Returns when to visit them again. What is remembered is right whenever this is dropped.
 pub async fn verify<R: Record>(
     cloud: &AwsCloud,
     record: &R,
     verifying: Verifying<'_>,
-    memory: Memory,
+    memory: &mut Memory,
     recorded: Verified,
     clock: impl Fn() -> Timestamp,
-) -> (Memory, Option<Timestamp>) {
-    let Verifying { wanted, visit, .. } = verifying;
-    let mut state = State::new(wanted, verifying.request.clone(), memory, recorded);
+) -> Option<Timestamp> {
+    let Verifying { wanted, .. } = verifying;
+    let request = verifying.request.clone();
+    let mut state = State::new(wanted, request, memory.clone(), recorded);
     loop {
+        memory.clone_from(&state.memory);
         let todo = next(wanted, &state, verifying.generation, clock());
         match (todo, wanted) {
-            (Next::Wait(until), _) => return (state.memory, until),
+            (Next::Wait(until), _) => return until,
             (Next::Record(verified), _) => {
                 if !record.record(&verified).await {
-                    return (state.memory, Some(clock() + NEXT_WRITE));
+                    state.not_recorded();
+                    memory.clone_from(&state.memory);
+                    return Some(clock() + NEXT_WRITE);
                 }
                 state.recorded(verified, clock());
             }
             (Next::Remove(canaries), _) => {
-                let removed = remove(cloud, &visit.source, &canaries).await;
+                let removed = remove(cloud, verifying, &canaries).await;
                 state.removed(removed);
             }
             (Next::Check, Wanted::Canaries(subject)) => {
@@ -79,10 +89,10 @@ pub async fn verify<R: Record>(
                 state.looked(side_by_side(looks).await, clock());
             }
             (Next::Diagnose, Wanted::Canaries(_)) => {
-                state.diagnosed(&diagnose(cloud, visit, verifying.object).await);
+                state.diagnosed(&diagnose(cloud, verifying).await);
             }
             (Next::Check | Next::Upload(_) | Next::Look(_) | Next::Diagnose, _) => {
-                return (state.memory, None);
+                return None;
             }
         }
     }
@@ -117,40 +127,51 @@ async fn check(cloud: &AwsCloud, subject: &Subject) -> Checked {
     }
 }
 
-async fn diagnose(cloud: &AwsCloud, visit: &Visit, object: &ObjectKey) -> Vec<String> {
-    let mut visit = visit.clone();
+async fn diagnose(cloud: &AwsCloud, verifying: Verifying<'_>) -> Diagnosis {
+    let mut visit = (verifying.visit)();
     visit.times = Times::AT_ONCE;
     match Box::pin(decided(cloud, &visit)).await {
-        Ok((decision, observed)) => diagnosis(&visit, &decision, &observed, object),
-        Err(error) => vec![format!("what is missing can't be read: {error:#}")],
+        Ok((decision, observed)) => diagnosis(&visit, &decision, &observed, verifying.object),
+        Err(error) => Diagnosis {
+            possible: vec![format!("what is missing can't be read: {error:#}")],
+            ..Diagnosis::default()
+        },
     }
 }
 
-/// Removes all versions of canaries from both buckets, the replicas first.
+/// Removes all versions of canaries from both buckets. A destination whose account can't be used is left.
 ///
 /// # Errors
 /// The first failure.
 pub async fn remove(
     cloud: &AwsCloud,
-    source: &OwnedBucket,
+    verifying: Verifying<'_>,
     canaries: &[CanaryStatus],
 ) -> Result<(), Failure> {
+    // A status is no reason to remove anything else.
+    let (object, installation) = (verifying.object, verifying.installation);
+    let is_own = |canary: &&CanaryStatus| Canary::is_key_of(&canary.key_name, installation, object);
     let removals = canaries
         .iter()
-        .map(|canary| remove_one(cloud, source, canary).boxed());
+        .filter(is_own)
+        .map(|canary| remove_one(cloud, verifying.source, canary).boxed());
     let removed = side_by_side(removals).await;
     removed.into_iter().collect()
 }
 
-/// Removes one canary. Of a bucket that is gone, nothing has to be removed.
+/// Removes one canary: first what S3 replicates, so that no replica comes after it. Of a bucket that is gone, nothing has to be removed.
 async fn remove_one(
     cloud: &AwsCloud,
     source: &OwnedBucket,
     canary: &CanaryStatus,
 ) -> Result<(), Failure> {
     let (destination, source_region, destination_region) = places(source, canary)?;
-    Box::pin(cloud.remove(&destination, &destination_region, &canary.key_name)).await?;
-    Box::pin(cloud.remove(source, &source_region, &canary.key_name)).await
+    Box::pin(cloud.remove(source, &source_region, &canary.key_name)).await?;
+    if !cloud.reaches(&destination.account) {
+        return Ok(());
+    }
+    let replica = cloud.remove(&destination, &destination_region, &canary.key_name);
+    Box::pin(replica).await
 }
 
 /// Where the replica of a canary may be, and the Regions of source and destination.

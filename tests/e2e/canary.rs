@@ -202,7 +202,7 @@ pub async fn canaries_are_refused_at_the_door_without_a_grant_or_with_bad_period
     });
     let said = denied.await?.context("it is taken without a grant")?;
     ensure!(
-        said.contains("ask for spec.verification.canary (allow: Canary)"),
+        said.contains("ask for spec.verification.canary with this bucket (allow: Canary)"),
         "{said}"
     );
     Ok(())

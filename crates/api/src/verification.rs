@@ -59,6 +59,9 @@ pub struct VerificationStatus {
     /// When the last canaries were uploaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_canary_time: Option<Time>,
+    /// The generation of the spec for which they were uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_generation: Option<i64>,
     /// When S3 was last found to have replicated the canary of every rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verified_time: Option<Time>,

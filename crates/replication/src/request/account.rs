@@ -188,7 +188,7 @@ impl Account {
         })
     }
 
-    fn grants<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Grant> {
+    pub(super) fn grants<'a>(&'a self, labels: &'a Labels) -> impl Iterator<Item = &'a Grant> {
         self.grants.iter().filter(|grant| grant.selects(labels))
     }
 
@@ -236,7 +236,7 @@ impl Account {
             .any(|grant| grant.allow.contains(&permission))
     }
 
-    fn refusal(&self, condition: ConditionType, what: &str) -> Problem {
+    pub(super) fn refusal(&self, condition: ConditionType, what: &str) -> Problem {
         let ask = self.whom_to_ask();
         Problem::new(
             condition,
@@ -371,6 +371,6 @@ impl Account {
     }
 }
 
-fn glob(pattern: &str, text: &str) -> bool {
+pub(super) fn glob(pattern: &str, text: &str) -> bool {
     WildMatch::new(pattern).matches(text)
 }

@@ -13,19 +13,18 @@ use crate::{
     },
 };
 
-/// What the role may not do, one sentence for each policy; if that is nothing, what it perhaps may not do. What only matters for tags is left out.
+/// What the role may not do, one sentence for each policy, and what it perhaps may not do. What only matters for tags is left out.
 #[must_use]
-pub fn lacking(facts: &Facts<'_>) -> Vec<String> {
+pub fn lacking(facts: &Facts<'_>) -> (Vec<String>, Vec<String>) {
     let role = match existing(facts) {
         Facet::Present(role) => role,
         Facet::Absent => {
             let role = facts.role;
-            return vec![format!(
-                "role {role}, which S3 has to assume, does not exist"
-            )];
+            let missing = format!("role {role}, which S3 has to assume, does not exist");
+            return (vec![missing], vec![]);
         }
         // What certainly prevents replication was found before it was read.
-        Facet::Unread | Facet::Failed(_) => return vec![],
+        Facet::Unread | Facet::Failed(_) => return (vec![], vec![]),
     };
     let mut missing = vec![];
     let mut found = Preflight::default();
@@ -36,14 +35,12 @@ pub fn lacking(facts: &Facts<'_>) -> Vec<String> {
             facts.role
         ));
     }
-    if let Some((identity, boundary)) = policies(facts, role) {
-        let (denied, unknown) = answers(facts, &identity, boundary.as_ref());
-        missing.extend(denied.into_iter().map(sentence));
-        if missing.is_empty() {
-            missing.extend(unknown.into_iter().next());
-        }
-    }
-    missing
+    let Some((identity, boundary)) = policies(facts, role) else {
+        return (missing, vec![]);
+    };
+    let (denied, unknown) = answers(facts, &identity, boundary.as_ref());
+    missing.extend(denied.into_iter().map(sentence));
+    (missing, unknown.into_iter().take(1).collect())
 }
 
 /// Which policy does not allow what, and what is not known.

@@ -4,6 +4,7 @@ pub mod account;
 pub mod accounts;
 pub mod assess;
 mod bucket_checks;
+pub mod canary_grants;
 pub mod facts;
 mod foreign_role;
 pub mod lacking;

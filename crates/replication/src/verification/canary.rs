@@ -63,6 +63,12 @@ impl Canary {
             .collect()
     }
 
+    /// Whether a key is that of a canary of an object.
+    #[must_use]
+    pub fn is_key_of(key: &str, installation: &InstallationId, object: &ObjectKey) -> bool {
+        key.contains(&format!("{FOLDER}{installation}/{object}/"))
+    }
+
     /// Whether a rule selects it ("Replication configuration file elements" in the S3 User Guide).
     pub(super) fn is_selected_by(&self, rule: &ReplicationRule) -> bool {
         let mut tags = rule.filter.iter().flat_map(|filter| filter.tags());
@@ -94,8 +100,8 @@ impl Canary {
 pub enum Sighting {
     /// It is in the destination bucket.
     Replica {
-        /// The KMS key that encrypts the replica, if one does.
-        kms_key: Option<String>,
+        /// How the replica is encrypted.
+        encryption: ReplicaEncryption,
         /// Whether the owner of the source object owns the replica.
         kept_owner: bool,
     },
@@ -103,15 +109,30 @@ pub enum Sighting {
     Source(SourceStatus),
 }
 
+/// How a replica is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicaEncryption {
+    /// With a KMS key, by its ARN.
+    Kms(String),
+    /// Without.
+    WithoutKms,
+    /// The source's account owns the replica, and the destination's can't read it.
+    Unreadable,
+}
+
 /// What S3 says of the source object ("Getting replication status information" in the S3 User Guide).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceStatus {
-    /// Replication is pending, or done and not visible yet.
+    /// Replication is pending.
     Pending,
+    /// S3 says that it is done, and the replica is not visible yet, or was removed.
+    Completed,
     /// Replication failed, and S3 does not retry it.
     Failed,
     /// No rule selected the object.
     NotSelected,
+    /// Someone removed it.
+    Gone,
 }
 
 #[cfg(test)]

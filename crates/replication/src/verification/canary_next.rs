@@ -22,6 +22,8 @@ use crate::{
 
 /// An object that is not ready is visited again so soon: that makes no calls.
 const NOT_READY: Duration = Duration::from_secs(5);
+/// One that waits for someone to act: a change of it, of its accounts or its namespace is noticed at once.
+const REFUSED: Duration = Duration::from_mins(5);
 /// Canaries are looked for no sooner and no more often, and later ever less often.
 const SOONEST_LOOK: Duration = Duration::from_secs(1);
 const RAREST_LOOK: Duration = Duration::from_secs(30);
@@ -82,7 +84,8 @@ pub fn next(wanted: &Wanted, state: &State, generation: Option<i64>, now: Timest
             let says_nothing =
                 finding.reason == Reason::Verifying && state.recorded == Verified::default();
             if says_nothing || report == state.recorded {
-                Next::Wait(Some(now + NOT_READY))
+                let is_soon = finding.reason == Reason::Verifying;
+                Next::Wait(Some(now + if is_soon { NOT_READY } else { REFUSED }))
             } else {
                 Next::Record(report)
             }
@@ -97,24 +100,25 @@ pub fn next(wanted: &Wanted, state: &State, generation: Option<i64>, now: Timest
 /// When the next round is due; `None`: at once.
 fn due(subject: &Subject, state: &State) -> Option<Timestamp> {
     let verified = state.recorded.condition()?;
-    if verified.observed_generation != subject.generation {
-        return None;
-    }
     let found = state.recorded.verification.as_ref();
     let last_time = found.and_then(|found| found.last_canary_time.as_ref());
     let last_request = found.and_then(|found| found.last_request.as_ref());
     if state.request.is_some() && state.request.as_ref() != last_request {
         return Some(last_time?.0 + REQUESTED);
     }
-    if let Some(again) = state.memory.again {
+    if let Some((generation, again)) = state.memory.again
+        && generation == subject.generation
+    {
         return Some(again);
     }
+    // What was found says nothing of another spec.
+    let last = found.filter(|found| found.canary_generation == subject.generation)?;
     let wait = if verified.status == "True" {
         subject.interval
     } else {
         FIRST_RETRY
     };
-    Some(last_time?.0 + wait)
+    Some(last.last_canary_time.as_ref()?.0 + wait)
 }
 
 fn not_removed(state: &State, failure: &Failure, generation: Option<i64>, now: Timestamp) -> Next {
@@ -147,7 +151,11 @@ fn not_removed(state: &State, failure: &Failure, generation: Option<i64>, now: T
 }
 
 fn of_round(round: &Round, state: &State, now: Timestamp) -> Next {
-    let Round { subject, stage } = round;
+    let Round {
+        subject,
+        request,
+        stage,
+    } = round;
     match stage {
         Stage::Checked => {
             let canaries = subject.canaries.iter();
@@ -161,7 +169,8 @@ fn of_round(round: &Round, state: &State, now: Timestamp) -> Next {
             let begun = state.with(|status| {
                 status.canaries = canaries.collect();
                 status.last_canary_time = Some(Time(whole_seconds(now)));
-                status.last_request.clone_from(&state.request);
+                status.last_request.clone_from(request);
+                status.canary_generation = subject.generation;
             });
             // The last finding stays, unless it was for another spec.
             let last = state.recorded.condition();
@@ -186,7 +195,7 @@ fn of_round(round: &Round, state: &State, now: Timestamp) -> Next {
         Stage::Removed(judgement) => {
             let status = state.with(|status| {
                 status.canaries.clear();
-                status.last_request.clone_from(&state.request);
+                status.last_request.clone_from(request);
                 if let Some(lag) = judgement.lag {
                     status.lag = Some(judgement::shown(lag));
                     status.last_verified_time = Some(Time(whole_seconds(now)));

@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use crate::{
     observed::{Failure, FailureKind},
     verification::{
-        canary::{Canary, Sighting},
+        canary::{Canary, Sighting, SourceStatus},
         checks::{Checked, refusal},
+        diagnosis::Diagnosis,
         judgement::{self, Fate},
         subject::{Subject, Wanted},
     },
@@ -30,13 +31,19 @@ pub struct Memory {
     ledger: Vec<CanaryStatus>,
     /// How many rounds in a row did not verify.
     pub(super) failures: u32,
-    /// When the next round is due, if not by the interval.
-    pub(super) again: Option<Timestamp>,
-    /// Since when no rule selects the canaries of this generation.
-    unselected: Option<Timestamp>,
+    /// Of which generation the next round is due when, if not by the interval.
+    pub(super) again: Option<(Option<i64>, Timestamp)>,
+    /// Of which generation no rule selects the canaries, and since when.
+    unselected: Option<(Option<i64>, Timestamp)>,
 }
 
 impl Memory {
+    /// Whether nothing has to be remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.round.is_none() && self.ledger.is_empty()
+    }
+
     /// The canaries that may exist.
     #[must_use]
     pub fn ledger(&self) -> &[CanaryStatus] {
@@ -47,6 +54,8 @@ impl Memory {
 #[derive(Clone, Debug)]
 pub(super) struct Round {
     pub(super) subject: Subject,
+    /// What asked for it, if something did.
+    pub(super) request: Option<String>,
     pub(super) stage: Stage,
 }
 
@@ -73,6 +82,8 @@ pub(super) struct Sent {
     pub(super) canary: Canary,
     pub(super) version: String,
     pub(super) at: Timestamp,
+    /// Whether S3 said at the last look that it replicated it.
+    completed: bool,
     pub(super) fate: Option<Fate>,
 }
 
@@ -115,7 +126,7 @@ impl State {
             .is_some_and(|round| !is_current(round))
         {
             memory.round = None;
-            (memory.again, memory.unselected) = (None, None);
+            memory.again = None;
         }
         Self {
             recorded,
@@ -160,10 +171,10 @@ impl State {
         status
     }
 
-    /// Whether the status says so of this generation.
-    fn was_verified(&self, generation: Option<i64>) -> bool {
+    /// Whether canaries of this generation were judged before: then its rules were in effect.
+    fn was_judged(&self, generation: Option<i64>) -> bool {
         self.recorded.condition().is_some_and(|verified| {
-            verified.status == "True" && verified.observed_generation == generation
+            verified.status != "Unknown" && verified.observed_generation == generation
         })
     }
 
@@ -175,7 +186,12 @@ impl State {
         };
         self.memory.again = None;
         let subject = subject.clone();
-        self.memory.round = Some(Round { subject, stage });
+        let request = self.request.clone();
+        self.memory.round = Some(Round {
+            subject,
+            request,
+            stage,
+        });
     }
 
     /// The API server accepted this status.
@@ -195,7 +211,7 @@ impl State {
                 } else {
                     self.memory.failures += 1;
                     let wait = retry(self.memory.failures, round.subject.interval);
-                    self.memory.again = Some(now + wait);
+                    self.memory.again = Some((round.subject.generation, now + wait));
                 }
                 self.memory.round = None;
             }
@@ -217,11 +233,12 @@ impl State {
             canary,
             version,
             at: now,
+            completed: false,
             fate: None,
         };
         round.stage = match uploads.into_iter().collect::<Result<Vec<_>, _>>() {
             Ok(versions) => Stage::Sent(canaries.zip(versions).map(sent).collect()),
-            Err(failure) if may_be_seen(failure.kind) => Stage::Refused(failure),
+            Err(failure) if judgement::may_be_seen(failure.kind) => Stage::Refused(failure),
             Err(failure) => judged(judgement::failed(&failure)),
         };
     }
@@ -239,7 +256,9 @@ impl State {
         for (sent, sighting) in unknown.zip(sightings) {
             match sighting {
                 Ok(sighting) => {
-                    sent.fate = judgement::fate(&round.subject, &sighting, since(sent.at, now));
+                    let (lag, again) = (since(sent.at, now), sent.completed);
+                    sent.fate = judgement::fate(&round.subject, &sighting, lag, again);
+                    sent.completed = sighting == Sighting::Source(SourceStatus::Completed);
                 }
                 // It is looked again.
                 Err(failure)
@@ -253,13 +272,24 @@ impl State {
                 }
             }
         }
+        self.conclude(now);
+    }
+
+    /// What follows once the fate of all is known.
+    fn conclude(&mut self, now: Timestamp) {
+        let Some(round) = &mut self.memory.round else {
+            return;
+        };
+        let Stage::Sent(sent) = &mut round.stage else {
+            return;
+        };
         let fates = sent.iter().map(|sent| sent.fate.clone());
         let Some(fates) = fates.collect::<Option<Vec<_>>>() else {
             return;
         };
         let lag = |fate: &Fate| match fate {
             Fate::Replicated { lag } => Some(*lag),
-            Fate::Differs(_) | Fate::Failed | Fate::NotSelected => None,
+            Fate::Differs(_) | Fate::Failed | Fate::NotSelected | Fate::Lost(_) => None,
         };
         if let Some(lags) = fates.iter().map(lag).collect::<Option<Vec<_>>>() {
             let (finding, slowest) = judgement::verified(&lags);
@@ -269,12 +299,25 @@ impl State {
             });
             return;
         }
+        let is_bad = |fate: &Fate| !matches!(fate, Fate::Replicated { .. } | Fate::Lost(_));
+        let lost = sent.iter().find_map(|sent| match &sent.fate {
+            Some(Fate::Lost(what)) => Some((sent.canary.clone(), what.clone())),
+            _ => None,
+        });
+        if let Some((canary, what)) = lost.filter(|_| !fates.iter().any(is_bad)) {
+            round.stage = judged(judgement::lost(&round.subject, &canary, &what));
+            return;
+        }
         round.stage = Stage::Failed(std::mem::take(sent));
         // A configuration that was just written does not select at once ("Troubleshooting replication" in the S3 User Guide).
         let unselected = fates.contains(&Fate::NotSelected) && !fates.contains(&Fate::Failed);
         let (generation, timeout) = (round.subject.generation, round.subject.timeout);
-        if unselected && !self.was_verified(generation) {
-            let first = *self.memory.unselected.get_or_insert(now);
+        if unselected && !self.was_judged(generation) {
+            let begun = self.memory.unselected.filter(|(of, _)| *of == generation);
+            let (_, first) = *self
+                .memory
+                .unselected
+                .insert(begun.unwrap_or((generation, now)));
             if since(first, now) < timeout {
                 let message = "no rule has selected a canary yet: a replication configuration takes some minutes to take effect";
                 self.judge(judged(Finding::unknown(Reason::Verifying, message)));
@@ -288,8 +331,16 @@ impl State {
         }
     }
 
+    /// The API server did not accept a status. What was checked before an upload is checked again, since it may take a while until then.
+    pub fn not_recorded(&mut self) {
+        let round = self.memory.round.as_ref();
+        if round.is_some_and(|round| matches!(round.stage, Stage::Checked)) {
+            self.memory.round = None;
+        }
+    }
+
     /// What is missing.
-    pub fn diagnosed(&mut self, missing: &[String]) {
+    pub fn diagnosed(&mut self, missing: &Diagnosis) {
         let Some(round) = &self.memory.round else {
             return;
         };
@@ -326,14 +377,6 @@ impl State {
             round.stage = Stage::Removed(judgement.clone());
         }
     }
-}
-
-/// Whether why AWS refused an upload may be seen in what exists, such as a key that is disabled.
-fn may_be_seen(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::Invalid | FailureKind::NotFound | FailureKind::Conflict
-    )
 }
 
 fn judged(finding: Finding) -> Stage {

@@ -57,8 +57,10 @@ pub fn refusal(subject: &Subject, checked: &Checked) -> Option<Finding> {
 }
 
 fn is_own(rule: &ReplicationRule, subject: &Subject) -> bool {
+    // Rules that a former object of the name retained stay as they are, wherever this one replicates to.
     let mark = rule.mark(&subject.installation);
-    mark.is_some_and(|mark| mark.object == subject.key)
+    let is_of_name = mark.is_some_and(|mark| mark.object == subject.key);
+    is_of_name && rule.destination.bucket == subject.destination.arn().to_string()
 }
 
 fn overlaps(canary: &Canary, rule: &ReplicationRule) -> Finding {

@@ -1,5 +1,7 @@
 //! What is missing for S3 to replicate what an object asks for, by what was read of everything that it depends on.
 
+use api::condition::Reason;
+
 use crate::{
     assess::Resolved,
     compose,
@@ -12,14 +14,23 @@ use crate::{
     visit::{Visit, decision::Decision, disposition::Disposition},
 };
 
-/// What is missing, one sentence each. Empty: nothing, as far as it was read.
+/// What is missing, one sentence each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Diagnosis {
+    /// What certainly prevents replication.
+    pub certain: Vec<String>,
+    /// What may prevent it, or could not be read.
+    pub possible: Vec<String>,
+}
+
+/// What is missing, as far as it was read.
 #[must_use]
 pub fn diagnosis(
     visit: &Visit,
     decision: &Decision,
     observed: &Observed,
     object: &ObjectKey,
-) -> Vec<String> {
+) -> Diagnosis {
     let (resolved, problems) = match decision.dispositions.get(object) {
         Some(Disposition::Acting {
             resolved, problems, ..
@@ -27,17 +38,24 @@ pub fn diagnosis(
         Some(Disposition::Refused {
             resolved, problems, ..
         }) => (resolved.as_ref(), problems),
-        _ => return vec![],
+        _ => return Diagnosis::default(),
     };
-    let mut missing: Vec<_> = problems
-        .iter()
-        .map(|problem| problem.message.clone())
-        .collect();
+    let mut missing = Diagnosis::default();
+    for problem in problems {
+        let list = if is_certain(problem.reason) {
+            &mut missing.certain
+        } else {
+            &mut missing.possible
+        };
+        list.push(problem.message.clone());
+    }
     let Some(resolved) = resolved else {
         return missing;
     };
-    missing.extend(versioning(resolved, observed));
-    missing.extend(configuration(visit, observed, decision, resolved));
+    missing.certain.extend(versioning(resolved, observed));
+    missing
+        .certain
+        .extend(configuration(visit, observed, decision, resolved));
     if let Some(account) = visit.accounts.by_id(&visit.source.account) {
         let role = observed
             .configuration
@@ -46,7 +64,7 @@ pub fn diagnosis(
             .unwrap_or_else(|| {
                 compose::role_arn_of(&visit.installation, account, &visit.source, observed, &[])
             });
-        missing.extend(lacking(&Facts::new(
+        let (denied, unknown) = lacking(&Facts::new(
             resolved,
             observed,
             &visit.installation,
@@ -54,9 +72,25 @@ pub fn diagnosis(
             account,
             &role,
             &visit.upstream,
-        )));
+        ));
+        missing.certain.extend(denied);
+        missing.possible.extend(unknown);
     }
     missing
+}
+
+/// Whether a problem is one of S3's, and not of what the operator itself may read or write.
+fn is_certain(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::AwsUnavailable
+            | Reason::NoCredentials
+            | Reason::AccessDenied
+            | Reason::DeniedByOrganization
+            | Reason::RefusedByAws
+            | Reason::FinalizerRefused
+            | Reason::Contended
+    )
 }
 
 /// Versioning that the operator would enable.

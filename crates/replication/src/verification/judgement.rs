@@ -6,9 +6,10 @@ use api::{condition::Reason, finding::Finding};
 
 use crate::{
     assess,
-    observed::Failure,
+    observed::{Failure, FailureKind},
     verification::{
-        canary::{Canary, Sighting, SourceStatus},
+        canary::{Canary, ReplicaEncryption, Sighting, SourceStatus},
+        diagnosis::Diagnosis,
         subject::Subject,
     },
 };
@@ -28,10 +29,17 @@ pub(super) enum Fate {
     Failed,
     /// No rule selected it.
     NotSelected,
+    /// It was removed before it could be judged.
+    Lost(String),
 }
 
-/// What a sighting means, after so long.
-pub(super) fn fate(subject: &Subject, sighting: &Sighting, lag: Duration) -> Option<Fate> {
+/// What a sighting means, after so long. `again`: the source object was completed at the last look, too.
+pub(super) fn fate(
+    subject: &Subject,
+    sighting: &Sighting,
+    lag: Duration,
+    again: bool,
+) -> Option<Fate> {
     match sighting {
         Sighting::Replica { kept_owner, .. } if *kept_owner && subject.changes_owner => {
             Some(Fate::Differs(format!(
@@ -39,20 +47,47 @@ pub(super) fn fate(subject: &Subject, sighting: &Sighting, lag: Duration) -> Opt
                 subject.source.account, subject.destination.account
             )))
         }
-        Sighting::Replica { kms_key, .. }
-            if subject.replica_key.is_some() && *kms_key != subject.replica_key =>
-        {
-            let found = kms_key.as_deref().unwrap_or("no KMS key");
-            let wanted = subject.replica_key.as_deref().unwrap_or_default();
-            Some(Fate::Differs(format!(
-                "the replica is encrypted with {found}, not with {wanted}"
-            )))
-        }
-        Sighting::Replica { .. } => Some(Fate::Replicated { lag }),
+        Sighting::Replica { encryption, .. } => Some(encrypted(subject, encryption, lag)),
         Sighting::Source(SourceStatus::Failed) => Some(Fate::Failed),
         Sighting::Source(SourceStatus::NotSelected) => Some(Fate::NotSelected),
-        Sighting::Source(SourceStatus::Pending) => None,
+        Sighting::Source(SourceStatus::Gone) => Some(Fate::Lost(format!(
+            "someone removed it from bucket {}",
+            subject.source.name
+        ))),
+        Sighting::Source(SourceStatus::Completed) if again && lag >= subject.timeout => {
+            Some(Fate::Lost(format!(
+                "S3 says that it replicated it, and the replica is not in bucket {}: something removes objects there",
+                subject.destination.name
+            )))
+        }
+        Sighting::Source(SourceStatus::Pending | SourceStatus::Completed) => None,
     }
+}
+
+fn encrypted(subject: &Subject, encryption: &ReplicaEncryption, lag: Duration) -> Fate {
+    let found = match encryption {
+        ReplicaEncryption::Kms(key) => Some(key),
+        ReplicaEncryption::WithoutKms => None,
+        ReplicaEncryption::Unreadable => return Fate::Replicated { lag },
+    };
+    match &subject.replica_key {
+        Some(wanted) if found != Some(wanted) => {
+            let found = found.map_or("no KMS key", String::as_str);
+            Fate::Differs(format!(
+                "the replica is encrypted with {found}, not with {wanted}"
+            ))
+        }
+        _ => Fate::Replicated { lag },
+    }
+}
+
+/// The finding if canaries were removed before they could be judged.
+pub(super) fn lost(subject: &Subject, canary: &Canary, what: &str) -> Finding {
+    let message = format!(
+        "the canary of rule {} in bucket {} says nothing: {what}",
+        canary.rule, subject.source.name
+    );
+    Finding::unknown(Reason::Verifying, message)
 }
 
 /// The finding if all canaries were replicated, and the lag of the slowest.
@@ -72,15 +107,15 @@ pub(super) fn shown(lag: Duration) -> String {
     format!("{seconds}s")
 }
 
-/// The finding if some canaries were not replicated, or in another way. `missing` is what was found to be missing.
+/// The finding if some canaries were not replicated, or in another way. `diagnosis` is what was found to be missing.
 pub(super) fn not_verified(
     subject: &Subject,
     fates: &[(&Canary, &Fate)],
-    missing: &[String],
+    diagnosis: &Diagnosis,
 ) -> Finding {
     let bad: Vec<_> = fates
         .iter()
-        .filter(|(_, fate)| !matches!(fate, Fate::Replicated { .. }))
+        .filter(|(_, fate)| !matches!(fate, Fate::Replicated { .. } | Fate::Lost(_)))
         .collect();
     let more = match bad.len() {
         0 | 1 => String::new(),
@@ -95,16 +130,16 @@ pub(super) fn not_verified(
             Reason::CanaryFailed,
             "no rule of the replication configuration selected it".to_owned(),
         ),
-        Fate::Failed | Fate::Replicated { .. } => (
+        Fate::Failed | Fate::Lost(_) | Fate::Replicated { .. } => (
             Reason::CanaryFailed,
             "S3 did not replicate it, and does not retry it".to_owned(),
         ),
     };
-    let causes = if missing.is_empty() {
-        "nothing is missing by now, as far as that can be read; the next canary shows whether S3 replicates again".to_owned()
-    } else {
-        missing.join("; ")
-    };
+    let causes = [&diagnosis.certain, &diagnosis.possible];
+    let causes = causes.into_iter().find(|causes| !causes.is_empty()).map_or_else(
+        || "nothing is missing by now, as far as that can be read; the next canary shows whether S3 replicates again".to_owned(),
+        |causes| causes.join("; "),
+    );
     let message = format!(
         "canary of rule {}{more} in bucket {}: {what}: {causes}",
         canary.rule, subject.source.name
@@ -112,8 +147,17 @@ pub(super) fn not_verified(
     Finding::no(reason, message)
 }
 
+/// Whether why AWS refused an upload may be seen in what exists, such as a key that is disabled.
+pub(super) fn may_be_seen(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Invalid | FailureKind::NotFound | FailureKind::Conflict
+    )
+}
+
 /// The finding if AWS refused to take a canary. If something is missing, S3 does not replicate either.
-pub(super) fn refused(subject: &Subject, failure: &Failure, missing: &[String]) -> Finding {
+pub(super) fn refused(subject: &Subject, failure: &Failure, diagnosis: &Diagnosis) -> Finding {
+    let missing = &diagnosis.certain;
     if missing.is_empty() {
         return failed(failure);
     }

@@ -9,9 +9,9 @@ pub mod health;
 mod judgement;
 mod subject;
 
-pub use canary::{Canary, FOLDER, Sighting, SourceStatus};
+pub use canary::{Canary, FOLDER, ReplicaEncryption, Sighting, SourceStatus};
 pub use canary_next::{Next, next};
 pub use canary_round::{Memory, State};
 pub use checks::{Checked, refusal};
-pub use diagnosis::diagnosis;
+pub use diagnosis::{Diagnosis, diagnosis};
 pub use subject::{Subject, Wanted, wanted};

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use api::{
-    aws_account::Permission,
     bucket_replication::{BucketReplicationStatus, Mode},
     condition::Reason,
     finding::Finding,
@@ -16,6 +15,7 @@ use crate::{
     accounts::Accounts,
     keys::KeyArn,
     names::{InstallationId, OwnedBucket, Region},
+    request::canary_grants::CanaryBucket,
     validate::{Encryption, Valid},
     verification::canary::{Canary, LONGEST_KEY},
 };
@@ -99,10 +99,17 @@ fn waiting() -> Finding {
 
 /// What of grants and accounts does not allow canaries.
 fn refused(valid: &Valid, accounts: &Accounts) -> Option<Finding> {
-    let ends = [&valid.source.account, &valid.destination.account];
-    for id in ends {
+    let (source, destination) = (&valid.source, &valid.destination);
+    let ends = [
+        (&source.account, CanaryBucket::Source(&source.name)),
+        (
+            &destination.account,
+            CanaryBucket::Destination(&destination.name),
+        ),
+    ];
+    for (id, bucket) in ends {
         let account = accounts.by_id(id)?;
-        if let Err(problem) = account.allow(&valid.namespace_labels, Permission::Canary) {
+        if let Err(problem) = account.allow_canaries(&valid.namespace_labels, bucket) {
             return Some(Finding::unknown(problem.reason, problem.message));
         }
         if accounts.managed(id).is_none() {
@@ -122,13 +129,13 @@ fn subject(
     canary: &verification::Canary,
     installation: &InstallationId,
 ) -> Result<Subject, Finding> {
-    // Once canaries of a generation were uploaded, they are also if it ceases to be ready.
+    // Once canaries of a generation were uploaded, they are also if it ceases to be ready. Before, the rules in S3 may be of another one.
     let status = &object.status;
-    let verified = object.verified.condition();
-    let was_verified = verified.is_some_and(|verified| {
-        verified.observed_generation == object.generation && object.verified.verification.is_some()
+    let found = object.verified.verification.as_ref();
+    let was_uploaded = found.is_some_and(|found| {
+        found.canary_generation.is_some() && found.canary_generation == object.generation
     });
-    if !object.is_ready() && !was_verified {
+    if !object.is_ready() && !was_uploaded {
         return Err(waiting());
     }
     let (source_region, destination_region) = regions(status).ok_or_else(waiting)?;
