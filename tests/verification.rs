@@ -14,6 +14,7 @@ mod support;
 mod table;
 
 use std::{
+    collections::BTreeSet,
     fmt::Write,
     sync::{
         Arc, Mutex,
@@ -29,6 +30,7 @@ use bucket_replication_operator::{
     replication::{
         accounts::Accounts,
         evaluation::{Caller, Context, Request, Resource, Truth},
+        policy::Document,
         validate::validate,
         verification::{FOLDER, Memory, wanted},
     },
@@ -328,6 +330,123 @@ async fn verified_is_true_if_and_only_if_s3_replicates() {
         wrong.join("\n\n")
     );
     compare("tests/golden/canaries/broken.txt", &said);
+}
+
+/// The policies of role, destination and keys, by name, with what changes them.
+fn policies(judged: &Judged) -> Vec<(String, Document)> {
+    let account = PROD.parse().unwrap();
+    judged.aws.with(|state| {
+        let mut all = vec![];
+        for ((owner, name), role) in &state.roles {
+            if *owner == account && name.starts_with("brepl-") {
+                let inline = role.inline.iter();
+                all.extend(
+                    inline.map(|(policy, document)| (format!("{name}/{policy}"), document.clone())),
+                );
+            }
+        }
+        let destination = state.buckets["dest"].policy.clone().unwrap();
+        all.push(("dest".to_owned(), destination));
+        for id in [key(PROD, "us-east-1", "src"), key(DR, "us-west-2", "dst")] {
+            all.push((id.to_string(), state.keys[&id.to_string()].policy.clone()));
+        }
+        all
+    })
+}
+
+fn set_policy(judged: &Judged, place: &str, document: Document) {
+    judged.aws.with(|state| match place.split_once('/') {
+        Some((role, policy)) if !place.starts_with("arn:") => {
+            let account = PROD.parse().unwrap();
+            let role = state.roles.get_mut(&(account, role.to_owned())).unwrap();
+            role.inline.insert(policy.to_owned(), document);
+        }
+        _ => match state.keys.get_mut(place) {
+            Some(key) => key.policy = document,
+            None => state.buckets.get_mut(place).unwrap().policy = Some(document),
+        },
+    });
+}
+
+/// Each action of role, bucket policy and key policies, taken away in turn. The statement of a key's account delegates to IAM: what it allows the
+/// role is taken away from it as well.
+#[tokio::test]
+async fn each_single_permission_that_is_taken_away_is_named() {
+    let mut canaries = Canaries::ready(&json!({}), &object()).await;
+    let right = canaries.judged.aws.with(|state| state.clone());
+    let (mut tried, mut failing, mut wrong) = (0, 0, vec![]);
+    for (place, document) in policies(&canaries.judged) {
+        let json = document.json();
+        let mut actions = BTreeSet::new();
+        for statement in json["Statement"].as_array().unwrap() {
+            let listed = match &statement["Action"] {
+                Value::String(all) if all == "kms:*" => vec![
+                    json!("kms:Decrypt"),
+                    json!("kms:Encrypt"),
+                    json!("kms:GenerateDataKey"),
+                ],
+                Value::Array(actions) => actions.clone(),
+                one => vec![one.clone()],
+            };
+            actions.extend(
+                listed
+                    .iter()
+                    .map(|action| action.as_str().unwrap().to_owned()),
+            );
+        }
+        for action in actions {
+            canaries.judged.aws.with(|state| *state = right.clone());
+            let mut without = json.clone();
+            for statement in without["Statement"].as_array_mut().unwrap() {
+                let mut listed = match statement["Action"].take() {
+                    Value::String(all) if all == "kms:*" => [
+                        "DescribeKey",
+                        "GetKeyPolicy",
+                        "PutKeyPolicy",
+                        "Decrypt",
+                        "Encrypt",
+                        "GenerateDataKey",
+                    ]
+                    .map(|name| json!(format!("kms:{name}")))
+                    .to_vec(),
+                    Value::Array(actions) => actions,
+                    one => vec![one],
+                };
+                listed.retain(|listed| *listed != action.as_str());
+                statement["Action"] = json!(listed);
+            }
+            without["Statement"]
+                .as_array_mut()
+                .unwrap()
+                .retain(|statement| statement["Action"] != json!([]));
+            set_policy(&canaries.judged, &place, ground::document(without));
+            tried += 1;
+            let (status, reason, message) = canaries.next_round().await;
+            // Without it, no one can upload an object with that key.
+            let uploads = action == "kms:GenerateDataKey" && place.ends_with("key/src");
+            let replicated = !uploads && replicates(&canaries.judged);
+            let names = message.contains(action.as_str());
+            let is_right = match status.as_str() {
+                "True" => replicated,
+                "False" => !replicated && names,
+                _ => reason == "AccessDenied" && names && uploads,
+            };
+            failing += usize::from(status == "False");
+            if !is_right {
+                wrong.push(format!(
+                    "{action} of {place}: S3 replicates: {replicated}; {status} {reason}: {message}"
+                ));
+            }
+        }
+    }
+    assert!(
+        tried > 15 && failing > 8,
+        "{tried} tried, {failing} failing"
+    );
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    canaries.judged.aws.with(|state| *state = right);
+    assert_eq!(canaries.next_round().await.0, "True");
+    assert_eq!(canaries.leftovers(), Vec::<String>::new());
 }
 
 #[tokio::test]
