@@ -344,7 +344,8 @@ impl Context {
         object: &Arc<BucketReplication>,
         accounts: &Accounts,
     ) -> Result<(), NotWritten> {
-        let problems = validate::validate(&self.reduced(object), accounts)
+        let reduced = self.reduced(object);
+        let problems = validate::validate(&reduced, accounts)
             .err()
             .unwrap_or_default();
         let deleting = object.metadata.deletion_timestamp.is_some();
@@ -362,15 +363,14 @@ impl Context {
                 .await;
             return accepted(self.kubernetes.release(object).await, &key_of(object));
         }
-        let previous = object.status.clone().unwrap_or_default();
         let make = if deleting {
             status::blocked
         } else {
             status::refused
         };
         let status = make(
-            object.metadata.generation,
-            &previous,
+            reduced.generation,
+            &reduced.status,
             &problems,
             Timestamp::now(),
         );

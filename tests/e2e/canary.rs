@@ -134,6 +134,30 @@ pub async fn an_object_says_that_s3_replicates_and_what_is_missing_if_not(
     tokio::time::sleep(Duration::from_secs(5)).await;
     ensure!(uploads(&stage) == before, "a restart uploads canaries");
 
+    // Without its source account, the object still has what canaries found, from their writer alone.
+    let name = stage.source_account_name();
+    let kubectl = async |words: &[&str]| stage.environment.kubectl(words).await;
+    kubectl(&["delete", "awsaccount", &name]).await?;
+    stage
+        .wait_for("tax", "Accepted", "False", "AccountNotFound")
+        .await?;
+    let words = ["get", "brepl", "tax", "--show-managed-fields", "-o", "json"];
+    let shown = kubectl(&[words.as_slice(), &["-n", &stage.name]].concat()).await?;
+    let shown: Value = serde_json::from_str(&shown)?;
+    let writers = shown["metadata"]["managedFields"].as_array();
+    let of_canaries = writers.into_iter().flatten().filter(|writer| {
+        let status = &writer["fieldsV1"]["f:status"];
+        status["f:verification"].is_object()
+    });
+    let of_canaries: Vec<_> = of_canaries.map(|writer| &writer["manager"]).collect();
+    ensure!(
+        of_canaries == ["bucket-replication-operator-verification"],
+        "{of_canaries:?}"
+    );
+    let account = stage.source_account().to_string();
+    stage.environment.apply(&account).await?;
+    stage.wait_for("tax", "Ready", "True", "Ready").await?;
+
     // Canaries that can't be removed hold the object until they can.
     stage
         .proxy
