@@ -16,6 +16,8 @@ use kube::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::duration::quarter_of_an_hour;
+
 pub use crate::account_status::{AwsAccountStatus, Replication};
 pub use crate::requests_per_second::RequestsPerSecond;
 
@@ -134,10 +136,6 @@ pub struct ReplicationMetrics {
     #[serde(default = "quarter_of_an_hour")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,4}[hms]){1,3}$"))]
     pub period: String,
-}
-
-fn quarter_of_an_hour() -> String {
-    "15m".into()
 }
 
 /// A role that the operator assumes. Its trust policy has to require the external ID.

@@ -4,6 +4,7 @@ mod account_status;
 pub mod aws_account;
 pub mod bucket_replication;
 pub mod condition;
+pub mod duration;
 pub mod event;
 pub mod finding;
 mod intended;

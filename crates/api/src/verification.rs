@@ -10,7 +10,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{bucket_replication::BucketReplicationStatus, condition::ConditionType};
+use crate::{
+    bucket_replication::BucketReplicationStatus, condition::ConditionType,
+    duration::quarter_of_an_hour,
+};
 
 /// How the operator verifies that S3 replicates.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -46,10 +49,6 @@ pub struct Canary {
 
 fn hourly() -> String {
     "1h".into()
-}
-
-fn quarter_of_an_hour() -> String {
-    "15m".into()
 }
 
 /// What canaries found.

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use jiff::SignedDuration;
 use wildmatch::WildMatch;
 
 use crate::{
@@ -20,6 +19,7 @@ use api::{
         self, Access, AwsPartition, Grant, Permission, Policies, PolicyMode, RequestsPerSecond,
     },
     condition::{ConditionType, Reason},
+    duration::duration,
 };
 
 /// An account, as an `AWSAccount` describes it.
@@ -162,10 +162,8 @@ impl Account {
         };
         let assume_role = spec.assume_role.map(assumed).transpose();
         let metrics_period = spec.replication_metrics.map(|metrics| {
-            let parsed = metrics.period.parse::<SignedDuration>().ok();
-            let parsed = parsed.and_then(|period| Duration::try_from(period).ok());
             let what = || format!("AWSAccount {name}: spec.replicationMetrics.period: {} is no duration: use hours, minutes and seconds, as in 15m", metrics.period);
-            parsed.ok_or_else(what)
+            duration(&metrics.period).ok_or_else(what)
         });
         let metrics_period = metrics_period.transpose();
         let region = spec.region.map(|region| region.parse::<Region>());

@@ -11,7 +11,7 @@ use crate::{
     assess::Resolved,
     names::{BucketName, InstallationId, OwnedBucket, RoleName},
     observed::{Facet, Observed, Traits},
-    policy::Statement,
+    policy::{Document, Statement},
     request::{
         s3_requests::{RoleFacts, S3Request, s3_requests},
         statements::role_statements,
@@ -92,6 +92,16 @@ impl Facts<'_> {
     pub(super) fn traits_of(&self, bucket: &OwnedBucket) -> Traits {
         let read = self.observed.buckets.get(bucket);
         read.map(|read| read.traits.clone()).unwrap_or_default()
+    }
+
+    /// The policy of the destination bucket. Across accounts, statements are written to it, and it is read whole for that.
+    pub(super) fn destination_policy(&self) -> Facet<Document> {
+        let valid = &self.resolved.valid;
+        if !valid.is_across_accounts() {
+            return self.traits_of(&valid.destination).policy;
+        }
+        let read = self.observed.buckets.get(&valid.destination);
+        read.map(|read| read.policy.clone()).unwrap_or_default()
     }
 }
 

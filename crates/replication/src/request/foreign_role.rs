@@ -20,6 +20,7 @@ use crate::{
     request::{
         facts::{Facts, Preflight},
         policy_checks::{MAY_BE_DENIED, WITHOUT_TAGS},
+        problem::first_of,
     },
 };
 
@@ -277,13 +278,9 @@ impl Facts<'_> {
     }
 
     fn lacking(&self, missing: &[String]) -> Problem {
-        let first = missing.first().map_or("", String::as_str);
-        let more = match missing.len() {
-            0 | 1 => String::new(),
-            several => format!(" and {} more", several - 1),
-        };
+        let lacking = first_of(missing);
         let message = format!(
-            "the policies of role {} do not allow {first}{more}, which S3 needs: have the role's owner apply status.requiredActions",
+            "the policies of role {} do not allow {lacking}, which S3 needs: have the role's owner apply status.requiredActions",
             self.role
         );
         let policy = self.needed();

@@ -9,6 +9,7 @@ use crate::{
     request::{
         facts::{Facts, Preflight},
         policy_checks::MAY_BE_DENIED,
+        problem::first_of,
         s3_requests::{On, S3Request},
     },
 };
@@ -86,12 +87,7 @@ fn answers(
 }
 
 fn sentence((cause, what): (String, Vec<String>)) -> String {
-    let more = match what.len() {
-        0 | 1 => String::new(),
-        several => format!(" and {} more", several - 1),
-    };
-    let first = what.first().map_or("", String::as_str);
-    format!("{cause} {first}{more}")
+    format!("{cause} {}", first_of(&what))
 }
 
 /// What was read of the role.
@@ -134,14 +130,7 @@ fn resource<'a>(
     let valid = &facts.resolved.valid;
     let (read, owner) = match asked.on {
         On::Source => (facts.traits_of(&valid.source).policy, &valid.source.account),
-        On::Destination if valid.is_across_accounts() => {
-            let read = facts.observed.buckets.get(&valid.destination)?;
-            (read.policy.clone(), &valid.destination.account)
-        }
-        On::Destination => (
-            facts.traits_of(&valid.destination).policy,
-            &valid.destination.account,
-        ),
+        On::Destination => (facts.destination_policy(), &valid.destination.account),
         On::Key(key) => (facts.observed.key_policies.get(key)?.clone(), &key.account),
     };
     match read {

@@ -11,6 +11,7 @@ use crate::{
     remedy::PolicyOf,
     request::{
         facts::{Facts, Preflight},
+        problem::first_of,
         s3_requests::On,
     },
 };
@@ -30,14 +31,8 @@ pub(super) fn source_policy(facts: &Facts<'_>, found: &mut Preflight) {
 
 /// A statement of the destination's policy that denies writing.
 pub(super) fn destination_policy(facts: &Facts<'_>, found: &mut Preflight) {
-    let valid = &facts.resolved.valid;
-    let destination = &valid.destination;
-    let across = facts.observed.buckets.get(destination);
-    let policy = if valid.source.account == destination.account {
-        facts.traits_of(destination).policy
-    } else {
-        across.map(|read| read.policy.clone()).unwrap_or_default()
-    };
+    let destination = &facts.resolved.valid.destination;
+    let policy = facts.destination_policy();
     facts.denials(
         On::Destination,
         PolicyOf::Bucket(destination),
@@ -82,13 +77,10 @@ pub(super) fn boundary(facts: &Facts<'_>, found: &mut Preflight) {
         ))),
         Facet::Present(document) => {
             let (missing, unknown) = facts.missing_in(document);
-            if let Some(first) = missing.first() {
-                let more = match missing.len() {
-                    1 => String::new(),
-                    several => format!(" and {} more", several - 1),
-                };
+            if !missing.is_empty() {
+                let lacking = first_of(&missing);
                 found.problems.push(narrow(format!(
-                    "permissions boundary {arn} does not allow {first}{more}, which the role needs: {whom} to add the missing actions"
+                    "permissions boundary {arn} does not allow {lacking}, which the role needs: {whom} to add the missing actions"
                 )));
             } else if let Some((first, cause)) = unknown.first() {
                 let note = format!(

@@ -46,6 +46,20 @@ pub(crate) fn named<T>(parsed: Result<T, InvalidName>, field: &str) -> Result<T,
     parsed.map_err(|error| invalid(field, &error.to_string()))
 }
 
+/// The first of several, and how many more there are.
+pub(crate) fn first_of(several: &[String]) -> String {
+    let first = several.first().map_or("", String::as_str);
+    format!("{first}{}", and_more(several.len()))
+}
+
+/// How many there are besides the first.
+pub(crate) fn and_more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        several => format!(" and {} more", several - 1),
+    }
+}
+
 /// Adds the problem to `problems`, if there is one.
 pub(crate) fn keep<T>(result: Result<T, Problem>, problems: &mut Vec<Problem>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()

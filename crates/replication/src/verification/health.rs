@@ -6,9 +6,9 @@ use api::{
     BucketReplication,
     bucket_replication::{Mode, Switch},
     condition::Reason,
+    duration::duration,
     finding::Finding,
 };
-use jiff::SignedDuration;
 
 use crate::names::Region;
 
@@ -116,11 +116,10 @@ pub fn metered(object: &BucketReplication) -> Option<Metered> {
     });
     let verification = spec.verification.as_ref();
     let longest = verification.and_then(|verification| verification.max_latency.as_ref());
-    let longest = longest.and_then(|text| text.parse::<SignedDuration>().ok());
     Some(Metered {
         rules: rules.collect(),
         regions: (source_region, destination_region),
-        longest: longest.and_then(|duration| Duration::try_from(duration).ok()),
+        longest: longest.and_then(|text| duration(text)),
     })
 }
 

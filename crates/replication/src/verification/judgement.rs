@@ -7,6 +7,7 @@ use api::{condition::Reason, finding::Finding};
 use crate::{
     assess,
     observed::{Failure, FailureKind},
+    request::problem::and_more,
     verification::{
         canary::{Canary, ReplicaEncryption, Sighting, SourceStatus},
         diagnosis::Diagnosis,
@@ -117,10 +118,7 @@ pub(super) fn not_verified(
         .iter()
         .filter(|(_, fate)| !matches!(fate, Fate::Replicated { .. } | Fate::Lost(_)))
         .collect();
-    let more = match bad.len() {
-        0 | 1 => String::new(),
-        several => format!(" and {} more", several - 1),
-    };
+    let more = and_more(bad.len());
     let Some((canary, fate)) = bad.first() else {
         return Finding::unknown(Reason::Verifying, "no canary was uploaded");
     };

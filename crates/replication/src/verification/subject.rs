@@ -5,10 +5,10 @@ use std::time::Duration;
 use api::{
     bucket_replication::{BucketReplicationStatus, Mode},
     condition::Reason,
+    duration::duration,
     finding::Finding,
     verification,
 };
-use jiff::SignedDuration;
 
 use crate::{
     Object, Problem,
@@ -172,8 +172,8 @@ fn subject(
             .filter(|_| encrypted)
             .and_then(|destination| destination.kms_key_arn.clone()),
         changes_owner: valid.owner_override && valid.is_across_accounts(),
-        interval: duration("interval", &canary.interval)?,
-        timeout: duration("timeout", &canary.timeout)?,
+        interval: period("interval", &canary.interval)?,
+        timeout: period("timeout", &canary.timeout)?,
     })
 }
 
@@ -188,10 +188,8 @@ fn keys(status: &BucketReplicationStatus) -> Vec<KeyArn> {
     named.filter_map(|key| key.parse().ok()).collect()
 }
 
-fn duration(field: &str, text: &str) -> Result<Duration, Finding> {
-    let parsed = text.parse::<SignedDuration>().ok();
-    let parsed = parsed.and_then(|duration| Duration::try_from(duration).ok());
-    parsed.ok_or_else(|| {
+fn period(field: &str, text: &str) -> Result<Duration, Finding> {
+    duration(text).ok_or_else(|| {
         let message = format!(
             "spec.verification.canary.{field}: {text} is no duration: use hours, minutes and seconds, as in 1h30m"
         );
