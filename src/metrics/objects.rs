@@ -25,11 +25,17 @@ pub(super) struct Objects(Arc<Mutex<Inside>>);
 
 #[derive(Debug, Default)]
 struct Inside {
-    by_bucket: HashMap<String, HashMap<ObjectKey, Arc<Counted>>>,
-    verified: HashMap<String, HashMap<ObjectKey, Canaries>>,
-    health: HashMap<String, HashMap<ObjectKey, Health>>,
+    by_bucket: HashMap<String, HashMap<ObjectKey, Known>>,
     /// Every state that an object was in, once: there are few, and many objects are in the same.
     states: BTreeSet<Arc<Counted>>,
+}
+
+/// What is known of an object.
+#[derive(Debug, Default)]
+struct Known {
+    counted: Option<Arc<Counted>>,
+    canaries: Option<Canaries>,
+    health: Option<Health>,
 }
 
 /// Status and reason of the condition `Ready`.
@@ -72,25 +78,18 @@ impl Objects {
             .get(&counted)
             .map_or(Arc::new(counted), Arc::clone);
         inside.states.insert(Arc::clone(&counted));
-        let of_bucket = inside.by_bucket.entry(bucket.to_owned()).or_default();
-        of_bucket.insert(key.clone(), counted);
+        inside.of(bucket, key).counted = Some(counted);
     }
 
     pub(super) fn set_verified(&self, bucket: &str, key: &ObjectKey, verified: &Verified) {
-        let mut inside = self.inside();
-        let of_bucket = inside.verified.entry(bucket.to_owned()).or_default();
-        let Some(condition) = verified.condition() else {
-            of_bucket.remove(key);
-            return;
-        };
         let found = verified.verification.as_ref();
         let lag = found.and_then(|found| found.lag.as_ref()?.trim_end_matches('s').parse().ok());
-        let canaries = Canaries {
+        let canaries = verified.condition().map(|condition| Canaries {
             holds: condition.status == "True",
             reason: condition.reason.clone(),
             lag,
-        };
-        of_bucket.insert(key.clone(), canaries);
+        });
+        self.inside().of(bucket, key).canaries = canaries;
     }
 
     pub(super) fn set_health(
@@ -99,32 +98,24 @@ impl Objects {
         key: &ObjectKey,
         said: Option<(&Finding, Vec<(String, RuleReading)>)>,
     ) {
-        let mut inside = self.inside();
-        let of_bucket = inside.health.entry(bucket.to_owned()).or_default();
-        let Some((finding, rules)) = said else {
-            of_bucket.remove(key);
-            return;
-        };
-        let health = Health {
+        let health = said.map(|(finding, rules)| Health {
             holds: finding.holds == Some(true),
             reason: finding.reason.as_str().to_owned(),
             rules,
-        };
-        of_bucket.insert(key.clone(), health);
+        });
+        self.inside().of(bucket, key).health = health;
     }
 
     /// Removes the objects on `bucket` except for these.
     pub(super) fn only(&self, bucket: &str, keys: &HashSet<ObjectKey>) {
-        let mut inside = self.inside();
-        let Inside {
-            by_bucket,
-            verified,
-            health,
-            ..
-        } = &mut *inside;
-        retain(by_bucket, bucket, keys);
-        retain(verified, bucket, keys);
-        retain(health, bucket, keys);
+        let all = &mut self.inside().by_bucket;
+        let Some(of_bucket) = all.get_mut(bucket) else {
+            return;
+        };
+        of_bucket.retain(|key, _| keys.contains(key));
+        if of_bucket.is_empty() {
+            all.remove(bucket);
+        }
     }
 
     pub(super) fn clear(&self) {
@@ -132,23 +123,23 @@ impl Objects {
     }
 }
 
-fn retain<T>(
-    all: &mut HashMap<String, HashMap<ObjectKey, T>>,
-    bucket: &str,
-    keys: &HashSet<ObjectKey>,
-) {
-    let Some(of_bucket) = all.get_mut(bucket) else {
-        return;
-    };
-    of_bucket.retain(|key, _| keys.contains(key));
-    if of_bucket.is_empty() {
-        all.remove(bucket);
-    }
-}
-
 impl Inside {
+    fn of(&mut self, bucket: &str, key: &ObjectKey) -> &mut Known {
+        let of_bucket = self.by_bucket.entry(bucket.to_owned()).or_default();
+        of_bucket.entry(key.clone()).or_default()
+    }
+
+    /// What is known of each object, as far as it is.
+    fn each<'a, T: 'a>(
+        &'a self,
+        known: fn(&'a Known) -> Option<&'a T>,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a T)> {
+        let objects = self.by_bucket.values().flatten();
+        objects.filter_map(move |(key, object)| Some((key, known(object)?)))
+    }
+
     fn encode_canaries(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let canaries = || self.verified.values().flatten();
+        let canaries = || self.each(|object| object.canaries.as_ref());
         let gauge = ConstGauge::<i64>::TYPE;
         let mut family = encoder.encode_descriptor("verified", help("verified"), None, gauge)?;
         for (key, found) in canaries() {
@@ -178,7 +169,7 @@ type Shown = (&'static str, fn(&RuleReading) -> Option<f64>);
 
 impl Inside {
     fn encode_health(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let objects = || self.health.values().flatten();
+        let objects = || self.each(|object| object.health.as_ref());
         let gauge = ConstGauge::<i64>::TYPE;
         let mut family = encoder.encode_descriptor("healthy", help("healthy"), None, gauge)?;
         for (key, health) in objects() {
@@ -220,7 +211,7 @@ impl Inside {
 impl Collector for Objects {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let inside = self.inside();
-        let objects = || inside.by_bucket.values().flatten();
+        let objects = || inside.each(|object| object.counted.as_deref());
         let mut family =
             encoder.encode_descriptor("ready", help("ready"), None, ConstGauge::<i64>::TYPE)?;
         for (key, counted) in objects() {
