@@ -26,7 +26,7 @@ use std::{
 use bucket_replication_operator::{
     api::verification::{CanaryStatus, Verified},
     cloud::own_policy,
-    controller::verify::{Record, Verifying, verify},
+    controller::verify::{CanariesOf, Record, Verifying, verify},
     replication::{
         accounts::Accounts,
         evaluation::{Caller, Context, Request, Resource, Truth},
@@ -126,12 +126,14 @@ impl Canaries {
         };
         let installation = installation();
         let verifying = Verifying {
-            object: &name,
+            of: CanariesOf {
+                object: &name,
+                source: &visit.source,
+                installation: &installation,
+            },
             generation: object.generation,
             wanted: &wanted,
             request: &object.verify,
-            installation: &installation,
-            source: &visit.source,
             visit: &|| visit.clone(),
         };
         let clock = || *self.judged.cluster.clock.lock().unwrap();

@@ -34,23 +34,9 @@ impl AwsCloud {
     /// # Errors
     /// When AWS does not say.
     pub async fn default_retention(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
-        let session = self.session(&bucket.account).await?;
-        let call = Call {
-            action: action::GET_BUCKET_OBJECT_LOCK_CONFIGURATION,
-            on: format!("bucket {}", bucket.name),
-            caller: session.caller(),
-        };
-        let request = session
-            .s3(region)
-            .await?
-            .get_object_lock_configuration()
-            .bucket(bucket.name.as_str())
-            .expected_bucket_owner(bucket.account.as_str());
-        let answer = found(request.send().await, &call)?;
-        Ok(answer.map(|answer| {
-            let rule = answer
-                .object_lock_configuration()
-                .and_then(|lock| lock.rule());
+        let lock = self.object_lock_configuration(bucket, region).await?;
+        Ok(lock.map(|lock| {
+            let rule = lock.rule();
             let mode = rule
                 .and_then(|rule| rule.default_retention())
                 .and_then(|retention| retention.mode());

@@ -18,8 +18,8 @@ use crate::replication::{
     policy::Document,
 };
 use aws_sdk_s3::types::{
-    BlockedEncryptionTypes, BucketVersioningStatus, EncryptionType, ObjectLockEnabled,
-    ObjectOwnership, OwnershipControls, Payer, ServerSideEncryption,
+    BlockedEncryptionTypes, BucketVersioningStatus, EncryptionType, ObjectLockConfiguration,
+    ObjectLockEnabled, ObjectOwnership, OwnershipControls, Payer, ServerSideEncryption,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
@@ -185,6 +185,16 @@ impl AwsCloud {
 
     /// Whether Object Lock is enabled.
     pub(super) async fn object_lock(&self, bucket: &OwnedBucket, region: &Region) -> Read<bool> {
+        let lock = self.object_lock_configuration(bucket, region).await?;
+        Ok(lock.map(|lock| lock.object_lock_enabled() == Some(&ObjectLockEnabled::Enabled)))
+    }
+
+    /// How Object Lock is set.
+    pub(super) async fn object_lock_configuration(
+        &self,
+        bucket: &OwnedBucket,
+        region: &Region,
+    ) -> Read<ObjectLockConfiguration> {
         let session = self.session(&bucket.account).await?;
         let call = about(
             bucket,
@@ -206,10 +216,10 @@ impl AwsCloud {
         else {
             return Ok(None);
         };
-        let enabled = answer
-            .object_lock_configuration()
-            .and_then(|lock| lock.object_lock_enabled());
-        Ok(Some(enabled == Some(&ObjectLockEnabled::Enabled)))
+        let lock = answer.object_lock_configuration;
+        Ok(Some(lock.unwrap_or_else(|| {
+            ObjectLockConfiguration::builder().build()
+        })))
     }
 
     /// The bucket's tags.

@@ -97,41 +97,43 @@ impl Session {
     /// The S3 client of a Region.
     #[must_use]
     pub fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
-        let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
+        self.of_region(&self.s3, region, |config, attempts| {
             // Emulators serve all buckets on one host name.
-            let config = aws_sdk_s3::config::Builder::from(&self.at(region))
-                .force_path_style(self.path_style);
-            let attempts = self.attempts.paced(&self.account, region);
-            let config = config.interceptor(attempts).build();
-            aws_sdk_s3::Client::from_conf(config)
-        };
-        clients.entry(region.clone()).or_insert_with(make).clone()
+            let config =
+                aws_sdk_s3::config::Builder::from(config).force_path_style(self.path_style);
+            aws_sdk_s3::Client::from_conf(config.interceptor(attempts).build())
+        })
     }
 
     /// The KMS client of a Region.
     #[must_use]
     pub fn kms(&self, region: &Region) -> aws_sdk_kms::Client {
-        let mut clients = self.kms.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || {
-            let config = aws_sdk_kms::config::Builder::from(&self.at(region))
-                .interceptor(self.attempts.paced(&self.account, region))
-                .build();
-            aws_sdk_kms::Client::from_conf(config)
-        };
-        clients.entry(region.clone()).or_insert_with(make).clone()
+        self.of_region(&self.kms, region, |config, attempts| {
+            let config = aws_sdk_kms::config::Builder::from(config).interceptor(attempts);
+            aws_sdk_kms::Client::from_conf(config.build())
+        })
     }
 
     /// The CloudWatch client of a Region.
     #[must_use]
     pub fn cloudwatch(&self, region: &Region) -> aws_sdk_cloudwatch::Client {
-        let clients = self.cloudwatch.lock();
-        let mut clients = clients.unwrap_or_else(PoisonError::into_inner);
+        self.of_region(&self.cloudwatch, region, |config, attempts| {
+            let config = aws_sdk_cloudwatch::config::Builder::from(config).interceptor(attempts);
+            aws_sdk_cloudwatch::Client::from_conf(config.build())
+        })
+    }
+
+    /// A Region's client of one service, made once.
+    fn of_region<C: Clone>(
+        &self,
+        clients: &Mutex<HashMap<Region, C>>,
+        region: &Region,
+        make: impl FnOnce(&SdkConfig, Attempts) -> C,
+    ) -> C {
+        let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let config = aws_sdk_cloudwatch::config::Builder::from(&self.at(region))
-                .interceptor(self.attempts.paced(&self.account, region))
-                .build();
-            aws_sdk_cloudwatch::Client::from_conf(config)
+            let attempts = self.attempts.paced(&self.account, region);
+            make(&self.at(region), attempts)
         };
         clients.entry(region.clone()).or_insert_with(make).clone()
     }

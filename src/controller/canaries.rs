@@ -15,10 +15,10 @@ use tracing::Instrument;
 use super::{
     kubernetes::key_of,
     publish::{NotWritten, RECONCILE},
-    reconcile::Context,
+    reconcile::{Context, LONGEST_VISIT, NEXT_ATTEMPT},
     schedule::{Accounts as Called, Due, Urgency},
     touches::accounts_of,
-    verify::{Record, Verifying, remove, verify},
+    verify::{CanariesOf, Record, Verifying, remove, verify},
 };
 use crate::{
     api::{
@@ -39,11 +39,6 @@ use crate::{
     },
     slot::Slot,
 };
-
-/// A visit that takes longer is ended and made again.
-const LONGEST_VISIT: Duration = Duration::from_mins(5);
-/// A visit that did not end, or whose source account can't be used, is made again after so long.
-const AGAIN: Duration = Duration::from_secs(30);
 
 /// What is remembered of an object's canaries. Whoever uploads or removes canaries holds it, so that both are never done at once.
 pub type Remembered = Arc<tokio::sync::Mutex<Memory>>;
@@ -87,11 +82,19 @@ impl Context {
         let visited = AssertUnwindSafe(tokio::time::timeout(LONGEST_VISIT, visited));
         match Box::pin(visited.catch_unwind()).await {
             Ok(Ok(until)) => until.map(|wait| (due(Instant::now() + wait), called)),
-            Ok(Err(_)) => Some((due(Instant::now() + AGAIN), called)),
+            Ok(Err(_)) => Some((due(Instant::now() + NEXT_ATTEMPT), called)),
             Err(_) => {
                 self.metrics.panicked();
-                Some((due(Instant::now() + AGAIN), called))
+                Some((due(Instant::now() + NEXT_ATTEMPT), called))
             }
+        }
+    }
+
+    fn canaries_of<'a>(&'a self, object: &'a ObjectKey, source: &'a OwnedBucket) -> CanariesOf<'a> {
+        CanariesOf {
+            object,
+            source,
+            installation: &self.installation,
         }
     }
 
@@ -108,7 +111,7 @@ impl Context {
     async fn verified(&self, object: &Arc<BucketReplication>, slot: &Slot) -> Option<Duration> {
         let accounts = self.current_accounts();
         let Ok(owned) = source_of(&object.spec, &accounts) else {
-            return Some(AGAIN);
+            return Some(NEXT_ATTEMPT);
         };
         let key = key_of(object);
         let reduced = self.reduced(object);
@@ -123,12 +126,10 @@ impl Context {
         };
         let visit = || self.visit_of(&owned, &accounts);
         let verifying = Verifying {
-            object: &key,
+            of: self.canaries_of(&key, &owned),
             generation: object.metadata.generation,
             wanted: &wanted,
             request: &reduced.verify,
-            installation: &self.installation,
-            source: &owned,
             visit: &visit,
         };
         let remembered = self.remembered_canaries(&key);
@@ -168,16 +169,8 @@ impl Context {
         let owned = source_of(&object.spec, &accounts).ok();
         if let (Some(owned), Some(first)) = (owned, canaries.first()) {
             let cloud = self.cloud_of(&owned, &accounts, &Slot::default());
-            let verifying = Verifying {
-                object: &key,
-                generation: object.metadata.generation,
-                wanted: &Wanted::Nothing,
-                request: &None,
-                installation: &self.installation,
-                source: &owned,
-                visit: &|| self.visit_of(&owned, &accounts),
-            };
-            let removed = Box::pin(remove(&cloud, verifying, &canaries)).await;
+            let of = self.canaries_of(&key, &owned);
+            let removed = Box::pin(remove(&cloud, of, &canaries)).await;
             let is_reached = |canary: &CanaryStatus| {
                 let account = canary.destination_account_id.parse();
                 account.is_ok_and(|account| cloud.reaches(&account))

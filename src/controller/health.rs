@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     kubernetes::key_of,
     publish::RECONCILE,
-    reconcile::Context,
+    reconcile::{Context, NEXT_ATTEMPT},
     schedule::{Accounts as Called, Due, Urgency},
 };
 use crate::{
@@ -26,8 +26,6 @@ use crate::{
 
 /// CloudWatch gets data some minutes late: so much more than the period is read.
 const LATE: Duration = Duration::from_mins(10);
-/// What the API server did not accept is tried again after this time.
-const AGAIN: Duration = Duration::from_secs(30);
 /// So many calls are made side by side.
 const AT_ONCE: usize = 4;
 
@@ -56,7 +54,7 @@ impl Context {
             self.metrics.healthy(bucket, &key, None);
         }
         let again = || Due {
-            at: Instant::now() + AGAIN,
+            at: Instant::now() + NEXT_ATTEMPT,
             urgency: Urgency::Check,
         };
         let called: Called = [account.to_owned()].into();

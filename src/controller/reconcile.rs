@@ -55,11 +55,11 @@ use crate::{
 };
 
 /// A visit that takes longer is ended and retried. Each call has its own deadline, so this is only reached if many calls are slow.
-const LONGEST_VISIT: Duration = Duration::from_mins(5);
+pub(super) const LONGEST_VISIT: Duration = Duration::from_mins(5);
 /// Writing statuses, Events and finalizers may take so much longer.
 const LONGEST_PUBLISHING: Duration = Duration::from_mins(2);
-/// An object that no visit counts the attempts of is written again after so long.
-const NEXT_WRITE: Duration = Duration::from_secs(30);
+/// What no visit counts the attempts of is done again after so long.
+pub(super) const NEXT_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// What is visited.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -190,7 +190,7 @@ impl Context {
             } else {
                 let ending = match self.without_source(object, accounts).await {
                     Ok(()) => Ending::Blocked,
-                    Err(NotWritten) => Ending::After(NEXT_WRITE),
+                    Err(NotWritten) => Ending::After(NEXT_ATTEMPT),
                 };
                 again = Some(self.due(ending, bucket, 0).and(again));
             }

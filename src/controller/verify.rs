@@ -1,11 +1,11 @@
 //! One visit to an object's canaries: the core says what to do, and this loop does it, at AWS and in the object's status.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use jiff::Timestamp;
 
-use super::visit::decided;
+use super::{reconcile::NEXT_ATTEMPT, visit::decided};
 use crate::{
     api::verification::{CanaryStatus, Verified},
     cloud::{Cloud, aws::AwsCloud},
@@ -22,25 +22,30 @@ use crate::{
 
 /// So many canaries of an object are uploaded, found or removed side by side.
 const AT_ONCE: usize = 8;
-/// What the API server did not accept is tried again after this time.
-const NEXT_WRITE: Duration = Duration::from_secs(30);
 
-/// The object whose canaries are visited.
+/// Whose canaries they are.
+#[derive(Clone, Copy)]
+pub struct CanariesOf<'a> {
+    /// Namespace and name of the object.
+    pub object: &'a ObjectKey,
+    /// Its source bucket.
+    pub source: &'a OwnedBucket,
+    /// This installation.
+    pub installation: &'a InstallationId,
+}
+
+/// What one visit to an object's canaries is about.
 #[derive(Clone, Copy)]
 pub struct Verifying<'a> {
-    /// Namespace and name.
-    pub object: &'a ObjectKey,
-    /// The generation of its spec.
+    /// Whose canaries they are.
+    pub of: CanariesOf<'a>,
+    /// The generation of the object's spec.
     pub generation: Option<i64>,
     /// What it asks for.
     pub wanted: &'a Wanted,
     /// What its annotation says that asks for canaries at once.
     pub request: &'a Option<String>,
-    /// This installation.
-    pub installation: &'a InstallationId,
-    /// Its source bucket.
-    pub source: &'a OwnedBucket,
-    /// Makes a visit to that bucket, to find out what is missing.
+    /// Makes a visit to the source bucket, to find out what is missing.
     pub visit: &'a (dyn Fn() -> Visit + Send + Sync),
 }
 
@@ -65,19 +70,19 @@ pub async fn verify<R: Record>(
                 if !record.record(&verified).await {
                     state.not_recorded();
                     memory.clone_from(&state.memory);
-                    return Some(clock() + NEXT_WRITE);
+                    return Some(clock() + NEXT_ATTEMPT);
                 }
                 state.recorded(verified, clock());
             }
             (Next::Remove(canaries), _) => {
-                let removed = remove(cloud, verifying, &canaries).await;
+                let removed = remove(cloud, verifying.of, &canaries).await;
                 state.removed(removed);
             }
             (Next::Check, Wanted::Canaries(subject)) => {
                 state.checked(subject, &check(cloud, subject).await);
             }
             (Next::Upload(canaries), Wanted::Canaries(subject)) => {
-                tracing::info!(object = %verifying.object, canaries = canaries.len(), "uploading canaries");
+                tracing::info!(object = %verifying.of.object, canaries = canaries.len(), "uploading canaries");
                 let uploads = canaries.iter();
                 let uploads = uploads.map(|canary| cloud.upload(subject, canary).boxed());
                 state.uploaded(side_by_side(uploads).await, clock());
@@ -131,7 +136,7 @@ async fn diagnose(cloud: &AwsCloud, verifying: Verifying<'_>) -> Diagnosis {
     let mut visit = (verifying.visit)();
     visit.times = Times::AT_ONCE;
     match Box::pin(decided(cloud, &visit)).await {
-        Ok((decision, observed)) => diagnosis(&visit, &decision, &observed, verifying.object),
+        Ok((decision, observed)) => diagnosis(&visit, &decision, &observed, verifying.of.object),
         Err(error) => Diagnosis {
             possible: vec![format!("what is missing can't be read: {error:#}")],
             ..Diagnosis::default()
@@ -145,16 +150,16 @@ async fn diagnose(cloud: &AwsCloud, verifying: Verifying<'_>) -> Diagnosis {
 /// The first failure.
 pub async fn remove(
     cloud: &AwsCloud,
-    verifying: Verifying<'_>,
+    of: CanariesOf<'_>,
     canaries: &[CanaryStatus],
 ) -> Result<(), Failure> {
     // A status is no reason to remove anything else.
-    let (object, installation) = (verifying.object, verifying.installation);
-    let is_own = |canary: &&CanaryStatus| Canary::is_key_of(&canary.key_name, installation, object);
+    let is_own =
+        |canary: &&CanaryStatus| Canary::is_key_of(&canary.key_name, of.installation, of.object);
     let removals = canaries
         .iter()
         .filter(is_own)
-        .map(|canary| remove_one(cloud, verifying.source, canary).boxed());
+        .map(|canary| remove_one(cloud, of.source, canary).boxed());
     let removed = side_by_side(removals).await;
     removed.into_iter().collect()
 }
