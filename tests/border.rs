@@ -25,13 +25,16 @@ use bucket_replication_operator::{
         question::{Answer, Question},
     },
 };
-use ground::{Judged, bucket, document};
+use ground::Judged;
 use serde_json::json;
 use strict_aws::{
     connector::InProcess,
     weather::{Fault, FaultKind, Weather},
 };
-use support::cluster::{DR, PROD, account, installation};
+use support::{
+    cluster::{DR, PROD, account, installation},
+    in_process::{bucket, document},
+};
 
 fn owned(owner: &str, name: &str) -> OwnedBucket {
     OwnedBucket {
@@ -83,6 +86,7 @@ async fn a_bucket_is_found_if_calls_in_the_home_region_are_denied() {
             after: 0,
             times: 1,
             kind: FaultKind::Error(403, code.to_owned()),
+            ..Fault::default()
         }],
         ..Weather::default()
     };
@@ -124,6 +128,7 @@ async fn a_role_is_assumed_again_if_its_session_has_ended() {
                 after: 1,
                 times: 5,
                 kind: FaultKind::Error(400, code.to_owned()),
+                ..Fault::default()
             }],
             ..Weather::default()
         });

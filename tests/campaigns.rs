@@ -91,6 +91,7 @@ fn fault(call: usize, times: u64, kind: FaultKind) -> Fault {
         after: u64::try_from(call).unwrap(),
         times,
         kind,
+        ..Fault::default()
     }
 }
 

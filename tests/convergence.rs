@@ -1,5 +1,5 @@
 //! Whatever objects come, change and go, and wherever the operator is stopped on the way, AWS comes to the one state that they ask for,
-//! with everything foreign as it was. The world checks after each step that no rule stands without its permissions.
+//! with everything foreign as it was. The world checks after each step that no rule is enabled without its permissions.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,12 +20,14 @@ use bucket_replication_operator::{
 use proptest::prelude::*;
 use serde_json::json;
 use support::{
-    cluster::{Cluster, DR, KEYS, PROD, bucket, ground, key, object_key, spec},
+    cluster::{Cluster, DR, KEYS, PROD, ground, key, object_key, spec},
     life::{
         Wish, comparable, fault, foreign, fresh, interrupted, nothing_of_ours, ready,
         visit_that_lags, wish, write,
     },
-    world::{Faults, State, World},
+    world::{
+        Faults, State, World, delete_replication_roles, replication_roles, replication_roles_mut,
+    },
 };
 
 async fn life(wishes: Vec<Wish>, edit: Wish, stops: &[(usize, bool)]) {
@@ -85,24 +87,27 @@ proptest! {
     }
 }
 
-/// A step that AWS refuses for a while.
-const REFUSALS: [(&str, &str); 9] = [
-    ("PutKeyPolicy", DR),
-    ("PutKeyPolicy", KEYS),
-    ("PutBucketPolicy", DR),
-    ("DeleteBucketPolicy", DR),
-    ("PutRolePolicy", PROD),
-    ("PutReplication", PROD),
-    ("DeleteReplication", PROD),
-    ("CreateRole", PROD),
-    ("DeleteRole", PROD),
+/// An action that AWS denies the operator for a while.
+const REFUSALS: [(&str, &str); 8] = [
+    ("kms:PutKeyPolicy", DR),
+    ("kms:PutKeyPolicy", KEYS),
+    ("s3:PutBucketPolicy", DR),
+    ("s3:DeleteBucketPolicy", DR),
+    ("iam:PutRolePolicy", PROD),
+    ("s3:PutReplicationConfiguration", PROD),
+    ("iam:CreateRole", PROD),
+    ("iam:DeleteRole", PROD),
 ];
 
-/// Comes to rest although a step is refused, and to the right end once it is not.
-async fn refused_for_a_while(cluster: &mut Cluster, world: &World, (step, account): (&str, &str)) {
-    world.edit(|state| state.denied.insert((step.into(), account.parse().unwrap())));
+/// Comes to rest although an action is denied, and to the right end once it is not.
+async fn refused_for_a_while(
+    cluster: &mut Cluster,
+    world: &World,
+    (action, account): (&str, &str),
+) {
+    world.deny(action, account);
     cluster.settle(world).await;
-    world.edit(|state| state.denied.clear());
+    world.mend();
     cluster.pass(600);
     cluster.settle(world).await;
 }
@@ -137,11 +142,7 @@ async fn life_with_refusals(
             "after edit"
         );
     } else {
-        world.edit(|state| {
-            state
-                .denied
-                .insert((refused.0.into(), refused.1.parse().unwrap()))
-        });
+        world.deny(refused.0, refused.1);
         cluster.settle(&world).await;
     }
     cluster.delete("o0");
@@ -281,8 +282,7 @@ async fn a_role_that_is_made_again_is_a_new_principal() {
     cluster.apply("o0", &write(0, &wish));
     cluster.settle(&world).await;
     world.edit(|state| {
-        let (account, role) = state.roles.keys().next().unwrap().clone();
-        state.remove_role(&account, &role);
+        delete_replication_roles(state);
     });
     cluster.pass(600);
     cluster.settle(&world).await;
@@ -320,9 +320,9 @@ async fn a_foreign_rule_that_was_in_our_write_and_is_gone_is_told_once() {
             change(
                 &mut state
                     .buckets
-                    .get_mut(&bucket(PROD, "source"))
+                    .get_mut("source")
                     .unwrap()
-                    .configuration
+                    .replication
                     .as_mut()
                     .unwrap()
                     .rules,
@@ -376,13 +376,8 @@ async fn a_role_with_a_foreign_policy_is_left_and_told() {
     );
     cluster.settle(&world).await;
     world.edit(|state| {
-        state
-            .roles
-            .values_mut()
-            .next()
-            .unwrap()
-            .policies
-            .insert("theirs".into(), Document::default())
+        let role = replication_roles_mut(state).next().unwrap();
+        role.inline.insert("theirs".into(), Document::default())
     });
     cluster.delete("o0");
     let report = cluster.visit(&world).await;
@@ -390,8 +385,9 @@ async fn a_role_with_a_foreign_policy_is_left_and_told() {
         cluster.objects.is_empty() && matches!(report.notices.as_slice(), [Notice::RoleLeft(_)]),
         "{report:?}"
     );
-    let role = world.snapshot().roles.into_values().next().unwrap();
-    assert_eq!(role.policies.into_keys().collect::<Vec<_>>(), ["theirs"]);
+    let state = world.snapshot();
+    let role = replication_roles(&state).next().unwrap();
+    assert_eq!(role.inline.keys().collect::<Vec<_>>(), ["theirs"]);
 }
 
 /// The bytes of a document that is as long as AWS takes, with our statements or without.
@@ -416,8 +412,12 @@ async fn a_document_is_filled_up_to_the_limit_and_not_beyond() {
         let added =
             |now: &Document, before: &Document| now.compact().len() - before.compact().len();
         let (now, before) = (world.snapshot(), ground().snapshot());
-        let policy = |state: &State| state.buckets[&bucket(DR, "dest")].policy.clone().unwrap();
-        let key_policy = |state: &State| state.keys[&key(DR, "us-west-2", "dst")].policy.clone();
+        let policy = |state: &State| state.buckets["dest"].policy.clone().unwrap();
+        let key_policy = |state: &State| {
+            state.keys[&key(DR, "us-west-2", "dst").to_string()]
+                .policy
+                .clone()
+        };
         (
             added(&policy(&now), &policy(&before)),
             added(&key_policy(&now), &key_policy(&before)),
@@ -434,13 +434,13 @@ async fn a_document_is_filled_up_to_the_limit_and_not_beyond() {
     ] {
         let (world, mut cluster) = (ground(), Cluster::default());
         world.edit(|state| {
-            let policy = &mut state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy;
+            let policy = &mut state.buckets.get_mut("dest").unwrap().policy;
             *policy = policy
                 .as_ref()
                 .map(|policy| pad(policy, 20 * 1024 - ours.0 + bucket_room));
             let policy = &mut state
                 .keys
-                .get_mut(&key(DR, "us-west-2", "dst"))
+                .get_mut(&key(DR, "us-west-2", "dst").to_string())
                 .unwrap()
                 .policy;
             *policy = pad(policy, 32 * 1024 - ours.1 + key_room);
@@ -529,16 +529,14 @@ async fn the_limits_of_a_configuration_are_met_before_the_call() {
         cluster.settle(&world).await;
         world.edit(|state| {
             for number in 0..27 {
-                let made = state.buckets[&bucket(PROD, "backup")].clone();
-                state
-                    .buckets
-                    .insert(bucket(PROD, &format!("backup-{number}")), made);
+                let made = state.buckets["backup"].clone();
+                state.buckets.insert(format!("backup-{number}"), made);
             }
             state
                 .buckets
-                .get_mut(&bucket(PROD, "source"))
+                .get_mut("source")
                 .unwrap()
-                .configuration
+                .replication
                 .as_mut()
                 .unwrap()
                 .rules
@@ -580,10 +578,10 @@ async fn what_is_gone_does_not_block_a_deletion() {
         owner: true,
     };
     let gone: [fn(&mut State); 4] = [
-        |state| drop(state.buckets.remove(&bucket(DR, "dest"))),
-        |state| drop(state.keys.remove(&key(DR, "us-west-2", "dst"))),
-        |state| drop(state.buckets.remove(&bucket(PROD, "source"))),
-        |state| state.roles.clear(),
+        |state| drop(state.buckets.remove("dest")),
+        |state| drop(state.keys.remove(&key(DR, "us-west-2", "dst").to_string())),
+        |state| drop(state.buckets.remove("source")),
+        delete_replication_roles,
     ];
     for (number, gone) in gone.into_iter().enumerate() {
         for restarted in [false, true] {
@@ -629,11 +627,7 @@ async fn what_was_abandoned_is_removed_beside_others_without_being_taken_for_dri
     cluster.apply("o0", &write(0, &wish));
     cluster.apply("o1", &write(1, &other));
     cluster.settle(&world).await;
-    world.edit(|state| {
-        state
-            .denied
-            .insert(("PutBucketPolicy".into(), DR.parse().unwrap()))
-    });
+    world.deny("s3:PutBucketPolicy", DR);
     cluster.delete("o0");
     cluster.settle(&world).await;
     assert_eq!(cluster.condition("o0", "Ready").1, "DeletionBlocked");
@@ -659,7 +653,7 @@ async fn what_was_abandoned_is_removed_beside_others_without_being_taken_for_dri
     );
     cluster.settle(&world).await;
     ready(&cluster);
-    world.edit(|state| state.denied.clear());
+    world.mend();
     cluster.pass(600);
     cluster.settle(&world).await;
     let status = &cluster.objects[&object_key("o1")].2;
@@ -720,17 +714,15 @@ async fn a_fight_with_another_writer_is_slowed_down_and_told() {
         "services.k8s.aws/controller-version".to_owned(),
         "s3-v1.0.28".to_owned(),
     );
-    world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().tags = [ack].into());
-    let theirs = ground().snapshot().buckets[&bucket(DR, "dest")]
-        .policy
-        .clone();
+    world.edit(|state| state.buckets.get_mut("dest").unwrap().tags = [ack].into());
+    let theirs = ground().snapshot().buckets["dest"].policy.clone();
     let mut writes = vec![];
     let mut contended = None;
     for minute in 0..360 {
         world.edit(|state| {
             state
                 .buckets
-                .get_mut(&bucket(DR, "dest"))
+                .get_mut("dest")
                 .unwrap()
                 .policy
                 .clone_from(&theirs);

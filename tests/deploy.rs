@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use strum::IntoEnumIterator;
 use support::{
-    cluster::{Cluster, DR, PROD, account, bucket, ground, key, object_key, spec},
+    cluster::{Cluster, DR, PROD, account, ground, key, object_key, spec},
     golden::compare,
 };
 use testbed::process::program;
@@ -456,17 +456,17 @@ async fn argo_cd_and_flux_see_how_replications_stand() {
 
     let (world, mut cluster) = (ground(), Cluster::default());
     cluster.accounts[1] = account("dr", DR, &json!({"access": "External"}));
-    world.edit(|state| state.external = [DR.parse().unwrap()].into());
+
     cluster.apply("tax", &wish(&json!({})));
     cluster.settle(&world).await;
     see(tax(&cluster), "Degraded", "Failed", "then attest that");
     // Its owner applies more than that.
     let all = r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"*"},"Action":["s3:ReplicateObject","kms:Encrypt","kms:GenerateDataKey","kms:Decrypt"],"Resource":"*"}}"#;
     world.edit(|state| {
-        state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = Document::parse(all).ok();
+        state.buckets.get_mut("dest").unwrap().policy = Document::parse(all).ok();
         state
             .keys
-            .get_mut(&key(DR, "us-west-2", "dst"))
+            .get_mut(&key(DR, "us-west-2", "dst").to_string())
             .unwrap()
             .policy = Document::parse(all).unwrap();
     });

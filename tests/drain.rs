@@ -39,7 +39,7 @@ async fn ready() -> Judged {
     let mut judged = Judged::new();
     judged.cluster.times.drain = DAY;
     judged.aws.with(|state| {
-        let archive = ground::bucket(DR, "us-west-2");
+        let archive = support::in_process::bucket(DR, "us-west-2");
         state.buckets.insert("archive".to_owned(), archive);
     });
     judged.cluster.apply("tax", &object());

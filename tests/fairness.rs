@@ -25,10 +25,13 @@ use bucket_replication_operator::{
     slot::Slot,
 };
 use futures::{StreamExt, future::join_all};
-use ground::{Judged, add_key};
+use ground::Judged;
 use serde_json::json;
 use strict_aws::weather::{Fault, FaultKind, Outage, OutageKind, Weather};
-use support::cluster::{Cluster, DR, KEYS, PROD, key, spec};
+use support::{
+    cluster::{Cluster, DR, KEYS, PROD, key, spec},
+    in_process::add_key,
+};
 use tokio::{
     sync::{Mutex, mpsc},
     time::Instant,
@@ -90,7 +93,7 @@ impl Fleet {
         judged.aws.with(|state| {
             add_key(state, KEYS, "us-east-1", "src");
             for number in 0..=many {
-                let bucket = ground::bucket(owner(number).0, "us-east-1");
+                let bucket = support::in_process::bucket(owner(number).0, "us-east-1");
                 state.buckets.insert(format!("source-{number}"), bucket);
             }
         });
@@ -284,6 +287,7 @@ async fn visits_that_wait_for_the_same_session_share_its_failure() {
         after: 0,
         times: 1_000,
         kind: FaultKind::Delay(3_600_000),
+        ..Fault::default()
     };
     judged.aws.set_weather(Weather {
         faults: vec![hangs],

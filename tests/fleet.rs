@@ -19,7 +19,6 @@ use bucket_replication_operator::{
     replication::{
         keys::KeyArn,
         names::OwnedBucket,
-        plan::Step,
         policy::Statement,
         requeue::{Ending, Periods, wait},
     },
@@ -29,7 +28,7 @@ use serde_json::{Value, json};
 use support::{
     cluster::{Cluster, DR, PROD, bucket, ground, installation, key, spec},
     life::{foreign, nothing_of_ours},
-    world::World,
+    world::{World, uncovered},
 };
 use tokio::{
     sync::{Mutex, mpsc},
@@ -75,12 +74,12 @@ fn change(after: Duration) -> Due {
 impl Fleet {
     fn start(size: usize) -> Arc<Self> {
         let world = ground();
-        *world.latency.lock().unwrap() = Duration::from_millis(20);
+        world.set_weather(Duration::from_millis(20));
         world.edit(|state| {
-            let source = state.buckets[&bucket(PROD, "source")].clone();
+            let source = state.buckets["source"].clone();
             for number in 0..size {
                 let name = format!("source-{number}");
-                state.buckets.insert(bucket(PROD, &name), source.clone());
+                state.buckets.insert(name, source.clone());
             }
         });
         let (touch, touched) = mpsc::unbounded_channel();
@@ -174,8 +173,9 @@ impl Fleet {
     fn ours(&self) -> [Vec<Statement>; 2] {
         let state = self.world.snapshot();
         let (bucket, key) = destination();
-        let of_bucket = state.buckets[&bucket].policy.clone().unwrap_or_default();
-        [of_bucket, state.keys[&key].policy.clone()].map(|policy| policy.ours(&installation()))
+        let of_bucket = state.buckets[bucket.name.as_str()].policy.clone();
+        let of_key = state.keys[&key.to_string()].policy.clone();
+        [of_bucket.unwrap_or_default(), of_key].map(|policy| policy.ours(&installation()))
     }
 
     /// Whether both policies let in the roles of the source's account by one statement, and no rule is without its permissions.
@@ -186,24 +186,22 @@ impl Fleet {
             let principal = &statement.json()["Principal"]["AWS"];
             assert_eq!(principal, "arn:aws:iam::111111111111:root");
         }
-        assert_eq!(
-            self.world.snapshot().uncovered(&installation()),
-            Vec::<String>::new()
-        );
+        let uncovered = uncovered(&self.world.snapshot(), &installation());
+        assert_eq!(uncovered, Vec::<String>::new());
     }
 
     /// How often the policies of the destination and of its key were written since the last time.
     fn writes(&self) -> [usize; 2] {
-        let written = std::mem::take(&mut *self.world.written.lock().unwrap());
-        let of = |is: fn(&Step) -> bool| written.iter().filter(|step| is(step)).count();
+        let calls = self.world.aws.take_calls();
+        let of = |operations: &[&str]| {
+            let wrote = calls.iter().filter(|call| call.wrote());
+            wrote
+                .filter(|call| operations.contains(&call.operation.as_str()))
+                .count()
+        };
         [
-            of(|step| {
-                matches!(
-                    step,
-                    Step::PutBucketPolicy { .. } | Step::DeleteBucketPolicy { .. }
-                )
-            }),
-            of(|step| matches!(step, Step::PutKeyPolicy { key, .. } if *key == destination().1)),
+            of(&["s3:PutBucketPolicy", "s3:DeleteBucketPolicy"]),
+            of(&["kms:PutKeyPolicy"]),
         ]
     }
 }

@@ -14,12 +14,13 @@ mod support;
 use std::{collections::BTreeMap, fmt::Write};
 
 use bucket_replication_operator::replication::policy::Document;
-use ground::{Judged, document};
+use ground::Judged;
 use serde_json::{Value, json};
 use strict_aws::state::{ManagedPolicy, Role};
 use support::{
     cluster::{DR, PROD, key, object_key, spec},
     golden::compare,
+    in_process::document,
 };
 
 /// What is wrong, how it becomes so, and the reason of `Ready`.
@@ -402,7 +403,7 @@ async fn a_moved_destination_is_cleaned_up_after_a_crash() {
     let mut policy = Value::Null;
     edit(&judged, |role| policy = role.inline["replication"].json());
     judged.aws.with(|state| {
-        let archive = ground::bucket(DR, "us-west-2");
+        let archive = support::in_process::bucket(DR, "us-west-2");
         state.buckets.insert("archive".to_owned(), archive);
     });
     let wider = policy
@@ -421,6 +422,7 @@ async fn a_moved_destination_is_cleaned_up_after_a_crash() {
             after: 0,
             times: 1_000,
             kind: strict_aws::weather::FaultKind::DropBefore,
+            ..strict_aws::weather::Fault::default()
         }],
         ..strict_aws::weather::Weather::default()
     });

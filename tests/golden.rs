@@ -18,7 +18,6 @@ use bucket_replication_operator::{
         configuration::{
             Configuration, Filter, Metrics, ReplicationRule, RuleDestination, Setting,
         },
-        observed::{DefaultEncryption, Facet},
         plan::Step,
         policy::Document,
     },
@@ -26,11 +25,12 @@ use bucket_replication_operator::{
 use serde_json::{Value, json};
 use support::{
     cluster::{
-        Cluster, DR, KEYS, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role,
-        object_key, spec,
+        Cluster, DR, KEYS, PROD, THEIR_ROLE, account, ground, key, make_their_role, object_key,
+        spec,
     },
     golden::compare,
-    world::{State, World},
+    in_process::{self, add_policy},
+    world::{State, World, delete_replication_roles, replication_roles, replication_roles_mut},
 };
 
 fn plan(files: &[&str]) -> String {
@@ -215,10 +215,10 @@ async fn somebody_else_changes_what_stands() {
     story.apply("tax", &tax(&json!({})));
     story.then("tax is applied").await;
     story.world.edit(|state| {
-        state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = None;
-        let role = state.roles.values_mut().next().unwrap();
-        role.policies.clear();
-        role.role.trust = Document::parse(r#"{"Version":"2012-10-17","Statement":[]}"#).unwrap();
+        state.buckets.get_mut("dest").unwrap().policy = None;
+        let role = replication_roles_mut(state).next().unwrap();
+        role.inline.clear();
+        role.trust = Document::parse(r#"{"Version":"2012-10-17","Statement":[]}"#).unwrap();
     });
     story
         .then("the bucket's policy, the role's policy and its trust are gone")
@@ -238,7 +238,7 @@ async fn observe_and_pause() {
     story.apply("tax", &tax(&json!({"mode": "Paused"})));
     story
         .world
-        .edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = None);
+        .edit(|state| state.buckets.get_mut("dest").unwrap().policy = None);
     let reads = story.world.reads();
     story
         .then("mode becomes Paused, and somebody removes the bucket's policy")
@@ -266,8 +266,8 @@ async fn retain() {
     );
     story.then("legal is applied").await;
     let snapshot = story.world.snapshot();
-    let rules = snapshot.buckets[&bucket(PROD, "source")]
-        .configuration
+    let rules = snapshot.buckets["source"]
+        .replication
         .as_ref()
         .unwrap()
         .rules
@@ -296,10 +296,10 @@ fn apply_required(state: &mut State, actions: &[RequiredAction]) {
             *policy = Document::parse(&document.to_string()).unwrap();
         };
         match action.document.strip_prefix("policy of key ") {
-            Some(arn) => add(&mut state.keys.get_mut(&arn.parse().unwrap()).unwrap().policy),
+            Some(arn) => add(&mut state.keys.get_mut(arn).unwrap().policy),
             None => add(state
                 .buckets
-                .get_mut(&bucket(DR, "dest"))
+                .get_mut("dest")
                 .unwrap()
                 .policy
                 .as_mut()
@@ -337,9 +337,7 @@ async fn an_account_that_can_t_be_read() {
         "Where an AWSAccount says External nothing is called there; its owner applies what is told, and somebody attests it.",
     );
     story.cluster.accounts[1] = account("dr", DR, &json!({"access": "External"}));
-    story
-        .world
-        .edit(|state| state.external = [DR.parse().unwrap()].into());
+
     story.apply("tax", &tax(&json!({})));
     story.then("tax is applied").await;
     let told = story.cluster.objects[&object_key("tax")]
@@ -366,9 +364,9 @@ async fn an_account_that_can_t_be_read() {
     attest(&mut story, message.rsplit('=').next().unwrap());
     story.then("they are applied and attested").await;
     // A role that is created again has another unique ID, which the statements do not name.
-    story.world.edit(|state| state.roles.clear());
+    story.world.edit(delete_replication_roles);
     story.cluster.settle(&story.world).await;
-    assert_eq!(story.world.snapshot().roles.len(), 1);
+    assert_eq!(replication_roles(&story.world.snapshot()).count(), 1);
     assert_eq!(
         story.cluster.condition("tax", "Ready"),
         ("True".into(), "Attested".into()),
@@ -401,6 +399,7 @@ async fn an_account_that_can_t_be_read() {
     story
         .then("it asks for more, which no one attests, and is deleted")
         .await;
+    assert!(!story.world.was_called_in(DR));
     story.compare("external");
 }
 
@@ -422,11 +421,7 @@ async fn a_grant_is_taken_away() {
 async fn one_that_is_refused_does_not_hold_up_another() {
     let mut story =
         Story::new("AWS refuses a step for one object: the other one on the bucket is served.");
-    story.world.edit(|state| {
-        state
-            .denied
-            .insert(("PutKeyPolicy".into(), DR.parse().unwrap()))
-    });
+    story.world.deny("kms:PutKeyPolicy", DR);
     story.apply("tax", &tax(&json!({})));
     story.apply(
         "legal",
@@ -452,8 +447,8 @@ async fn what_stands_in_the_way() {
         ..ReplicationRule::default()
     };
     story.world.edit(|state| {
-        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-        source.configuration = Some(Configuration {
+        let source = state.buckets.get_mut("source").unwrap();
+        source.replication = Some(Configuration {
             role: format!("arn:aws:iam::{PROD}:role/theirs"),
             rules: vec![theirs.clone()],
         });
@@ -463,17 +458,13 @@ async fn what_stands_in_the_way() {
         .then("tax is applied where an unmanaged configuration exists")
         .await;
     story.world.edit(|state| {
-        state
-            .buckets
-            .get_mut(&bucket(PROD, "source"))
-            .unwrap()
-            .configuration = None;
+        state.buckets.get_mut("source").unwrap().replication = None;
     });
     story.cluster.pass(600);
     story.then("it is removed").await;
     story.world.edit(|state| {
-        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-        source.configuration.as_mut().unwrap().rules = vec![theirs.clone()];
+        let source = state.buckets.get_mut("source").unwrap();
+        source.replication.as_mut().unwrap().rules = vec![theirs.clone()];
     });
     story
         .then("somebody replaces our rule by one of the old schema")
@@ -485,8 +476,8 @@ async fn what_stands_in_the_way() {
 fn put_theirs(story: &Story, rule: ReplicationRule) {
     story.world.edit(|state| {
         make_their_role(state);
-        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-        source.configuration = Some(Configuration {
+        let source = state.buckets.get_mut("source").unwrap();
+        source.replication = Some(Configuration {
             role: THEIR_ROLE.into(),
             rules: vec![rule],
         });
@@ -509,9 +500,7 @@ fn their_rule(prefix: &str) -> ReplicationRule {
 }
 
 fn configuration_of(story: &Story) -> Option<Configuration> {
-    story.world.snapshot().buckets[&bucket(PROD, "source")]
-        .configuration
-        .clone()
+    story.world.snapshot().buckets["source"].replication.clone()
 }
 
 #[tokio::test]
@@ -634,11 +623,7 @@ async fn overlap_and_versioning() {
         "Of two objects that overlap with other settings the first wins; versioning is enabled where that is asked for.",
     );
     story.world.edit(|state| {
-        state
-            .buckets
-            .get_mut(&bucket(DR, "dest"))
-            .unwrap()
-            .versioning = false;
+        state.buckets.get_mut("dest").unwrap().versioning = None;
     });
     story.apply("first", &tax(&json!({"versioning": "Enable"})));
     let mut second = tax(&json!({}));
@@ -784,7 +769,7 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
             |story| {
                 story
                     .world
-                    .edit(|s| s.buckets.values_mut().for_each(|b| b.versioning = false));
+                    .edit(|s| s.buckets.values_mut().for_each(|b| b.versioning = None));
             },
             tax(&json!({"versioning": "Enable"})),
         ),
@@ -792,9 +777,7 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
             "object-lock",
             |story| {
                 story.world.edit(|s| {
-                    s.buckets
-                        .values_mut()
-                        .for_each(|b| b.traits.object_lock = Facet::Present(true));
+                    s.buckets.values_mut().for_each(|b| b.object_lock = true);
                 });
             },
             tax(&json!({})),
@@ -819,9 +802,8 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
                     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","kms:*"],"Resource":"*"}]}"#,
                 )
                 .unwrap();
-                story.world.edit(|s| {
-                    s.boundaries
-                        .insert("arn:aws:iam::111111111111:policy/wide".into(), wide)
+                story.world.edit(|state| {
+                    add_policy(state, "arn:aws:iam::111111111111:policy/wide", wide);
                 });
             },
             tax(&json!({})),
@@ -901,12 +883,9 @@ fn plans() -> Vec<(&'static str, Prepare, Value)> {
 }
 
 fn encrypt_by_default(state: &mut State) {
-    let key = key(PROD, "us-east-1", "src").to_string().parse().unwrap();
-    state
-        .buckets
-        .get_mut(&bucket(PROD, "source"))
-        .unwrap()
-        .encryption = DefaultEncryption::Kms(key);
+    let key = key(PROD, "us-east-1", "src").to_string();
+    let source = state.buckets.get_mut("source").unwrap();
+    in_process::encrypt_by_default(source, Some(&key));
 }
 
 #[tokio::test]

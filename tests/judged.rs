@@ -23,10 +23,13 @@ use bucket_replication_operator::replication::{
     evaluation::{Context, ResourcePolicy},
     policy::{Document, Mark, Purpose},
 };
-use ground::{Judged, add_key, document};
+use ground::Judged;
 use serde_json::{Value, json};
 use strict_aws::{judge::Asked, state::State};
-use support::cluster::{Cluster, DR, KEYS, PROD, key, spec};
+use support::{
+    cluster::{Cluster, DR, KEYS, PROD, key, spec},
+    in_process::{add_key, document},
+};
 
 /// What is set up, and where it is replicated to.
 struct Case {

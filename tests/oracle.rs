@@ -20,12 +20,8 @@ use std::{
 use bucket_replication_operator::{
     cloud::own_policy,
     replication::{
-        accounts::Accounts,
-        boundary::boundary,
-        configuration::Filter,
-        keys::KeyArn,
+        accounts::Accounts, boundary::boundary, configuration::Filter, keys::KeyArn,
         names::OwnedBucket,
-        observed::{DefaultEncryption, Facet},
     },
 };
 use oracle_process::{Allowed, ask};
@@ -34,7 +30,8 @@ use support::{
     cluster::{
         Cluster, DR, KEYS, PROD, THEIR_ROLE, account, bucket, ground, key, put_theirs, spec,
     },
-    world::State,
+    in_process::{add_policy, encrypt_by_default},
+    world::{State, permissions, replication_roles},
 };
 
 /// A request by the role, and what the guides say it needs there.
@@ -332,16 +329,12 @@ fn cells(case: &Case) -> Vec<Cell> {
 async fn existing(case: &Case) -> State {
     let world = ground();
     world.edit(|state| {
-        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-        source.encryption = DefaultEncryption::Kms(case.source_key.to_string().parse().unwrap());
+        let source = state.buckets.get_mut("source").unwrap();
+        encrypt_by_default(source, Some(&case.source_key.to_string()));
         if case.locked {
-            source.traits.object_lock = Facet::Present(true);
-            state
-                .buckets
-                .get_mut(&case.destination)
-                .unwrap()
-                .traits
-                .object_lock = Facet::Present(true);
+            source.object_lock = true;
+            let destination = case.destination.name.as_str();
+            state.buckets.get_mut(destination).unwrap().object_lock = true;
         }
     });
     let mut extra = case.extra.clone();
@@ -392,17 +385,9 @@ async fn existing(case: &Case) -> State {
 
 /// All that stands on the role by us.
 fn role_policy(state: &State) -> (String, Value) {
-    let mut role = state.roles.values().next().unwrap().clone();
-    role.policies.retain(|name, _| name.starts_with("brepl-"));
-    let statements: Vec<_> = state
-        .permissions(&role)
-        .iter()
-        .map(|statement| statement.json().clone())
-        .collect();
-    (
-        role.role.arn.to_string(),
-        json!({"Version": "2012-10-17", "Statement": statements}),
-    )
+    let mut role = replication_roles(state).next().unwrap().clone();
+    role.inline.retain(|name, _| name.starts_with("brepl-"));
+    (role.arn.to_string(), permissions(state, &role).json())
 }
 
 /// A policy that leaves all to the role's own one: within the account by saying nothing, across accounts by letting everybody do everything.
@@ -418,7 +403,7 @@ fn permissive(cell: &Cell) -> Value {
 /// The policy that stands on the cell's resource.
 fn real(state: &State, cell: &Cell) -> Value {
     if cell.service == "kms" {
-        return state.keys[&cell.resource.parse().unwrap()].policy.json();
+        return state.keys[&cell.resource].policy.json();
     }
     let name = cell
         .resource
@@ -429,7 +414,7 @@ fn real(state: &State, cell: &Cell) -> Value {
     let found = state
         .buckets
         .iter()
-        .find(|(bucket, _)| bucket.name.as_str() == name);
+        .find(|(bucket, _)| bucket.as_str() == name);
     found.and_then(|(_, bucket)| bucket.policy.as_ref()).map_or(
         Value::Null,
         bucket_replication_operator::replication::policy::Document::json,
@@ -457,12 +442,12 @@ async fn the_role_may_do_what_the_guides_ask_for_and_nothing_else() {
     for case in cases() {
         let state = existing(&case).await;
         let (role, identity) = role_policy(&state);
-        let made = state.roles.values().next().unwrap();
+        let made = replication_roles(&state).next().unwrap();
         assert_eq!(case.crowd > 0, !made.attached.is_empty(), "{}", case.name);
         if !case.merged {
             let trust = json!({"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sts:AssumeRole"});
             assert_eq!(
-                made.role.trust.json()["Statement"],
+                made.trust.json()["Statement"],
                 json!([trust]),
                 "{}",
                 case.name
@@ -551,11 +536,8 @@ async fn the_boundary_of_the_templates_passes_preflight() {
     );
     let accounts = Accounts::new(&cluster.accounts);
     let world = ground();
-    world.edit(|state| {
-        state
-            .boundaries
-            .insert(arn, boundary(accounts.by_name("prod").unwrap(), &accounts))
-    });
+    let boundary = boundary(accounts.by_name("prod").unwrap(), &accounts);
+    world.edit(|state| add_policy(state, &arn, boundary));
     let (key, extra) = (
         key(DR, "us-west-2", "dst"),
         json!({"rules": [{"name": "tax", "prefix": "Tax", "deleteMarkers": "Replicate"}]}),
@@ -577,13 +559,14 @@ async fn a_linter_finds_nothing() {
     for case in cases() {
         let state = existing(&case).await;
         documents.push((format!("role policy: {}", case.name), role_policy(&state).1));
-        let buckets = state.buckets.iter().filter_map(|(bucket, state)| {
-            Some((bucket.name.to_string(), state.policy.as_ref()?.json()))
-        });
+        let buckets = state
+            .buckets
+            .iter()
+            .filter_map(|(bucket, state)| Some((bucket.clone(), state.policy.as_ref()?.json())));
         let keys = state
             .keys
             .iter()
-            .map(|(key, state)| (key.to_string(), state.policy.json()));
+            .map(|(key, state)| (key.clone(), state.policy.json()));
         for (name, mut policy) in buckets.chain(keys) {
             // Owners may have their own ways.
             let statements = policy["Statement"].as_array_mut().unwrap();

@@ -212,7 +212,7 @@ async fn a_changed_default_key_or_alias_is_seen_at_the_next_check() {
         judged.aws.with(|state| {
             let mut made = state.keys[&key(DR, "us-west-2", "dst").to_string()].clone();
             let root = format!("arn:aws:iam::{DR}:root");
-            made.policy = ground::document(json!({"Version": "2012-10-17", "Statement": [{
+            made.policy = support::in_process::document(json!({"Version": "2012-10-17", "Statement": [{
                 "Effect": "Allow", "Principal": {"AWS": root}, "Action": "kms:*", "Resource": "*",
             }]}));
             state.keys.insert(next.clone(), made);

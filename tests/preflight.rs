@@ -14,18 +14,20 @@ use std::fmt::Write;
 use bucket_replication_operator::replication::{
     configuration::{Filter, Setting},
     keys::KeyArn,
-    names::OwnedBucket,
-    observed::{DefaultEncryption, Facet, FailureKind, UnknownElement},
+    observed::{FailureKind, UnknownElement},
     policy::Document,
 };
 use serde_json::{Value, json};
+use strict_aws::state::{Bucket, Key};
 use support::{
     cluster::{
-        Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, make_their_role, object_key,
+        Cluster, DR, PROD, THEIR_ROLE, account, ground, key, make_their_role, object_key,
         put_theirs, spec,
     },
     golden::compare,
-    world::{Faults, State, World},
+    in_process::{add_policy, encrypt_by_default},
+    life::comparable,
+    world::{Faults, State, World, delete_replication_roles, deny_operator, replication_roles},
 };
 
 /// Where a case plays: the destination, its key, and its account.
@@ -51,10 +53,6 @@ impl Place {
 
     fn across(&self) -> bool {
         self.id != PROD
-    }
-
-    fn destination(&self) -> OwnedBucket {
-        bucket(self.id, self.bucket)
     }
 
     fn replica_key(&self) -> KeyArn {
@@ -112,13 +110,27 @@ const ACROSS: [bool; 2] = [false, true];
 
 fn deny(document: &Document, resource: &str, principal: &Value) -> Document {
     let mut json = document.json();
-    let statement = json!({"Sid": "Stop", "Effect": "Deny", "Principal": principal, "Action": "*", "Resource": resource});
+    let actions = [
+        "s3:GetObject*",
+        "s3:Replicate*",
+        "kms:Encrypt",
+        "kms:Decrypt",
+    ];
+    let statement = json!({"Sid": "Stop", "Effect": "Deny", "Principal": principal, "Action": actions, "Resource": resource});
     json["Statement"].as_array_mut().unwrap().push(statement);
     Document::parse(&json.to_string()).unwrap()
 }
 
-fn source(state: &mut State) -> &mut support::world::WorldBucket {
-    state.buckets.get_mut(&bucket(PROD, "source")).unwrap()
+fn source(state: &mut State) -> &mut Bucket {
+    state.buckets.get_mut("source").unwrap()
+}
+
+fn destination<'a>(state: &'a mut State, at: &Place) -> &'a mut Bucket {
+    state.buckets.get_mut(at.bucket).unwrap()
+}
+
+fn replica_key<'a>(state: &'a mut State, at: &Place) -> &'a mut Key {
+    state.keys.get_mut(&at.replica_key().to_string()).unwrap()
 }
 
 fn cases() -> Vec<Case> {
@@ -129,41 +141,35 @@ fn cases() -> Vec<Case> {
             "SourceReady",
             "BucketNotFound",
             BOTH,
-            World(|s, _| drop(s.buckets.remove(&bucket(PROD, "source")))),
+            World(|s, _| drop(s.buckets.remove("source"))),
         ),
         case(
             "the destination bucket is gone",
             "DestinationReady",
             "BucketNotFound",
             BOTH,
-            World(|s, at| drop(s.buckets.remove(&at.destination()))),
+            World(|s, at| drop(s.buckets.remove(at.bucket))),
         ),
         case(
             "the source has no versioning",
             "SourceReady",
             "VersioningNotEnabled",
             BOTH,
-            World(|s, _| source(s).versioning = false),
+            World(|s, _| source(s).versioning = Some(false)),
         ),
         case(
             "the destination has no versioning",
             "DestinationReady",
             "VersioningNotEnabled",
             BOTH,
-            World(|s, at| s.buckets.get_mut(&at.destination()).unwrap().versioning = false),
+            World(|s, at| destination(s, at).versioning = Some(false)),
         ),
         case(
             "the destination is Requester Pays",
             "DestinationReady",
             "RequesterPays",
             ACROSS,
-            World(|s, at| {
-                s.buckets
-                    .get_mut(&at.destination())
-                    .unwrap()
-                    .traits
-                    .requester_pays = Facet::Present(true);
-            }),
+            World(|s, at| destination(s, at).payer = "Requester".into()),
         ),
         case(
             "the source's owner is to own replicas, and the destination enforces its own",
@@ -177,7 +183,7 @@ fn cases() -> Vec<Case> {
             "DestinationReady",
             "ObjectLockMissing",
             BOTH,
-            World(|s, _| source(s).traits.object_lock = Facet::Present(true)),
+            World(|s, _| source(s).object_lock = true),
         ),
         case(
             "the source's policy denies",
@@ -198,7 +204,7 @@ fn cases() -> Vec<Case> {
             "DeniedByBucketPolicy",
             BOTH,
             World(|s, at| {
-                let found = s.buckets.get_mut(&at.destination()).unwrap();
+                let found = destination(s, at);
                 let stands = found.policy.clone().unwrap_or_default();
                 found.policy = Some(deny(
                     &stands,
@@ -213,7 +219,10 @@ fn cases() -> Vec<Case> {
             "DeniedByKeyPolicy",
             BOTH,
             World(|s, _| {
-                let found = s.keys.get_mut(&key(PROD, "us-east-1", "src")).unwrap();
+                let found = s
+                    .keys
+                    .get_mut(&key(PROD, "us-east-1", "src").to_string())
+                    .unwrap();
                 found.policy = deny(
                     &found.policy,
                     "*",
@@ -227,7 +236,7 @@ fn cases() -> Vec<Case> {
             "DeniedByKeyPolicy",
             BOTH,
             World(|s, at| {
-                let found = s.keys.get_mut(&at.replica_key()).unwrap();
+                let found = replica_key(s, at);
                 found.policy = deny(&found.policy, "*", &json!({"AWS": PROD}));
             }),
         ),
@@ -236,14 +245,14 @@ fn cases() -> Vec<Case> {
             "KeysReady",
             "KeyNotFound",
             BOTH,
-            World(|s, _| drop(s.keys.remove(&key(PROD, "us-east-1", "src")))),
+            World(|s, _| drop(s.keys.remove(&key(PROD, "us-east-1", "src").to_string()))),
         ),
         case(
             "the replica key is gone",
             "KeysReady",
             "KeyNotFound",
             BOTH,
-            World(|s, at| drop(s.keys.remove(&at.replica_key()))),
+            World(|s, at| drop(s.keys.remove(&at.replica_key().to_string()))),
         ),
         case(
             "the source key is disabled",
@@ -252,7 +261,7 @@ fn cases() -> Vec<Case> {
             BOTH,
             World(|s, _| {
                 s.keys
-                    .get_mut(&key(PROD, "us-east-1", "src"))
+                    .get_mut(&key(PROD, "us-east-1", "src").to_string())
                     .unwrap()
                     .state = "Disabled".into();
             }),
@@ -262,16 +271,14 @@ fn cases() -> Vec<Case> {
             "KeysReady",
             "KeyNotUsable",
             BOTH,
-            World(|s, at| {
-                s.keys.get_mut(&at.replica_key()).unwrap().state = "PendingDeletion".into();
-            }),
+            World(|s, at| replica_key(s, at).state = "PendingDeletion".into()),
         ),
         case(
             "AWS manages the replica key",
             "KeysReady",
             "KeyManagedByAWS",
             ACROSS,
-            World(|s, at| s.keys.get_mut(&at.replica_key()).unwrap().managed_by_aws = true),
+            World(|s, at| replica_key(s, at).managed_by_aws = true),
         ),
         case(
             "the replica key is in another Region",
@@ -311,7 +318,7 @@ fn cases() -> Vec<Case> {
             "KeysReady",
             "SourceKeysMissing",
             BOTH,
-            World(|s, _| source(s).encryption = DefaultEncryption::S3),
+            World(|s, _| encrypt_by_default(source(s), None)),
         ),
         case(
             "the source's default key is not listed",
@@ -327,7 +334,7 @@ fn cases() -> Vec<Case> {
             "DestinationReady",
             "AccessDenied",
             ACROSS,
-            World(|s, _| s.denied = [("s3:GetBucketPolicy".into(), DR.parse().unwrap())].into()),
+            World(|s, _| deny_operator(s, "s3:GetBucketPolicy", DR)),
         ),
         case(
             "the destination's owner writes the bucket's policy",
@@ -380,19 +387,13 @@ fn cases() -> Vec<Case> {
             "RoleNotOurs",
             BOTH,
             World(|s, _| {
-                s.roles.clear();
+                delete_replication_roles(s);
                 make_their_role(s);
-                let mut theirs = s.roles.values().next().unwrap().clone();
-                theirs.role.arn = "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f"
-                    .parse()
-                    .unwrap();
-                s.roles.insert(
-                    (
-                        PROD.parse().unwrap(),
-                        "brepl-test-source-d74c4c7f".parse().unwrap(),
-                    ),
-                    theirs,
-                );
+                let mut theirs = replication_roles(s).next().unwrap().clone();
+                let arn = "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f";
+                theirs.arn = arn.parse().unwrap();
+                s.roles
+                    .insert((PROD.parse().unwrap(), theirs.arn.name.to_string()), theirs);
             }),
         ),
         case(
@@ -413,7 +414,7 @@ fn cases() -> Vec<Case> {
                     "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f",
                     Some(Filter::new("theirs/", vec![])),
                 );
-                let rules = &mut source(s).configuration.as_mut().unwrap().rules;
+                let rules = &mut source(s).replication.as_mut().unwrap().rules;
                 let theirs = rules
                     .iter_mut()
                     .find(|rule| rule.id.as_deref() == Some("legacy"));
@@ -445,9 +446,9 @@ fn set_accounts(cluster: &mut Cluster, extra: &[Value; 2]) {
 fn stage(at: &Place) -> (World, Cluster, Value) {
     let world = ground();
     world.edit(|state| {
-        source(state).encryption = DefaultEncryption::Kms(key(PROD, "us-east-1", "src").to_string().parse().unwrap());
+        encrypt_by_default(source(state), Some(&key(PROD, "us-east-1", "src").to_string()));
         let narrow = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":"*"}]}"#;
-        state.boundaries.insert("arn:aws:iam::111111111111:policy/narrow".into(), Document::parse(narrow).unwrap());
+        add_policy(state, "arn:aws:iam::111111111111:policy/narrow", Document::parse(narrow).unwrap());
     });
     let mut object = at.object();
     // The key of the bucket's default encryption is used, so that it is looked at.
@@ -484,9 +485,9 @@ async fn cell(case: &Case, at: &Place, after_ready: bool) -> String {
     }
     cluster.apply("tax", &bad);
     world.set_faults(Faults::default());
-    *world.calls.lock().unwrap() = 0;
+    let asked = world.reads();
     cluster.settle(&world).await;
-    let calls = *world.calls.lock().unwrap();
+    let calls = world.reads() - asked;
     assert_ne!(
         cluster.condition("tax", "Ready").0,
         "True",
@@ -522,7 +523,7 @@ async fn cell(case: &Case, at: &Place, after_ready: bool) -> String {
     let message = cluster.message("tax", case.condition);
     let actions = cluster.objects[&object_key("tax")].2.required_actions.len();
     match &case.broken {
-        Break::World(_) => world.edit(|state| *state = before),
+        Break::World(_) => world.restore(before),
         Break::Spec(_) => {}
         Break::Account(_) => set_accounts(&mut cluster, &[json!({}), json!({})]),
     }
@@ -606,7 +607,7 @@ async fn what_was_never_allowed_takes_nothing_from_others() {
     assert_eq!(cluster.condition("greedy", "Ready").1, "NotGranted");
     let all = json!("*");
     world.edit(|state| {
-        let found = state.buckets.get_mut(&at.destination()).unwrap();
+        let found = destination(state, at);
         found.policy = Some(deny(
             found.policy.as_ref().unwrap(),
             "arn:aws:s3:::dest/*",
@@ -619,7 +620,7 @@ async fn what_was_never_allowed_takes_nothing_from_others() {
     cluster.settle(&world).await;
     assert_eq!(cluster.condition("tax", "Ready").1, "DeniedByBucketPolicy");
     assert_eq!(world.writes(), writes);
-    assert_eq!(world.snapshot().buckets, before.buckets);
+    assert_eq!(comparable(&world.snapshot()), comparable(&before));
 }
 
 #[tokio::test]
@@ -669,7 +670,7 @@ async fn every_other_answer_is_told() {
     ];
     for (what, step, kind, reason) in answers {
         let (world, mut cluster, object) = stage(at);
-        world.edit(|state| state.failing = [(step.to_owned(), kind)].into());
+        world.fail(step, kind);
         cluster.apply("tax", &object);
         cluster.visit(&world).await;
         cluster.pass(30);
@@ -683,7 +684,7 @@ async fn every_other_answer_is_told() {
                 "DestinationReady",
             ));
         }
-        world.edit(|state| state.failing.clear());
+        world.mend();
         cluster.pass(600);
         cluster.settle(&world).await;
         assert_eq!(cluster.condition("tax", "Ready").0, "True", "{what}");
@@ -692,7 +693,7 @@ async fn every_other_answer_is_told() {
             (FailureKind::Denied, "DeletionBlocked"),
         ] {
             if step == "PutReplication" {
-                world.edit(|state| state.failing = [("DeleteReplication".to_owned(), kind)].into());
+                world.fail("DeleteReplication", kind);
                 cluster.delete("tax");
                 cluster.visit(&world).await;
                 text.push_str(&says(&cluster, "and while it is deleted", "Ready"));
@@ -741,11 +742,11 @@ async fn every_other_answer_is_told() {
             "arn:aws:iam::111111111111:role/brepl-test-source-d74c4c7f",
             Some(Filter::new("theirs/", vec![])),
         );
-        state.unknown = vec![UnknownElement {
-            rule: Some("legacy".into()),
-            path: "Pace".into(),
-        }];
     });
+    world.set_unknown(vec![UnknownElement {
+        rule: Some("legacy".into()),
+        path: "Pace".into(),
+    }]);
     cluster.apply("tax", &object);
     cluster.settle(&world).await;
     text.push_str(&says(
@@ -771,13 +772,13 @@ async fn every_other_answer_is_told() {
     );
 
     let (world, mut cluster, object) = stage(at);
-    let theirs = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
+    let theirs = world.snapshot().buckets["dest"].policy.clone();
     cluster.apply("tax", &object);
     for _ in 0..40 {
         world.edit(|state| {
             state
                 .buckets
-                .get_mut(&bucket(DR, "dest"))
+                .get_mut("dest")
                 .unwrap()
                 .policy
                 .clone_from(&theirs);

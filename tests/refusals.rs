@@ -12,12 +12,13 @@ mod support;
 
 use std::time::Duration;
 
-use ground::{Judged, document};
+use ground::Judged;
 use serde_json::{Value, json};
 use strict_aws::weather::{Fault, FaultKind, Weather};
 use support::{
     cluster::{DR, PROD, object_key, spec},
     golden::compare,
+    in_process::document,
 };
 
 /// Permissions settle at once, so that one visit does everything.
@@ -129,6 +130,7 @@ async fn what_was_not_tried_yet_is_not_ready() {
                 after,
                 times: 3,
                 kind: FaultKind::Error(503, "SlowDown".to_owned()),
+                ..Fault::default()
             }],
             ..Weather::default()
         });
@@ -214,7 +216,7 @@ async fn a_new_object_is_served_beside_one_whose_destination_is_gone() {
         assert!(has_rule(&judged, "new/") && !has_rule(&judged, "old/"));
         // It comes back with its destination.
         judged.aws.with(|state| {
-            let backup = ground::bucket(PROD, "us-east-1");
+            let backup = support::in_process::bucket(PROD, "us-east-1");
             state.buckets.insert("backup".to_owned(), backup);
         });
         judged.cluster.pass(600);

@@ -23,10 +23,8 @@ use bucket_replication_operator::replication::{
 };
 use serde_json::{Value, json};
 use support::{
-    cluster::{
-        Cluster, DR, PROD, THEIR_ROLE, account, bucket, ground, key, object_key, put_theirs, spec,
-    },
-    life::ready,
+    cluster::{Cluster, DR, PROD, THEIR_ROLE, account, ground, key, object_key, put_theirs, spec},
+    life::{comparable, ready},
     world::{Faults, State, World},
 };
 
@@ -53,9 +51,9 @@ fn add_theirs(state: &mut State) {
     };
     state
         .buckets
-        .get_mut(&bucket(PROD, "source"))
+        .get_mut("source")
         .unwrap()
-        .configuration
+        .replication
         .as_mut()
         .unwrap()
         .rules
@@ -63,9 +61,7 @@ fn add_theirs(state: &mut State) {
 }
 
 fn rules(world: &World) -> Vec<String> {
-    let existing = world.snapshot().buckets[&bucket(PROD, "source")]
-        .configuration
-        .clone();
+    let existing = world.snapshot().buckets["source"].replication.clone();
     let mut rules: Vec<_> = existing
         .into_iter()
         .flat_map(|found| found.rules)
@@ -141,7 +137,7 @@ async fn a_foreign_rule_that_comes_while_a_visit_is_under_way_survives_but_for_o
         cluster.settle(&world).await;
         cluster.times.settle = Duration::ZERO;
         cluster.apply("two", &wish("Two/"));
-        *world.latency.lock().unwrap() = Duration::from_millis(LATENCY);
+        world.set_weather(Duration::from_millis(LATENCY));
         let edit = async {
             tokio::time::sleep(Duration::from_millis(moment)).await;
             world.edit(add_theirs);
@@ -193,8 +189,8 @@ async fn a_neighbour_who_edits_every_ten_seconds_delays_no_correction() {
     ready(&cluster);
     let has_rule = |world: &World| rules(world).contains(&"test/finance/two/a".to_owned());
     world.edit(|state| {
-        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-        let rules = &mut source.configuration.as_mut().unwrap().rules;
+        let source = state.buckets.get_mut("source").unwrap();
+        let rules = &mut source.replication.as_mut().unwrap().rules;
         rules.retain(|rule| rule.id.as_deref() != Some("test/finance/two/a"));
     });
     let mut waited = 0;
@@ -216,11 +212,11 @@ async fn a_neighbour_who_edits_every_ten_seconds_delays_no_correction() {
 #[tokio::test]
 async fn what_is_taken_away_while_it_settles_has_to_settle_again() {
     let (world, mut cluster) = (ground(), Cluster::default());
-    let theirs = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
+    let theirs = world.snapshot().buckets["dest"].policy.clone();
     cluster.apply("one", &wish("One/"));
     cluster.visit(&world).await;
     cluster.pass(20);
-    world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = theirs);
+    world.edit(|state| state.buckets.get_mut("dest").unwrap().policy = theirs);
     assert!(
         !writes_rules(&cluster.visit(&world).await),
         "the destination does not let the role in"
@@ -269,10 +265,10 @@ async fn another_source_key_has_to_settle_although_no_rule_changes() {
 #[tokio::test]
 async fn a_corrected_permission_has_to_settle() {
     let (world, mut cluster) = (ground(), Cluster::default());
-    let theirs = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
+    let theirs = world.snapshot().buckets["dest"].policy.clone();
     cluster.apply("one", &wish("One/"));
     cluster.settle(&world).await;
-    world.edit(|state| state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = theirs);
+    world.edit(|state| state.buckets.get_mut("dest").unwrap().policy = theirs);
     cluster.visit(&world).await;
     cluster.pass(6);
     let report = cluster.visit(&world).await;
@@ -317,13 +313,12 @@ async fn a_deletion_leaves_nothing_that_a_lagging_read_did_not_show() {
         // Reads show the bucket policy as it was before the operator wrote it.
         let granted = world.snapshot();
         let mut former = granted.clone();
-        let dest = bucket(DR, "dest");
-        former.buckets.get_mut(&dest).unwrap().policy = before.buckets[&dest].policy.clone();
+        former.buckets.get_mut("dest").unwrap().policy = before.buckets["dest"].policy.clone();
         world.set_faults(Faults {
             lag: true,
             ..Faults::default()
         });
-        *world.former.lock().unwrap() = Some(former);
+        world.aws.set_former(Some(former));
         if restarts {
             cluster.restart();
         }
@@ -335,10 +330,7 @@ async fn a_deletion_leaves_nothing_that_a_lagging_read_did_not_show() {
         cluster.pass(6);
         cluster.settle(&world).await;
         assert!(cluster.objects.is_empty());
-        let after = world.snapshot();
-        assert_eq!(after.buckets, before.buckets);
-        assert_eq!(after.keys, before.keys);
-        assert_eq!(after.roles, before.roles);
+        assert_eq!(comparable(&world.snapshot()), comparable(&before));
     }
 }
 
@@ -348,11 +340,7 @@ async fn a_deletion_removes_nothing_while_the_rules_can_t_be_read() {
     let (world, mut cluster) = (ground(), Cluster::default());
     cluster.apply("one", &wish("One/"));
     cluster.settle(&world).await;
-    let denied = (
-        "s3:GetReplicationConfiguration".to_owned(),
-        PROD.parse().unwrap(),
-    );
-    world.edit(|state| state.denied.insert(denied));
+    world.deny("s3:GetReplicationConfiguration", PROD);
     cluster.delete("one");
     world.set_faults(Faults::default());
     for _ in 0..2 {
@@ -361,7 +349,7 @@ async fn a_deletion_removes_nothing_while_the_rules_can_t_be_read() {
     }
     assert_eq!(world.writes(), 0);
     assert_eq!(cluster.condition("one", "Ready").1, "DeletionBlocked");
-    world.edit(|state| state.denied.clear());
+    world.mend();
     cluster.settle(&world).await;
     assert!(cluster.objects.is_empty() && rules(&world).is_empty());
 }
@@ -407,8 +395,7 @@ async fn a_deletion_in_doubt_ends_beside_a_refused_finalizer() {
     let (world, mut cluster) = (ground(), Cluster::default());
     cluster.apply("one", &wish("One/"));
     cluster.settle(&world).await;
-    let source = bucket(PROD, "source");
-    world.edit(|state| state.buckets.get_mut(&source).unwrap().configuration = None);
+    world.edit(|state| state.buckets.get_mut("source").unwrap().replication = None);
     cluster.delete("one");
     cluster.apply("refused", &wish("Refused/"));
     cluster.unholdable = [object_key("refused")].into();
@@ -429,9 +416,7 @@ async fn a_deletion_in_doubt_ends_beside_a_refused_finalizer() {
 #[tokio::test]
 async fn a_principal_that_never_becomes_visible_blocks_no_neighbor() {
     let (world, mut cluster) = (ground(), Cluster::default());
-    world.edit(|state| {
-        state.failing = [("PutKeyPolicy".to_owned(), FailureKind::PrincipalNotVisible)].into();
-    });
+    world.fail("PutKeyPolicy", FailureKind::PrincipalNotVisible);
     cluster.apply("blocked", &wish("Blocked/"));
     let rules_to_backup = json!({"rules": [{"name": "a", "prefix": "One/"}]});
     cluster.apply("one", &spec(("prod", "backup"), None, &rules_to_backup));
@@ -441,7 +426,7 @@ async fn a_principal_that_never_becomes_visible_blocks_no_neighbor() {
     }
     ready_alone(&cluster, "one");
     assert_eq!(cluster.condition("blocked", "Ready").0, "False");
-    world.edit(|state| state.failing.clear());
+    world.mend();
     cluster.settle(&world).await;
     ready(&cluster);
 }
@@ -459,7 +444,7 @@ async fn waiting_for_an_owner(world: &World) -> (Cluster, Document, Document) {
     assert_eq!(cluster.condition("one", "Ready").1, "BucketPolicyNeeded");
     let action = cluster.objects[&object_key("one")].2.required_actions[0].clone();
     let statement: Value = serde_json::from_str(&action.statement).unwrap();
-    let without = world.snapshot().buckets[&bucket(DR, "dest")].policy.clone();
+    let without = world.snapshot().buckets["dest"].policy.clone();
     let without = without.unwrap();
     let mut json = without.json();
     json["Statement"].as_array_mut().unwrap().push(statement);
@@ -469,7 +454,7 @@ async fn waiting_for_an_owner(world: &World) -> (Cluster, Document, Document) {
 
 fn put_policy(world: &World, policy: &Document) {
     world.edit(|state| {
-        state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = Some(policy.clone());
+        state.buckets.get_mut("dest").unwrap().policy = Some(policy.clone());
     });
 }
 
@@ -521,11 +506,7 @@ async fn what_one_object_fights_for_holds_up_no_one_else() {
     cluster.settle(&world).await;
     let revert = |world: &World| {
         world.edit(|state| {
-            state
-                .buckets
-                .get_mut(&bucket(DR, "archive"))
-                .unwrap()
-                .policy = None;
+            state.buckets.get_mut("archive").unwrap().policy = None;
         });
     };
     for _ in 0..12 {
@@ -584,11 +565,7 @@ async fn a_retained_rule_that_is_no_longer_allowed_blocks_no_one() {
     let check = json!({"policies": {"bucketPolicy": "Check"}});
     cluster.accounts[1] = account("dr", DR, &check);
     world.edit(|state| {
-        state
-            .buckets
-            .get_mut(&bucket(DR, "archive"))
-            .unwrap()
-            .policy = None;
+        state.buckets.get_mut("archive").unwrap().policy = None;
     });
     cluster.apply("two", &to_backup("Two/"));
     for _ in 0..4 {
@@ -605,8 +582,8 @@ async fn all_unmanaged_rules_are_taken_over_at_once() {
     let prefixes = ["One/", "Two/"];
     world.edit(|state| {
         put_theirs(state, THEIR_ROLE, None);
-        let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-        let rules = &mut source.configuration.as_mut().unwrap().rules;
+        let source = state.buckets.get_mut("source").unwrap();
+        let rules = &mut source.replication.as_mut().unwrap().rules;
         *rules = [1, 2]
             .map(|priority| ReplicationRule {
                 id: Some(prefixes[priority - 1].to_lowercase().replace('/', "")),
@@ -646,13 +623,8 @@ async fn a_deletion_that_fails_for_minutes_says_so() {
         let (world, mut cluster) = (ground(), Cluster::default());
         cluster.apply("one", &wish("One/"));
         cluster.settle(&world).await;
-        world.edit(|state| {
-            state.failing = [
-                ("PutBucketPolicy".to_owned(), kind),
-                ("PutKeyPolicy".to_owned(), kind),
-            ]
-            .into();
-        });
+        world.fail("PutBucketPolicy", kind);
+        world.fail("PutKeyPolicy", kind);
         cluster.delete("one");
         cluster.visit(&world).await;
         let at_once = if kind == FailureKind::Denied {

@@ -22,9 +22,7 @@ use bucket_replication_operator::replication::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    cluster::{
-        Cluster, DR, KEYS, PROD, THEIR_ROLE, bucket, ground, installation, key, make_their_role,
-    },
+    cluster::{Cluster, DR, KEYS, THEIR_ROLE, ground, installation, key, make_their_role},
     life::{Wish, comparable, fault, foreign, interrupted, nothing_of_ours, ready, wish, write},
     world::{Faults, State, World},
 };
@@ -56,7 +54,7 @@ const STATEMENTS: [&str; 8] = [
     r#"{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":["{me}","{me}/*"],"Condition":{"Bool":{"aws:SecureTransport":"false"}}}"#,
     r#"{"Sid":"Twice","Effect":"Allow","Principal":{"AWS":"111111111111"},"Action":["s3:Get*"],"Resource":"{me}/*"}"#,
     r#"{"Sid":"Twice","Effect":"Allow","Principal":{"AWS":["arn:aws:iam::222222222222:root"]},"Action":"s3:GetObject","Resource":["{me}/a*"]}"#,
-    r#"{"Sid":"Bücher 🗄","Effect":"Deny","NotPrincipal":{"AWS":["111111111111","222222222222"]},"NotAction":["s3:List*","s3:Get*","s3:Replicate*","s3:ObjectOwner*","kms:*"],"NotResource":"{me}/öffentlich/*"}"#,
+    r#"{"Sid":"Bücher 🗄","Effect":"Deny","NotPrincipal":{"AWS":["111111111111","222222222222"]},"NotAction":["s3:List*","s3:Get*","s3:Replicate*","s3:ObjectOwner*","s3:*BucketPolicy","kms:*"],"NotResource":"{me}/öffentlich/*"}"#,
     r#"{"Sid":"","Effect":"Allow","Principal":{"Service":["logging.s3.amazonaws.com","delivery.logs.amazonaws.com"],"AWS":"*"},"Action":"s3:PutObject","Resource":"{me}/*","Condition":{"StringEquals":{"aws:SourceAccount":["111111111111"],"s3:x-amz-acl":"bucket-owner-full-control"},"ArnLike":{"aws:SourceArn":"arn:aws:s3:::*"}}}"#,
     r#"{"Sid":"Brepl","Effect":"Allow","Principal":{"AWS":"222222222222"},"Action":"s3:ListBucket","Resource":"{me}","Condition":{"NumericLessThan":{"s3:max-keys":10},"Null":{"aws:TokenIssueTime":true}}}"#,
     r#"{"Sid":"BreplotherReplicas00000000000000000000","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111111111111:root"},"Action":["s3:ReplicateObject"],"Resource":["{me}/*"]}"#,
@@ -138,7 +136,7 @@ fn their_ground(statements: &Statements) -> World {
     let chosen = |place: u8| statements.get(&place).cloned().unwrap_or_default();
     world.edit(|state| {
         for (number, name) in [(0, "dest"), (1, "archive")] {
-            let found = state.buckets.get_mut(&bucket(DR, name)).unwrap();
+            let found = state.buckets.get_mut(name).unwrap();
             let stands = found.policy.clone().unwrap_or_default();
             let placed = place(&stands, &format!("arn:aws:s3:::{name}"), &chosen(number));
             found.policy = (!placed.is_empty()).then_some(placed);
@@ -148,7 +146,7 @@ fn their_ground(statements: &Statements) -> World {
             (3, key(KEYS, "us-west-2", "central")),
             (4, key(DR, "eu-west-1", "arc")),
         ] {
-            let found = state.keys.get_mut(&arn).unwrap();
+            let found = state.keys.get_mut(&arn.to_string()).unwrap();
             found.policy = place(&found.policy, &arn.to_string(), &chosen(number));
         }
         make_their_role(state);
@@ -158,11 +156,7 @@ fn their_ground(statements: &Statements) -> World {
 
 /// Somebody adds a rule; where there is no configuration, under their role.
 fn add(state: &mut State, rule: ReplicationRule) {
-    let existing = &mut state
-        .buckets
-        .get_mut(&bucket(PROD, "source"))
-        .unwrap()
-        .configuration;
+    let existing = &mut state.buckets.get_mut("source").unwrap().replication;
     existing
         .get_or_insert_with(|| Configuration {
             role: THEIR_ROLE.into(),
@@ -173,7 +167,7 @@ fn add(state: &mut State, rule: ReplicationRule) {
 }
 
 fn their_rules(state: &State) -> Vec<ReplicationRule> {
-    let existing = state.buckets[&bucket(PROD, "source")].configuration.clone();
+    let existing = state.buckets["source"].replication.clone();
     existing
         .into_iter()
         .flat_map(|c| c.rules)
@@ -191,9 +185,7 @@ fn merging(name: usize, wish: &Wish) -> Value {
 /// The objects that have rules in S3, exist and are not being deleted.
 fn rules_of_existing(cluster: &Cluster, world: &World) -> BTreeSet<ObjectKey> {
     let state = world.snapshot();
-    let configuration = state.buckets[&bucket(PROD, "source")]
-        .configuration
-        .as_ref();
+    let configuration = state.buckets["source"].replication.as_ref();
     let rules = configuration.into_iter().flat_map(|read| &read.rules);
     let owners = rules.filter_map(|rule| Some(rule.mark(&installation())?.object));
     let stays = |key: &ObjectKey| {
@@ -205,8 +197,8 @@ fn rules_of_existing(cluster: &Cluster, world: &World) -> BTreeSet<ObjectKey> {
 
 async fn at_once(statements: &Statements, wishes: &BTreeMap<usize, Wish>, now: &State) -> Value {
     let (world, mut cluster) = (their_ground(statements), Cluster::default());
-    let under_theirs = now.buckets[&bucket(PROD, "source")]
-        .configuration
+    let under_theirs = now.buckets["source"]
+        .replication
         .as_ref()
         .is_some_and(|c| c.role == THEIR_ROLE);
     let rules = their_rules(now);
@@ -252,7 +244,7 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
                 wishes.remove(&name);
             }
             Event::AddRule(shape) => world.edit(|state| {
-                let existing = state.buckets[&bucket(PROD, "source")].configuration.clone();
+                let existing = state.buckets["source"].replication.clone();
                 let taken: Vec<_> = existing
                     .iter()
                     .flat_map(|c| &c.rules)
@@ -268,11 +260,7 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
             Event::RemoveRule(chosen) => world.edit(|state| {
                 let rules = their_rules(state);
                 let gone = &rules[chosen % rules.len()];
-                let existing = &mut state
-                    .buckets
-                    .get_mut(&bucket(PROD, "source"))
-                    .unwrap()
-                    .configuration;
+                let existing = &mut state.buckets.get_mut("source").unwrap().replication;
                 existing
                     .as_mut()
                     .unwrap()
@@ -305,8 +293,8 @@ async fn happen(statements: Statements, before: Vec<u8>, events: Events) {
         assert_eq!(foreign(&now), theirs);
         if wishes.is_empty() {
             // Our role stays with the rules of theirs that came under it; when those go too, no object is left whose visit could remove it.
-            left_for_theirs |= now.buckets[&bucket(PROD, "source")]
-                .configuration
+            left_for_theirs |= now.buckets["source"]
+                .replication
                 .as_ref()
                 .is_some_and(|c| c.role != THEIR_ROLE);
             assert!(

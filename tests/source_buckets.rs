@@ -22,11 +22,14 @@ use bucket_replication_operator::replication::{
     requeue::Ending,
 };
 use futures::future::join_all;
-use ground::{Judged, add_key};
+use ground::Judged;
 use random::{Random, seed};
 use serde_json::{Value, json};
 use strict_aws::weather::{Fault, FaultKind, Weather};
-use support::cluster::{Cluster, DR, KEYS, PROD, installation, key, spec};
+use support::{
+    cluster::{Cluster, DR, KEYS, PROD, installation, key, spec},
+    in_process::add_key,
+};
 
 /// Source buckets, each with the memory of its visits, of one operator.
 struct Fleet {
@@ -52,18 +55,18 @@ impl Fleet {
     fn new(owners: &[(&str, &str)]) -> Self {
         let judged = Judged::new();
         judged.aws.with(|state| {
-            let archive = ground::bucket(DR, "us-west-2");
+            let archive = support::in_process::bucket(DR, "us-west-2");
             state.buckets.insert("archive".to_owned(), archive);
             add_key(state, DR, "us-west-2", "other");
             add_key(state, KEYS, "us-east-1", "src");
             for (number, (owner, _)) in owners.iter().enumerate() {
-                let bucket = ground::bucket(owner, "us-east-1");
+                let bucket = support::in_process::bucket(owner, "us-east-1");
                 state.buckets.insert(name(number), bucket);
             }
             // What others wrote.
             let theirs = json!({"Version": "2012-10-17", "Statement": [{"Sid": "Theirs", "Effect": "Deny", "Principal": "*",
                 "Action": "s3:DeleteBucket", "Resource": "arn:aws:s3:::dest"}]});
-            state.buckets.get_mut("dest").unwrap().policy = Some(ground::document(theirs));
+            state.buckets.get_mut("dest").unwrap().policy = Some(support::in_process::document(theirs));
         });
         let cluster = |number: usize| {
             let owner = owners[number].0;
@@ -355,6 +358,7 @@ async fn a_statement_stays_as_long_as_it_is_not_known_who_needs_it() {
             after: u64::from(operation == "iam:GetRolePolicy"),
             times: 1_000,
             kind: FaultKind::Error(403, "AccessDenied".to_owned()),
+            ..Fault::default()
         };
         fleet.judged.aws.set_weather(Weather {
             faults: vec![denied],
@@ -549,6 +553,7 @@ async fn a_source_bucket_that_can_t_be_read_keeps_its_statements() {
         after: 0,
         times: 1_000,
         kind: FaultKind::Error(403, "AccessDenied".to_owned()),
+        ..Fault::default()
     };
     fleet.judged.aws.set_weather(Weather {
         faults: vec![denied],
@@ -708,6 +713,7 @@ impl Fleet {
             after,
             times: 3,
             kind,
+            ..Fault::default()
         }];
         self.judged.aws.set_weather(Weather {
             lag,
@@ -783,7 +789,7 @@ impl Fleet {
                 let theirs = json!({"Version": "2012-10-17", "Statement": [{"Sid": sid, "Effect": "Deny", "Principal": "*",
                     "Action": "s3:DeleteBucketWebsite", "Resource": format!("arn:aws:s3:::{}", DESTINATIONS[destination])}]});
                 let has = policy.statements().iter().any(|statement| statement.sid() == Some(&sid));
-                let added = if has { vec![] } else { ground::document(theirs).statements() };
+                let added = if has { vec![] } else { support::in_process::document(theirs).statements() };
                 let edited = policy.merged(&added, |statement| statement.sid() == Some(&sid));
                 bucket.policy = (!edited.is_empty()).then_some(edited);
         });

@@ -421,7 +421,11 @@ async fn each_single_permission_that_is_taken_away_is_named() {
                 .as_array_mut()
                 .unwrap()
                 .retain(|statement| statement["Action"] != json!([]));
-            set_policy(&canaries.judged, &place, ground::document(without));
+            set_policy(
+                &canaries.judged,
+                &place,
+                support::in_process::document(without),
+            );
             tried += 1;
             let (status, reason, message) = canaries.next_round().await;
             // Without it, no one can upload an object with that key.
@@ -678,6 +682,7 @@ async fn nothing_is_left_after_200_crashes() {
             after: random(9),
             times: 1,
             kind: FaultKind::Delay(3_600_000),
+            ..Fault::default()
         };
         canaries.judged.aws.set_weather(Weather {
             faults: vec![delay],
@@ -924,7 +929,7 @@ async fn every_action_on_canaries_is_needed() {
                 let actions = statement["Action"].as_array_mut().unwrap();
                 actions.retain(|listed| listed != action);
             }
-            *policy = ground::document(json);
+            *policy = support::in_process::document(json);
         });
         // Before the upload, what S3 says of the source object is only asked if there is no replica yet.
         if (account, action) == (PROD, "s3:GetObjectVersion") {

@@ -24,9 +24,9 @@ use bucket_replication_operator::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, PROD, account, bucket, ground, key, object_key, spec},
+    cluster::{Cluster, DR, account, ground, key, object_key, spec},
     life::{Wish, wish, write},
-    world::{Process, World},
+    world::{World, replication_roles_mut},
 };
 
 /// The calls of one visit.
@@ -73,12 +73,7 @@ async fn calls(cluster: &mut Cluster, world: &World) -> Calls {
 
 /// Rounds of questions until the visit writes or ends.
 async fn rounds(cluster: &Cluster, world: &World) -> usize {
-    let process = Process {
-        world,
-        editors: &cluster.editors,
-        role: cluster.subject().role(),
-        since: cluster.editors.moment(),
-    };
+    let process = world.process(|aws| cluster.cloud(aws));
     let (visit, now) = (cluster.subject(), *cluster.clock.lock().unwrap());
     let mut seen = Seen::new(&visit, cluster.memory.clone(), now);
     for round in 0.. {
@@ -168,35 +163,33 @@ async fn rules_of_an_object_that_the_store_lacks_stay() {
     assert!(world.written.lock().unwrap().iter().any(rules));
     cluster.stale = None;
     cluster.settle(&world).await;
-    let configuration = world.snapshot().buckets[&bucket(PROD, "source")]
-        .configuration
-        .clone();
+    let configuration = world.snapshot().buckets["source"].replication.clone();
     assert_eq!(configuration.map(|read| read.rules.len()), Some(3));
 }
 
 /// What another writer does to what exists.
 fn disturb(world: &World, what: usize) {
     world.edit(|state| match what {
-        1 => state.buckets.get_mut(&bucket(DR, "dest")).unwrap().policy = None,
+        1 => state.buckets.get_mut("dest").unwrap().policy = None,
         2 => {
-            let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-            source.configuration = None;
+            let source = state.buckets.get_mut("source").unwrap();
+            source.replication = None;
         }
         3 => {
-            for role in state.roles.values_mut() {
-                role.policies.clear();
+            for role in replication_roles_mut(state) {
+                role.inline.clear();
             }
         }
         4 => {
-            let dst = state.keys.get_mut(&key(DR, "us-west-2", "dst")).unwrap();
+            let dst = state.keys.get_mut(&key(DR, "us-west-2", "dst").to_string()).unwrap();
             let root = format!(
                 r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::{DR}:root"}},"Action":"kms:*","Resource":"*"}}]}}"#
             );
             dst.policy = Document::parse(&root).unwrap();
         }
         5 => {
-            let source = state.buckets.get_mut(&bucket(PROD, "source")).unwrap();
-            if let Some(configuration) = &mut source.configuration {
+            let source = state.buckets.get_mut("source").unwrap();
+            if let Some(configuration) = &mut source.replication {
                 configuration.rules.truncate(1);
             }
         }

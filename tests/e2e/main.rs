@@ -10,6 +10,7 @@ mod bootstrap;
 mod budgets;
 mod canary;
 mod chart;
+mod crash;
 #[path = "../oracle_process/decisions.rs"]
 #[allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 mod decisions;
@@ -197,6 +198,7 @@ const TESTS: &[(&str, Test)] = tests![
     life::a_new_generation_is_reported_as_in_progress_from_its_first_visit,
     life::keys_of_a_third_account_and_by_alias,
     life::an_edit_leaves_nothing_of_the_old_even_with_crashes,
+    crash::a_kill_before_or_after_any_write_changes_nothing_in_the_end,
     life::reapplying_restarting_and_reordering_write_nothing,
     life::every_call_is_printed_by_iam_policy_and_carries_owner_and_external_id,
     life::a_deletion_waits_for_an_account_that_can_be_used_again,

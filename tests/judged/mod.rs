@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use bucket_replication_operator::{
     api::{AwsAccount, aws_account::Permission},
@@ -11,28 +11,20 @@ use bucket_replication_operator::{
         aws::{Aws, AwsCloud, timeouts},
         own_policy,
     },
-    leader::Leadership,
     metrics::Metrics,
-    replication::{
-        accounts::Accounts,
-        names::{AccountId, InstallationId},
-        policy::Document,
-        requeue::Ending,
-        visit::report::Report,
-    },
+    replication::{accounts::Accounts, policy::Document, requeue::Ending, visit::report::Report},
 };
 use serde_json::{Value, json};
 use strict_aws::{
     connector::InProcess,
     message::{Request, Response},
-    state::{Bucket, Identity, Key, Role, State, User},
     weather::Served,
 };
 
-use crate::support::cluster::{Cluster, DR, KEYS, PROD, account, installation, key};
-
-const OPERATOR: &str = "999999999999";
-const EXTERNAL_ID: &str = "an-external-id";
+use crate::support::{
+    cluster::{Cluster, DR, KEYS, PROD, account, installation, key},
+    in_process::{add_key, add_operator, bucket, sdk},
+};
 
 /// An AWS with three accounts, and a cluster whose operator has nothing there but the policies that `iam-policy` prints.
 pub struct Judged {
@@ -41,27 +33,6 @@ pub struct Judged {
     sdk: Aws,
     /// Whether tokio's time is paused, and passes with that of the cluster.
     paused: bool,
-}
-
-pub fn document(value: Value) -> Document {
-    Document::parse(&value.to_string()).unwrap()
-}
-
-pub fn bucket(owner: &str, region: &str) -> Bucket {
-    Bucket {
-        owner: owner.parse().unwrap(),
-        region: region.to_owned(),
-        versioning: Some(true),
-        policy: None,
-        replication: None,
-        encryption: json!({"Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false}]}),
-        ownership: "BucketOwnerEnforced".to_owned(),
-        payer: "BucketOwner".to_owned(),
-        object_lock: false,
-        retention: None,
-        tags: BTreeMap::new(),
-        objects: BTreeMap::new(),
-    }
 }
 
 impl Judged {
@@ -86,8 +57,7 @@ impl Judged {
     pub fn with(roles: &Value, change: &dyn Fn(&mut AwsAccount)) -> Self {
         let aws = Arc::new(strict_aws::Aws::default());
         let accounts = [("prod", PROD), ("dr", DR), ("keys", KEYS)].map(|(name, id)| {
-            let role = format!("arn:aws:iam::{id}:role/bucket-replication-operator");
-            let mut extra = json!({"assumeRole": {"roleARN": role, "externalID": EXTERNAL_ID}});
+            let mut extra = json!({});
             if id == PROD {
                 extra["roles"] = roles.clone();
             }
@@ -116,7 +86,9 @@ impl Judged {
             state
                 .aliases
                 .insert(alias, key(DR, "us-west-2", "dst").to_string());
-            add_operator(state, &Accounts::new(&accounts));
+            add_operator(state, &Accounts::new(&accounts), |account| {
+                own_policy::policy(account).unwrap()
+            });
         });
         let cluster = Cluster {
             accounts: accounts.to_vec(),
@@ -185,18 +157,11 @@ impl Judged {
 
     /// The border for the visits to another source bucket.
     pub fn cloud_of(&self, cluster: &Cluster) -> AwsCloud {
-        AwsCloud {
-            aws: if cluster.installation == installation() {
-                self.sdk.clone()
-            } else {
-                sdk(&self.aws, &cluster.installation)
-            },
-            accounts: Arc::new(Accounts::new(&cluster.accounts)),
-            role: cluster.subject().role(),
-            since: cluster.editors.moment(),
-            editors: cluster.editors.clone(),
-            leadership: Leadership::alone(),
-        }
+        cluster.cloud(if cluster.installation == installation() {
+            self.sdk.clone()
+        } else {
+            sdk(&self.aws, &cluster.installation)
+        })
     }
 
     /// In a test whose time is paused: tokio's time passes as well, so that calls are made again where AWS did not answer.
@@ -350,69 +315,5 @@ impl Judged {
             (_, Served::Answer(answer)) => answer,
             (_, Served::Dropped) => panic!("the owner's call was dropped"),
         }
-    }
-}
-
-fn sdk(aws: &Arc<strict_aws::Aws>, installation: &InstallationId) -> Aws {
-    let credentials = Credentials::new("AKIAOPERATOR", "secret", None, None, "test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .http_client(InProcess(Arc::clone(aws)))
-        .endpoint_url("http://aws.localhost")
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build();
-    Aws::new(config, installation.clone(), Metrics::default())
-}
-
-pub fn add_key(state: &mut State, owner: &str, region: &str, id: &str) {
-    let root = format!("arn:aws:iam::{owner}:root");
-    let policy = json!({"Version": "2012-10-17", "Statement": [{"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": root}, "Action": "kms:*", "Resource": "*"}]});
-    let made = Key {
-        owner: owner.parse().unwrap(),
-        region: region.to_owned(),
-        state: "Enabled".to_owned(),
-        policy: document(policy),
-        spec: "SYMMETRIC_DEFAULT".to_owned(),
-        managed_by_aws: false,
-        description: String::new(),
-    };
-    state.keys.insert(key(owner, region, id).to_string(), made);
-}
-
-/// The operator is a user that may assume its roles, each of which has the policy that `iam-policy` prints.
-fn add_operator(state: &mut State, accounts: &Accounts) {
-    let operator: AccountId = OPERATOR.parse().unwrap();
-    let user = User {
-        id: "AIDAOPERATOR".to_owned(),
-        inline: [("operator".to_owned(), own_policy::identity_policy(accounts))].into(),
-    };
-    state
-        .users
-        .insert((operator.clone(), "operator".to_owned()), user);
-    let identity = Identity::User(operator, "operator".to_owned());
-    state
-        .credentials
-        .insert("AKIAOPERATOR".to_owned(), identity);
-    for account in accounts.all() {
-        let trust = json!({"Version": "2012-10-17", "Statement": [{
-            "Effect": "Allow", "Principal": {"AWS": format!("arn:aws:iam::{OPERATOR}:root")}, "Action": "sts:AssumeRole",
-            "Condition": {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}},
-        }]});
-        let arn = account.assume_role.as_ref().unwrap().role.clone();
-        let role = Role {
-            id: format!("AROAOPERATOR{}", account.id),
-            trust: document(trust),
-            inline: [("operator".to_owned(), own_policy::policy(account).unwrap())].into(),
-            attached: vec![],
-            boundary: None,
-            tags: BTreeMap::new(),
-            description: String::new(),
-            created: 0,
-            arn: arn.clone(),
-        };
-        state
-            .roles
-            .insert((arn.account, arn.name.to_string()), role);
     }
 }

@@ -6,8 +6,11 @@ use bucket_replication_operator::replication::{
 use serde_json::{Value, json};
 
 use crate::{
-    ground::{Judged, document},
-    support::cluster::{DR, PROD, key, object_key, spec},
+    ground::Judged,
+    support::{
+        cluster::{DR, PROD, key, object_key, spec},
+        in_process::document,
+    },
 };
 
 /// What an object reports.

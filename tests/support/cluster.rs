@@ -12,8 +12,13 @@ use bucket_replication_operator::{
         bucket_replication::{BucketReplicationSpec, BucketReplicationStatus},
         verification::Verified,
     },
-    cloud::{Cloud, editor::Editors},
+    cloud::{
+        Cloud,
+        aws::{Aws, AwsCloud},
+        editor::Editors,
+    },
     controller::visit::{Gate, decided, visit},
+    leader::Leadership,
     replication::{
         Object,
         accounts::Accounts,
@@ -21,9 +26,8 @@ use bucket_replication_operator::{
         decision::Decision,
         keys::KeyArn,
         names::{InstallationId, ObjectKey, OwnedBucket, Partition},
-        observed::{DefaultEncryption, Facet, Observed, Role, Traits},
+        observed::Observed,
         plan::Step,
-        policy::Document,
         requeue::Ending,
         visit::{Confirmation, Opened, Times, Visit, memory::Memory, report::Report},
     },
@@ -31,7 +35,12 @@ use bucket_replication_operator::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::world::{Process, State, World, WorldBucket, WorldKey, WorldRole};
+use strict_aws::state::Role;
+
+use super::{
+    in_process::{add_key, add_operator, assume_role, bucket as new_bucket, document},
+    world::{State, World},
+};
 
 pub const PROD: &str = "111111111111";
 pub const DR: &str = "222222222222";
@@ -61,6 +70,7 @@ pub fn key(account: &str, region: &str, id: &str) -> KeyArn {
 pub fn account(name: &str, id: &str, extra: &Value) -> AwsAccount {
     let mut spec = json!({
         "accountID": id,
+        "assumeRole": assume_role(id),
         "contact": "#storage",
         "grants": [{
             "namespaces": {"matchLabels": {"team": "finance"}},
@@ -77,45 +87,38 @@ pub fn account(name: &str, id: &str, extra: &Value) -> AwsAccount {
         .unwrap()
 }
 
-/// Three accounts with buckets, keys and what foreigners put there: the ground that every test starts from.
+/// Three accounts with buckets, keys and what their owners put there, in which the operator may do anything.
 pub fn ground() -> World {
     let world = World::new(installation());
-    let foreign_policy = |name: &str| {
-        Document::parse(&format!(
-            r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"TheirsÄ","Effect":"Deny","NotPrincipal":{{"AWS":["{DR}","{PROD}"]}},"Action":"s3:DeleteBucket","Resource":"arn:aws:s3:::{name}"}}]}}"#
-        ))
-        .unwrap()
-    };
     world.edit(|state| {
-        for (account, name, region) in
-            [(PROD, "source", "us-east-1"), (PROD, "backup", "us-east-1"), (DR, "dest", "us-west-2"), (DR, "archive", "eu-west-1")]
-        {
-            state.buckets.insert(
-                bucket(account, name),
-                WorldBucket {
-                    region: region.parse().unwrap(),
-                    versioning: true,
-                    policy: (name == "dest").then(|| foreign_policy(name)),
-                    encryption: DefaultEncryption::S3,
-                    tags: BTreeMap::new(),
-                    traits: Traits {
-                        requester_pays: Facet::Present(false),
-                        owner_enforced: Facet::Present(true),
-                        object_lock: Facet::Absent,
-                        ..Traits::default()
-                    },
-                    configuration: None,
-                },
-            );
+        for (account, name, region) in [
+            (PROD, "source", "us-east-1"),
+            (PROD, "backup", "us-east-1"),
+            (DR, "dest", "us-west-2"),
+            (DR, "archive", "eu-west-1"),
+        ] {
+            let mut made = new_bucket(account, region);
+            made.policy = (name == "dest").then(|| {
+                document(json!({"Version": "2012-10-17", "Statement": [{
+                    "Sid": "TheirsÄ", "Effect": "Deny", "NotPrincipal": {"AWS": [DR, PROD]}, "Action": "s3:DeleteBucket",
+                    "Resource": format!("arn:aws:s3:::{name}"),
+                }]}))
+            });
+            state.buckets.insert(name.to_owned(), made);
         }
-        for (account, region, id) in
-            [(PROD, "us-east-1", "src"), (PROD, "us-east-1", "src2"), (PROD, "us-east-1", "bkp"), (DR, "us-west-2", "dst"), (KEYS, "us-west-2", "central"), (DR, "eu-west-1", "arc")]
-        {
-            let policy = format!(
-                r#"{{"Version":"2012-10-17","Id":"default","Statement":[{{"Sid":"Enable IAM","Effect":"Allow","Principal":{{"AWS":"arn:aws:iam::{account}:root"}},"Action":"kms:*","Resource":"*"}}]}}"#
-            );
-            state.keys.insert(key(account, region, id), WorldKey { state: "Enabled".into(), managed_by_aws: false, policy: Document::parse(&policy).unwrap() });
+        for (account, region, id) in [
+            (PROD, "us-east-1", "src"),
+            (PROD, "us-east-1", "src2"),
+            (PROD, "us-east-1", "bkp"),
+            (DR, "us-west-2", "dst"),
+            (KEYS, "us-west-2", "central"),
+            (DR, "eu-west-1", "arc"),
+        ] {
+            add_key(state, account, region, id);
         }
+        let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+        let accounts = Accounts::new(&Cluster::default().accounts);
+        add_operator(state, &accounts, |_| document(all.clone()));
     });
     world
 }
@@ -123,24 +126,23 @@ pub fn ground() -> World {
 /// Objects with their generation and status.
 pub type Objects = BTreeMap<ObjectKey, (Object, i64, BucketReplicationStatus)>;
 
-/// Somebody makes `THEIR_ROLE`, with a policy of its own.
+/// Another writer creates `THEIR_ROLE`, with a policy of its own.
 pub fn make_their_role(state: &mut State) {
-    let role = Role {
+    let own = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}]});
+    let made = Role {
         arn: THEIR_ROLE.parse().unwrap(),
         id: "AROATHEIRS".into(),
         trust: bucket_replication_operator::replication::composition::desired::trust(),
-        tags: BTreeMap::new(),
+        inline: [("own".to_owned(), document(own))].into(),
+        attached: vec![],
         boundary: None,
-    };
-    let own = Document::parse(r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}]}"#).unwrap();
-    let made = WorldRole {
-        role,
-        policies: [("own".to_owned(), own)].into(),
-        attached: BTreeSet::new(),
+        tags: BTreeMap::new(),
+        description: String::new(),
+        created: 0,
     };
     state
         .roles
-        .insert((PROD.parse().unwrap(), "theirs".parse().unwrap()), made);
+        .insert((made.arn.account.clone(), "theirs".to_owned()), made);
 }
 
 /// The source bucket is replicated already, under a role of somebody else.
@@ -157,11 +159,7 @@ pub fn put_theirs(state: &mut State, held_by: &str, filter: Option<Filter>) {
         delete_marker_replication: Some(Setting::new(false)),
         ..ReplicationRule::default()
     };
-    state
-        .buckets
-        .get_mut(&bucket(PROD, "source"))
-        .unwrap()
-        .configuration = Some(Configuration {
+    state.buckets.get_mut("source").unwrap().replication = Some(Configuration {
         role: held_by.into(),
         rules: vec![rule],
     });
@@ -359,15 +357,21 @@ impl Cluster {
         )
     }
 
-    /// One visit to the bucket.
-    pub async fn visit(&mut self, world: &World) -> Report {
-        let editors = self.editors.clone();
-        let process = Process {
-            world,
-            editors: &editors,
+    /// The operator's border for visits to the bucket, with those clients.
+    pub fn cloud(&self, aws: Aws) -> AwsCloud {
+        AwsCloud {
+            aws,
+            accounts: Arc::new(Accounts::new(&self.accounts)),
             role: self.subject().role(),
             since: self.editors.moment(),
-        };
+            editors: self.editors.clone(),
+            leadership: Leadership::alone(),
+        }
+    }
+
+    /// One visit to the bucket.
+    pub async fn visit(&mut self, world: &World) -> Report {
+        let process = world.process(|aws| self.cloud(aws));
         self.visit_with(&process).await
     }
 
@@ -399,12 +403,7 @@ impl Cluster {
 
     /// What a visit would decide now, as `plan` does: with permissions taken for known everywhere.
     pub async fn decide(&self, world: &World) -> (Decision, Observed) {
-        let process = Process {
-            world,
-            editors: &self.editors,
-            role: self.subject().role(),
-            since: self.editors.moment(),
-        };
+        let process = world.process(|aws| self.cloud(aws));
         let mut visit = self.subject();
         visit.times = Times::AT_ONCE;
         decided(&process, &visit).await.unwrap()

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     cluster::{Cluster, DR, KEYS, PROD, ground, installation, key, spec},
-    world::{Faults, State, World},
+    world::{Faults, State, World, permissions, replication_roles},
 };
 
 /// An object of a test: which destination, whether with KMS, which prefixes, and other settings.
@@ -91,11 +91,12 @@ pub fn write(name: usize, wish: &Wish) -> Value {
 
 /// The state without what may differ: the values of priorities, and the order of things.
 pub fn comparable(state: &State) -> Value {
+    let shown = |policy: &Document| state.shown(policy).canonical();
     let buckets: Vec<_> = state
         .buckets
         .iter()
         .map(|(name, bucket)| {
-            let rules = bucket.configuration.iter().flat_map(|c| c.rules.clone());
+            let rules = bucket.replication.iter().flat_map(|c| c.rules.clone());
             let mut rules: Vec<_> = rules
                 .map(|rule| {
                     json!(ReplicationRule {
@@ -106,30 +107,23 @@ pub fn comparable(state: &State) -> Value {
                 })
                 .collect();
             rules.sort();
-            let order = bucket.configuration.as_ref().map(effective_order);
+            let order = bucket.replication.as_ref().map(effective_order);
             json!([
-                name.to_string(),
+                name,
                 rules,
                 order,
-                bucket.configuration.as_ref().map(|c| c.role.clone()),
-                bucket.policy.as_ref().map(Document::canonical)
+                bucket.replication.as_ref().map(|c| c.role.clone()),
+                bucket.policy.as_ref().map(shown)
             ])
         })
         .collect();
     let keys: Vec<_> = state
         .keys
         .iter()
-        .map(|(name, key)| json!([name.to_string(), key.policy.canonical()]))
+        .map(|(arn, key)| json!([arn, shown(&key.policy)]))
         .collect();
-    let roles: Vec<_> = state
-        .roles
-        .iter()
-        .map(|(name, role)| {
-            json!([
-                name.1.to_string(),
-                Document::of(state.permissions(role)).canonical()
-            ])
-        })
+    let roles: Vec<_> = replication_roles(state)
+        .map(|role| json!([role.arn.to_string(), permissions(state, role).canonical()]))
         .collect();
     json!([buckets, keys, roles])
 }
@@ -147,30 +141,36 @@ fn effective_order(configuration: &Configuration) -> Vec<(String, String)> {
     order
 }
 
-pub fn foreign(state: &State) -> Vec<String> {
-    let id = installation();
-    let documents = state
+/// The policies of buckets and keys, as their owners read them.
+fn policies(state: &State) -> impl Iterator<Item = Document> {
+    let of_buckets = state
         .buckets
         .values()
-        .filter_map(|bucket| bucket.policy.clone())
-        .chain(state.keys.values().map(|key| key.policy.clone()));
-    let statements = documents
+        .filter_map(|bucket| bucket.policy.as_ref());
+    let of_keys = state.keys.values().map(|key| &key.policy);
+    of_buckets.chain(of_keys).map(|policy| state.shown(policy))
+}
+
+fn configurations(state: &State) -> impl Iterator<Item = &Configuration> {
+    state
+        .buckets
+        .values()
+        .filter_map(|bucket| bucket.replication.as_ref())
+}
+
+/// All that the operator did not make.
+pub fn foreign(state: &State) -> Vec<String> {
+    let id = installation();
+    let statements = policies(state)
         .flat_map(|document| document.statements())
         .filter(|s| s.mark_of(&id).is_none())
         .map(|s| s.json().to_string());
-    let rules = state
-        .buckets
-        .values()
-        .filter_map(|bucket| bucket.configuration.clone())
-        .flat_map(|configuration| configuration.rules);
-    let rules = rules
+    let rules = configurations(state)
+        .flat_map(|configuration| &configuration.rules)
         .filter(|rule| rule.mark(&id).is_none())
         .map(|rule| json!(rule).to_string());
     let has_foreign = |c: &&Configuration| c.rules.iter().any(|rule| rule.mark(&id).is_none());
-    let held_by = state
-        .buckets
-        .values()
-        .filter_map(|bucket| bucket.configuration.as_ref())
+    let held_by = configurations(state)
         .filter(has_foreign)
         .map(|c| c.role.clone());
     let mut all: Vec<_> = statements.chain(rules).chain(held_by).collect();
@@ -180,28 +180,14 @@ pub fn foreign(state: &State) -> Vec<String> {
 
 pub fn nothing_of_ours(state: &State) -> bool {
     let id = installation();
-    let documents = state
-        .buckets
-        .values()
-        .filter_map(|bucket| bucket.policy.clone())
-        .chain(state.keys.values().map(|key| key.policy.clone()));
-    let rules = state
-        .buckets
-        .values()
-        .filter_map(|bucket| bucket.configuration.clone())
-        .flat_map(|configuration| configuration.rules);
-    documents
+    let mut rules = configurations(state).flat_map(|configuration| &configuration.rules);
+    policies(state)
         .flat_map(|document| document.statements())
         .all(|s| s.mark_of(&id).is_none())
-        && rules.into_iter().all(|rule| rule.mark(&id).is_none())
-        && state
-            .roles
-            .keys()
-            .all(|(_, role)| !role.as_str().starts_with("brepl-"))
-        && state
-            .roles
-            .values()
-            .flat_map(|role| role.policies.keys())
+        && rules.all(|rule| rule.mark(&id).is_none())
+        && replication_roles(state).all(|role| !role.arn.name.as_str().starts_with("brepl-"))
+        && replication_roles(state)
+            .flat_map(|role| role.inline.keys())
             .all(|policy| !policy.starts_with("brepl-"))
         && state.policies.is_empty()
 }

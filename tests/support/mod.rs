@@ -1,4 +1,4 @@
-//! What tests share: an AWS in memory, and a cluster in memory around the real visit.
+//! What tests share: the strict AWS in process, and a cluster in memory around the real visit.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(
     clippy::unwrap_used,
@@ -9,5 +9,6 @@
 
 pub mod cluster;
 pub mod golden;
+pub mod in_process;
 pub mod life;
 pub mod world;

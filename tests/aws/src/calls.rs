@@ -66,6 +66,12 @@ impl Call {
         !self.reads() && !self.operation.starts_with("sts:")
     }
 
+    /// Whether it changed something.
+    #[must_use]
+    pub fn wrote(&self) -> bool {
+        self.writes() && self.status.is_some_and(|status| status < 300)
+    }
+
     /// Whether it is a read that may lag: not of objects, nor of who one is ("Amazon S3 data consistency model" in the S3 User Guide, "Changes that
     /// I make are not always immediately visible" in the IAM User Guide).
     #[must_use]

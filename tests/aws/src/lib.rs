@@ -91,6 +91,11 @@ impl Aws {
         self.inside(|inside| inside.weather = weather);
     }
 
+    /// What stale reads show from now on, until the next write; `None`: what exists.
+    pub fn set_former(&self, former: Option<State>) {
+        self.inside(|inside| inside.before_write = former);
+    }
+
     /// Lets time pass.
     pub fn pass(&self, time: Duration) {
         let moved = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -138,12 +143,12 @@ impl Inside {
         self.state.now = self.now();
         self.state.propagation = self.weather.propagation;
         let mut call = Call::of(request);
-        let fault = self.weather.fault(&call);
+        let account = self.state.account_of(&call.key);
+        let fault = self.weather.fault(&call, &account);
         let mut takes = self.weather.latency;
         if let Some(FaultKind::Delay(more)) = fault {
             takes += more;
         }
-        let account = self.state.account_of(&call.key);
         let outage = self.weather.outage(&call.region, &account);
         if outage == Some(OutageKind::Hangs) {
             takes += 3_600_000;
@@ -182,6 +187,15 @@ impl Inside {
         }
         match fault {
             Some(FaultKind::DropBefore) => Served::Dropped,
+            Some(FaultKind::KillBefore(process)) => {
+                weather::kill(process);
+                Served::Dropped
+            }
+            Some(FaultKind::KillAfter(process)) => {
+                self.answer(request, call);
+                weather::kill(process);
+                Served::Dropped
+            }
             Some(FaultKind::Error(status, code)) => Served::Answer(refused(
                 &service,
                 &Refusal::new(status, &code, "a fault of the test"),
@@ -361,6 +375,7 @@ mod tests {
                 after,
                 times: 1,
                 kind: FaultKind::Stale,
+                ..Fault::default()
             }],
             ..Weather::default()
         };

@@ -76,6 +76,42 @@ pub fn replicate(state: &mut State, source: &str, key: &str) {
     }
 }
 
+/// Why objects that the rule selects would not be replicated if they were uploaded now, if it is enabled. The keys with which they are encrypted at
+/// the source are left out, since the rule does not name them.
+#[must_use]
+pub fn refusal(state: &State, source: &str, rule: &ReplicationRule) -> Option<String> {
+    if rule.status != Status::Enabled {
+        return None;
+    }
+    let bucket = state.buckets.get(source)?;
+    let encrypts = rule.destination.encryption_configuration.is_some();
+    let tags = rule.filter.iter().flat_map(|filter| filter.tags());
+    let object = Version {
+        body: Some(vec![]),
+        algorithm: if encrypts { "aws:kms" } else { "AES256" }.to_owned(),
+        tags: tags
+            .map(|tag| (tag.key.clone(), tag.value.clone()))
+            .collect(),
+        ..Version::default()
+    };
+    let marker = Version {
+        body: None,
+        ..object.clone()
+    };
+    let replicates_markers = rule.delete_marker_replication == Some(Setting::new(true));
+    let key = format!("{}object", rule.selected_prefix());
+    let versions = [Some(&object), replicates_markers.then_some(&marker)];
+    versions.into_iter().flatten().find_map(|version| {
+        let object = Object {
+            source,
+            bucket,
+            key: &key,
+            version,
+        };
+        object.refusal(state, rule).err()
+    })
+}
+
 const PENDING: &str = "PENDING";
 
 /// Replicates what waits for a Region.
@@ -365,6 +401,21 @@ impl Object<'_> {
         Ok(())
     }
 
+    /// Whether it would be replicated by that rule, but for what its own key has to allow.
+    fn refusal(&self, state: &State, rule: &ReplicationRule) -> Result<(), String> {
+        let session = self.assume(state)?;
+        let replica = self.replica(state, rule)?;
+        let asks = asks(self, rule, &replica);
+        let others = asks.iter().filter(|ask| !matches!(ask.on, On::SourceKey));
+        for ask in others {
+            let access = self.access(state, &session, &replica, ask);
+            if !access.is_allowed() {
+                return Err(format!("{}: {} ({access:?})", ask.reason, ask.action));
+            }
+        }
+        Ok(())
+    }
+
     /// S3 assumes the role of the configuration as a service.
     fn assume(&self, state: &State) -> Result<Who, String> {
         let refused = || "AssumeRoleNotPermitted".to_owned();
@@ -387,7 +438,7 @@ impl Object<'_> {
     }
 
     /// Where the replica goes, and how it is encrypted there.
-    fn replica(&self, state: &mut State, rule: &ReplicationRule) -> Result<Replica, String> {
+    fn replica(&self, state: &State, rule: &ReplicationRule) -> Result<Replica, String> {
         let name = rule
             .destination
             .bucket

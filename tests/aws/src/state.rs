@@ -8,7 +8,7 @@ use documents::{
     names::{AccountId, Partition},
     policy::Document,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::decisions::Decisions;
 
@@ -98,6 +98,36 @@ pub struct Bucket {
     pub tags: BTreeMap<String, String>,
     /// The versions of each object, the newest last.
     pub objects: BTreeMap<String, Vec<Version>>,
+}
+
+impl Bucket {
+    /// A new bucket, as `CreateBucket` makes it without further headers.
+    #[must_use]
+    pub fn new(owner: AccountId, region: &str) -> Self {
+        Self {
+            owner,
+            region: region.to_owned(),
+            versioning: None,
+            policy: None,
+            replication: None,
+            encryption: Self::default_encryption(),
+            ownership: "BucketOwnerEnforced".to_owned(),
+            payer: "BucketOwner".to_owned(),
+            object_lock: false,
+            retention: None,
+            tags: BTreeMap::new(),
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// That of a new bucket ("Blocking or unblocking SSE-C for a general purpose bucket" in the S3 User Guide: since April 2026).
+    #[must_use]
+    pub fn default_encryption() -> Value {
+        json!({"Rules": [{
+            "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false,
+            "BlockedEncryptionTypes": {"EncryptionType": "SSE-C"},
+        }]})
+    }
 }
 
 /// A version of an object, or a delete marker.

@@ -1,7 +1,7 @@
 //! What goes wrong: latency, reads that lag, new roles that are not principals yet, rates, outages, and faults of single calls. All of it is set by
 //! a test, or by `POST /_control`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, process::Command};
 
 use serde_json::Value;
 
@@ -60,8 +60,10 @@ pub enum OutageKind {
 }
 
 /// What happens to a call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Fault {
+    /// The account of the caller; `None`: all of them.
+    pub account: Option<String>,
     /// The operation, such as `s3:PutBucketPolicy`, or `*`.
     pub operation: String,
     /// So many matching calls pass before it.
@@ -87,14 +89,26 @@ pub enum FaultKind {
     Stale,
     /// The answer takes so many milliseconds more.
     Delay(u64),
+    /// The process with that ID is killed before anything is done.
+    KillBefore(u32),
+    /// The process with that ID is killed after all is done, and before the answer arrives.
+    KillAfter(u32),
+}
+
+impl Default for FaultKind {
+    fn default() -> Self {
+        Self::Error(500, "InternalError".to_owned())
+    }
 }
 
 impl Weather {
-    /// The fault of this call, if it is its turn.
-    pub fn fault(&mut self, call: &Call) -> Option<FaultKind> {
+    /// The fault of this call of the account, if it is its turn.
+    pub fn fault(&mut self, call: &Call, account: &str) -> Option<FaultKind> {
         let mut faults = self.faults.iter_mut();
         let fault = faults.find(|fault| {
-            fault.times > 0 && (fault.operation == "*" || fault.operation == call.operation)
+            let operation = fault.operation == "*" || fault.operation == call.operation;
+            let named = fault.account.as_deref();
+            fault.times > 0 && operation && named.is_none_or(|named| named == account)
         })?;
         if fault.after > 0 {
             fault.after -= 1;
@@ -170,12 +184,18 @@ fn outage(value: &Value) -> Result<Outage, String> {
 }
 
 fn fault(value: &Value) -> Result<Fault, String> {
+    let process = || {
+        let id = value["process"].as_u64().and_then(|id| id.try_into().ok());
+        id.ok_or("process is the ID of the process that is killed")
+    };
     let kind = match value["kind"].as_str().unwrap_or_default() {
         "error" => FaultKind::Error(
             u16::try_from(value["status"].as_u64().unwrap_or(500))
                 .map_err(|error| error.to_string())?,
             value["code"].as_str().unwrap_or("InternalError").to_owned(),
         ),
+        "killBefore" => FaultKind::KillBefore(process()?),
+        "killAfter" => FaultKind::KillAfter(process()?),
         "dropBefore" => FaultKind::DropBefore,
         "dropAfter" => FaultKind::DropAfter,
         "truncate" => FaultKind::Truncate,
@@ -183,16 +203,25 @@ fn fault(value: &Value) -> Result<Fault, String> {
         "delay" => FaultKind::Delay(value["milliseconds"].as_u64().unwrap_or_default()),
         other => {
             return Err(format!(
-                "a fault of kind \"{other}\" is not known: use error, dropBefore, dropAfter, truncate, stale or delay"
+                "a fault of kind \"{other}\" is not known: use error, dropBefore, dropAfter, killBefore, killAfter, truncate, stale or delay"
             ));
         }
     };
     Ok(Fault {
+        account: value["account"].as_str().map(ToOwned::to_owned),
         operation: value["operation"].as_str().unwrap_or("*").to_owned(),
         after: value["after"].as_u64().unwrap_or_default(),
         times: value["times"].as_u64().unwrap_or(1),
         kind,
     })
+}
+
+/// Ends a process as a crash would.
+pub fn kill(process: u32) {
+    // One that is gone already is as good as killed.
+    let _ = Command::new("kill")
+        .args(["-s", "KILL", &process.to_string()])
+        .status();
 }
 
 /// How a service refuses calls that come too fast ("Error responses" in the S3 API Reference, "Common Error Types" of IAM, STS and KMS).
@@ -206,5 +235,56 @@ pub fn throttled(service: &str) -> Refusal {
             "You have exceeded the rate at which you may call KMS.",
         ),
         _ => Refusal::new(503, "SlowDown", "Please reduce your request rate."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn weather(fault: &Value) -> Result<Weather, String> {
+        let mut weather = Weather::default();
+        weather.change(&json!({"faults": [fault]}))?;
+        Ok(weather)
+    }
+
+    fn call() -> Call {
+        Call {
+            key: "111111111111".to_owned(),
+            region: "us-east-1".to_owned(),
+            operation: "s3:PutBucketPolicy".to_owned(),
+            path: "/records".to_owned(),
+            status: None,
+            began: 0,
+            took: 0,
+        }
+    }
+
+    #[test]
+    fn a_fault_is_for_its_operation_and_account_and_ends() -> Result<(), String> {
+        let fault = json!({"operation": "s3:PutBucketPolicy", "account": "111111111111", "kind": "dropAfter"});
+        let mut weather = weather(&fault)?;
+        assert!(weather.fault(&call(), "222222222222").is_none());
+        let other = Call {
+            operation: "s3:GetBucketPolicy".to_owned(),
+            ..call()
+        };
+        assert!(weather.fault(&other, "111111111111").is_none());
+        let mine = weather.fault(&call(), "111111111111");
+        assert!(matches!(mine, Some(FaultKind::DropAfter)), "{mine:?}");
+        assert!(weather.fault(&call(), "111111111111").is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn who_is_killed_has_to_be_said() {
+        let error = weather(&json!({"kind": "killBefore"})).err();
+        assert_eq!(
+            error.as_deref(),
+            Some("process is the ID of the process that is killed")
+        );
+        assert!(weather(&json!({"kind": "killBefore", "process": 1234})).is_ok());
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 
@@ -648,4 +648,18 @@ pub async fn get(url: &str) -> anyhow::Result<String> {
         .collect()
         .await?;
     Ok(String::from_utf8(body.to_bytes().to_vec())?)
+}
+
+/// Posts JSON.
+///
+/// # Errors
+/// When nothing answers at `url`, or it is refused.
+pub async fn post(url: &str, body: &serde_json::Value) -> anyhow::Result<()> {
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let request = hyper::Request::post(url).body(Full::from(body.to_string()))?;
+    let response = client.request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    ensure!(status.is_success(), "{}", String::from_utf8_lossy(&body));
+    Ok(())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Call;
 use crate::{
     message::{Refusal, Response},
-    state::State,
+    state::{Bucket, State},
     xml,
 };
 
@@ -92,7 +92,7 @@ fn put_versioning(state: &mut State, call: &Call<'_>) -> Result<Response, Refusa
 
 fn put_encryption(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
     let default = if call.request.method == "DELETE" {
-        default_encryption()
+        Bucket::default_encryption()
     } else {
         let mut default = call.body()?;
         // An element with the text of a switch.
@@ -108,14 +108,6 @@ fn put_encryption(state: &mut State, call: &Call<'_>) -> Result<Response, Refusa
         bucket.encryption["Rules"][0]["BlockedEncryptionTypes"] = blocked;
     }
     Ok(Response::empty(200))
-}
-
-/// That of a new bucket ("Blocking or unblocking SSE-C for a general purpose bucket" in the S3 User Guide: since April 2026).
-pub(super) fn default_encryption() -> Value {
-    json!({"Rules": [{
-        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": false,
-        "BlockedEncryptionTypes": {"EncryptionType": "SSE-C"},
-    }]})
 }
 
 fn get_object_lock(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {

@@ -215,25 +215,15 @@ fn create(state: &mut State, call: &Call<'_>) -> Result<Response, Refusal> {
         return Err(Refusal::new(409, code, message));
     }
     let object_lock = call.request.header("x-amz-bucket-object-lock-enabled") == Some("true");
-    let bucket = Bucket {
-        owner: who.account.clone(),
-        region: region.to_owned(),
+    let mut bucket = Bucket {
         // Object Lock needs versioning, and switches it on.
         versioning: object_lock.then_some(true),
-        policy: None,
-        replication: None,
-        encryption: configuration::default_encryption(),
-        ownership: call
-            .request
-            .header("x-amz-object-ownership")
-            .unwrap_or("BucketOwnerEnforced")
-            .to_owned(),
-        payer: "BucketOwner".to_owned(),
         object_lock,
-        retention: None,
-        tags: std::collections::BTreeMap::new(),
-        objects: std::collections::BTreeMap::new(),
+        ..Bucket::new(who.account.clone(), region)
     };
+    if let Some(ownership) = call.request.header("x-amz-object-ownership") {
+        ownership.clone_into(&mut bucket.ownership);
+    }
     state.buckets.insert(call.bucket.clone(), bucket);
     Ok(Response::empty(200).with("location", format!("/{}", call.bucket)))
 }
