@@ -56,6 +56,10 @@ bench: demo-tools ## Measure the operator for N buckets (1,100,1000), and print 
 	$(call timed,build,cargo build --locked --release --package bench --package bucket-replication-operator --bins)
 	@target/release/bench $(if $(N),--buckets $(N)) $(if $(OPERATOR_BINARY),--operator $(OPERATOR_BINARY)) $(if $(PHASES),--phases $(PHASES))
 
+.PHONY: bench-aws
+bench-aws: ## Measure how many calls a second the strict AWS of the tests answers on one core
+	@cargo run --locked --quiet --release --package strict-aws --example speed
+
 .PHONY: soak
 soak: ## The property tests with other random histories and policies each time, until one fails or you stop it
 	@while export PROPTEST_RNG_SEED=$$RANDOM$$RANDOM; cargo test --locked --quiet --test convergence --test sharing --test evaluator && cargo test --locked --quiet --test campaigns -- random_pairs; do date; done
