@@ -345,10 +345,12 @@ fn buckets() -> Vec<Precondition> {
             "Blocking or unblocking SSE-C for a general purpose bucket",
             Outcome::Noted("encrypted with SSE-C"),
             |judged| {
-                bucket(judged, "dest", |dest| {
-                    dest.encryption["Rules"][0]["BlockedEncryptionTypes"] =
-                        json!({"EncryptionType": "SSE-C"});
-                });
+                for (name, blocked) in [("source", "NONE"), ("dest", "SSE-C")] {
+                    bucket(judged, name, |bucket| {
+                        bucket.encryption["Rules"][0]["BlockedEncryptionTypes"] =
+                            json!({ "EncryptionType": blocked });
+                    });
+                }
             },
         ),
     ]
