@@ -196,3 +196,17 @@ async fn what_a_write_does_not_find_is_not_visible_yet() {
     let failure = judged.cloud().apply(&step).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Transient, "{failure}");
 }
+
+/// Thousands of visits may wait for their turn to edit one policy: each holds the state of its step meanwhile.
+#[tokio::test]
+async fn a_step_that_waits_is_small() {
+    let cloud = Judged::new().cloud();
+    let step = Step::Settle;
+    let (apply, question) = (
+        cloud.apply(&step),
+        Question::Versioning(owned(PROD, "source"), "us-east-1".parse().unwrap()),
+    );
+    let sizes = (size_of_val(&apply), size_of_val(&cloud.ask(&question)));
+    apply.await.unwrap();
+    assert!(sizes.0 <= 2_048 && sizes.1 <= 512, "{sizes:?} bytes");
+}

@@ -38,16 +38,16 @@ impl Cloud for AwsCloud {
                 edit,
             } => {
                 let policy = SharedPolicy::OfBucket(bucket.clone());
-                self.edit(policy, edit, self.bucket_policy(bucket, region), step)
+                self.edit(policy, edit, || self.bucket_policy(bucket, region), step)
                     .await
             }
             Step::PutKeyPolicy { key, edit, .. } => {
-                let turns = self.session(&key.account).await?;
-                turns.to_put_key_policy(&key.region).await?;
+                let turns = Box::pin(self.session(&key.account)).await?;
+                Box::pin(turns.to_put_key_policy(&key.region)).await?;
                 self.edit(
                     SharedPolicy::OfKey(key.clone()),
                     edit,
-                    self.key_policy(key),
+                    || self.key_policy(key),
                     step,
                 )
                 .await
@@ -58,7 +58,7 @@ impl Cloud for AwsCloud {
                 existing,
                 ..
             } => {
-                self.is_unchanged(bucket, region, existing.as_ref()).await?;
+                Box::pin(self.is_unchanged(bucket, region, existing.as_ref())).await?;
                 self.write(step).await
             }
             Step::DeleteReplication {
@@ -66,7 +66,7 @@ impl Cloud for AwsCloud {
                 region,
                 existing,
             } => {
-                self.is_unchanged(bucket, region, Some(existing)).await?;
+                Box::pin(self.is_unchanged(bucket, region, Some(existing))).await?;
                 self.write(step).await
             }
             Step::EnableVersioning { .. }
@@ -93,20 +93,20 @@ impl Cloud for AwsCloud {
 }
 
 impl AwsCloud {
-    async fn edit(
+    async fn edit<R: Future<Output = Read<Document>> + Send>(
         &self,
         policy: SharedPolicy,
         edit: &StatementEdit,
-        read: impl Future<Output = Read<Document>> + Send,
+        read: impl FnOnce() -> R + Send,
         step: &Step,
     ) -> Result<(), Failure> {
         for roles in edit.other_users() {
-            self.know_uses(&roles).await?;
+            Box::pin(self.know_uses(&roles)).await?;
         }
         Box::pin(self.know_better(&policy, edit)).await?;
         let write = async |document| self.write(&step.with_policy(document)).await;
-        let read = async { read.await.map_err(no_refusal) };
-        Box::pin(self.editors.edit(&policy, edit, read, write)).await
+        let read = async move || read().await.map_err(no_refusal);
+        self.editors.edit(&policy, edit, read, write).await
     }
 
     /// Fails if the replication configuration is not the one that the plan is for: a PUT would undo what another writer wrote since.

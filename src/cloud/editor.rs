@@ -150,7 +150,8 @@ impl Editors {
         self.slot.given_back(waiting).await.ok()
     }
 
-    /// Applies `edit` to `policy`: waits for the edits before it, reads, and writes only if the meaning changes.
+    /// Applies `edit` to `policy`: waits for the edits before it, reads, and writes only if the meaning changes. Many edits can wait for each other, so
+    /// the calls come to be, on the heap, when it is their turn.
     ///
     /// # Errors
     /// When the policy is not read or written, the edits before it take too long, or what was read has to be read again.
@@ -158,7 +159,7 @@ impl Editors {
         &self,
         policy: &SharedPolicy,
         edit: &StatementEdit,
-        read: R,
+        read: impl FnOnce() -> R + Send,
         write: impl FnOnce(Document) -> W + Send,
     ) -> Result<(), Failure>
     where
@@ -178,7 +179,7 @@ impl Editors {
             );
             return Err(failed(FailureKind::Transient, message));
         };
-        let read = read.await?.unwrap_or_default();
+        let read = Box::pin(read()).await?.unwrap_or_default();
         // From here on, no other visit relies on what is removed, even before it is.
         let edit = &edit.begun(policy, &mut self.uses.now(), (self.clock)());
         match journal.judge(edit, &read, self.grace, (self.clock)()) {
@@ -191,7 +192,7 @@ impl Editors {
                 // Noted before, since a visit that is cancelled during the write does not see its outcome.
                 let former = journal.clone();
                 journal.note(edit, &read, &document, (self.clock)());
-                let written = write(document).await;
+                let written = Box::pin(write(document)).await;
                 // A write whose outcome is not known may have been made.
                 let refused = written
                     .as_ref()
@@ -251,7 +252,7 @@ mod tests {
         let edits = (0..30).map(|number| {
             let (editors, running) = (&editors, &running);
             async move {
-                let read = async {
+                let read = async || {
                     assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two at once");
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     Ok(policy.lock().expect("unpoisoned").clone())
@@ -297,7 +298,7 @@ mod tests {
                 })
             };
             editors
-                .edit(&key("a"), &gone, read(), fails)
+                .edit(&key("a"), &gone, read, fails)
                 .await
                 .expect_err("it fails");
             let written = Mutex::new(None);
@@ -306,7 +307,7 @@ mod tests {
                 Ok(())
             };
             editors
-                .edit(&key("a"), &edit("two"), read(), write)
+                .edit(&key("a"), &edit("two"), read, write)
                 .await
                 .expect("it is written");
             let written = written.lock().expect("unpoisoned").take();
@@ -322,14 +323,14 @@ mod tests {
     async fn one_that_hangs_holds_up_others_of_the_same_policy_for_a_bounded_time() {
         let editors = Editors::new(Duration::from_secs(5), Timestamp::now);
         let (policy, one) = (key("a"), edit("one"));
-        let hangs = editors.edit(&policy, &one, std::future::pending(), async |_| Ok(()));
+        let hangs = editors.edit(&policy, &one, std::future::pending, async |_| Ok(()));
         let waits = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let other = editors
                 .edit(
                     &key("b"),
                     &edit("two"),
-                    std::future::ready(Ok(None)),
+                    || std::future::ready(Ok(None)),
                     async |_| Ok(()),
                 )
                 .await;
@@ -338,7 +339,7 @@ mod tests {
                 .edit(
                     &key("a"),
                     &edit("two"),
-                    std::future::ready(Ok(None)),
+                    || std::future::ready(Ok(None)),
                     async |_| Ok(()),
                 )
                 .await

@@ -1,6 +1,9 @@
 //! The `AWSAccount`s of one moment, with their versions.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use kube::{ResourceExt, runtime::reflector::Store};
 
@@ -10,15 +13,32 @@ use crate::{
     replication::accounts::Accounts,
 };
 
+/// The `AWSAccount`s, read again for a visit only if one of them changed.
+#[derive(Debug, Default)]
+pub struct KnownAccounts(Mutex<Option<Arc<Known>>>);
+
+impl KnownAccounts {
+    /// Those in the store now.
+    pub(super) fn now(&self, store: &Store<AwsAccount>) -> Arc<Known> {
+        let state = store.state();
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(known) if known.is_of(&state) => Arc::clone(known),
+            _ => Arc::clone(last.insert(Arc::new(Known::of(state)))),
+        }
+    }
+}
+
 /// The `AWSAccount`s of one moment.
+#[derive(Debug)]
 pub(super) struct Known {
     pub(super) accounts: Arc<Accounts>,
     versions: BTreeMap<String, AccountVersion>,
+    state: Vec<Arc<AwsAccount>>,
 }
 
 impl Known {
-    pub(super) fn of(store: &Store<AwsAccount>) -> Self {
-        let state = store.state();
+    fn of(state: Vec<Arc<AwsAccount>>) -> Self {
         let version = |account: &Arc<AwsAccount>| {
             let version = AccountVersion::of(&account.metadata);
             (account.name_any(), version)
@@ -26,7 +46,14 @@ impl Known {
         Self {
             versions: state.iter().map(version).collect(),
             accounts: Arc::new(Accounts::new(state.iter().map(AsRef::as_ref))),
+            state,
         }
+    }
+
+    /// Whether these are the same objects: the store has another one for each that changed.
+    fn is_of(&self, state: &[Arc<AwsAccount>]) -> bool {
+        let mut pairs = self.state.iter().zip(state);
+        self.state.len() == state.len() && pairs.all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// Those that `objects` name, with their versions.

@@ -92,6 +92,7 @@ pub async fn run(
         writes_account_status: settings.release.watch_namespaces.is_empty(),
         leadership,
         metrics,
+        known_accounts: known_accounts::KnownAccounts::default(),
         memory: std::sync::Mutex::default(),
         account_memory: std::sync::Mutex::default(),
         canaries: std::sync::Mutex::default(),

@@ -20,7 +20,7 @@ use tracing::{Instrument, field::Empty};
 use super::{
     account::AccountMemory,
     canaries::Remembered,
-    known_accounts::Known,
+    known_accounts::{Known, KnownAccounts},
     kubernetes::{Kubernetes, is_ours, key_of},
     publish::{NotWritten, RECONCILE, accepted},
     schedule::{Accounts as Called, Due},
@@ -100,6 +100,8 @@ pub struct Context {
     pub leadership: Leadership,
     /// What is counted.
     pub metrics: Metrics,
+    /// The accounts, as visits need them.
+    pub known_accounts: KnownAccounts,
     /// What is remembered of each bucket.
     pub memory: Mutex<HashMap<OwnedBucket, Memory>>,
     /// What is remembered of each `AWSAccount`.
@@ -130,8 +132,7 @@ impl Context {
     }
 
     pub(super) fn current_accounts(&self) -> Arc<Accounts> {
-        let state = self.accounts.state();
-        Arc::new(Accounts::new(state.iter().map(AsRef::as_ref)))
+        Arc::clone(&self.known_accounts.now(&self.accounts).accounts)
     }
 
     /// Visits a bucket or account, and returns when to visit it again, and the accounts that this calls.
@@ -166,13 +167,12 @@ impl Context {
     }
 
     async fn bucket(&self, bucket: &str, slot: &Slot) -> Option<(Due, Called)> {
-        let known = Known::of(&self.accounts);
+        let known = self.known_accounts.now(&self.accounts);
         let accounts = &known.accounts;
-        let taken: Vec<_> = self
-            .all_objects()
-            .into_iter()
-            .filter(|object| object.spec.source.bucket == bucket && is_ours(object))
-            .collect();
+        let mut taken = self.all_objects();
+        taken.retain(|object| object.spec.source.bucket == bucket && is_ours(object));
+        // A visit may wait for long, and has to hold no room for all objects.
+        taken.shrink_to_fit();
         self.metrics
             .only(bucket, &taken.iter().map(|object| key_of(object)).collect());
         if taken.is_empty() {
