@@ -74,7 +74,7 @@ fn change(after: Duration) -> Due {
 impl Fleet {
     fn start(size: usize) -> Arc<Self> {
         let world = ground();
-        world.set_weather(Duration::from_millis(20));
+        world.set_latency(Duration::from_millis(20));
         world.edit(|state| {
             let source = state.buckets["source"].clone();
             for number in 0..size {

@@ -137,7 +137,7 @@ async fn a_foreign_rule_that_comes_while_a_visit_is_under_way_survives_but_for_o
         cluster.settle(&world).await;
         cluster.times.settle = Duration::ZERO;
         cluster.apply("two", &wish("Two/"));
-        world.set_weather(Duration::from_millis(LATENCY));
+        world.set_latency(Duration::from_millis(LATENCY));
         let edit = async {
             tokio::time::sleep(Duration::from_millis(moment)).await;
             world.edit(add_theirs);

@@ -18,7 +18,7 @@ use crate::{
     replication::{
         accounts::Account,
         assess::failed,
-        names::Region,
+        names::{ObjectKey, Region},
         observed::Failure,
         verification::health::{Metered, Readings, batches, health, metered, reading},
     },
@@ -26,6 +26,8 @@ use crate::{
 
 /// CloudWatch gets data some minutes late: so much more than the period is read.
 const LATE: Duration = Duration::from_mins(10);
+/// The store shows a write after this time at the latest, unless the API server is slow.
+const STORE_LAG: Duration = Duration::from_secs(1);
 /// So many calls are made side by side.
 const AT_ONCE: usize = 4;
 
@@ -77,7 +79,8 @@ impl Context {
             if self.object(&key_of(object)).is_none() {
                 continue;
             }
-            self.report_health(object, Some(&finding)).await;
+            all_written &= self.report_health(object, Some(&finding)).await
+                || self.report_again(&key_of(object), &finding).await;
             let rules = metered.rules.iter();
             let rules = rules.map(|rule| (rule.name.clone(), reading(rule, &readings)));
             let (bucket, key) = (&object.spec.source.bucket, key_of(object));
@@ -88,7 +91,8 @@ impl Context {
             at: Instant::now() + period,
             urgency: Urgency::Check,
         };
-        Some((due, called))
+
+        Some((if all_written { due } else { again() }, called))
     }
 
     async fn readings(
@@ -118,6 +122,15 @@ impl Context {
             }
         }
         (readings, failures)
+    }
+
+    /// Reports once more: a visit to the bucket may have written the status meanwhile, and a moment later the store shows that.
+    async fn report_again(&self, key: &ObjectKey, finding: &Finding) -> bool {
+        tokio::time::sleep(STORE_LAG).await;
+        match self.object(key) {
+            Some(object) => self.report_health(&object, Some(finding)).await,
+            None => true,
+        }
     }
 
     /// Writes the condition if its status or reason changed: its message has figures that change each time. `None`: there is none. False: it was not

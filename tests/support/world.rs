@@ -79,11 +79,11 @@ impl World {
         *self.faults.lock().unwrap() = faults;
         self.written.lock().unwrap().clear();
         let _ = self.aws.take_calls();
-        self.set_weather(Duration::ZERO);
+        self.set_latency(Duration::ZERO);
     }
 
     /// Each call takes so long from now on, so that those of others come in between.
-    pub fn set_weather(&self, latency: Duration) {
+    pub fn set_latency(&self, latency: Duration) {
         let lags = self.faults.lock().unwrap().lag;
         self.aws.set_weather(Weather {
             latency: u64::try_from(latency.as_millis()).unwrap(),

@@ -253,6 +253,15 @@ impl Inside {
         answer
     }
 
+    /// Lets time pass, and changes the weather.
+    fn change(&mut self, mut change: Value) -> Result<(), String> {
+        let passed = change.as_object_mut().and_then(|all| all.remove("pass"));
+        if let Some(passed) = passed {
+            self.moved += passed.as_u64().ok_or("pass is a number")?;
+        }
+        self.weather.change(&change)
+    }
+
     fn is_too_fast(&mut self, service: &str, account: &str) -> bool {
         let Some(rate) = self.weather.rates.get(service).copied() else {
             return false;
@@ -269,7 +278,8 @@ impl Inside {
         counted.1 > rate
     }
 
-    /// `POST /_control` changes the weather, `GET /_calls`, `GET /_failures` and `GET /_decisions` show what happened.
+    /// `POST /_control` changes the weather, and with `pass` lets so many milliseconds pass; `GET /_calls`, `GET /_failures` and `GET /_decisions` show
+    /// what happened.
     fn control(&mut self, request: &Request) -> Option<Response> {
         let json = |value: &Value| Response::of("application/json", value.to_string());
         match (request.method.as_str(), request.path.as_str()) {
@@ -279,7 +289,7 @@ impl Inside {
             ("POST", "/_control") => {
                 let changed = serde_json::from_slice(&request.body)
                     .map_err(|error| error.to_string())
-                    .and_then(|change| self.weather.change(&change));
+                    .and_then(|change| self.change(change));
                 Some(match changed {
                     Ok(()) => Response::empty(204),
                     Err(error) => Response {
@@ -386,17 +396,28 @@ mod tests {
         assert_eq!(read, [200, 404, 200]);
     }
 
+    fn control(aws: &Aws, change: &Value) -> u16 {
+        let request = Request {
+            method: "POST".to_owned(),
+            path: "/_control".to_owned(),
+            body: change.to_string().into_bytes(),
+            ..Request::default()
+        };
+        match aws.serve(&request).1 {
+            Served::Answer(answer) => answer.status,
+            Served::Dropped => 0,
+        }
+    }
+
     #[test]
     fn reads_lag_until_time_has_passed() {
         let aws = Aws::default();
         assert_eq!(call(&aws, "PUT", "", ""), 200);
-        aws.set_weather(Weather {
-            lag: 5_000,
-            ..Weather::default()
-        });
+        assert_eq!(control(&aws, &json!({"lag": 5_000})), 204);
         assert_eq!(call(&aws, "PUT", "policy", POLICY), 204);
         assert_eq!(call(&aws, "GET", "policy", ""), 404);
-        aws.pass(Duration::from_secs(6));
+        assert_eq!(control(&aws, &json!({"pass": 6_000})), 204);
         assert_eq!(call(&aws, "GET", "policy", ""), 200);
+        assert_eq!(control(&aws, &json!({"pass": "long"})), 400);
     }
 }
