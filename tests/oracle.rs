@@ -26,6 +26,7 @@ use bucket_replication_operator::{
 };
 use oracle_process::{Allowed, ask};
 use serde_json::{Value, json};
+use strict_aws::state::Key;
 use support::{
     cluster::{
         Cluster, DR, KEYS, PROD, THEIR_ROLE, account, bucket, ground, key, put_theirs, spec,
@@ -403,7 +404,7 @@ fn permissive(cell: &Cell) -> Value {
 /// The policy that stands on the cell's resource.
 fn real(state: &State, cell: &Cell) -> Value {
     if cell.service == "kms" {
-        return state.keys[&cell.resource].policy.json();
+        return state.shown(&state.keys[&cell.resource].policy).json();
     }
     let name = cell
         .resource
@@ -411,14 +412,9 @@ fn real(state: &State, cell: &Cell) -> Value {
         .split('/')
         .next()
         .unwrap();
-    let found = state
-        .buckets
-        .iter()
-        .find(|(bucket, _)| bucket.as_str() == name);
-    found.and_then(|(_, bucket)| bucket.policy.as_ref()).map_or(
-        Value::Null,
-        bucket_replication_operator::replication::policy::Document::json,
-    )
+    let found = state.buckets.get(name);
+    let policy = found.and_then(|bucket| bucket.policy.as_ref());
+    policy.map_or(Value::Null, |policy| state.shown(policy).json())
 }
 
 fn request(name: String, cell: &Cell, principal: &str, identity: &Value, policy: &Value) -> Value {
@@ -559,14 +555,15 @@ async fn a_linter_finds_nothing() {
     for case in cases() {
         let state = existing(&case).await;
         documents.push((format!("role policy: {}", case.name), role_policy(&state).1));
-        let buckets = state
-            .buckets
-            .iter()
-            .filter_map(|(bucket, state)| Some((bucket.clone(), state.policy.as_ref()?.json())));
+        let buckets = state.buckets.iter().filter_map(|(name, bucket)| {
+            let policy = bucket.policy.as_ref()?;
+            Some((name.clone(), state.shown(policy).json()))
+        });
+        let of_key = |key: &Key| state.shown(&key.policy).json();
         let keys = state
             .keys
             .iter()
-            .map(|(key, state)| (key.clone(), state.policy.json()));
+            .map(|(arn, key)| (arn.clone(), of_key(key)));
         for (name, mut policy) in buckets.chain(keys) {
             // Owners may have their own ways.
             let statements = policy["Statement"].as_array_mut().unwrap();
