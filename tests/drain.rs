@@ -105,12 +105,7 @@ fn may_still(judged: &Judged) -> [bool; 3] {
 
 fn writes(judged: &Judged) -> usize {
     let calls = judged.aws.calls();
-    let reads = ["Get", "List", "Describe", "Head", "AssumeRole"];
-    let writes = calls.iter().filter(|call| {
-        let operation = call.operation.split(':').nth(1).unwrap();
-        !reads.iter().any(|read| operation.starts_with(read))
-    });
-    writes.count()
+    calls.iter().filter(|call| call.writes()).count()
 }
 
 fn since(judged: &Judged) -> Option<String> {

@@ -16,11 +16,11 @@ use std::{collections::BTreeMap, fmt::Write};
 use bucket_replication_operator::replication::policy::Document;
 use ground::Judged;
 use serde_json::{Value, json};
-use strict_aws::state::{ManagedPolicy, Role};
+use strict_aws::state::Role;
 use support::{
     cluster::{DR, PROD, key, object_key, spec},
     golden::compare,
-    in_process::document,
+    in_process::{add_policy, document},
 };
 
 /// What is wrong, how it becomes so, and the reason of `Ready`.
@@ -93,15 +93,7 @@ fn edit(judged: &Judged, edit: impl FnOnce(&mut Role)) {
 /// Puts a managed policy there.
 fn put_managed(judged: &Judged, name: &str, policy: Document) -> String {
     let arn = format!("arn:aws:iam::{PROD}:policy/{name}");
-    judged.aws.with(|state| {
-        let made = ManagedPolicy {
-            arn: arn.parse().unwrap(),
-            versions: [(1, policy)].into(),
-            default: 1,
-            next: 2,
-        };
-        state.policies.insert(arn.clone(), made);
-    });
+    judged.aws.with(|state| add_policy(state, &arn, policy));
     arn
 }
 

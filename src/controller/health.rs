@@ -68,10 +68,9 @@ impl Context {
             .filter_map(|(object, read)| Some((object, read?)))
             .collect();
         let (readings, failures) = self.readings(found, &read, period + LATE).await;
+        let mut unwritten = vec![];
         for (object, metered) in &read {
-            let (source, destination) = &metered.regions;
-            let failure = failures.get(source).or(failures.get(destination));
-            let finding = match failure {
+            let finding = match failure_of(metered, &failures) {
                 Some(failure) => unread(failure),
                 None => health(metered, &readings, period + LATE),
             };
@@ -79,20 +78,22 @@ impl Context {
             if self.object(&key_of(object)).is_none() {
                 continue;
             }
-            all_written &= self.report_health(object, Some(&finding)).await
-                || self.report_again(&key_of(object), &finding).await;
+            let written = self.report_health(object, Some(&finding)).await;
             let rules = metered.rules.iter();
             let rules = rules.map(|rule| (rule.name.clone(), reading(rule, &readings)));
             let (bucket, key) = (&object.spec.source.bucket, key_of(object));
             let said = Some((&finding, rules.collect()));
             self.metrics.healthy(bucket, &key, said);
+            if !written {
+                unwritten.push((key_of(object), finding));
+            }
         }
+        self.report_again(unwritten).await;
         let due = Due {
             at: Instant::now() + period,
             urgency: Urgency::Check,
         };
-
-        Some((if all_written { due } else { again() }, called))
+        Some((due, called))
     }
 
     async fn readings(
@@ -124,12 +125,17 @@ impl Context {
         (readings, failures)
     }
 
-    /// Reports once more: a visit to the bucket may have written the status meanwhile, and a moment later the store shows that.
-    async fn report_again(&self, key: &ObjectKey, finding: &Finding) -> bool {
+    /// Reports once more what was not accepted: visits to the buckets may have written these statuses meanwhile, and a moment later the store shows
+    /// that. What is not accepted then waits for the next period, since each read of the metrics has its price.
+    async fn report_again(&self, unwritten: Vec<(ObjectKey, Finding)>) {
+        if unwritten.is_empty() {
+            return;
+        }
         tokio::time::sleep(STORE_LAG).await;
-        match self.object(key) {
-            Some(object) => self.report_health(&object, Some(finding)).await,
-            None => true,
+        for (key, finding) in unwritten {
+            if let Some(object) = self.object(&key) {
+                self.report_health(&object, Some(&finding)).await;
+            }
         }
     }
 
@@ -188,6 +194,15 @@ impl Context {
         }
         true
     }
+}
+
+/// Why not all of its metrics were read, if so.
+fn failure_of<'a>(
+    metered: &Metered,
+    failures: &'a BTreeMap<Region, Failure>,
+) -> Option<&'a Failure> {
+    let (source, destination) = &metered.regions;
+    failures.get(source).or(failures.get(destination))
 }
 
 fn unread(failure: &Failure) -> Finding {

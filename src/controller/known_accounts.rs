@@ -70,3 +70,37 @@ impl Known {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::{reflector::store, watcher::Event};
+    use serde_json::json;
+
+    use super::*;
+
+    fn account(id: &str) -> AwsAccount {
+        let account = json!({"apiVersion": "bucketops.dev/v1alpha1", "kind": "AWSAccount", "metadata": {"name": "prod"},
+            "spec": {"accountID": id}});
+        serde_json::from_value(account).expect("an account")
+    }
+
+    /// Grants rest on it: what changed in the store is seen by the next visit.
+    #[test]
+    fn accounts_are_shared_until_one_changes() {
+        let (reader, mut writer) = store();
+        let known = KnownAccounts::default();
+        let ids = || {
+            let accounts = &known.now(&reader).accounts;
+            let ids = accounts.all().map(|account| account.id.to_string());
+            ids.collect::<Vec<_>>()
+        };
+        assert_eq!(ids(), Vec::<String>::new());
+        writer.apply_watcher_event(&Event::Apply(account("111111111111")));
+        assert_eq!(ids(), ["111111111111"]);
+        assert!(Arc::ptr_eq(&known.now(&reader), &known.now(&reader)));
+        writer.apply_watcher_event(&Event::Apply(account("222222222222")));
+        assert_eq!(ids(), ["222222222222"]);
+        writer.apply_watcher_event(&Event::Delete(account("222222222222")));
+        assert_eq!(ids(), Vec::<String>::new());
+    }
+}

@@ -168,8 +168,7 @@ pub async fn an_object_says_that_s3_replicates_and_what_is_missing_if_not(
         .await?;
     let left = objects(&stage).await?;
     ensure!(left.len() == 2, "{left:?}");
-    let words = ["delete", "brepl", "tax", "--wait=false", "-n", &stage.name];
-    stage.environment.kubectl(&words).await?;
+    stage.begin_deletion("tax").await?;
     let held = until(Duration::from_secs(30), async || {
         let object = stage.get("tax").await?;
         let said = object["status"]["conditions"].to_string();

@@ -7,7 +7,7 @@ use serde_json::json;
 use testbed::{
     demo::post,
     environment::Emulator,
-    stage::{Stage, until},
+    stage::{DESTINATION_REGION, Stage, until},
 };
 
 use crate::Ground;
@@ -64,15 +64,7 @@ async fn is_ready(stage: &Stage<'_>) -> anyhow::Result<bool> {
 }
 
 async fn is_gone(stage: &Stage<'_>) -> anyhow::Result<bool> {
-    let words = [
-        "get",
-        "bucketreplication",
-        "tax",
-        "-n",
-        &stage.name,
-        "--ignore-not-found",
-    ];
-    Ok(stage.environment.kubectl(&words).await?.trim().is_empty())
+    Ok(stage.get("tax").await?.is_null())
 }
 
 pub async fn a_kill_before_or_after_any_write_changes_nothing_in_the_end(
@@ -85,7 +77,7 @@ pub async fn a_kill_before_or_after_any_write_changes_nothing_in_the_end(
     let mut stage = ground.stage("killed").await?;
     let before = stage
         .destination
-        .key_policy(testbed::stage::DESTINATION_REGION, &stage.replica_key)
+        .key_policy(DESTINATION_REGION, &stage.replica_key)
         .await?;
     for (operation, end) in WRITES {
         for kind in ["killBefore", "killAfter"] {
@@ -100,17 +92,7 @@ pub async fn a_kill_before_or_after_any_write_changes_nothing_in_the_end(
             post(&control, &json!({"faults": [fault]})).await?;
             stage.apply(&stage.replication()).await?;
             let created = through(&mut stage, is_ready).await.context(case.clone())?;
-            stage
-                .environment
-                .kubectl(&[
-                    "delete",
-                    "bucketreplication",
-                    "tax",
-                    "-n",
-                    &stage.name,
-                    "--wait=false",
-                ])
-                .await?;
+            stage.begin_deletion("tax").await?;
             let deleted = through(&mut stage, is_gone).await.context(case.clone())?;
             ensure!(created != deleted, "{case}: killed {created} and {deleted}");
             let tidy = until(Duration::from_secs(10), async || {
@@ -120,7 +102,7 @@ pub async fn a_kill_before_or_after_any_write_changes_nothing_in_the_end(
                 .with_context(|| format!("{case}: something is left"))?;
             let after = stage
                 .destination
-                .key_policy(testbed::stage::DESTINATION_REGION, &stage.replica_key)
+                .key_policy(DESTINATION_REGION, &stage.replica_key)
                 .await?;
             ensure!(after == before, "{case}: {after:#}");
         }

@@ -525,19 +525,9 @@ pub async fn a_deletion_waits_for_an_account_that_can_be_used_again(
     }
     stage.environment.apply(&unusable.to_string()).await?;
     let destination = stage.destination_account_name();
-    let delete = async |words: &[&str]| {
-        let words = [&["delete"], words].concat();
-        stage.environment.kubectl(&words).await
-    };
-    delete(&["awsaccount", &destination]).await?;
-    let object = [
-        "bucketreplication",
-        "tax",
-        "-n",
-        &stage.name,
-        "--wait=false",
-    ];
-    delete(&object).await?;
+    let words = ["delete", "awsaccount", &destination];
+    stage.environment.kubectl(&words).await?;
+    stage.begin_deletion("tax").await?;
     let message = stage
         .wait_for("tax", "Ready", "False", "DeletionBlocked")
         .await?;
@@ -602,17 +592,7 @@ pub async fn a_deletion_that_aws_refuses_says_so_and_can_be_abandoned(
     stage
         .proxy
         .set_fault("s3:DeleteBucketPolicy", Some(Fault::Refuse));
-    stage
-        .environment
-        .kubectl(&[
-            "delete",
-            "bucketreplication",
-            "tax",
-            "-n",
-            &stage.name,
-            "--wait=false",
-        ])
-        .await?;
+    stage.begin_deletion("tax").await?;
     let message = stage
         .wait_for("tax", "Ready", "False", "DeletionBlocked")
         .await?;

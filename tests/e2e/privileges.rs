@@ -191,17 +191,7 @@ async fn is_missed(
         .with_context(|| format!("without {action}, nothing comes of the object"))?;
     let mut missed = refused();
     if !missed {
-        stage
-            .environment
-            .kubectl(&[
-                "delete",
-                "bucketreplication",
-                "tax",
-                "-n",
-                &stage.name,
-                "--wait=false",
-            ])
-            .await?;
+        stage.begin_deletion("tax").await?;
         until(Duration::from_secs(20), async || {
             Ok((refused() || stage.get("tax").await?.is_null()).then_some(()))
         })

@@ -9,7 +9,7 @@ use crate::{
     ground::Judged,
     support::{
         cluster::{DR, PROD, key, object_key, spec},
-        in_process::document,
+        in_process::{add_policy, document},
     },
 };
 
@@ -175,15 +175,7 @@ fn put_boundary(judged: &Judged) {
 }
 
 fn set_boundary(judged: &Judged, policy: Document) {
-    judged.aws.with(|state| {
-        let made = strict_aws::state::ManagedPolicy {
-            arn: BOUNDARY.parse().unwrap(),
-            versions: [(1, policy)].into(),
-            default: 1,
-            next: 2,
-        };
-        state.policies.insert(BOUNDARY.to_owned(), made);
-    });
+    judged.aws.with(|state| add_policy(state, BOUNDARY, policy));
 }
 
 /// With an S3 Bucket Key at the destination, S3 also generates data keys and decrypts with the replica key.

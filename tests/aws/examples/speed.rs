@@ -1,5 +1,5 @@
-//! How many calls a second the strict AWS answers on one core: `make bench-aws`. Four reads for each write, by a user whose policy is evaluated, of a
-//! bucket whose policy is evaluated too.
+//! How many calls a second the strict AWS answers on one core, of the kinds that the operator makes: `make bench-aws`. They are made by a user whose
+//! policy is evaluated, and so is the bucket's.
 
 use std::{
     error::Error,
@@ -11,7 +11,7 @@ use documents::{names::AccountId, policy::Document};
 use serde_json::{Value, json};
 use strict_aws::{
     Aws,
-    message::Request,
+    message::{Request, encoded},
     state::{Bucket, Identity, User},
     weather::Served,
 };
@@ -24,16 +24,24 @@ fn document(statement: &Value) -> Result<Document, Box<dyn Error>> {
     Document::parse(&text).map_err(|error| error.to_string().into())
 }
 
-fn request(method: &str, query: &str, body: &str) -> Request {
+fn request(service: &str, method: &str, path: &str, query: &str, body: &str) -> Request {
     let scope = format!(
-        "AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/s3/aws4_request, Signature=x"
+        "AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/{service}/aws4_request, Signature=x"
     );
     Request {
         method: method.to_owned(),
-        path: "/records".to_owned(),
+        path: path.to_owned(),
         query: query.to_owned(),
         headers: [("authorization".to_owned(), scope)].into(),
         body: body.as_bytes().to_vec(),
+    }
+}
+
+/// One, if it is answered and not refused.
+fn answered(aws: &Aws, request: &Request) -> Result<u32, Box<dyn Error>> {
+    match aws.serve(request).1 {
+        Served::Answer(answer) if answer.status < 300 => Ok(1),
+        other => Err(format!("{request:?}: {other:?}").into()),
     }
 }
 
@@ -41,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let aws = Aws::default();
     let account: AccountId = ACCOUNT.parse()?;
     let may = document(
-        &json!({"Effect": "Allow", "Action": ["s3:Get*", "s3:PutBucketPolicy"], "Resource": "arn:aws:s3:::records"}),
+        &json!({"Effect": "Allow", "Action": ["s3:Get*", "s3:PutBucketPolicy", "iam:CreateRole", "iam:GetRole"], "Resource": "*"}),
     )?;
     aws.with(|state| {
         let bucket = Bucket {
@@ -62,20 +70,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         &json!({"Sid": "Tls", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::records",
             "Condition": {"Bool": {"aws:SecureTransport": "false"}}}),
     )?;
+    let trust = encoded(
+        &json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sts:AssumeRole",
+        }]})
+        .to_string(),
+    );
+    let s3 = |method: &str, query: &str, body: &str| request("s3", method, "/records", query, body);
+    let form = |service: &str, body: &str| request(service, "POST", "/", "", body);
+    let create = format!("Action=CreateRole&RoleName=replication&AssumeRolePolicyDocument={trust}");
+    let _ = answered(&aws, &form("iam", &create))?;
     let requests = [
-        request("PUT", "policy", &policy.compact()),
-        request("GET", "policy", ""),
-        request("GET", "versioning", ""),
-        request("GET", "encryption", ""),
-        request("GET", "location", ""),
+        s3("PUT", "policy", &policy.compact()),
+        s3("GET", "policy", ""),
+        s3("GET", "location", ""),
+        s3("GET", "versioning", ""),
+        form("iam", "Action=GetRole&RoleName=replication"),
+        form("sts", "Action=GetCallerIdentity"),
     ];
     let (began, mut calls) = (Instant::now(), 0_u32);
     while began.elapsed() < Duration::from_secs(3) {
         for request in &requests {
-            match aws.serve(request).1 {
-                Served::Answer(answer) if answer.status < 300 => calls += 1,
-                other => return Err(format!("{request:?}: {other:?}").into()),
-            }
+            calls += answered(&aws, request)?;
         }
         let _ = aws.take_calls();
     }

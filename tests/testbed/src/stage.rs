@@ -522,21 +522,28 @@ impl<'a> Stage<'a> {
         gone.with_context(|| format!("{name} does not go"))
     }
 
+    /// Deletes the object, and waits for nothing.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn begin_deletion(&self, name: &str) -> anyhow::Result<()> {
+        let words = [
+            "delete",
+            "bucketreplication",
+            name,
+            "-n",
+            &self.name,
+            "--wait=false",
+        ];
+        self.environment.kubectl(&words).await.map(drop)
+    }
+
     /// Deletes the object and waits until it is gone.
     ///
     /// # Errors
     /// When it takes too long.
     pub async fn delete(&self, name: &str) -> anyhow::Result<()> {
-        self.environment
-            .kubectl(&[
-                "delete",
-                "bucketreplication",
-                name,
-                "-n",
-                &self.name,
-                "--wait=false",
-            ])
-            .await?;
+        self.begin_deletion(name).await?;
         self.wait_gone(name).await
     }
 
