@@ -62,7 +62,7 @@ bench-aws: ## Measure how many calls a second the strict AWS of the tests answer
 
 .PHONY: soak
 soak: ## The property tests with other random histories and policies each time, until one fails or you stop it
-	@while export PROPTEST_RNG_SEED=$$RANDOM$$RANDOM; cargo test --locked --quiet --test convergence --test sharing --test evaluator && cargo test --locked --quiet --test campaigns -- random_pairs; do date; done
+	@while export PROPTEST_RNG_SEED=$$RANDOM$$RANDOM; cargo test --locked --quiet --test convergence --test sharing --test evaluator && cargo test --locked --quiet --test campaigns -- random_pairs && SOURCE_BUCKETS_HISTORIES=500 cargo test --locked --quiet --test source_buckets -- whatever; do date; done
 
 .PHONY: check
 check: fmt clippy docs deny charts checkov test test-node ## Everything that CI runs

@@ -341,9 +341,16 @@ impl Metrics {
 
     /// Removes an account that no longer exists.
     pub fn without_account(&self, account: &str) {
-        self.orphaned_roles.remove(&AccountLabel {
+        let label = AccountLabel {
             account_name: account.to_owned(),
-        });
+        };
+        self.orphaned_roles.remove(&label);
+        for quota in Quota::iter() {
+            self.pacing_wait.remove(&QuotaLabel {
+                account_name: account.to_owned(),
+                quota: quota.to_string(),
+            });
+        }
     }
 
     /// All metrics, and those of the process.

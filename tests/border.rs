@@ -16,12 +16,20 @@ use std::sync::Arc;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use bucket_replication_operator::{
-    cloud::{Cloud, aws::Aws},
+    cloud::{
+        Cloud,
+        aws::{Aws, LatestAccounts},
+    },
     metrics::Metrics,
     replication::{
+        accounts::Accounts,
+        arns::RoleArn,
+        edit::StatementEdit,
+        grantee::{Grantee, OwnRoles},
         names::OwnedBucket,
         observed::{Facet, FailureKind},
         plan::Step,
+        policy::{Document, Purpose, Statement},
         question::{Answer, Question},
     },
 };
@@ -195,6 +203,45 @@ async fn what_a_write_does_not_find_is_not_visible_yet() {
     };
     let failure = judged.cloud().apply(&step).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Transient, "{failure}");
+}
+
+/// An edit may wait for others, and the account may say meanwhile that its policies are only checked.
+#[tokio::test]
+async fn a_policy_that_is_only_checked_now_is_not_written() {
+    let mut judged = Judged::new();
+    let (installation, role) = (installation(), judged.cloud().role);
+    let own: RoleArn = format!("arn:aws:iam::{PROD}:role/{}", role.name)
+        .parse()
+        .unwrap();
+    let statement = Statement::allow(
+        &installation,
+        Purpose::Replicas,
+        role.name.as_str(),
+        Some(&Grantee::Roles(OwnRoles::with(&own, &installation))),
+        &["s3:ReplicateObject"],
+        &["arn:aws:s3:::dest/*".to_owned()],
+        &vec![],
+    );
+    let step = Step::PutBucketPolicy {
+        bucket: owned(DR, "dest"),
+        region: "us-west-2".parse().unwrap(),
+        edit: StatementEdit::adding(&[statement], &installation, &role),
+        document: Document::default(),
+    };
+    for (mode, expected, calls) in [
+        ("Check", Err(FailureKind::Outdated), 0),
+        ("Manage", Ok(()), 1),
+    ] {
+        let mut cloud = judged.cloud();
+        judged.cluster.edit_account("dr", |spec| {
+            spec["policies"] = json!({"bucketPolicy": mode});
+        });
+        let accounts = Arc::new(Accounts::new(&judged.cluster.accounts));
+        cloud.latest = LatestAccounts::by(move || Arc::clone(&accounts));
+        let applied = cloud.apply(&step).await.map_err(|failure| failure.kind);
+        assert_eq!(applied, expected);
+        assert_eq!(called(&judged, "s3:PutBucketPolicy").len(), calls, "{mode}");
+    }
 }
 
 /// Thousands of visits may wait for their turn to edit one policy: each holds the state of its step meanwhile.

@@ -186,10 +186,11 @@ async fn time_of_another(trouble: Trouble) -> Duration {
             Some(((number, due, fleet.accounts(number)), (receiver, fleet)))
         })
     };
-    let queue = Queue::new(SLOTS).run(touches.boxed(), move |number, slot| {
+    let visit = move |number, slot| {
         let fleet = Arc::clone(&visited);
         async move { fleet.visit(number, slot).await }
-    });
+    };
+    let queue = Queue::new(SLOTS).run(touches.boxed(), visit, std::future::pending::<()>());
     let queue = tokio::spawn(queue);
     let last = fleet.clusters.len() - 1;
     for number in 0..last {
@@ -308,7 +309,10 @@ async fn visits_that_wait_for_the_same_session_share_its_failure() {
     );
     let attempts = judged.aws.calls().len();
     assert!(attempts <= 3, "{attempts} attempts");
-    // The failure is not remembered: the next visit tries again.
+    // Visits that come soon do not wait as long again, and later ones try again.
     judged.aws.set_weather(Weather::default());
+    assert!(aws.session(account).await.is_err());
+    assert_eq!(judged.aws.calls().len(), attempts);
+    tokio::time::sleep(Duration::from_secs(15)).await;
     assert!(aws.session(account).await.is_ok());
 }

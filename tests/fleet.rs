@@ -116,7 +116,7 @@ impl Fleet {
             let fleet = Arc::clone(&visiting);
             async move { fleet.visit(number).await }
         };
-        tokio::spawn(Queue::new(WORKERS).run(touched.boxed(), visit));
+        tokio::spawn(Queue::new(WORKERS).run(touched.boxed(), visit, std::future::pending::<()>()));
         fleet
     }
 

@@ -11,22 +11,25 @@
 mod ground;
 mod support;
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
-use bucket_replication_operator::replication::policy::Document;
+use bucket_replication_operator::{
+    api::bucket_replication::DrainingStatus, replication::policy::Document,
+};
 use ground::Judged;
 use serde_json::{Value, json};
 use strict_aws::state::Role;
 use support::{
-    cluster::{DR, PROD, key, object_key, spec},
+    cluster::{DR, KEYS, PROD, key, object_key, spec},
     golden::compare,
-    in_process::{add_policy, document},
+    in_process::{add_key, add_policy, document},
 };
 
 /// What is wrong, how it becomes so, and the reason of `Ready`.
 type Wrong = (&'static str, fn(&Judged), &'static str);
 
 const ROLE: &str = "arn:aws:iam::111111111111:role/finance/replication";
+const DAY: i64 = 24 * 3_600;
 const KMS: &[(&str, &str)] = &[("x-amz-server-side-encryption", "aws:kms")];
 
 fn checked() -> Judged {
@@ -337,10 +340,9 @@ async fn a_role_of_unmanaged_rules_is_looked_at() {
     }
 }
 
-/// An unmanaged role is not tagged, so that it is only remembered since when former permissions stay in it: a restart makes that longer, and never shorter.
+/// An unmanaged role is not tagged: the status says since when former permissions stay in it, so that a restart changes nothing.
 #[tokio::test]
 async fn former_permissions_drain_in_an_unmanaged_role_too() {
-    const DAY: i64 = 24 * 3_600;
     let mut judged = Judged::with_roles(&json!({"mergeableRoleARNs": [ROLE]}));
     judged.cluster.times.drain = std::time::Duration::from_hours(24);
     let none = json!({"Version": "2012-10-17", "Statement": []});
@@ -376,16 +378,239 @@ async fn former_permissions_drain_in_an_unmanaged_role_too() {
     assert!(judged.settle().await);
     assert!(permitted(&judged, "Tax"), "half of the time is over");
     judged.cluster.restart();
-    judged.cluster.pass(DAY * 3 / 4);
+    judged.cluster.pass(DAY / 4);
     assert!(judged.settle().await);
-    assert!(permitted(&judged, "Tax"), "it begins again with a restart");
-    judged.cluster.pass(DAY + 3_600);
+    assert!(permitted(&judged, "Tax"), "three quarters of it are over");
+    judged.cluster.pass(DAY / 4);
     assert!(judged.settle().await);
     assert_eq!(
         (permitted(&judged, "Tax"), permitted(&judged, "Tax/2026/")),
         (false, true)
     );
     assert_eq!(judged.cluster.objects[&object_key("tax")].2.drift, None);
+}
+
+/// The policies that have statements of the operator, with how many.
+fn stated(judged: &Judged) -> BTreeMap<String, usize> {
+    judged.aws.with(|state| {
+        let buckets = state
+            .buckets
+            .iter()
+            .filter_map(|(name, bucket)| Some((name.clone(), bucket.policy.as_ref()?)));
+        let keys = state
+            .keys
+            .iter()
+            .map(|(arn, key)| (arn.rsplit('/').next().unwrap().to_owned(), &key.policy));
+        let of = |policy: &Document| policy.compact().matches("\"Sid\":\"Brepl").count();
+        let all = buckets.chain(keys).map(|(name, policy)| (name, of(policy)));
+        all.filter(|(_, statements)| *statements > 0).collect()
+    })
+}
+
+/// What is set up, with a role that may do anything, and two destinations.
+async fn ready_for_anything() -> Judged {
+    let mut judged = checked();
+    for id in ["vault", "safe"] {
+        judged
+            .aws
+            .with(|state| add_key(state, KEYS, "us-east-1", id));
+    }
+    judged.cluster.apply("tax", &with_vault());
+    let none = json!({"Version": "2012-10-17", "Statement": []});
+    create(&judged, ROLE, document(none));
+    let all = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*", "kms:*"], "Resource": "*"}]});
+    edit(&judged, |role| {
+        role.inline.insert("all".to_owned(), document(all));
+    });
+    judged.aws.with(|state| {
+        let archive = support::in_process::bucket(DR, "us-west-2");
+        state.buckets.insert("archive".to_owned(), archive);
+    });
+    judged.cluster.times.drain = Duration::from_secs(DAY.unsigned_abs());
+    assert_eq!(reason(&mut judged).await, "Ready");
+    judged
+}
+
+/// The walkthrough with a source key of a third account: those of the role's own need no statement.
+fn with_vault() -> Value {
+    let mut spec = walkthrough();
+    spec["source"]["kmsKeys"] = json!([key(KEYS, "us-east-1", "vault").to_string()]);
+    spec
+}
+
+fn draining(judged: &Judged) -> Option<DrainingStatus> {
+    judged.cluster.objects[&object_key("tax")]
+        .2
+        .draining
+        .clone()
+}
+
+/// What is on its way is replicated after an edit, whoever creates the role: its statements stay, and the status says where.
+#[tokio::test]
+async fn statements_for_a_role_that_others_create_drain_too() {
+    type Edit = fn(&mut Value);
+    let edits: [(&str, Edit, &str, &str); 4] = [
+        (
+            "another destination",
+            |spec| spec["destination"]["bucket"] = json!("archive"),
+            "archive 1, dest 1, dst 1, vault 1",
+            "archive 1, dst 1, vault 1",
+        ),
+        (
+            "a narrower prefix",
+            |spec| spec["rules"][0]["prefix"] = json!("Tax/2026/"),
+            "dest 2, dst 1, vault 1",
+            "dest 1, dst 1, vault 1",
+        ),
+        (
+            "another source key",
+            |spec| spec["source"]["kmsKeys"] = json!([key(KEYS, "us-east-1", "safe").to_string()]),
+            "dest 1, dst 1, safe 1, vault 1",
+            "dest 1, dst 1, safe 1",
+        ),
+        (
+            "another replica key",
+            |spec| {
+                spec["destination"]["kmsKey"] =
+                    json!(key(KEYS, "us-west-2", "central").to_string());
+            },
+            "central 1, dest 1, dst 1, vault 1",
+            "central 1, dest 1, vault 1",
+        ),
+    ];
+    let text = |judged: &Judged| {
+        let stated = stated(judged)
+            .into_iter()
+            .map(|(name, count)| format!("{name} {count}"));
+        stated.collect::<Vec<_>>().join(", ")
+    };
+    for (what, change, during, after) in edits {
+        let mut judged = ready_for_anything().await;
+        assert_eq!(
+            (text(&judged).as_str(), draining(&judged)),
+            ("dest 1, dst 1, vault 1", None)
+        );
+        let mut edited = with_vault();
+        change(&mut edited);
+        judged.cluster.apply("tax", &edited);
+        assert!(judged.settle().await);
+        assert_eq!(
+            judged.cluster.condition("tax", "Ready").1,
+            "Ready",
+            "{what}"
+        );
+        assert_eq!(text(&judged), during, "{what}");
+        let said = draining(&judged).unwrap();
+        assert!(
+            !said.buckets.is_empty() || !said.kms_key_arns.is_empty(),
+            "{what}: {said:?}"
+        );
+
+        // Nothing is written while it waits, also not by an operator that just started.
+        let mut judged = judged.copy();
+        judged.cluster.times.drain = Duration::from_secs(DAY.unsigned_abs());
+        judged.cluster.pass(DAY / 2);
+        assert!(judged.settle().await);
+        let written = judged
+            .aws
+            .calls()
+            .iter()
+            .filter(|call| call.writes())
+            .count();
+        assert_eq!((text(&judged).as_str(), written), (during, 0), "{what}");
+        assert_eq!(draining(&judged), Some(said), "{what}");
+
+        judged.cluster.pass(DAY / 2);
+        assert!(judged.settle().await);
+        assert_eq!(
+            (text(&judged).as_str(), draining(&judged)),
+            (after, None),
+            "{what}"
+        );
+        let status = &judged.cluster.objects[&object_key("tax")].2;
+        assert_eq!(status.drift, None, "it is no drift: {what}");
+        assert_eq!(
+            judged.cluster.condition("tax", "Ready").1,
+            "Ready",
+            "{what}"
+        );
+        judged.cluster.delete("tax");
+        assert!(judged.settle().await);
+        assert_eq!(text(&judged), "", "{what}");
+    }
+}
+
+/// A deletion waits for nothing, also right after a move.
+#[tokio::test]
+async fn a_deletion_removes_what_drains_for_a_role_that_others_create() {
+    let mut judged = ready_for_anything().await;
+    let mut moved = with_vault();
+    moved["destination"]["bucket"] = json!("archive");
+    judged.cluster.apply("tax", &moved);
+    assert!(judged.settle().await);
+    assert_eq!(stated(&judged).len(), 4);
+    judged.cluster.delete("tax");
+    assert!(judged.settle().await);
+    assert_eq!(stated(&judged), BTreeMap::new());
+}
+
+/// Many moves in a row are not in the way of the next one.
+#[tokio::test]
+async fn what_drains_for_a_role_that_others_create_never_forbids_an_edit() {
+    let mut judged = ready_for_anything().await;
+    for number in 0..40 {
+        let mut edited = with_vault();
+        edited["rules"] = json!(
+            (0..10)
+                .map(|rule| json!({"name": format!("r{rule}"), "prefix": format!("Tax/{number}/{rule}/{}/", "x".repeat(100))}))
+                .collect::<Vec<_>>()
+        );
+        judged.cluster.apply("tax", &edited);
+        for _ in 0..3 {
+            judged.visit().await;
+            judged.cluster.pass(30);
+        }
+        let said = judged.cluster.message("tax", "Ready");
+        assert_eq!(
+            judged.cluster.condition("tax", "Ready").1,
+            "Ready",
+            "{number}: {said}"
+        );
+    }
+}
+
+/// The rules of an object that can't get what it now asks for stay, and so does what they use, whatever its neighbours do.
+#[tokio::test]
+async fn an_object_that_is_refused_keeps_what_its_rules_use() {
+    for drain in [0, DAY.unsigned_abs()] {
+        let mut judged = ready_for_anything().await;
+        judged.cluster.times.drain = Duration::from_secs(drain);
+        let mut other = with_vault();
+        other["destination"] = json!({"accountName": "dr", "bucket": "archive", "kmsKey": key(DR, "us-west-2", "dst").to_string()});
+        other["rules"][0]["prefix"] = json!("Other/");
+        other["source"]["kmsKeys"] = json!([key(KEYS, "us-east-1", "safe").to_string()]);
+        judged.cluster.apply("other", &other);
+        assert!(judged.settle().await);
+        let before = stated(&judged);
+        assert_eq!(
+            before.keys().collect::<Vec<_>>(),
+            ["archive", "dest", "dst", "safe", "vault"]
+        );
+        let mut wrong = with_vault();
+        wrong["source"]["kmsKeys"] = json!([key(KEYS, "us-east-1", "missing").to_string()]);
+        judged.cluster.apply("tax", &wrong);
+        other["rules"][0]["prefix"] = json!("Others/");
+        judged.cluster.apply("other", &other);
+        for _ in 0..6 {
+            judged.visit().await;
+            judged.cluster.pass(DAY);
+        }
+        assert_eq!(judged.cluster.condition("tax", "Ready").1, "KeyNotFound");
+        assert_eq!(judged.cluster.condition("other", "Ready").1, "Ready");
+        assert_eq!(stated(&judged), before);
+        let (replicated, why) = judged.upload("Tax/later", KMS);
+        assert_eq!(replicated, Some("COMPLETED"), "{why:?}");
+    }
 }
 
 /// Without a role of the operator's, the status says where its statements may be.

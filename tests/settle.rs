@@ -208,6 +208,33 @@ async fn a_neighbour_who_edits_every_ten_seconds_delays_no_correction() {
     ready(&cluster);
 }
 
+/// Edits are no corrections: what was corrected once is not contended because tenants edit.
+#[tokio::test]
+async fn five_edits_after_a_correction_delay_no_neighbour() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("restless", &wish("Restless/"));
+    cluster.settle(&world).await;
+    world.edit(|state| {
+        let source = state.buckets.get_mut("source").unwrap();
+        source.replication = None;
+    });
+    cluster.settle(&world).await;
+    assert!(!rules(&world).is_empty(), "it was corrected");
+    for edit in 0..5 {
+        cluster.apply("restless", &wish(&format!("Restless/{edit}/")));
+        cluster.settle(&world).await;
+        ready(&cluster);
+    }
+    cluster.apply("two", &wish("Two/"));
+    let mut waited = 0;
+    while cluster.condition("two", "Ready").0 != "True" {
+        assert!(waited <= 20, "two is not ready after {waited} s");
+        cluster.visit(&world).await;
+        cluster.pass(5);
+        waited += 5;
+    }
+}
+
 /// What was granted for a rule that waits is taken away: it has to be granted again, and for long enough.
 #[tokio::test]
 async fn what_is_taken_away_while_it_settles_has_to_settle_again() {

@@ -680,14 +680,16 @@ enum Event {
     Crash(usize, u64),
     /// Calls of the next visit get no answer, or a refusal.
     Fault(usize, u64, bool),
-    /// Another writer edits the policy of a destination.
+    /// Another writer edits the policy of a destination or a key.
     Edit(usize, usize),
+    /// Another writer adds a rule to a configuration, or removes it.
+    EditRules(usize),
 }
 
 impl Event {
     fn random(random: &mut Random) -> Self {
         let source = random.below(SOURCES.len());
-        match random.below(20) {
+        match random.below(21) {
             0..=5 => Self::Apply(source, random.below(16)),
             6 | 7 => Self::Delete(source),
             8 | 9 => Self::Visit(source),
@@ -701,7 +703,8 @@ impl Event {
                 u64::try_from(random.below(40)).unwrap(),
                 random.below(2) == 0,
             ),
-            _ => Self::Edit(random.below(2), random.below(3)),
+            19 => Self::EditRules(source),
+            _ => Self::Edit(random.below(4), random.below(3)),
         }
     }
 }
@@ -772,27 +775,87 @@ impl Fleet {
                 self.visit(number).await;
                 self.fair(*lag);
             }
-            Event::Edit(destination, which) => {
-                self.edit(destination, which);
-                // Until reads show it, it can be lost: S3 has no compare-and-set.
+            // Until reads show it, it can be lost: AWS has no compare-and-set.
+            Event::Edit(place, which) => {
+                self.edit(place, which);
+                self.pass(*lag / 1_000).await;
+            }
+            Event::EditRules(number) => {
+                self.edit_rules(number);
                 self.pass(*lag / 1_000).await;
             }
         }
     }
 
     /// Another writer adds or removes a statement.
-    fn edit(&self, destination: usize, which: usize) {
-        self.judged.aws.with(|state| {
-                let bucket = state.buckets.get_mut(DESTINATIONS[destination]).unwrap();
+    fn edit(&self, place: usize, which: usize) {
+        let sid = format!("Theirs{which}");
+        let toggled = |policy: &Document, action: &str, resource: &str| {
+            let theirs = json!({"Version": "2012-10-17", "Statement": [{
+                "Sid": sid, "Effect": "Deny", "Principal": "*", "Action": action, "Resource": resource,
+            }]});
+            let is_theirs = |statement: &Statement| statement.sid() == Some(&sid);
+            let has = policy.statements().iter().any(is_theirs);
+            let added = support::in_process::document(theirs).statements();
+            policy.merged(if has { &[] } else { &added }, is_theirs)
+        };
+        self.judged.aws.with(|state| match place {
+            0 | 1 => {
+                let bucket = state.buckets.get_mut(DESTINATIONS[place]).unwrap();
                 let policy = bucket.policy.clone().unwrap_or_default();
-                let sid = format!("Theirs{which}");
-                let theirs = json!({"Version": "2012-10-17", "Statement": [{"Sid": sid, "Effect": "Deny", "Principal": "*",
-                    "Action": "s3:DeleteBucketWebsite", "Resource": format!("arn:aws:s3:::{}", DESTINATIONS[destination])}]});
-                let has = policy.statements().iter().any(|statement| statement.sid() == Some(&sid));
-                let added = if has { vec![] } else { support::in_process::document(theirs).statements() };
-                let edited = policy.merged(&added, |statement| statement.sid() == Some(&sid));
+                let resource = format!("arn:aws:s3:::{}", DESTINATIONS[place]);
+                let edited = toggled(&policy, "s3:DeleteBucketWebsite", &resource);
                 bucket.policy = (!edited.is_empty()).then_some(edited);
+            }
+            _ => {
+                let id = ["dst", "other"][place - 2];
+                let key = state
+                    .keys
+                    .get_mut(&key(DR, "us-west-2", id).to_string())
+                    .unwrap();
+                key.policy = toggled(&key.policy, "kms:DeleteAlias", "*");
+            }
         });
+    }
+
+    /// Another writer adds a rule to the configuration of a source bucket, or removes it; without a configuration, there is nothing to add it to.
+    fn edit_rules(&self, number: usize) {
+        let theirs = json!({
+            "ID": "theirs", "Priority": 900, "Status": "Enabled", "Filter": {"Prefix": "theirs/"},
+            "DeleteMarkerReplication": {"Status": "Disabled"}, "Destination": {"Bucket": "arn:aws:s3:::backup"},
+        });
+        self.judged.aws.with(|state| {
+            let bucket = state.buckets.get_mut(&name(number)).unwrap();
+            let Some(configuration) = &mut bucket.replication else {
+                return;
+            };
+            let before = configuration.rules.len();
+            configuration
+                .rules
+                .retain(|rule| rule.id.as_deref() != Some("theirs"));
+            if configuration.rules.len() == before {
+                configuration
+                    .rules
+                    .push(serde_json::from_value(theirs).unwrap());
+            }
+            if configuration.rules.is_empty() {
+                bucket.replication = None;
+            }
+        });
+    }
+
+    /// The statements and rules of others.
+    fn foreign(&self) -> Vec<String> {
+        let rules = self.judged.aws.with(|state| {
+            let of = |number: usize| {
+                let configuration = state.buckets[&name(number)].replication.as_ref()?;
+                let mut rules = configuration.rules.iter();
+                let theirs = rules.find(|rule| rule.id.as_deref() == Some("theirs"))?;
+                Some(format!("{number}: {}", json!(theirs)))
+            };
+            (0..SOURCES.len()).filter_map(of).collect::<Vec<_>>()
+        });
+        foreign(&self.shared()).into_iter().chain(rules).collect()
     }
 }
 
@@ -813,10 +876,10 @@ async fn history(series: u64) {
         let event = Event::random(&mut random);
         events.push(event);
         let told = |events: &[Event]| format!("seed {}, series {series}: {events:?}", seed());
-        let before = foreign(&fleet.shared());
+        let before = fleet.foreign();
         fleet.happens(event, &mut lag).await;
-        if !matches!(event, Event::Edit(..)) {
-            assert_eq!(foreign(&fleet.shared()), before, "{}", told(&events));
+        if !matches!(event, Event::Edit(..) | Event::EditRules(_)) {
+            assert_eq!(fleet.foreign(), before, "{}", told(&events));
         }
         for number in 0..SOURCES.len() {
             let checked = fleet.check(number);
@@ -826,6 +889,17 @@ async fn history(series: u64) {
     let told = format!("seed {}, series {series}: {events:?}", seed());
     fleet.judged.aws.set_weather(Weather::default());
     fleet.pass(60).await;
+    // While a rule of another writer uses the operator's role, that stays.
+    for number in 0..SOURCES.len() {
+        if fleet
+            .foreign()
+            .iter()
+            .any(|rule| rule.starts_with(&format!("{number}: ")))
+        {
+            fleet.edit_rules(number);
+        }
+    }
+    let theirs = fleet.foreign();
     fleet.settle().await;
     for number in 0..SOURCES.len() {
         let lives = !fleet.clusters[number].objects.is_empty();
@@ -846,6 +920,7 @@ async fn history(series: u64) {
         .filter(|(_, texts)| texts.iter().any(|text| text.contains("\"Sid\":\"Brepl")))
         .collect();
     assert!(ours.is_empty(), "{ours:#?} {told}");
+    assert_eq!(fleet.foreign(), theirs, "{told}");
     assert_eq!(fleet.roles(), 0, "{told}");
 }
 

@@ -16,15 +16,17 @@ use budgets::{CHECK, CREATE, DELETE};
 use bucket_replication_operator::{
     cloud::Cloud,
     replication::{
+        names::ObjectKey,
         plan::Step,
         policy::Document,
+        requeue::Ending,
         visit::{Next, disposition::Disposition, memory::Memory, next, seen::Seen},
     },
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
-    cluster::{Cluster, DR, account, ground, key, object_key, spec},
+    cluster::{Cluster, DR, PROD, account, ground, key, object_key, spec},
     life::{Wish, wish, write},
     world::{World, replication_roles_mut},
 };
@@ -120,6 +122,14 @@ async fn calls_are_budgeted() {
     };
     assert_eq!(calls(&mut cluster, &world).await, check);
     assert_eq!(check.total(), CHECK);
+    // Once in a preflight period everything is read, and then not again.
+    cluster.pass(3_000);
+    let preflight = calls(&mut cluster, &world).await;
+    assert!(preflight.total() > 2 * CHECK, "{preflight:?}");
+    for _ in 0..3 {
+        cluster.pass(600);
+        assert_eq!(calls(&mut cluster, &world).await, check);
+    }
     cluster.delete("tax");
     let delete = Calls {
         rounds: 1,
@@ -165,6 +175,120 @@ async fn rules_of_an_object_that_the_store_lacks_stay() {
     cluster.settle(&world).await;
     let configuration = world.snapshot().buckets["source"].replication.clone();
     assert_eq!(configuration.map(|read| read.rules.len()), Some(3));
+}
+
+/// A store that lags for long does not make visits read AWS five times a second.
+#[tokio::test]
+async fn a_store_that_lags_for_long_is_asked_less_and_less_often() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    cluster.apply("tax", &across());
+    cluster.stale = Some(cluster.objects.clone());
+    cluster.apply("tax", &{
+        let mut edited = across();
+        edited["rules"][0]["prefix"] = json!("Taxes");
+        edited
+    });
+    let (mut visits, mut waited) = (0, Duration::ZERO);
+    while waited < Duration::from_mins(5) {
+        let report = cluster.visit(&world).await;
+        let Ending::After(wait) = report.ending else {
+            panic!("{:?}", report.ending);
+        };
+        assert!(wait <= Duration::from_secs(30), "{wait:?}");
+        (visits, waited) = (visits + 1, waited + wait);
+    }
+    assert!(
+        (10..20).contains(&visits),
+        "{visits} visits in five minutes"
+    );
+    assert_eq!(*world.written.lock().unwrap(), vec![]);
+    cluster.stale = None;
+    cluster.settle(&world).await;
+    assert_eq!(cluster.condition("tax", "Ready").0, "True");
+}
+
+/// What an operator no longer watches, it does not know: rules and permissions of those namespaces stay as they are.
+#[tokio::test]
+async fn rules_of_namespaces_that_are_not_watched_stay() {
+    let (world, mut cluster) = (ground(), Cluster::default());
+    let theirs = ObjectKey {
+        namespace: "legal".to_owned(),
+        name: "contracts".to_owned(),
+    };
+    let mut contracts = spec(
+        ("dr", "archive"),
+        Some(&key(DR, "eu-west-1", "arc")),
+        &json!({"rules": [{"name": "a", "prefix": "Contracts"}]}),
+    );
+    contracts["source"]["kmsKeys"] = json!([key(PROD, "us-east-1", "src2").to_string()]);
+    cluster.apply("tax", &across());
+    cluster.apply_as(theirs.clone(), &contracts);
+    cluster.settle(&world).await;
+    let made = |world: &World| {
+        let state = world.snapshot();
+        let role = state
+            .roles
+            .values()
+            .find(|role| role.arn.name.as_str().starts_with("brepl-"));
+        let role = role.map(|role| {
+            json!(role.inline.values().map(Document::json).collect::<Vec<_>>()).to_string()
+        });
+        let arc = state.keys[&key(DR, "eu-west-1", "arc").to_string()]
+            .policy
+            .canonical();
+        let rules = state.buckets["source"]
+            .replication
+            .clone()
+            .map(|read| read.rules);
+        let contracts = rules
+            .into_iter()
+            .flatten()
+            .find(|rule| json!(rule).to_string().contains("Contracts"));
+        let named = role.unwrap_or_default();
+        (
+            state.buckets["archive"].policy.clone(),
+            arc,
+            contracts,
+            ["Contracts", "key/src2", "key/arc"].map(|name| named.contains(name)),
+        )
+    };
+    let before = made(&world);
+    assert!(before.2.is_some() && before.3 == [true; 3]);
+    cluster.watched = ["finance".to_owned()].into();
+    cluster.restart();
+    let mut edited = across();
+    edited["rules"][0]["prefix"] = json!("Taxes");
+    for wish in [across(), edited] {
+        cluster.apply("tax", &wish);
+        cluster.settle(&world).await;
+        assert_eq!(cluster.condition("tax", "Ready").0, "True");
+        assert_eq!(made(&world), before);
+    }
+    // A rule that can't be combined with it is refused, as an older object's would be.
+    let mut clash = spec(
+        ("dr", "archive"),
+        None,
+        &json!({"rules": [{"name": "a", "prefix": "Contracts/2026"}]}),
+    );
+    clash["rules"][0]["deleteMarkers"] = json!("Replicate");
+    cluster.apply("clash", &clash);
+    cluster.settle(&world).await;
+    assert_eq!(cluster.condition("clash", "Ready").1, "OverlappingRules");
+    cluster.delete("clash");
+    cluster.delete("tax");
+    cluster.settle(&world).await;
+    assert_eq!(made(&world), before, "the last watched object is gone");
+    // Whoever watches all namespaces again finds it as it was.
+    cluster.watched.clear();
+    cluster.settle(&world).await;
+    assert_eq!(
+        cluster.objects[&theirs]
+            .2
+            .ready()
+            .map(|ready| ready.status.as_str()),
+        Some("True")
+    );
+    assert_eq!(made(&world), before);
 }
 
 /// What another writer does to what exists.

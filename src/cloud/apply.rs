@@ -12,6 +12,7 @@ use crate::replication::{
     plan::Step,
     policy::Document,
     question::{Answer, Question},
+    remedy::PolicyOf,
     shared_policy::SharedPolicy,
     uses::Used,
 };
@@ -104,9 +105,26 @@ impl AwsCloud {
             Box::pin(self.know_uses(&roles)).await?;
         }
         Box::pin(self.know_better(&policy, edit)).await?;
-        let write = async |document| self.write(&step.with_policy(document)).await;
+        let write = async |document| {
+            self.may_edit(&policy)?;
+            self.write(&step.with_policy(document)).await
+        };
         let read = async move || read().await.map_err(no_refusal);
         self.editors.edit(&policy, edit, read, write).await
+    }
+
+    /// Fails if the policy's account says meanwhile that it is only checked, or is gone.
+    fn may_edit(&self, policy: &SharedPolicy) -> Result<(), Failure> {
+        if PolicyOf::from(policy).is_written(&self.latest.now()) {
+            return Ok(());
+        }
+        Err(Failure {
+            kind: FailureKind::Outdated,
+            action: policy.to_string(),
+            message: format!(
+                "the AWSAccount of {policy} changed while the operator visited the bucket"
+            ),
+        })
     }
 
     /// Fails if the replication configuration is not the one that the plan is for: a PUT would undo what another writer wrote since.

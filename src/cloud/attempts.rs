@@ -29,7 +29,10 @@ use super::{
 };
 use crate::{
     metrics::{CallOutcome, Metrics},
-    replication::{names::Region, observed::FailureKind},
+    replication::{
+        names::{AccountId, Region},
+        observed::FailureKind,
+    },
 };
 
 /// Reports every attempt to the metrics, the log and the trace, and to the pace of further calls.
@@ -70,6 +73,11 @@ impl Attempts {
             of: Some((account.clone(), region.clone())),
             ..self.clone()
         }
+    }
+
+    /// Forgets the paces of all accounts but those that `exists` knows.
+    pub fn keep_only(&self, exists: &dyn Fn(&AccountId) -> bool) {
+        self.paces.keep_only(exists);
     }
 
     /// The pace of calls.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -43,6 +44,8 @@ use crate::{
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// With its retries, a call takes no longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A session that was not begun because STS did not answer is asked for again after so long.
+const ASKED_AGAIN: Duration = Duration::from_secs(15);
 /// Role chaining allows an hour at most ("IAM roles" in the IAM User Guide).
 const SESSION_SECONDS: i32 = 3600;
 
@@ -66,6 +69,11 @@ enum Begun {
     Session(Arc<Session>),
     /// When it failed, for which role, and how.
     Failed(Instant, Option<AssumeRole>, Failure),
+}
+
+/// Whether an STS that did not answer is not asked yet: each attempt would hold up a visit for as long as a call may take.
+fn is_unanswered(failure: &Failure, at: Instant) -> bool {
+    failure.kind == FailureKind::Transient && at.elapsed() < ASKED_AGAIN
 }
 
 /// One pool of connections, by the proxy of the environment.
@@ -158,7 +166,9 @@ impl Aws {
             Begun::Session(session) if session.is_usable(account) => {
                 return Ok(Arc::clone(session));
             }
-            Begun::Failed(at, role, failure) if *at > asked && *role == account.assume_role => {
+            Begun::Failed(at, role, failure)
+                if (*at > asked || is_unanswered(failure, *at)) && *role == account.assume_role =>
+            {
                 return Err(failure.clone());
             }
             Begun::Session(_) | Begun::Failed(..) | Begun::Never => {}
@@ -172,6 +182,14 @@ impl Aws {
             }
         };
         begun
+    }
+
+    /// Forgets sessions and paces of all accounts but those that `exists` knows.
+    pub fn keep_only(&self, exists: &dyn Fn(&AccountId) -> bool) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.retain(|id, _| exists(id));
+        drop(sessions);
+        self.attempts.keep_only(exists);
     }
 
     async fn begin(&self, account: &Account) -> Result<Session, Failure> {
@@ -298,6 +316,30 @@ pub fn timeouts() -> TimeoutConfig {
         .build()
 }
 
+/// Gives the accounts as they are now. Cheap to clone.
+#[derive(Clone)]
+pub struct LatestAccounts(Arc<dyn Fn() -> Arc<Accounts> + Send + Sync>);
+
+impl LatestAccounts {
+    /// By `now`.
+    #[must_use]
+    pub fn by(now: impl Fn() -> Arc<Accounts> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// Those of this moment.
+    #[must_use]
+    pub fn now(&self) -> Arc<Accounts> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for LatestAccounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatestAccounts").finish_non_exhaustive()
+    }
+}
+
 /// AWS with the accounts of one moment: the [`super::Cloud`] of a visit.
 #[derive(Clone, Debug)]
 pub struct AwsCloud {
@@ -305,6 +347,8 @@ pub struct AwsCloud {
     pub aws: Aws,
     /// The accounts.
     pub accounts: Arc<Accounts>,
+    /// The accounts as they are when something is written: an edit may wait for others.
+    pub latest: LatestAccounts,
     /// The role of the source bucket that is visited.
     pub role: SourceRole,
     /// When the visit began.

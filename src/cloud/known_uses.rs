@@ -38,6 +38,13 @@ pub struct KnownUses {
 type Learning = Arc<tokio::sync::Mutex<()>>;
 
 impl KnownUses {
+    /// Forgets all accounts but those that `exists` knows.
+    pub fn keep_only(&self, exists: &dyn Fn(&AccountId) -> bool) {
+        self.now().keep_only(exists);
+        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        learning.retain(|account, _| exists(account));
+    }
+
     /// What is known now. Hold it no longer than it takes.
     pub fn now(&self) -> MutexGuard<'_, Uses> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use strum::Display;
+use strum::{Display, EnumIter};
 use tokio::time::Instant;
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What AWS counts together in an account and Region.
-#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Display, EnumIter, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quota {
     /// IAM, which has one endpoint for a partition. Its quotas are not documented.
     #[strum(to_string = "IAM")]
@@ -276,6 +276,12 @@ type Key = (AccountId, Quota, Region);
 pub struct Paces(Arc<Mutex<HashMap<Key, Arc<Mutex<Pace>>>>>);
 
 impl Paces {
+    /// Forgets those of all accounts but those that `exists` knows.
+    pub fn keep_only(&self, exists: &dyn Fn(&AccountId) -> bool) {
+        let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        paces.retain(|(account, ..), _| exists(account));
+    }
+
     /// The pace of `quota` in `account`.
     #[must_use]
     pub fn of(

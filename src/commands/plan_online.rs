@@ -15,7 +15,7 @@ use crate::{
     api::{AwsAccount, BucketReplication, bucket_replication::Mode},
     api_server,
     cloud::{
-        aws::{Aws, AwsCloud},
+        aws::{Aws, AwsCloud, LatestAccounts},
         editor::Editors,
     },
     config::Plan,
@@ -164,9 +164,11 @@ fn visit(
 
 async fn decided_in_aws(aws: Aws, visit: &Visit) -> anyhow::Result<(Decision, Observed)> {
     let editors = Editors::new(Duration::ZERO, Timestamp::now);
+    let accounts = Arc::clone(&visit.accounts);
     let cloud = AwsCloud {
         aws,
-        accounts: Arc::clone(&visit.accounts),
+        accounts: Arc::clone(&accounts),
+        latest: LatestAccounts::by(move || Arc::clone(&accounts)),
         role: visit.role(),
         since: editors.moment(),
         editors,

@@ -260,6 +260,7 @@ fn tree(object: &BucketReplication, colored: bool) -> String {
             drift.last_seen_time.0, drift.correction
         )));
     }
+    root.parts.extend(draining(&status));
     let actions = status.required_actions.iter();
     let actions =
         actions.map(|action| format!("{} (account {})", action.document, action.account_id));
@@ -279,6 +280,24 @@ fn tree(object: &BucketReplication, colored: bool) -> String {
     let mut out = format!("{}\n", root.text);
     root.write("", &mut out);
     out
+}
+
+/// The permissions of former rules that stay.
+fn draining(status: &BucketReplicationStatus) -> Option<Branch> {
+    let draining = status.draining.as_ref()?;
+    let buckets = draining.buckets.iter().map(|named| {
+        format!(
+            "policy of bucket {} (account {})",
+            named.bucket, named.account_id
+        )
+    });
+    let keys = draining.kms_key_arns.iter();
+    let keys = keys.map(|key| format!("policy of key {key}"));
+    let since = format!(
+        "permissions of former rules stay for the drain period, since {}",
+        draining.start_time.0
+    );
+    Some(Branch::of(since, buckets.chain(keys).collect()))
 }
 
 /// A line for each condition, but for Ready, which is the object's own line, and Reconciling, which says that the operator works on it.

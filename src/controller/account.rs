@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::{publish::RECONCILE, reconcile::Context};
+use super::{kubernetes::AccountVersion, publish::RECONCILE, reconcile::Context};
 use crate::{
     api::{
         AwsAccount, BucketReplication,
@@ -21,7 +21,7 @@ use crate::{
         Problem,
         accounts::{Account, Accounts},
         assess,
-        names::RoleName,
+        names::{AccountId, RoleName},
         observed::{Failure, FailureKind},
         requeue::Ending,
         validate::source_of,
@@ -40,10 +40,10 @@ pub struct AccountMemory {
     swept: Option<Instant>,
 }
 
-/// The operator's identity in an account: for which generation, since when, and the outcome.
+/// The operator's identity in an account: for which version of the `AWSAccount`, since when, and the outcome.
 #[derive(Clone)]
 struct Identified {
-    generation: Option<i64>,
+    version: AccountVersion,
     since: Instant,
     finding: Finding,
     arn: String,
@@ -53,7 +53,7 @@ impl Context {
     /// Visits an `AWSAccount`, and returns how that ended. Nothing is left to visit if it is gone.
     pub(super) async fn account(&self, name: &str) -> Option<Ending> {
         let Some(object) = self.accounts.find(|account| account.name_any() == name) else {
-            self.metrics.without_account(name);
+            self.forget_account(name);
             return None;
         };
         if !self.writes_account_status {
@@ -116,7 +116,7 @@ impl Context {
     /// The operator's identity in the account. It is read once in a preflight period, and at each visit while that fails.
     async fn identify(&self, object: &AwsAccount, accounts: &Accounts) -> (Finding, String) {
         let name = object.name_any();
-        let generation = object.metadata.generation;
+        let version = AccountVersion::of(&object.metadata);
         let account = match accounts.by_name(&name) {
             Ok(account) => account,
             Err(problem) => {
@@ -132,7 +132,7 @@ impl Context {
             );
         }
         if let Some(known) = self.account_memory(&name).identity
-            && known.generation == generation
+            && known.version == version
             && known.since.elapsed() < self.times.preflight
             && known.finding.holds == Some(true)
         {
@@ -140,7 +140,7 @@ impl Context {
         }
         let (finding, arn) = self.ask_identity(account).await;
         let identified = Identified {
-            generation,
+            version,
             since: Instant::now(),
             finding: finding.clone(),
             arn: arn.clone(),
@@ -152,6 +152,21 @@ impl Context {
             .or_default()
             .identity = Some(identified);
         (finding, arn)
+    }
+
+    /// What is known of an account that is gone is not needed, and does not hold for another of its name.
+    fn forget_account(&self, name: &str) {
+        self.metrics.without_account(name);
+        let mut memories = self
+            .account_memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        memories.remove(name);
+        drop(memories);
+        let accounts = self.current_accounts();
+        let exists = |id: &AccountId| accounts.by_id(id).is_some();
+        self.aws.keep_only(&exists);
+        self.editors.uses.keep_only(&exists);
     }
 
     async fn ask_identity(&self, account: &Account) -> (Finding, String) {

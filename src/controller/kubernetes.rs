@@ -27,7 +27,7 @@ pub struct Kubernetes {
     client: Client,
     recorder: Recorder,
     /// Empty: all namespaces.
-    namespaces: Vec<String>,
+    pub(super) namespaces: Vec<String>,
 }
 
 /// Which version of an `AWSAccount`'s spec it is.

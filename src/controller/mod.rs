@@ -14,6 +14,7 @@ mod touches;
 pub mod trigger;
 pub mod verify;
 pub mod visit;
+mod without_source;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -48,7 +49,7 @@ use trigger::{Touched, touched};
 /// For how long visits to several source buckets share what was read: less than a grace period, since two reads that far apart confirm drift.
 const LONGEST_SHARED: Duration = Duration::from_secs(2);
 
-/// Runs until `stop`, and then lets running visits finish. `synced` is called once every watch has listed what there is.
+/// Runs until `stop`, and then until the writes under way end. `synced` is called once every watch has listed what there is.
 ///
 /// # Errors
 /// When a watch ends for good.
@@ -72,7 +73,7 @@ pub async fn run(
         accounts,
         namespaces,
         receiver,
-        tasks: _watches,
+        tasks: mut watches,
     } = watch(&watch_client, &settings.release.watch_namespaces);
     let periods = Periods::new(
         settings.drift_period,
@@ -92,8 +93,9 @@ pub async fn run(
         writes_account_status: settings.release.watch_namespaces.is_empty(),
         leadership,
         metrics,
-        known_accounts: known_accounts::KnownAccounts::default(),
+        known_accounts: Arc::default(),
         memory: std::sync::Mutex::default(),
+        contention: std::sync::Mutex::default(),
         account_memory: std::sync::Mutex::default(),
         canaries: std::sync::Mutex::default(),
     });
@@ -109,8 +111,11 @@ pub async fn run(
         () = stop.clone() => return Ok(()),
     }
     synced();
-    visit_all(context, settings, receiver, stop).await;
-    Ok(())
+    tokio::select! {
+        () = visit_all(context, settings, receiver, stop) => Ok(()),
+        // A watch goes on for ever, unless it panicked.
+        _ = watches.join_next() => anyhow::bail!("a watch ended"),
+    }
 }
 
 /// The periods of visits.
@@ -125,7 +130,7 @@ fn times(settings: &Settings, periods: &Periods) -> Times {
     }
 }
 
-/// Visits every bucket and account that an event touches, until `stop`.
+/// Visits every bucket and account that an event touches, until `stop`, and then lets the writes under way end.
 async fn visit_all(
     context: Arc<Context>,
     settings: &Settings,
@@ -156,11 +161,15 @@ async fn visit_all(
         }
         waiting
     });
-    let visits = queue.run(touches.boxed(), move |key, slot| {
+    let leadership = context.leadership.clone();
+    let visit = move |key, slot| {
         let context = Arc::clone(&context);
         async move { context.reconcile(&key, slot).await }
-    });
-    visits.await;
+    };
+    // Reads are dropped; a write under way ends, since another replica would not know of it.
+    queue
+        .run(touches.boxed(), visit, leadership.stop_writing())
+        .await;
 }
 
 /// The stores of all watches, and the stream of what their events touch.

@@ -65,11 +65,12 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Queue<K> {
     }
 
     /// Visits every key that `touched` yields, with the accounts that its visits call, when it is due, and again when a visit says so, until `touched`
-    /// ends. Then the running visits finish.
-    pub async fn run<F, Fut>(
+    /// ends. Then it waits for `stopped`, and drops the visits that still run.
+    pub async fn run<F, Fut, T>(
         self,
         touched: impl Stream<Item = (K, Due, Accounts)> + Send,
         mut visit: F,
+        stopped: impl Future<Output = T>,
     ) where
         F: FnMut(K, Slot) -> Fut,
         Fut: Future<Output = Option<(Due, Accounts)>> + Send + 'static,
@@ -105,7 +106,8 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Queue<K> {
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
             }
         }
-        while visits.join_next().await.is_some() {}
+        let _stopped = stopped.await;
+        visits.shutdown().await;
     }
 }
 
@@ -133,7 +135,8 @@ mod tests {
             let due = change(Duration::from_millis(250));
             Some(((key, due, [].into()), touched))
         });
-        let queue = Queue::new(2).run(touched.boxed(), visit);
+        let ended = tokio::time::sleep(Duration::from_mins(10));
+        let queue = Queue::new(2).run(touched.boxed(), visit, ended);
         (touch, tokio::spawn(queue))
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,16 +22,16 @@ use super::{
     canaries::Remembered,
     known_accounts::{Known, KnownAccounts},
     kubernetes::{Kubernetes, is_ours, key_of},
-    publish::{NotWritten, RECONCILE, accepted},
-    schedule::{Accounts as Called, Due},
+    publish::NotWritten,
+    schedule::{Accounts as Called, Due, Urgency},
     store_gate::StoreGate,
     touches::accounts_of,
     visit::visit,
 };
 use crate::{
-    api::{AwsAccount, BucketReplication, condition::Reason, event::EventReason},
+    api::{AwsAccount, BucketReplication},
     cloud::{
-        aws::{Aws, AwsCloud},
+        aws::{Aws, AwsCloud, LatestAccounts},
         editor::Editors,
     },
     leader::Leadership,
@@ -39,11 +39,11 @@ use crate::{
     replication::{
         Object,
         accounts::{Accounts, Labels},
+        contention::Contention,
         names::{InstallationId, ObjectKey, OwnedBucket},
         requeue::{Ending, Periods, wait},
         shared_policy::SourceRole,
-        status,
-        validate::{self, source_of},
+        validate::source_of,
         visit::{
             Times, Visit,
             memory::Memory,
@@ -101,9 +101,11 @@ pub struct Context {
     /// What is counted.
     pub metrics: Metrics,
     /// The accounts, as visits need them.
-    pub known_accounts: KnownAccounts,
+    pub known_accounts: Arc<KnownAccounts>,
     /// What is remembered of each bucket.
     pub memory: Mutex<HashMap<OwnedBucket, Memory>>,
+    /// Fights with other writers about policies that several source buckets share.
+    pub contention: Mutex<Contention>,
     /// What is remembered of each `AWSAccount`.
     pub account_memory: Mutex<HashMap<String, AccountMemory>>,
     /// What is remembered of the canaries of each object.
@@ -137,16 +139,47 @@ impl Context {
 
     /// Visits a bucket or account, and returns when to visit it again, and the accounts that this calls.
     pub async fn reconcile(&self, key: &Key, slot: Slot) -> Option<(Due, Called)> {
-        let again = self.visited(key, &slot).await;
+        let visited = AssertUnwindSafe(self.visited(key, &slot)).catch_unwind();
+        let again = visited.await.unwrap_or_else(|_| {
+            self.metrics.panicked();
+            Some(self.after_panic(key))
+        });
         self.metrics.progress().visited();
         again
+    }
+
+    /// A fault outside of what a visit decides is only counted and logged: what was to be written may be the cause.
+    fn after_panic(&self, key: &Key) -> (Due, Called) {
+        let again = Due {
+            at: tokio::time::Instant::now() + NEXT_ATTEMPT,
+            urgency: Urgency::Retry,
+        };
+        let called = match key {
+            Key::Bucket(bucket) => {
+                let mut objects = self.all_objects();
+                objects.retain(|object| object.spec.source.bucket == *bucket);
+                accounts_of(objects.iter().map(AsRef::as_ref))
+            }
+            Key::Canaries(object) => accounts_of(self.object(object).iter().map(AsRef::as_ref)),
+            Key::Account(account) | Key::Metrics(account) => [account.clone()].into(),
+        };
+        (again, called)
     }
 
     async fn visited(&self, key: &Key, slot: &Slot) -> Option<(Due, Called)> {
         match key {
             Key::Bucket(bucket) => self.bucket(bucket, slot).await,
             Key::Canaries(object) => self.visit_canaries(object, slot).await,
-            Key::Metrics(account) => Box::pin(self.read_metrics(account)).await,
+            Key::Metrics(account) => {
+                let read = tokio::time::timeout(LONGEST_VISIT, self.read_metrics(account));
+                let again = || {
+                    Some((
+                        self.due(Ending::Retry, account, 1),
+                        [account.clone()].into(),
+                    ))
+                };
+                Box::pin(read).await.unwrap_or_else(|_| again())
+            }
             Key::Account(account) => {
                 let visit = self
                     .account(account)
@@ -220,7 +253,10 @@ impl Context {
             taken.iter().map(AsRef::as_ref),
             known.named_by(objects),
         );
-        let memory = self.remembered(owned);
+        let mut memory = self.remembered(owned);
+        memory
+            .contention
+            .absorb(&self.contention(), Timestamp::now());
         let before = memory.clone();
         let span = tracing::info_span!("visit", bucket = %owned.name, objects = objects.len(), steps = Empty, ending = Empty);
         let visited = async {
@@ -242,6 +278,10 @@ impl Context {
             .record("ending", tracing::field::debug(ending));
         let mut memory = std::mem::take(&mut report.memory);
         memory.count(ending);
+        let mut contention = self.contention();
+        contention.absorb(&memory.contention, Timestamp::now());
+        contention.forget(Timestamp::now());
+        drop(contention);
         let (name, attempts) = (owned.name.as_str(), memory.attempts);
         let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memories.insert(owned.clone(), memory);
@@ -286,6 +326,7 @@ impl Context {
             self.times,
             Timestamp::now(),
         )
+        .watching(self.kubernetes.namespaces.iter().cloned())
     }
 
     /// The border to AWS for one visit.
@@ -303,6 +344,7 @@ impl Context {
         AwsCloud {
             aws: self.aws.clone(),
             accounts: Arc::clone(accounts),
+            latest: self.latest_accounts(),
             role: SourceRole::of(&self.installation, source),
             since: self.editors.moment(),
             editors: self.editors.of_visit(slot.clone()),
@@ -310,76 +352,24 @@ impl Context {
         }
     }
 
+    fn latest_accounts(&self) -> LatestAccounts {
+        let (known, store) = (Arc::clone(&self.known_accounts), self.accounts.clone());
+        LatestAccounts::by(move || Arc::clone(&known.now(&store).accounts))
+    }
+
+    fn contention(&self) -> MutexGuard<'_, Contention> {
+        self.contention
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn remembered(&self, bucket: &OwnedBucket) -> Memory {
-        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memories.remove(bucket).unwrap_or_default()
+        let memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.get(bucket).cloned().unwrap_or_default()
     }
 
     pub(super) fn reduced(&self, object: &BucketReplication) -> Object {
         let namespace = object.namespace().unwrap_or_default();
         Object::of(object, self.labels(&namespace))
     }
-
-    /// Whether the source's `AWSAccount` does not exist. The store may lag behind, or the account is just replaced: the API server has to say so, too.
-    async fn source_is_gone(
-        &self,
-        object: &BucketReplication,
-        accounts: &Accounts,
-    ) -> Result<bool, NotWritten> {
-        let name = &object.spec.source.account_name;
-        if !is_missing(name, accounts) {
-            return Ok(false);
-        }
-        let version = self.kubernetes.account_version(name).await;
-        version.map(|version| version.is_none()).map_err(|error| {
-            tracing::warn!(account = name, %error, "the API server did not say whether the AWSAccount exists");
-            NotWritten
-        })
-    }
-
-    /// An object whose source account can't be used belongs to no visit. If the account is gone, nothing can be removed, and the deletion does not
-    /// wait for it.
-    async fn without_source(
-        &self,
-        object: &Arc<BucketReplication>,
-        accounts: &Accounts,
-    ) -> Result<(), NotWritten> {
-        let reduced = self.reduced(object);
-        let problems = validate::validate(&reduced, accounts)
-            .err()
-            .unwrap_or_default();
-        let deleting = object.metadata.deletion_timestamp.is_some();
-        let abandoned = object.asks_to_abandon();
-        if deleting && (abandoned || self.source_is_gone(object, accounts).await?) {
-            let note = "the source AWSAccount can't be used, so this object's resources in AWS were not removed: remove them by hand if they are not needed";
-            self.kubernetes
-                .record(
-                    object.as_ref(),
-                    true,
-                    EventReason::Abandoned.as_str(),
-                    RECONCILE,
-                    note,
-                )
-                .await;
-            return accepted(self.kubernetes.release(object).await, &key_of(object));
-        }
-        let make = if deleting {
-            status::blocked
-        } else {
-            status::refused
-        };
-        let status = make(
-            reduced.generation,
-            &reduced.status,
-            &problems,
-            Timestamp::now(),
-        );
-        self.write(object, None, &status).await
-    }
-}
-
-/// Whether no `AWSAccount` of that name exists, as far as the store knows.
-fn is_missing(name: &str, accounts: &Accounts) -> bool {
-    let found = accounts.by_name(name);
-    found.is_err_and(|problem| problem.reason == Reason::AccountNotFound)
 }

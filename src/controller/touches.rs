@@ -25,6 +25,9 @@ use crate::{
     replication::requeue::any_time_within,
 };
 
+/// The status of an account counts its objects so long after one of them changed.
+const COUNTED: Duration = Duration::from_secs(5);
+
 /// A key, when it is visited, and the accounts that this calls.
 type Touch = (Key, Due, Accounts);
 
@@ -181,7 +184,12 @@ pub(super) fn after(context: &Context, touched: &Touched, at: Instant) -> Vec<To
             let accounts = BTreeSet::from([source, destination]);
             let called = accounts_in(source, [destination]);
             let of_bucket = (Key::Bucket(bucket.clone()), change, called);
-            let of_accounts = accounts.into_iter().map(|name| status_of(name, change));
+            // Its numbers may wait, and then count many changes at once.
+            let soon = Due {
+                at: at + COUNTED,
+                ..change
+            };
+            let of_accounts = accounts.into_iter().map(|name| status_of(name, soon));
             let mut verifying = context.all_objects();
             verifying.retain(|object| object.spec.source.bucket == *bucket);
             let of_canaries = canaries(&verifying, change);

@@ -17,7 +17,7 @@ use crate::{
 
 const RELEASE: &str = "bucket-replication-operator";
 
-async fn holder(stage: &Stage<'_>, release: &str) -> anyhow::Result<String> {
+pub async fn holder(stage: &Stage<'_>, release: &str) -> anyhow::Result<String> {
     let words = [
         "get",
         "lease",
@@ -41,14 +41,14 @@ async fn holder(stage: &Stage<'_>, release: &str) -> anyhow::Result<String> {
 }
 
 /// Waits until somebody else than `before` holds the lease.
-async fn another(stage: &Stage<'_>, release: &str, before: &str) -> anyhow::Result<String> {
+pub async fn another(stage: &Stage<'_>, release: &str, before: &str) -> anyhow::Result<String> {
     let found = until(Duration::from_secs(20), async || {
         Ok(Some(holder(stage, release).await?).filter(|now| !now.is_empty() && now != before))
     });
     found.await?.context("nobody takes the lease")
 }
 
-async fn prefixes(stage: &Stage<'_>) -> anyhow::Result<Vec<String>> {
+pub async fn prefixes(stage: &Stage<'_>) -> anyhow::Result<Vec<String>> {
     let existing = stage
         .source
         .replication(SOURCE_REGION, &stage.source_bucket)
@@ -61,20 +61,24 @@ async fn prefixes(stage: &Stage<'_>) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
-async fn edit(stage: &Stage<'_>, prefix: &str) -> anyhow::Result<()> {
+pub async fn edit(stage: &Stage<'_>, prefix: &str) -> anyhow::Result<()> {
     let mut object = stage.replication();
     object["spec"]["rules"] = json!([{"name": "tax", "prefix": prefix}]);
     stage.apply(&object).await.map(drop)
 }
 
-async fn written(stage: &Stage<'_>, prefix: &str, most: Duration) -> anyhow::Result<Option<()>> {
+pub async fn written(
+    stage: &Stage<'_>,
+    prefix: &str,
+    most: Duration,
+) -> anyhow::Result<Option<()>> {
     until(most, async || {
         Ok((prefixes(stage).await? == [prefix]).then_some(()))
     })
     .await
 }
 
-async fn change(stage: &Stage<'_>, prefix: &str) -> anyhow::Result<()> {
+pub async fn change(stage: &Stage<'_>, prefix: &str) -> anyhow::Result<()> {
     edit(stage, prefix).await?;
     written(stage, prefix, Duration::from_secs(30))
         .await?

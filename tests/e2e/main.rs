@@ -17,6 +17,7 @@ mod decisions;
 mod door;
 mod drift;
 mod external;
+mod failover;
 mod front;
 mod health;
 mod leader;
@@ -220,6 +221,8 @@ const TESTS: &[(&str, Test)] = tests![
     leader::one_of_two_writes_and_the_other_takes_over,
     leader::an_api_server_that_is_silent_for_a_minute_stops_nobody,
     leader::an_api_server_in_trouble_stops_nobody_for_long,
+    failover::one_that_is_told_to_end_only_waits_for_its_write,
+    failover::one_that_sleeps_amid_an_edit_changes_nothing_when_it_wakes,
     leader::one_that_is_told_to_end_does_not_wait_for_permissions_to_settle,
     preflight::what_s3_lets_pass_is_told_and_can_be_mended,
     preflight::an_object_that_can_t_succeed_costs_few_calls,

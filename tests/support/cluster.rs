@@ -14,7 +14,7 @@ use bucket_replication_operator::{
     },
     cloud::{
         Cloud,
-        aws::{Aws, AwsCloud},
+        aws::{Aws, AwsCloud, LatestAccounts},
         editor::Editors,
     },
     controller::visit::{Gate, decided, visit},
@@ -179,6 +179,8 @@ pub struct Cluster {
     pub times: Times,
     /// What the operator's store holds, where it lags behind the API server.
     pub stale: Option<Objects>,
+    /// The namespaces that the operator watches; all, if there are none.
+    pub watched: BTreeSet<String>,
     /// The objects to which the API server adds no finalizer.
     pub unholdable: BTreeSet<ObjectKey>,
     pub created: i64,
@@ -217,6 +219,7 @@ impl Default for Cluster {
                 drain: Duration::ZERO,
             },
             stale: None,
+            watched: BTreeSet::new(),
             unholdable: BTreeSet::new(),
             created: 0,
         }
@@ -227,6 +230,8 @@ impl Default for Cluster {
 struct StoreGate<'a> {
     /// What the visit took from the store.
     taken: Objects,
+    /// The namespaces that it lists; all, if there are none.
+    lists: BTreeSet<String>,
     refused: &'a BTreeSet<ObjectKey>,
     objects: Mutex<&'a mut Objects>,
 }
@@ -240,7 +245,10 @@ impl Gate for StoreGate<'_> {
         };
         let as_taken =
             |(key, taken): (&ObjectKey, _)| objects.get(key).map(version) == Some(version(taken));
-        let lacks_some = confirmation.all && self.taken.len() < objects.len();
+        let is_listed =
+            |key: &&ObjectKey| self.lists.is_empty() || self.lists.contains(&key.namespace);
+        let listed = objects.keys().filter(is_listed).count();
+        let lacks_some = confirmation.all && self.taken.len() < listed;
         if lacks_some || !self.taken.iter().all(as_taken) {
             return Opened::Changed;
         }
@@ -280,35 +288,47 @@ impl Cluster {
 
     /// Applies an object, as `kubectl apply` does.
     pub fn apply(&mut self, name: &str, spec: &Value) {
+        self.apply_as(object_key(name), spec);
+    }
+
+    /// The same in any namespace.
+    pub fn apply_as(&mut self, key: ObjectKey, spec: &Value) {
         let spec: BucketReplicationSpec = serde_json::from_value(spec.clone()).unwrap();
         self.created += 1;
         let created = self.created;
-        let entry = self
-            .objects
-            .entry(object_key(name))
-            .or_insert_with_key(|key| {
-                let object = Object {
-                    key: key.clone(),
-                    uid: format!("uid-{created}"),
-                    created: Timestamp::from_second(created).ok(),
-                    spec: spec.clone(),
-                    take_over: BTreeSet::new(),
-                    verify: None,
-                    applied: None,
-                    deleted: None,
-                    abandoned: false,
-                    held: false,
-                    generation: None,
-                    status: BucketReplicationStatus::default(),
-                    verified: Verified::default(),
-                    namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
-                };
-                (object, 0, BucketReplicationStatus::default())
-            });
+        let entry = self.objects.entry(key).or_insert_with_key(|key| {
+            let object = Object {
+                key: key.clone(),
+                uid: format!("uid-{created}"),
+                created: Timestamp::from_second(created).ok(),
+                spec: spec.clone(),
+                take_over: BTreeSet::new(),
+                verify: None,
+                applied: None,
+                deleted: None,
+                abandoned: false,
+                held: false,
+                generation: None,
+                status: BucketReplicationStatus::default(),
+                verified: Verified::default(),
+                namespace_labels: [("team".to_owned(), "finance".to_owned())].into(),
+            };
+            (object, 0, BucketReplicationStatus::default())
+        });
         if entry.1 == 0 || entry.0.spec != spec {
             entry.0.spec = spec;
             entry.1 += 1;
         }
+    }
+
+    /// Says that what owners have to apply is applied, with the fingerprint that the object's message names.
+    pub fn attest(&mut self, name: &str) {
+        let message = self.message(name, "Ready");
+        let (_, fingerprint) = message.split_once("bucketops.dev/applied=").unwrap();
+        let end = fingerprint.find(|c: char| !c.is_ascii_hexdigit());
+        let fingerprint = &fingerprint[..end.unwrap_or(fingerprint.len())];
+        let (object, ..) = self.objects.get_mut(&object_key(name)).unwrap();
+        object.applied = Some(fingerprint.to_owned());
     }
 
     /// Deletes an object, as `kubectl delete` does.
@@ -340,12 +360,14 @@ impl Cluster {
 
     /// What a visit to the bucket is about.
     pub fn subject(&self) -> Visit {
-        let objects = self.stale.as_ref().unwrap_or(&self.objects).values();
-        let objects = objects.map(|(object, generation, status)| Object {
-            generation: Some(*generation),
-            status: status.clone(),
-            ..object.clone()
-        });
+        let objects = self
+            .known()
+            .into_values()
+            .map(|(object, generation, status)| Object {
+                generation: Some(generation),
+                status,
+                ..object
+            });
         Visit::new(
             self.installation.clone(),
             Arc::new(Accounts::new(&self.accounts)),
@@ -355,13 +377,24 @@ impl Cluster {
             self.times,
             *self.clock.lock().unwrap(),
         )
+        .watching(self.watched.iter().cloned())
+    }
+
+    /// What the operator's store holds.
+    fn known(&self) -> Objects {
+        let mut known = self.stale.as_ref().unwrap_or(&self.objects).clone();
+        known.retain(|key, _| self.watched.is_empty() || self.watched.contains(&key.namespace));
+        known
     }
 
     /// The operator's border for visits to the bucket, with those clients.
     pub fn cloud(&self, aws: Aws) -> AwsCloud {
+        let accounts = Arc::new(Accounts::new(&self.accounts));
+        let latest = Arc::clone(&accounts);
         AwsCloud {
             aws,
-            accounts: Arc::new(Accounts::new(&self.accounts)),
+            accounts,
+            latest: LatestAccounts::by(move || Arc::clone(&latest)),
             role: self.subject().role(),
             since: self.editors.moment(),
             editors: self.editors.clone(),
@@ -380,7 +413,8 @@ impl Cluster {
         let subject = self.subject();
         let now = *self.clock.lock().unwrap();
         let gate = StoreGate {
-            taken: self.stale.as_ref().unwrap_or(&self.objects).clone(),
+            taken: self.known(),
+            lists: self.watched.clone(),
             refused: &self.unholdable,
             objects: Mutex::new(&mut self.objects),
         };

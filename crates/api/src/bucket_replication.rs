@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::replication_status::{
-    BucketReplicationStatus, DestinationStatus, Drift, RequiredAction, RuleStatus, SourceStatus,
+    BucketReplicationStatus, DestinationStatus, DrainingBucket, DrainingStatus, Drift,
+    RequiredAction, RuleStatus, SourceStatus,
 };
 use crate::verification::Verification;
 

@@ -49,6 +49,9 @@ pub struct BucketReplicationStatus {
     /// The last change by another writer that was corrected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
+    /// The permissions that stay for a while after an edit, since S3 still replicates what was uploaded before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingStatus>,
     /// What canaries found, if spec.verification asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
@@ -130,6 +133,31 @@ pub struct Drift {
     pub last_seen_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
     /// The steps that corrected it.
     pub correction: String,
+}
+
+/// Permissions of former rules, which stay for the operator's drain period.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainingStatus {
+    /// Since when no rule needs them.
+    pub start_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
+    /// The former destinations. Only listed if others create the role, whose policies do not name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<DrainingBucket>,
+    /// ARNs of the former keys. Only listed if others create the role, whose policies do not name them.
+    #[serde(rename = "kmsKeyARNs", default, skip_serializing_if = "Vec::is_empty")]
+    pub kms_key_arns: Vec<String>,
+}
+
+/// A former destination.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainingBucket {
+    /// The name of the bucket.
+    pub bucket: String,
+    /// The account id.
+    #[serde(rename = "accountID")]
+    pub account_id: String,
 }
 
 /// The status of an object that the operator has not read, because tools that follow kstatus take an object without status for ready.

@@ -124,8 +124,8 @@ pub enum Judgement {
     Nothing,
     /// The policy has to become this document.
     Write(Document),
-    /// What was read lacks what was written recently, and its unmanaged statements differ as well, or it lacks an unmanaged statement that was read a
-    /// moment ago: it is not known which is newer. It has to be read again a grace period later.
+    /// What was read lacks what was written recently, or an unmanaged statement that was read a moment ago: it may be older than what others wrote
+    /// since. It has to be read again a grace period later.
     ReadAgain,
 }
 
@@ -133,12 +133,10 @@ pub enum Judgement {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Journal {
     entries: BTreeMap<String, (Option<Statement>, Timestamp)>,
-    /// The unmanaged statements in the document that was written last.
-    foreign: Option<Foreign>,
     /// The unmanaged statements in the last read, and when that was.
     shown: Option<(Foreign, Timestamp)>,
-    /// The unmanaged statements in a read that was not believed, and since when they were read so.
-    doubted: Option<(Foreign, Timestamp)>,
+    /// A fingerprint of a read that was not believed, and since when it was read so.
+    doubted: Option<(u64, Timestamp)>,
 }
 
 /// Fingerprints of unmanaged statements, equal for equal meanings.
@@ -159,7 +157,27 @@ impl Journal {
 
     /// Notes what a read shows that no edit was made on.
     pub fn show(&mut self, read: &Document, installation: &InstallationId, now: Timestamp) {
+        // A visit that finds that something is missing has it corrected once a later one finds the same.
+        if !self.is_over(now) && self.lags(read) {
+            self.doubt(read, now);
+        }
         self.shown = Some((foreign(read, installation), now));
+    }
+
+    /// Whether the read is not what this process made of the policy.
+    fn lags(&self, read: &Document) -> bool {
+        !self.entries.is_empty() && !self.applied_to(read).means(read)
+    }
+
+    /// Since when the policy was read so, and not believed.
+    fn doubt(&mut self, read: &Document, now: Timestamp) -> Timestamp {
+        let fingerprint = fingerprint(&read.canonical());
+        let since = self
+            .doubted
+            .filter(|(doubted, _)| *doubted == fingerprint)
+            .map_or(now, |(_, since)| since);
+        self.doubted = Some((fingerprint, since));
+        since
     }
 
     /// Whether an unmanaged statement that was read a moment ago is not among these: that read or this one lags.
@@ -176,28 +194,17 @@ impl Journal {
         grace: SignedDuration,
         now: Timestamp,
     ) -> Judgement {
-        let base = if self.is_over(now) {
-            read.clone()
-        } else {
-            self.applied_to(read)
-        };
-        let lags = !base.means(read);
+        let lags = !self.is_over(now) && self.lags(read);
         let theirs = foreign(read, &edit.installation);
-        let differs = |written: &Foreign| *written != theirs;
-        if (lags && self.foreign.as_ref().is_some_and(differs)) || self.lacks_shown(&theirs) {
-            match &self.doubted {
-                Some((doubted, since))
-                    if *doubted == theirs && now.duration_since(*since) >= grace => {}
-                Some((doubted, _)) if *doubted == theirs => return Judgement::ReadAgain,
-                _ => {
-                    self.doubted = Some((theirs, now));
-                    return Judgement::ReadAgain;
-                }
+        if lags || self.lacks_shown(&theirs) {
+            let since = self.doubt(read, now);
+            if now.duration_since(since) < grace {
+                return Judgement::ReadAgain;
             }
         }
         self.doubted = None;
         self.shown = Some((theirs, now));
-        let wanted = edit.applied_to(&base);
+        let wanted = edit.applied_to(&self.applied_to(read));
         if !lags && wanted.means(read) {
             Judgement::Nothing
         } else {
@@ -205,14 +212,8 @@ impl Journal {
         }
     }
 
-    /// Notes that `written` is what the policy became by `edit`.
-    pub fn note(
-        &mut self,
-        edit: &StatementEdit,
-        read: &Document,
-        written: &Document,
-        now: Timestamp,
-    ) {
+    /// Notes that the policy, which was `read` as this, was edited.
+    pub fn note(&mut self, edit: &StatementEdit, read: &Document, now: Timestamp) {
         let sid = |statement: &Statement| statement.sid().map(ToOwned::to_owned);
         let removed = read
             .statements()
@@ -232,7 +233,6 @@ impl Journal {
             self.entries
                 .extend(sid(statement).map(|sid| (sid, (Some(statement.clone()), now))));
         }
-        self.foreign = Some(foreign(written, &edit.installation));
         // A read that shows this write is newer than all before it.
         self.shown = None;
     }
@@ -258,12 +258,15 @@ fn foreign(document: &Document, installation: &InstallationId) -> Foreign {
         .statements()
         .into_iter()
         .filter(|statement| statement.mark_of(installation).is_none());
-    let fingerprint = |statement: Statement| {
-        let mut hasher = DefaultHasher::new();
-        statement.canonical().to_string().hash(&mut hasher);
-        hasher.finish()
-    };
-    theirs.map(fingerprint).collect()
+    theirs
+        .map(|statement| fingerprint(&statement.canonical().to_string()))
+        .collect()
+}
+
+fn fingerprint(canonical: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    canonical.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -354,12 +357,24 @@ mod tests {
     ) -> Option<Document> {
         match journal.judge(edit, read, GRACE, at(second)) {
             Judgement::Write(document) => {
-                journal.note(edit, read, &document, at(second));
+                journal.note(edit, read, at(second));
                 Some(document)
             }
             Judgement::Nothing => None,
             Judgement::ReadAgain => unreachable!("the read is believed"),
         }
+    }
+
+    /// Judges a read that is not believed at first, and writes what is to be written once it was read again so a grace period later.
+    fn written_later(
+        journal: &mut Journal,
+        edit: &StatementEdit,
+        read: &Document,
+        second: i64,
+    ) -> Option<Document> {
+        let at_first = journal.judge(edit, read, GRACE, at(second));
+        assert_eq!(at_first, Judgement::ReadAgain);
+        written(journal, edit, read, second + GRACE.as_secs())
     }
 
     #[test]
@@ -435,12 +450,13 @@ mod tests {
         let stale = Document::of([theirs("One")]);
         let (a, b) = (statement("a", "x"), statement("b", "y"));
         written(&mut journal, &edit("a", vec![a.clone()]), &stale, 0);
-        let both = written(&mut journal, &edit("b", vec![b.clone()]), &stale, 1).expect("a write");
+        let both = written_later(&mut journal, &edit("b", vec![b.clone()]), &stale, 1);
+        let both = both.expect("a write");
         assert_eq!(both, Document::of([theirs("One"), a, b.clone()]));
         // What was removed does not come back with a read that still shows it.
-        let left = written(&mut journal, &edit("a", vec![]), &both, 2).expect("a write");
+        let left = written(&mut journal, &edit("a", vec![]), &both, 7).expect("a write");
         assert_eq!(left, Document::of([theirs("One"), b]));
-        let none = written(&mut journal, &edit("b", vec![]), &both, 3).expect("a write");
+        let none = written_later(&mut journal, &edit("b", vec![]), &both, 8).expect("a write");
         assert_eq!(none, stale);
     }
 
@@ -453,14 +469,14 @@ mod tests {
             journal.judge(&wanted, &there, GRACE, at(1)),
             Judgement::Nothing
         );
-        // Removed just now, but the read shows nothing of it: the removal may still be needed.
+        // Added just now, but the read shows nothing of it: the removal may still be needed.
         let gone = edit("a", vec![]);
         assert_eq!(
-            journal.judge(&gone, &Document::default(), GRACE, at(2)),
-            Judgement::Write(Document::default())
+            written_later(&mut journal, &gone, &Document::default(), 2),
+            Some(Document::default())
         );
         assert_eq!(
-            journal.judge(&gone, &Document::default(), GRACE, at(2 + 3600)),
+            journal.judge(&gone, &Document::default(), GRACE, at(7 + 3600)),
             Judgement::Nothing,
             "nothing is remembered for ever"
         );
@@ -489,6 +505,26 @@ mod tests {
             journal.judge(&again, &replaced, GRACE, at(15)),
             Judgement::Write(Document::of([theirs("Two"), a]))
         );
+    }
+
+    /// What others wrote after this process did is not in a read that is older than both.
+    #[test]
+    fn a_read_that_lacks_what_was_written_is_not_written_over_at_once() {
+        let (mut journal, a) = (Journal::default(), statement("a", "x"));
+        let stale = Document::of([theirs("One")]);
+        written(&mut journal, &edit("a", vec![a.clone()]), &stale, 0);
+        let b = edit("b", vec![statement("b", "y")]);
+        assert_eq!(
+            journal.judge(&b, &stale, GRACE, at(1)),
+            Judgement::ReadAgain
+        );
+        let fresh = Document::of([theirs("One"), a, theirs("Two")]);
+        let both = written(&mut journal, &b, &fresh, 6).expect("a write");
+        assert_eq!(both.statements().len(), 4, "{both:?}");
+        // A visit that finds that something is missing is as good as an edit that does.
+        journal.show(&stale, &installation(), at(10));
+        let restored = written(&mut journal, &b, &stale, 15).expect("a write");
+        assert_eq!(restored.statements().len(), 3, "{restored:?}");
     }
 
     #[test]

@@ -30,6 +30,24 @@ impl SharedPolicy {
             Self::OfKey(key) => &key.account,
         }
     }
+
+    /// The bucket, if it is that of one.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&OwnedBucket> {
+        match self {
+            Self::OfBucket(bucket) => Some(bucket),
+            Self::OfKey(_) => None,
+        }
+    }
+
+    /// The key, if it is that of one.
+    #[must_use]
+    pub fn key(&self) -> Option<&KeyArn> {
+        match self {
+            Self::OfKey(key) => Some(key),
+            Self::OfBucket(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for SharedPolicy {

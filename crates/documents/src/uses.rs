@@ -82,6 +82,11 @@ struct Removal {
 const FEW: usize = 64;
 
 impl Uses {
+    /// Forgets the roles of all accounts but those that `exists` knows: what is not known is read again before anything is removed.
+    pub fn keep_only(&mut self, exists: &dyn Fn(&AccountId) -> bool) {
+        self.accounts.retain(|account, _| exists(account));
+    }
+
     /// Whether all roles of the account under `path` are known: those that existed by [`Uses::complete`], and later ones by what this process did.
     #[must_use]
     pub fn is_complete(&self, account: &AccountId, path: &str) -> bool {

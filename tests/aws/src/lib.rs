@@ -182,7 +182,7 @@ impl Inside {
         if matches!(outage, Some(OutageKind::Drops | OutageKind::Hangs)) {
             return Served::Dropped;
         }
-        if outage == Some(OutageKind::Throttles) || self.is_too_fast(&service, account) {
+        if outage == Some(OutageKind::Throttles) || self.is_too_fast(&service, call, account) {
             return Served::Answer(refused(&service, &weather::throttled(&service)));
         }
         match fault {
@@ -262,14 +262,21 @@ impl Inside {
         self.weather.change(&change)
     }
 
-    fn is_too_fast(&mut self, service: &str, account: &str) -> bool {
-        let Some(rate) = self.weather.rates.get(service).copied() else {
+    fn is_too_fast(&mut self, service: &str, call: &Call, account: &str) -> bool {
+        let writes = format!("{service} writes");
+        let all = self.counts_too_many(service, account);
+        all || (call.writes() && self.counts_too_many(&writes, account))
+    }
+
+    /// Whether a rate is exceeded, with one more call that counts for it.
+    fn counts_too_many(&mut self, counted: &str, account: &str) -> bool {
+        let Some(rate) = self.weather.rates.get(counted).copied() else {
             return false;
         };
         let second = self.now() / 1_000;
         let counted = self
             .rates
-            .entry((account.to_owned(), service.to_owned()))
+            .entry((account.to_owned(), counted.to_owned()))
             .or_default();
         if counted.0 != second {
             *counted = (second, 0);

@@ -28,7 +28,7 @@ pub struct Weather {
     pub lag: u64,
     /// Milliseconds until a new role can be named as a principal.
     pub propagation: u64,
-    /// Calls a second that a service takes from an account; of services that are not here, any number.
+    /// Calls a second that a service takes from an account, such as `iam`, and those that write, such as `iam writes`; any number, if it is not here.
     pub rates: BTreeMap<String, u64>,
     /// Where nothing answers.
     pub outages: Vec<Outage>,

@@ -37,6 +37,8 @@ pub enum Phase {
     Delete,
     /// All objects are created while AWS takes few calls a second.
     Throttled,
+    /// Up to 300 objects are created while IAM takes few writes a second. Only if asked for.
+    IamWrites,
     /// AWS does not answer in the account of all source buckets but one.
     AccountDown,
 }
@@ -225,6 +227,9 @@ impl Bench {
         drop(fleet);
         if size > 1 && self.asks_for(Phase::Throttled) {
             self.throttled(size.min(100), &replica).await?;
+        }
+        if size > 1 && self.phases.contains(&Phase::IamWrites) {
+            self.iam_writes(size.min(300), &replica).await?;
         }
         if size > 1 && self.asks_for(Phase::AccountDown) {
             self.account_down(size.min(1000), &replica).await?;

@@ -14,6 +14,12 @@ impl Bench {
     pub async fn replica(&self, drift: Duration) -> anyhow::Result<Replica> {
         let drift = format!("{}s", drift.as_secs());
         let replica = self.ground.replica(&[("DRIFT_PERIOD", drift)]).await?;
+        self.leads(&replica).await?;
+        Ok(replica)
+    }
+
+    /// Waits until the replica leads.
+    async fn leads(&self, replica: &Replica) -> anyhow::Result<()> {
         let start = Instant::now();
         while !http(&replica.address, "/metrics")
             .await?
@@ -22,7 +28,7 @@ impl Bench {
             anyhow::ensure!(start.elapsed() < Duration::from_mins(1), "no replica leads");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        Ok(replica)
+        Ok(())
     }
 
     /// Calls in the drift period that began with `before`, and those of a steady one.
@@ -84,12 +90,14 @@ impl Bench {
             .replica(&[("DRIFT_PERIOD", format!("{}s", drift.as_secs()))])
             .await?;
         let size = fleet.names.len();
+        let killed = Instant::now();
         end(replica, "KILL").await?;
+        self.leads(&standby).await?;
         let before = self.before(&standby).await?;
         let probe = Fleet::new(&self.ground, 0, &format!("probe{size}"), 1);
         probe.create().await?;
         probe.ready(1, LONGEST).await?;
-        let acting = before.start.elapsed();
+        let acting = killed.elapsed();
         let mut row = self
             .first_period("failover", size, &standby, &before, drift)
             .await?;

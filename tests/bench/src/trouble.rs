@@ -19,13 +19,34 @@ use crate::{
 /// Calls a second of an account and service in the throttled phase.
 const RATE: u64 = 80;
 
+/// Writes a second of an account that IAM takes in its phase.
+const IAM_WRITES: u64 = 5;
+
 impl Bench {
     /// Creates that many objects while AWS takes few calls a second.
     pub async fn throttled(&mut self, size: usize, replica: &Replica) -> anyhow::Result<()> {
-        let fleet = Fleet::new(&self.ground, 0, &format!("slow{size}"), size);
-        let rates = ["iam", "kms", "s3"].map(|service| (service.to_owned(), RATE));
+        let rates = ["iam", "kms", "s3"].map(|service| (service, RATE));
+        self.slowed("throttled", size, replica, &rates).await
+    }
+
+    /// Creates that many objects while IAM takes few writes a second.
+    pub async fn iam_writes(&mut self, size: usize, replica: &Replica) -> anyhow::Result<()> {
+        let rates = [("iam writes", IAM_WRITES)];
+        self.slowed("iam-writes", size, replica, &rates).await
+    }
+
+    /// Creates that many objects with so many calls a second of each kind, and compares that with the time that the slowest kind takes at least.
+    async fn slowed(
+        &mut self,
+        phase: &'static str,
+        size: usize,
+        replica: &Replica,
+        rates: &[(&str, u64)],
+    ) -> anyhow::Result<()> {
+        let fleet = Fleet::new(&self.ground, 0, &format!("{phase}{size}"), size);
+        let named = rates.iter().map(|(kind, rate)| ((*kind).to_owned(), *rate));
         self.ground.aws.set_weather(Weather {
-            rates: rates.into(),
+            rates: named.collect(),
             ..self.ground.weather()
         });
         let before = self.before(replica).await?;
@@ -34,21 +55,24 @@ impl Bench {
         let took = before.start.elapsed();
         let own = [("POST", size)];
         let (mut row, calls) = self
-            .row("throttled", (size, took), replica, &before, &own)
+            .row(phase, (size, took), replica, &before, &own)
             .await?;
         self.ground.good_weather();
         let refused = calls.iter().filter(|call| is_throttled(call)).count();
         let done = calls.iter().filter(|call| !is_throttled(call));
-        // As many calls of the busiest service and account as AWS takes a second.
-        let mut busiest: HashMap<(&str, &str), u64> = HashMap::new();
+        // Each kind has as many calls a second as AWS takes, in the account that makes the most of them.
+        let mut counted: HashMap<(&str, &str), u64> = HashMap::new();
         for call in done {
-            let service = call.operation.split(':').next().unwrap_or_default();
-            if service != "sts" {
-                *busiest.entry((service, call.key.as_str())).or_default() += 1;
+            for (kind, _) in rates.iter().filter(|(kind, _)| is_of_kind(call, kind)) {
+                *counted.entry((kind, call.key.as_str())).or_default() += 1;
             }
         }
-        let most = busiest.values().max().copied().unwrap_or_default();
-        let bound = most as f64 / RATE as f64;
+        let rate_of = |kind: &str| rates.iter().find(|(named, _)| *named == kind);
+        let seconds = counted.iter().filter_map(|((kind, _), count)| {
+            let (_, rate) = rate_of(kind)?;
+            Some(*count as f64 / *rate as f64)
+        });
+        let bound = seconds.fold(f64::MIN_POSITIVE, f64::max);
         row.bound = Some(bound);
         row.ratio = Some(took.as_secs_f64() / bound);
         row.note = format!(
@@ -99,6 +123,15 @@ impl Bench {
         fleet.gone(LONGEST).await?;
         self.add(row);
         Ok(())
+    }
+}
+
+/// Whether the call counts for that kind of rate: of a service, or of the service's writes.
+fn is_of_kind(call: &Call, kind: &str) -> bool {
+    let service = call.operation.split(':').next().unwrap_or_default();
+    match kind.split_once(' ') {
+        Some((named, _)) => named == service && call.writes(),
+        None => kind == service,
     }
 }
 

@@ -39,11 +39,12 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
     let foreign = rules
         .iter()
         .any(|rule| rule.mark(claims.installation).is_none());
-    let role = role_frame(claims, foreign);
+    let mut role = role_frame(claims, foreign);
     let ownership = role.ownership;
-    let over = claims
+    let since = claims
         .drain
-        .is_some_and(|drain| drain.is_over(claims.observed, ownership));
+        .and_then(|drain| drain.since(claims.observed, ownership));
+    let over = claims.drain.is_some_and(|drain| drain.is_over(since));
     let drains = ownership != RoleOwnership::Checked && claims.drain.is_some() && !over;
     let configuration = configuration(claims, rules, &role.arn.to_string());
     let ours: Vec<_> = configuration
@@ -66,11 +67,10 @@ pub fn compose(claims: &Claims<'_>) -> Desired {
         (vec![], vec![])
     };
     let former = former(claims, &wanted);
-    let mut role = role;
     let drain = claims.drain.filter(|_| drains && !former.is_empty());
     let draining_since = drain.map(|drain| {
         let changes = changes(claims, configuration.as_ref(), &wanted);
-        drain.begun(claims.observed, ownership, changes)
+        drain.begun(since, changes)
     });
     set_tag(claims, &mut role, draining_since);
     let mut bucket_statements = bucket_statements(claims, &role, ours.iter().map(|(_, rule)| rule));

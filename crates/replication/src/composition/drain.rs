@@ -22,13 +22,14 @@ pub struct Drain {
     pub period: Duration,
     /// Now.
     pub now: Timestamp,
-    /// Since when a role has them whose tags are not the operator's: only remembered, so that they stay longer if the operator restarts.
+    /// Since when a role has them whose tags are not the operator's: by the objects' statuses.
     pub remembered: Option<Timestamp>,
 }
 
 impl Drain {
-    /// Since when former permissions stay: by the tag of the operator's own role, or by what is remembered of another's.
-    fn since(&self, observed: &Observed, ownership: RoleOwnership) -> Option<Timestamp> {
+    /// Since when former permissions stay: by the tag of the operator's own role, or by what statuses say of another's. Of one that others create,
+    /// each object has a time of its own.
+    pub(crate) fn since(&self, observed: &Observed, ownership: RoleOwnership) -> Option<Timestamp> {
         match ownership {
             RoleOwnership::Own => tagged(observed),
             RoleOwnership::Merged => self.remembered,
@@ -38,22 +39,15 @@ impl Drain {
 
     /// Whether they stayed for long enough.
     #[must_use]
-    pub(crate) fn is_over(&self, observed: &Observed, ownership: RoleOwnership) -> bool {
-        let since = self.since(observed, ownership);
+    pub(crate) fn is_over(&self, since: Option<Timestamp>) -> bool {
         since.is_some_and(|since| self.age(since) >= self.period)
     }
 
-    /// Since when they stay, if there are any now. Changes within a twenty-fourth of the period do not begin it again.
+    /// Since when they stay, if there are any now and there were some `since` then. Changes within a twenty-fourth of the period do not begin it again.
     #[must_use]
-    pub(crate) fn begun(
-        &self,
-        observed: &Observed,
-        ownership: RoleOwnership,
-        changes: bool,
-    ) -> Timestamp {
+    pub(crate) fn begun(&self, since: Option<Timestamp>, changes: bool) -> Timestamp {
         let is_recent = |since: &Timestamp| !changes || self.age(*since) < self.period / 24;
-        let since = self.since(observed, ownership).filter(is_recent);
-        let since = since.unwrap_or(self.now);
+        let since = since.filter(is_recent).unwrap_or(self.now);
         // Whole seconds are enough.
         Timestamp::from_second(since.as_second()).unwrap_or(since)
     }

@@ -8,6 +8,7 @@ use crate::{
     observation::{inquiry::Inquiry, ledger::ledger},
     observed::{DefaultEncryption, Depth, Facet, KeyQuery, Observed, Scope},
     question::Question,
+    shared_policy::SharedPolicy,
 };
 
 /// All that `scope` asks for, that was not answered yet, and that can be asked by what was answered. Empty when everything is answered.
@@ -26,7 +27,8 @@ pub fn questions(scope: &Scope, observed: &Observed) -> BTreeSet<Question> {
     );
     asking.source();
     let managed = |bucket: &&OwnedBucket| scope.managed.contains(&bucket.account);
-    let named = buckets.iter().chain(&scope.former.0).filter(managed);
+    let former = scope.former.iter().filter_map(SharedPolicy::bucket);
+    let named = buckets.iter().chain(former).filter(managed);
     for bucket in named.chain(&scope.destinations) {
         asking.destination(bucket);
     }
@@ -36,7 +38,7 @@ pub fn questions(scope: &Scope, observed: &Observed) -> BTreeSet<Question> {
     asking.foreign_roles();
     asking.keys(
         keys.into_iter()
-            .chain(scope.former.1.iter().cloned())
+            .chain(scope.former.iter().filter_map(SharedPolicy::key).cloned())
             .collect(),
     );
     asking.questions

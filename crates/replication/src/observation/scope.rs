@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     arns::{ManagedPolicyArn, RoleArn},
-    keys::KeyArn,
     names::{AccountId, InstallationId, OwnedBucket, RoleName},
     observation::key_query::KeyQuery,
+    shared_policy::SharedPolicy,
 };
 
 /// How deep to read. If what is less deep forbids everything, what is deeper does not matter and is not read.
@@ -52,8 +52,8 @@ pub struct Scope {
     pub writes_roles: bool,
     /// The role that others created for the source bucket.
     pub named_role: Option<RoleArn>,
-    /// Places that may have statements of the operator by what statuses say; without a role of the operator's, no policy names them.
-    pub former: (BTreeSet<OwnedBucket>, BTreeSet<KeyArn>),
+    /// Policies that may have statements of the operator by what statuses say; without a role of the operator's, no policy names them.
+    pub former: BTreeSet<SharedPolicy>,
     /// Unmanaged roles that may get an inline policy.
     pub mergeable: BTreeSet<RoleArn>,
     /// Whether an object asks to merge, so that each of them may have one.

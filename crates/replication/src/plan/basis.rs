@@ -8,6 +8,7 @@ use crate::{
     names::{InstallationId, ObjectKey, OwnedBucket},
     observed::Observed,
     plan::step::{PlannedStep, Step},
+    shared_policy::SharedPolicy,
 };
 
 /// Which objects use what: needed to say which objects a step is for.
@@ -38,6 +39,8 @@ pub struct Basis<'a> {
     pub waiting: &'a BTreeSet<ObjectKey>,
     /// The objects whose former rules had permissions that stay: policies that they use lose no statement.
     pub draining: &'a BTreeSet<ObjectKey>,
+    /// Further policies that lose no statement.
+    pub kept: &'a BTreeSet<SharedPolicy>,
     /// The steps that AWS refused: their policies do not change.
     pub refused: &'a [Step],
     /// Whether the configuration is written even if it does not change, to see if S3 still accepts it.

@@ -18,13 +18,19 @@ use crate::{
         step::{PlannedStep, Step},
     },
     policy::Document,
+    shared_policy::SharedPolicy,
 };
 
 /// The ordered steps from what exists to what should exist, each with what it requires.
 #[must_use]
 pub fn plan(basis: &Basis<'_>) -> Vec<PlannedStep> {
     let keeping = basis.waiting.union(basis.draining).cloned().collect();
-    let used = used_by(basis.installation, basis.source, basis.observed, &keeping);
+    let mut used = used_by(basis.installation, basis.source, basis.observed, &keeping);
+    let kept = basis.kept;
+    used.0
+        .extend(kept.iter().filter_map(SharedPolicy::bucket).cloned());
+    used.1
+        .extend(kept.iter().filter_map(SharedPolicy::key).cloned());
     let planner = Planner::of(basis, used);
     let configuration = planner.configuration();
     let transition = configuration.is_some();

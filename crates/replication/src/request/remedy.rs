@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::{
+    accounts::Accounts,
     arns::RoleArn,
     evaluation::DenyingStatement,
     keys::KeyArn,
@@ -12,7 +13,7 @@ use crate::{
     policy::Statement,
     shared_policy::SharedPolicy,
 };
-use api::bucket_replication::RequiredAction;
+use api::{aws_account::PolicyMode, bucket_replication::RequiredAction};
 
 /// A policy that its owner writes.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,17 @@ impl PolicyOf<'_> {
             Self::Bucket(bucket) => &bucket.account,
             Self::Key(key) => &key.account,
         }
+    }
+
+    /// Whether the operator writes the policy: it can reach the account, which says `Manage`.
+    #[must_use]
+    pub fn is_written(&self, accounts: &Accounts) -> bool {
+        let managed = accounts.managed(self.account());
+        let mode = managed.map(|account| match self {
+            Self::Bucket(_) => account.policies.bucket_policy,
+            Self::Key(_) => account.policies.key_policy,
+        });
+        mode == Some(PolicyMode::Manage)
     }
 
     /// Adds `statement` to the policy.

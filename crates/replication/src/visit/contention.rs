@@ -11,6 +11,8 @@ use crate::plan::Step;
 
 /// From the second time on, an element is corrected at most once in this time.
 const PACE: SignedDuration = SignedDuration::from_mins(1);
+/// Corrections of one element within this time are one.
+const SAME: SignedDuration = SignedDuration::from_secs(30);
 /// This many corrections of one element within `LONG` are contention.
 const MOST: usize = 5;
 /// With contention, an element is corrected at most once in this time. It ends when a correction lasts for this long.
@@ -26,6 +28,26 @@ pub struct Contention {
 struct Fight {
     corrections: Vec<Timestamp>,
     contended: bool,
+    /// Whether it is about a policy that several source buckets share.
+    shared: bool,
+}
+
+/// What the steps of a visit are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// They correct what another writer changed.
+    Correction,
+    /// Something was edited.
+    Edited,
+    /// Nothing was edited since the last visit.
+    Unedited,
+}
+
+fn writes_rules(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::PutReplication { .. } | Step::DeleteReplication { .. }
+    )
 }
 
 /// Whether drift may be corrected now.
@@ -66,12 +88,13 @@ impl Contention {
         !self.elements.is_empty()
     }
 
-    /// Whether the `needed` steps may be applied at `now`.
+    /// Whether the `needed` steps may be applied at `now`, if nothing was edited since the last visit. New rules come a settle delay after an edit: they
+    /// only wait for what is contended.
     #[must_use]
-    pub fn verdict(&self, needed: &[Step], now: Timestamp) -> Verdict {
+    pub fn verdict(&self, needed: &[Step], reverts: bool, now: Timestamp) -> Verdict {
         let mut verdict = Verdict::Correct;
-        for element in needed.iter().filter_map(Step::element) {
-            let Some(fight) = self.elements.get(&element) else {
+        for step in needed {
+            let Some((element, fight)) = self.fight_about(step) else {
                 continue;
             };
             let Some(last) = fight.corrections.last() else {
@@ -79,18 +102,52 @@ impl Contention {
             };
             if fight.contended {
                 if let Some(wait) = until(*last, LONG, now) {
+                    let element = element.clone();
                     return Verdict::Contended { element, wait };
                 }
-            } else if let Some(wait) = until(*last, PACE, now) {
+            } else if let Some(wait) =
+                until(*last, PACE, now).filter(|_| reverts || !writes_rules(step))
+            {
                 verdict = Verdict::Later(wait);
             }
         }
         verdict
     }
 
-    /// Notes a visit at `now`: the steps that were needed, those that were applied, and whether they corrected drift. A contended object is not
-    /// ready, so its drift no longer looks like drift: elements with earlier corrections count as well.
-    pub fn note(&mut self, needed: &[Step], done: &[Step], drift: bool, now: Timestamp) {
+    /// Adds what `other` knows of policies that several source buckets share, so that each of them is corrected at one pace.
+    pub fn absorb(&mut self, other: &Self, now: Timestamp) {
+        let recent = |correction: &Timestamp| until(*correction, LONG, now).is_some();
+        let shared = other.elements.iter().filter(|(_, fight)| fight.shared);
+        for (element, theirs) in shared.filter(|(_, fight)| fight.corrections.iter().any(recent)) {
+            let fight = self.elements.entry(element.clone()).or_default();
+            let all = fight.corrections.iter().chain(&theirs.corrections);
+            let all: BTreeSet<_> = all.copied().collect();
+            fight.corrections.clear();
+            for correction in all {
+                let last = fight.corrections.last();
+                if last.is_none_or(|last| until(*last, SAME, correction).is_none()) {
+                    fight.corrections.push(correction);
+                }
+            }
+            fight.contended |= theirs.contended;
+            fight.shared = true;
+        }
+    }
+
+    /// Forgets what was longer ago than it counts.
+    pub fn forget(&mut self, now: Timestamp) {
+        let recent = |correction: &Timestamp| until(*correction, LONG, now).is_some();
+        self.elements
+            .retain(|_, fight| fight.corrections.iter().any(recent));
+    }
+
+    fn fight_about(&self, step: &Step) -> Option<(&String, &Fight)> {
+        self.elements.get_key_value(&step.element()?)
+    }
+
+    /// Notes a visit at `now`: the steps that were needed, those that were applied, and what they were. An object that was just corrected is not ready,
+    /// so that its drift no longer looks like drift: without an edit, what was corrected before counts as well, and so does what is contended.
+    pub fn note(&mut self, needed: &[Step], done: &[Step], what: Work, now: Timestamp) {
         let differing: Vec<_> = needed.iter().filter_map(Step::element).collect();
         self.elements.retain(|element, fight| {
             let lasted = fight
@@ -99,15 +156,39 @@ impl Contention {
                 .is_none_or(|last| until(*last, LONG, now).is_none());
             !lasted || differing.contains(element)
         });
-        let done: BTreeSet<_> = done.iter().filter_map(Step::element).collect();
+        let shared: BTreeSet<_> = needed
+            .iter()
+            .chain(done)
+            .filter(|step| step.shared().is_some())
+            .filter_map(Step::element)
+            .collect();
+        let counts = |step: &&Step| {
+            let counts_again =
+                |fight: &Fight| fight.contended || (what == Work::Unedited && !writes_rules(step));
+            what == Work::Correction
+                || self
+                    .fight_about(step)
+                    .is_some_and(|(_, fight)| counts_again(fight))
+        };
+        let done: BTreeSet<_> = done
+            .iter()
+            .filter(counts)
+            .filter_map(Step::element)
+            .collect();
         for element in done {
-            if !drift && !self.elements.contains_key(&element) {
+            let fight = self.elements.entry(element.clone()).or_default();
+            // Visits to several source buckets that found the same change corrected it together.
+            if fight
+                .corrections
+                .last()
+                .is_some_and(|last| until(*last, SAME, now).is_some())
+            {
                 continue;
             }
-            let fight = self.elements.entry(element).or_default();
             fight
                 .corrections
                 .retain(|correction| until(*correction, LONG, now).is_some());
+            fight.shared = shared.contains(&element);
             fight.corrections.push(now);
             fight.contended |= fight.corrections.len() >= MOST;
         }
@@ -144,22 +225,92 @@ mod tests {
         let (mut contention, steps) = (Contention::default(), [step()]);
         let mut corrections = vec![];
         for second in (0..4 * 3600).step_by(5) {
-            let correct = contention.verdict(&steps, at(second)) == Verdict::Correct;
+            let correct = contention.verdict(&steps, true, at(second)) == Verdict::Correct;
             // What is contended is not ready, and then its drift is none by name.
             contention.note(
                 &steps,
                 if correct { &steps } else { &[] },
-                corrections.len() < 5,
+                if corrections.len() < 5 {
+                    Work::Correction
+                } else {
+                    Work::Unedited
+                },
                 at(second),
             );
             corrections.extend(correct.then_some(second));
         }
         assert_eq!(corrections, [0, 60, 120, 180, 240, 3840, 7440, 11040]);
-        contention.note(&[], &[], false, at(11040 + 3600));
+        contention.note(&[], &[], Work::Unedited, at(11040 + 3600));
         assert_eq!(contention, Contention::default());
         assert_eq!(
-            contention.verdict(&steps, at(11040 + 3600)),
+            contention.verdict(&steps, true, at(11040 + 3600)),
             Verdict::Correct
+        );
+    }
+
+    /// Tenants edit what was corrected once: that is no fight, and waits for nothing.
+    #[test]
+    fn edits_are_no_corrections() {
+        let (mut contention, steps) = (Contention::default(), [step()]);
+        contention.note(&steps, &steps, Work::Correction, at(0));
+        for second in (1..3_000).step_by(10) {
+            assert_eq!(
+                contention.verdict(&steps, false, at(second)),
+                Verdict::Correct
+            );
+            let work = [Work::Edited, Work::Unedited][usize::from(second % 20 == 1)];
+            contention.note(&steps, &steps, work, at(second));
+        }
+        let paced = Contention::default();
+        assert_eq!(paced.verdict(&steps, true, at(0)), Verdict::Correct);
+        assert_eq!(
+            contention.verdict(&steps, true, at(3_000)),
+            Verdict::Correct
+        );
+    }
+
+    /// What several source buckets correct in one policy is counted once, and waits for all of them.
+    #[test]
+    fn a_shared_policy_has_one_count() {
+        let bucket = OwnedBucket {
+            partition: Partition::Aws,
+            account: "222222222222".parse().expect("id"),
+            name: "dest".parse().expect("name"),
+        };
+        let shared = [Step::DeleteBucketPolicy {
+            edit: crate::edit::StatementEdit::adding(
+                &[],
+                &"prod".parse().expect("an id"),
+                &crate::shared_policy::SourceRole::of(&"prod".parse().expect("an id"), &bucket),
+            ),
+            region: "us-east-1".parse().expect("region"),
+            bucket,
+        }];
+        let mut together = Contention::default();
+        let mut corrections = vec![];
+        for second in (0..1_800).step_by(5) {
+            // Twelve visits at once, each with what its own bucket remembers.
+            let (now, before) = (at(second), together.clone());
+            let may = before.verdict(&shared, true, now) == Verdict::Correct;
+            for _ in 0..12 {
+                let mut own = Contention::default();
+                own.absorb(&before, now);
+                let done: &[Step] = if may { &shared } else { &[] };
+                own.note(&shared, done, Work::Correction, now);
+                together.absorb(&own, now);
+            }
+            corrections.extend(may.then_some(second));
+        }
+        assert_eq!(corrections, [0, 60, 120, 180, 240]);
+        let mut own = Contention::default();
+        own.note(&[step()], &[step()], Work::Correction, at(0));
+        together.absorb(&own, at(0));
+        assert!(
+            !together
+                .elements
+                .keys()
+                .any(|element| element.contains("replication")),
+            "it is no one else's"
         );
     }
 
@@ -168,8 +319,8 @@ mod tests {
         let (mut contention, steps) = (Contention::default(), [step()]);
         for hour in 0..20 {
             let now = at(hour * 3600);
-            assert_eq!(contention.verdict(&steps, now), Verdict::Correct);
-            contention.note(&steps, &steps, true, now);
+            assert_eq!(contention.verdict(&steps, true, now), Verdict::Correct);
+            contention.note(&steps, &steps, Work::Correction, now);
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Culprits(BTreeMap<ObjectKey, Culprit>);
 #[derive(Clone, Debug, PartialEq)]
 struct Culprit {
     problem: Problem,
+    /// The object that was refused last; another one may have its name now.
+    uid: String,
     /// The generation that was refused last.
     generation: Option<i64>,
     /// How often in a row.
@@ -29,9 +31,14 @@ struct Culprit {
 impl Culprits {
     /// Adds that S3 refused the rules of an object.
     pub fn add(&mut self, object: &Object, problem: Problem, now: Timestamp) {
-        let times = self.0.get(&object.key).map_or(0, |before| before.times);
+        let before = self
+            .0
+            .get(&object.key)
+            .filter(|before| before.uid == object.uid);
+        let times = before.map_or(0, |before| before.times);
         let culprit = Culprit {
             problem,
+            uid: object.uid.clone(),
             generation: object.generation,
             times: times.saturating_add(1),
             since: now,
@@ -52,8 +59,11 @@ impl Culprits {
 
     /// Forgets all objects but these.
     pub fn retain(&mut self, objects: &[Object]) {
-        self.0
-            .retain(|key, _| objects.iter().any(|object| object.key == *key));
+        self.0.retain(|key, culprit| {
+            objects
+                .iter()
+                .any(|object| object.key == *key && object.uid == culprit.uid)
+        });
     }
 
     /// The objects that are not tried again yet, with what S3 said, and after how long the first of them is.
@@ -67,7 +77,8 @@ impl Culprits {
         let mut problems = BTreeMap::new();
         let mut first: Option<Duration> = None;
         for object in objects.iter().filter(|object| !object.is_deleting()) {
-            let Some(culprit) = self.0.get(&object.key) else {
+            let culprit = self.0.get(&object.key);
+            let Some(culprit) = culprit.filter(|culprit| culprit.uid == object.uid) else {
                 continue;
             };
             let age = Duration::try_from(now.duration_since(culprit.since)).unwrap_or_default();
@@ -89,6 +100,6 @@ impl Culprit {
         if object.generation == self.generation {
             return longest;
         }
-        Duration::from_secs(2_u64.saturating_pow(self.times.min(16))).min(longest)
+        Duration::from_secs(8_u64.saturating_pow(self.times.min(8))).min(longest)
     }
 }

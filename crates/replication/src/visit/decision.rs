@@ -17,6 +17,7 @@ use crate::{
     visit::{
         disposition::{self, Disposition, Dispositions},
         doubt::is_doubtful,
+        former::Former,
         limits, overlaps, owners,
         round::Round,
         stage::Stage,
@@ -42,6 +43,8 @@ pub struct Decision {
     pub settling: BTreeSet<ObjectKey>,
     /// Whether what the role's policies name was not read where it should be: the read may lag, and what is to be removed may exist.
     pub doubtful: bool,
+    /// The permissions of former rules that stay for each acting object.
+    pub former: BTreeMap<ObjectKey, Former>,
     /// What blocks the removal of what leaving objects created.
     pub blockers: Vec<Problem>,
     /// What only the owners of policies can remove of what the source bucket no longer needs.
@@ -212,6 +215,7 @@ pub fn decide(
         blockers: blockers(&stage, &dispositions),
         left: if leaves { round.left() } else { vec![] },
         dispositions,
+        former: round.former,
         desired: round.desired,
         needs: settlement.needs,
         settling: settlement.settling,
@@ -338,6 +342,7 @@ fn nothing(visit: &View<'_>, observed: &Observed) -> Decision {
         desired,
         steps: vec![],
         pending: BTreeMap::new(),
+        former: BTreeMap::new(),
         needs: BTreeMap::new(),
         settling: BTreeSet::new(),
         doubtful: false,

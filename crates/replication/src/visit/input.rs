@@ -37,6 +37,8 @@ pub struct Visit {
     pub times: Times,
     /// When the visit began.
     pub now: Timestamp,
+    /// The namespaces that the operator watches; all, if there are none.
+    namespaces: BTreeSet<String>,
     validated: BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
     pub(super) inputs: String,
 }
@@ -66,8 +68,18 @@ impl Visit {
             upstream,
             times,
             now,
+            namespaces: BTreeSet::new(),
             validated,
             inputs,
+        }
+    }
+
+    /// The same, by an operator that only watches these namespaces; all, if there are none.
+    #[must_use]
+    pub fn watching(self, namespaces: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            namespaces: namespaces.into_iter().collect(),
+            ..self
         }
     }
 
@@ -89,8 +101,9 @@ impl Visit {
             upstream: &self.upstream,
             times: &self.times,
             now: self.now,
+            namespaces: &self.namespaces,
             refusals,
-            draining_since: None,
+            remembered: None,
         }
     }
 

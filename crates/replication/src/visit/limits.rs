@@ -11,6 +11,7 @@ use crate::{
     plan::{self, Fit, PlannedStep, Settling, Step},
     policy::Document,
     role_policies::MOST_POLICIES,
+    shared_policy::SharedPolicy,
     visit::{
         disposition::{Disposition, Dispositions},
         round::Round,
@@ -58,8 +59,7 @@ fn fit<'a>(stage: &'a Stage<'a>, dispositions: &mut Dispositions, observing: boo
         let make = |drains| Round::new(stage, dispositions, &BTreeSet::new(), observing, drains);
         let mut round = make(true);
         // Former permissions do not forbid an edit, nor the next one.
-        let drains = !round.desired.draining.is_empty();
-        if drains && (is_crowded(&round) || exceeded(&round, stage).is_some()) {
+        if round.is_draining() && (is_crowded(&round) || exceeded(&round, stage).is_some()) {
             round = make(false);
         }
         let mut candidates =
@@ -99,7 +99,13 @@ fn is_crowded(round: &Round<'_>) -> bool {
             false
         }
     };
-    of_role > MOST_PERMISSIONS / 2 || steps.iter().any(is_full)
+    let is_half_full = |(policy, length): (&SharedPolicy, usize)| match policy {
+        SharedPolicy::OfBucket(_) => length > MOST_BUCKET_POLICY / 2,
+        SharedPolicy::OfKey(_) => length > MOST_KEY_POLICY / 2,
+    };
+    of_role > MOST_PERMISSIONS / 2
+        || steps.iter().any(is_full)
+        || round.former_lengths().any(is_half_full)
 }
 
 fn problem(condition: ConditionType, what: &str, size: usize, most: usize) -> Problem {

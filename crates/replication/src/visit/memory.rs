@@ -13,14 +13,17 @@ use crate::{
     decision::Decision,
     names::{InstallationId, ObjectKey},
     observation::known::Known,
-    observed::{Facet, Observed},
+    observed::{Facet, FailureKind, Observed},
     plan::Step,
     requeue::Ending,
     settle::Need,
-    visit::culprits::Culprits,
-    visit::{input::Visit, outcome::Outcome},
+    visit::{culprits::Culprits, former::Former, input::Visit, outcome::Outcome},
 };
 
+/// Objects that changed meanwhile are taken from the store again after this time, at first.
+pub(super) const CHANGED: Duration = Duration::from_millis(200);
+/// And at least once in this time.
+const BEHIND_AT_MOST: Duration = Duration::from_secs(30);
 /// A read of a configuration that differs from what was written is believed at once if that was so long ago.
 const BELIEVED_AFTER: Duration = Duration::from_mins(10);
 
@@ -29,6 +32,8 @@ const BELIEVED_AFTER: Duration = Duration::from_mins(10);
 pub struct Memory {
     /// Consecutive visits that have to be retried.
     pub attempts: u32,
+    /// Consecutive visits that took objects from the store that are no longer so.
+    behind: u32,
     /// A fingerprint of all inputs other than AWS.
     pub(super) inputs: String,
     known: Option<(Known, Timestamp)>,
@@ -37,10 +42,10 @@ pub struct Memory {
     /// Whether the last visit left nothing to do but what waits for permissions to settle.
     settling: bool,
     suspicion: Option<(Vec<String>, Timestamp)>,
-    /// Since when permissions of former rules stay.
-    pub(super) draining_since: Option<Timestamp>,
+    /// The permissions of former rules that stay, as the objects' statuses say soon.
+    pub(super) former: BTreeMap<ObjectKey, Former>,
     /// Fights with other writers.
-    pub(super) contention: Contention,
+    pub contention: Contention,
     /// Objects whose rules S3 refused.
     pub(super) culprits: Culprits,
     /// Unmanaged rules in the configuration that the operator wrote.
@@ -58,6 +63,14 @@ impl Memory {
             Ending::Retry => self.attempts.saturating_add(1),
             Ending::Done | Ending::Blocked | Ending::After(_) => 0,
         };
+    }
+
+    /// After how long a visit is made again whose objects are no longer as the store has them: a store that lags for long is asked less and less often,
+    /// since each of these visits reads AWS. What changes in the store is visited anyway.
+    pub(super) fn behind(&mut self) -> Duration {
+        let wait = CHANGED * 2_u32.saturating_pow(self.behind.min(10));
+        self.behind += 1;
+        wait.min(BEHIND_AT_MOST)
     }
 
     /// Whether something was read that has to be read again soon.
@@ -212,9 +225,14 @@ impl Memory {
         let since = self
             .known
             .as_ref()
-            .filter(|(before, _)| self.inputs == *inputs && *before == known)
+            .filter(|(before, since)| {
+                // Once it is too old, it was read again.
+                let is_recent = age(*since, now) < visit.times.preflight;
+                is_recent && self.inputs == *inputs && *before == known
+            })
             .map_or(now, |(_, since)| *since);
         self.known = Some((known, since));
+        self.behind = 0;
         self.inputs.clone_from(inputs);
         self.culprits.retain(&visit.objects);
         for planned in &outcome.done {
@@ -232,8 +250,15 @@ impl Memory {
                 self.put = Some((none, now));
             }
         }
-        self.draining_since = decision.desired.draining_since;
-        self.note_grants(decision, outcome, now);
+        let former = decision.former.iter();
+        let remaining = former.filter(|(_, former)| former.remains(outcome));
+        self.former = remaining
+            .map(|(key, former)| (key.clone(), former.clone()))
+            .collect();
+        // A read that is older than the last write does not say that what was granted was taken away.
+        if !outcome.has_failed(FailureKind::Outdated) {
+            self.note_grants(decision, outcome, now);
+        }
         self.settling = !decision.settling.is_empty() && outcome.failed.is_empty();
     }
 

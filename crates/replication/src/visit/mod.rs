@@ -1,12 +1,14 @@
 //! A visit to a source bucket as a pure function: [`next`] says what to read, confirm or apply, by what was seen so far.
 
 pub mod check_period;
+mod checked_role;
 pub mod contention;
 pub mod culprits;
 pub mod decision;
 pub mod disposition;
 mod doubt;
 mod findings;
+pub mod former;
 mod in_use;
 mod input;
 mod limits;

@@ -2,11 +2,15 @@
 //!
 //! S3 takes or refuses a configuration as a whole. After a refusal, what exists is written once more without any change. If that is accepted, the
 //! objects whose rules are new are tried by halves, older ones first, until each group is accepted or has one object. If even what exists is
-//! refused, the rules of objects whose destination is gone are left out; if that does not help, an unmanaged rule is the cause.
+//! refused, the rules of objects whose destination is gone are left out; if that does not help, those of each object whose destination can't be read,
+//! one at a time, so that no rule is missing for the sake of another; and then an unmanaged rule is the cause.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::names::ObjectKey;
+
+/// So many objects whose destination can't be read are tried.
+const MOST: usize = 10;
 
 /// What is being tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +19,12 @@ pub struct Narrowing {
     groups: VecDeque<Vec<ObjectKey>>,
     /// Whether what exists is written without any change.
     probes: bool,
-    /// Objects whose rules are left out, because their destination is gone.
+    /// Objects whose rules are left out, because their destination is gone or may be.
     dropped: BTreeSet<ObjectKey>,
+    /// The last of them, if its destination can't be read.
+    tried: Option<ObjectKey>,
+    /// Objects whose destination can't be read, and that are not the only cause.
+    cleared: BTreeSet<ObjectKey>,
     /// An object that S3 refused before: it is the cause if all others are accepted.
     known: Option<ObjectKey>,
 }
@@ -28,6 +36,8 @@ pub struct Facts<'a> {
     pub existing: bool,
     /// The objects with rules there whose destination is gone.
     pub suspects: &'a BTreeSet<ObjectKey>,
+    /// The objects with rules there whose destination can't be read.
+    pub unread: &'a BTreeSet<ObjectKey>,
     /// The objects that S3 refused at an earlier visit.
     pub before: &'a BTreeSet<ObjectKey>,
 }
@@ -46,19 +56,9 @@ pub enum Cause {
 impl Narrowing {
     /// S3 refused a configuration with new rules of `changed`, older objects first.
     pub fn refused(&mut self, changed: Vec<ObjectKey>, facts: &Facts<'_>) -> Cause {
-        let Facts {
-            existing,
-            suspects,
-            before,
-        } = *facts;
+        let (existing, before) = (facts.existing, facts.before);
         if self.probes {
-            let more: BTreeSet<_> = suspects.difference(&self.dropped).cloned().collect();
-            if more.is_empty() {
-                self.probes = false;
-                return Cause::Existing(self.groups.drain(..).flatten().collect());
-            }
-            self.dropped.extend(more);
-            return Cause::Unknown;
+            return self.existing_refused(facts);
         }
         if let Some(known) = self.known.take() {
             // It was not the only cause, so that all begins again.
@@ -94,6 +94,30 @@ impl Narrowing {
         self.split()
     }
 
+    /// S3 refused what exists: of that, more is left out.
+    fn existing_refused(&mut self, facts: &Facts<'_>) -> Cause {
+        let more: BTreeSet<_> = facts.suspects.difference(&self.dropped).cloned().collect();
+        if !more.is_empty() {
+            self.dropped.extend(more);
+            return Cause::Unknown;
+        }
+        if let Some(cleared) = self.tried.take() {
+            self.dropped.remove(&cleared);
+            self.cleared.insert(cleared);
+        }
+        let mut untried = facts.unread.difference(&self.cleared);
+        self.tried = untried
+            .next()
+            .filter(|_| self.cleared.len() < MOST)
+            .cloned();
+        self.dropped.extend(self.tried.clone());
+        if self.tried.is_some() {
+            return Cause::Unknown;
+        }
+        self.probes = false;
+        Cause::Existing(self.groups.drain(..).flatten().collect())
+    }
+
     /// S3 accepted the configuration that was tried.
     pub fn accepted(&mut self) -> Cause {
         if !self.probes {
@@ -102,7 +126,9 @@ impl Narrowing {
         }
         self.probes = false;
         // Without what was left out, the whole group may be accepted.
-        if self.dropped.is_empty() {
+        if let Some(cause) = self.tried.take() {
+            Cause::Object(cause)
+        } else if self.dropped.is_empty() {
             self.split()
         } else {
             Cause::Unknown
@@ -177,6 +203,7 @@ mod tests {
         let nobody = BTreeSet::new();
         let facts = Facts {
             existing,
+            unread: &nobody,
             suspects: &nobody,
             before: &nobody,
         };
@@ -226,6 +253,7 @@ mod tests {
         let facts = Facts {
             existing: true,
             suspects: &BTreeSet::new(),
+            unread: &BTreeSet::new(),
             before: &before,
         };
         let mut narrowing = Narrowing::default();
@@ -250,6 +278,7 @@ mod tests {
         let facts = Facts {
             existing: true,
             suspects: &gone,
+            unread: &BTreeSet::new(),
             before: &BTreeSet::new(),
         };
         assert_eq!(narrowing.refused(new.clone(), &facts), Cause::Unknown);
@@ -262,5 +291,36 @@ mod tests {
         assert!(helped.withheld().is_empty(), "both are tried again");
         assert_eq!(narrowing.refused(vec![], &facts), Cause::Existing(new));
         assert!(!narrowing.is_active());
+    }
+
+    #[test]
+    fn what_can_t_be_read_is_left_out_one_at_a_time() {
+        let (new, unread) = (vec![key(9)], BTreeSet::from([key(0), key(1), key(2)]));
+        let facts = Facts {
+            existing: true,
+            suspects: &BTreeSet::new(),
+            unread: &unread,
+            before: &BTreeSet::new(),
+        };
+        let mut narrowing = Narrowing::default();
+        assert_eq!(narrowing.refused(new.clone(), &facts), Cause::Unknown);
+        for number in 0..2 {
+            assert_eq!(narrowing.refused(vec![], &facts), Cause::Unknown);
+            assert_eq!(*narrowing.dropped(), BTreeSet::from([key(number)]));
+        }
+        let mut helped = narrowing.clone();
+        assert_eq!(helped.accepted(), Cause::Object(key(1)));
+        assert!(
+            helped.withheld().is_empty() && helped.is_active(),
+            "the new one is tried now"
+        );
+        assert_eq!(
+            *helped.dropped(),
+            BTreeSet::from([key(1)]),
+            "its rules stay out"
+        );
+        assert_eq!(narrowing.refused(vec![], &facts), Cause::Unknown);
+        assert_eq!(narrowing.refused(vec![], &facts), Cause::Existing(new));
+        assert!(narrowing.dropped().is_empty() && !narrowing.is_active());
     }
 }

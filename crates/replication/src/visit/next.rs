@@ -8,7 +8,7 @@ use crate::{
     question::Question,
     requeue::Ending,
     visit::{
-        contention::Verdict,
+        contention::{Verdict, Work},
         decision::decide,
         input::Visit,
         notice::Notice,
@@ -98,9 +98,14 @@ fn prepare(visit: &Visit, seen: &Seen, now: Timestamp) -> Result<Prepared, Box<R
             ..Report::unchanged(Ending::After(times.grace), memory)
         }));
     }
+    let work = match drift || memory.was_taken_away(&decision) {
+        true => Work::Correction,
+        false if unchanged => Work::Unedited,
+        false => Work::Edited,
+    };
     let prepared = Prepared {
         drift,
-        reverts: drift || memory.was_taken_away(&decision),
+        work,
         needed: decision.needed(),
         decision,
         memory,
@@ -125,7 +130,8 @@ fn contention(
     let mut refusals = seen.refusals.clone();
     loop {
         let (memory, decision) = (&prepared.memory, &prepared.decision);
-        match memory.contention.verdict(&decision.needed(), now) {
+        let reverts = prepared.work == Work::Correction;
+        match memory.contention.verdict(&decision.needed(), reverts, now) {
             Verdict::Correct => return Ok(prepared),
             Verdict::Later(wait) => {
                 return Err(Box::new(Report {

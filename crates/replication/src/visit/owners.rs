@@ -18,7 +18,7 @@ use crate::{
     request::s3_requests::RoleFacts,
     visit::{
         disposition::{Disposition, Dispositions, External},
-        round::{Round, is_written},
+        round::Round,
         stage::Stage,
     },
 };
@@ -104,7 +104,7 @@ impl Waits {
         };
         let (accounts, observed) = (stage.view.accounts, stage.observed);
         for (bucket, statements) in &round.desired.bucket_statements {
-            if is_written(accounts, PolicyOf::Bucket(bucket)) {
+            if PolicyOf::Bucket(bucket).is_written(accounts) {
                 continue;
             }
             let checked = Checked {
@@ -119,7 +119,7 @@ impl Waits {
             waits.add(stage, &checked, statements, &role.arn);
         }
         for (key, statements) in &round.desired.key_statements {
-            if is_written(accounts, PolicyOf::Key(key)) {
+            if PolicyOf::Key(key).is_written(accounts) {
                 continue;
             }
             let checked = Checked {

@@ -11,8 +11,8 @@ use crate::{
     plan::Step,
     uses::Used,
     visit::{
-        decision::Decision, disposition::Disposition, in_use::in_use, input::Visit, memory::Memory,
-        notice::Notice, outcome::Outcome,
+        contention::Work, decision::Decision, disposition::Disposition, in_use::in_use,
+        input::Visit, memory::Memory, notice::Notice, outcome::Outcome, view::Refusals,
     },
 };
 
@@ -28,8 +28,8 @@ pub struct Prepared {
     pub(super) notices: Vec<Notice>,
     /// The steps that are needed, including those that wait because of contention.
     pub(super) needed: Vec<Step>,
-    /// Whether they correct something, so that contention is counted.
-    pub(super) reverts: bool,
+    /// What they are, so that contention is counted.
+    pub(super) work: Work,
     /// How long until a contended element is corrected again.
     pub(super) contended: Option<Duration>,
 }
@@ -52,7 +52,11 @@ impl Prepared {
             .into_iter()
             .flatten()
             .filter_map(|rule| rule.mark(&visit.installation));
-        let is_known = |key: &ObjectKey| visit.objects.iter().any(|object| object.key == *key);
+        let refusals = Refusals::default();
+        let view = visit.view(&refusals);
+        let is_known = |key: &ObjectKey| {
+            view.is_unwatched(key) || visit.objects.iter().any(|object| object.key == *key)
+        };
         Confirmation {
             acting: self.acting(),
             all: marks
@@ -104,9 +108,7 @@ impl Prepared {
             .iter()
             .map(|planned| planned.step.clone())
             .collect();
-        memory
-            .contention
-            .note(&self.needed, &done, self.reverts, now);
+        memory.contention.note(&self.needed, &done, self.work, now);
         memory
     }
 }

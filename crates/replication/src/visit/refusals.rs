@@ -80,13 +80,19 @@ impl Refusals {
             narrowed = true;
         }
         for (refused, failure) in &outcome.failed {
-            let suspects = suspects(prepared, visit, observed);
-            let is_gone = failure.kind == FailureKind::VersioningNotVisible && !suspects.is_empty();
+            let Suspects { gone, unread } = suspects(prepared, visit, observed);
+            // Versioning that was enabled just now may not be visible yet.
+            let enables =
+                |planned: &PlannedStep| matches!(planned.step, Step::EnableVersioning { .. });
+            let may_be_unread = !unread.is_empty() && !prepared.decision.steps.iter().any(enables);
+            let is_gone = failure.kind == FailureKind::VersioningNotVisible
+                && (!gone.is_empty() || may_be_unread);
             if is_rules(refused) && (is_gone || is_of_rules(failure, refused, prepared)) {
                 let changed = by_age(&refused.concerns, visit);
                 let facts = Facts {
                     existing: observed.configuration.present().is_some(),
-                    suspects: &suspects,
+                    suspects: &gone,
+                    unread: &unread,
                     before: &prepared.memory.culprits.keys(),
                 };
                 self.refused_rules = Some(failure.clone());
@@ -191,8 +197,15 @@ fn by_age(keys: &BTreeSet<ObjectKey>, visit: &Visit) -> Vec<ObjectKey> {
         .collect()
 }
 
-/// The objects that have rules, and whose destination is gone or has no versioning.
-fn suspects(prepared: &Prepared, visit: &Visit, observed: &Observed) -> BTreeSet<ObjectKey> {
+/// The objects that have rules, and may be why S3 refuses what exists.
+struct Suspects {
+    /// Those whose destination is gone or has no versioning.
+    gone: BTreeSet<ObjectKey>,
+    /// Those whose destination can't be read.
+    unread: BTreeSet<ObjectKey>,
+}
+
+fn suspects(prepared: &Prepared, visit: &Visit, observed: &Observed) -> Suspects {
     let configuration = observed.configuration.present();
     let rules = configuration.into_iter().flat_map(|found| &found.rules);
     let with_rules: BTreeSet<_> = rules
@@ -205,14 +218,19 @@ fn suspects(prepared: &Prepared, visit: &Visit, observed: &Observed) -> BTreeSet
                 Reason::BucketNotFound | Reason::VersioningNotEnabled
             )
     };
-    let dispositions = prepared.decision.dispositions.iter();
-    dispositions
-        .filter(|(key, disposition)| {
-            with_rules.contains(*key)
-                && matches!(disposition, Disposition::Refused { problems, .. } if problems.iter().any(is_gone))
-        })
-        .map(|(key, _)| key.clone())
-        .collect()
+    let (mut gone, mut unread) = (BTreeSet::new(), BTreeSet::new());
+    for key in with_rules {
+        match prepared.decision.dispositions.get(&key) {
+            Some(Disposition::Refused { problems, .. }) if problems.iter().any(is_gone) => {
+                gone.insert(key);
+            }
+            Some(Disposition::Acting { resolved, .. }) if resolved.destination_region.is_none() => {
+                unread.insert(key);
+            }
+            _ => {}
+        }
+    }
+    Suspects { gone, unread }
 }
 
 fn is_refusal(kind: FailureKind) -> bool {

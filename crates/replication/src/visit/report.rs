@@ -18,8 +18,15 @@ use crate::{
     status::{self, status},
     uses::Used,
     visit::{
-        decision::Decision, disposition::Disposition, findings::Grounds, in_use::in_use_after,
-        input::Visit, memory::Memory, notice::Notice, outcome::Outcome, prepared::Prepared,
+        decision::Decision,
+        disposition::Disposition,
+        findings::Grounds,
+        in_use::in_use_after,
+        input::Visit,
+        memory::{CHANGED, Memory},
+        notice::Notice,
+        outcome::Outcome,
+        prepared::Prepared,
     },
 };
 use api::{
@@ -27,8 +34,6 @@ use api::{
     condition::{ConditionType, Reason},
 };
 
-/// Objects that changed meanwhile are taken from the store again after this time.
-pub(super) const CHANGED: Duration = Duration::from_millis(200);
 /// What is read again because it changed meanwhile is read again no sooner.
 const SOONEST: Duration = Duration::from_secs(1);
 /// Timers and clocks differ by a little, and a visit that comes too early would have to be repeated.

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::{aws_account::PolicyMode, bucket_replication::DeletionPolicy, condition::Reason};
+use api::{bucket_replication::DeletionPolicy, condition::Reason};
 
 use crate::{
     Object,
-    accounts::Accounts,
     assess::Resolved,
     compose,
     composition::claims::{Carry, Claims},
@@ -17,8 +16,11 @@ use crate::{
     policy::{Document, Mark, Statement},
     remedy::{Left, PolicyOf},
     settle::{self, Need},
+    shared_policy::SharedPolicy,
     visit::{
+        checked_role::CheckedRole,
         disposition::{Disposition, Dispositions, External},
+        former::Former,
         stage::Stage,
     },
 };
@@ -36,6 +38,10 @@ pub(super) struct Round<'a> {
     disabled: bool,
     /// Whether permissions of former rules stay for a while.
     pub(super) drains: bool,
+    /// What stays for each object.
+    pub(super) former: BTreeMap<ObjectKey, Former>,
+    /// The policies that lose no statement now, if others create the role.
+    kept: BTreeSet<SharedPolicy>,
 }
 
 impl<'a> Round<'a> {
@@ -55,17 +61,14 @@ impl<'a> Round<'a> {
         for object in &stage.objects {
             parts.add(object, dispositions.get(&object.key), observing);
         }
+        parts.carry_unwatched(stage);
+        parts.drop_refused(stage);
         let Parts {
             acting,
-            mut carried,
+            carried,
             withheld,
             mut users,
         } = parts;
-        for dropped in stage.view.refusals.narrowing.dropped() {
-            if let Some(carry @ Carry::Unchanged) = carried.get_mut(dropped) {
-                *carry = Carry::Dropped;
-            }
-        }
         for resolved in &acting {
             add_user(&mut users, resolved);
         }
@@ -80,7 +83,7 @@ impl<'a> Round<'a> {
             drain: stage.view.drain().filter(|_| drains),
             carried: &carried,
         });
-        Self {
+        let mut round = Self {
             drains,
             stage,
             desired,
@@ -89,7 +92,36 @@ impl<'a> Round<'a> {
             waiting: waiting.clone(),
             withheld,
             disabled: carried.values().any(|carry| *carry == Carry::Disabled),
+            former: BTreeMap::new(),
+            kept: BTreeSet::new(),
+        };
+        round.add_former(dispositions);
+        round
+    }
+
+    /// Adds what stays for former rules.
+    fn add_former(&mut self, dispositions: &Dispositions) {
+        if self.stage.account.roles.are_checked() {
+            let (former, kept) = CheckedRole {
+                stage: self.stage,
+                desired: &self.desired,
+                withheld: &self.withheld,
+                changing: plan::changing_rules(&self.basis()),
+                drains: self.drains,
+            }
+            .former(dispositions);
+            let is_removed = |former: &Former| former.is_over();
+            self.desired.drained |= former.values().any(is_removed);
+            (self.former, self.kept) = (former, kept);
+        } else if let Some(since) = self.desired.draining_since {
+            let draining = self.desired.draining.iter().cloned();
+            self.former = draining.map(|key| (key, Former::of_role(since))).collect();
         }
+    }
+
+    /// Whether permissions of former rules stay for any object.
+    pub(super) fn is_draining(&self) -> bool {
+        self.former.values().any(|former| !former.is_over())
     }
 }
 
@@ -145,6 +177,30 @@ impl Parts {
             }
         }
     }
+
+    /// It is not known whether the objects of rules exist whose namespace is not watched.
+    fn carry_unwatched(&mut self, stage: &Stage<'_>) {
+        let existing = stage.observed.configuration.present();
+        let rules = existing.into_iter().flat_map(|existing| &existing.rules);
+        for mark in rules.filter_map(|rule| rule.mark(stage.view.installation)) {
+            if stage.view.is_unwatched(&mark.object) {
+                self.carried.insert(mark.object, Carry::Unchanged);
+            }
+        }
+    }
+
+    /// Leaves out the rules that may be why S3 refuses what exists.
+    fn drop_refused(&mut self, stage: &Stage<'_>) {
+        for dropped in stage.view.refusals.narrowing.dropped() {
+            let is_dropped = |resolved: &Resolved| resolved.valid.key == *dropped;
+            if let Some(carry @ Carry::Unchanged) = self.carried.get_mut(dropped) {
+                *carry = Carry::Dropped;
+            } else if self.acting.iter().any(is_dropped) {
+                self.carried.insert(dropped.clone(), Carry::Dropped);
+                self.withheld.insert(dropped.clone());
+            }
+        }
+    }
 }
 
 fn add_user(users: &mut Users, resolved: &Resolved) {
@@ -167,6 +223,15 @@ fn add_user(users: &mut Users, resolved: &Resolved) {
 }
 
 impl Round<'_> {
+    /// The lengths of the policies that keep statements of former rules only because these drain.
+    pub(super) fn former_lengths(&self) -> impl Iterator<Item = (&SharedPolicy, usize)> {
+        let policies = self.former.values().flat_map(|former| &former.policies);
+        policies.filter_map(|policy| {
+            let read = self.stage.observed.policy(policy)?.present()?;
+            Some((policy, read.compact().len()))
+        })
+    }
+
     /// What the rules of each acting object need; nothing, where no role is wanted.
     pub(super) fn needs(&self) -> BTreeMap<ObjectKey, Need> {
         let (visit, account, observed) = (self.stage.view, self.stage.account, self.stage.observed);
@@ -209,7 +274,7 @@ impl Round<'_> {
         let unused = plan::unused(&self.basis());
         unused.iter().any(|(policy, sids)| {
             *policy.account() != visit.source.account
-                && is_written(visit.accounts, policy.into())
+                && PolicyOf::from(policy).is_written(visit.accounts)
                 && observed
                     .policy(policy)
                     .is_some_and(|read| lacks(read, sids))
@@ -226,7 +291,7 @@ impl Round<'_> {
             left.extend(sids.iter().map(|sid| policy.left(sid)));
         };
         for (policy, sids) in &plan::unneeded(&basis) {
-            if !is_written(accounts, policy.into()) {
+            if !PolicyOf::from(policy).is_written(accounts) {
                 add(policy.into(), sids);
             }
         }
@@ -248,6 +313,7 @@ impl Round<'_> {
             users: &self.users,
             waiting: &self.waiting,
             draining: &self.desired.draining,
+            kept: &self.kept,
             refused: &visit.refusals.steps,
             probes: visit.refusals.narrowing.probes(),
             settle: Settling::Nothing,
@@ -264,7 +330,7 @@ impl Round<'_> {
         let mut steps = plan::plan(&basis);
         steps.retain(|planned| {
             let shared = planned.step.shared();
-            shared.is_none_or(|(policy, _)| is_written(accounts, (&policy).into()))
+            shared.is_none_or(|(policy, _)| PolicyOf::from(&policy).is_written(accounts))
         });
         steps
     }
@@ -278,14 +344,4 @@ impl Round<'_> {
                 )
             })
     }
-}
-
-/// Whether the operator writes the policy: it can reach the account, which says `Manage`.
-pub(super) fn is_written(accounts: &Accounts, policy: PolicyOf<'_>) -> bool {
-    let managed = accounts.managed(policy.account());
-    let mode = managed.map(|account| match policy {
-        PolicyOf::Bucket(_) => account.policies.bucket_policy,
-        PolicyOf::Key(_) => account.policies.key_policy,
-    });
-    mode == Some(PolicyMode::Manage)
 }

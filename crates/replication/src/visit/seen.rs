@@ -24,7 +24,7 @@ use crate::{
         outcome::Outcome,
         prepared::Prepared,
         refusals,
-        report::{self, CHANGED, Report},
+        report::{self, Report},
         view::{self, Refusals, View},
     },
 };
@@ -76,9 +76,9 @@ pub(super) enum Progress {
 
 impl Seen {
     /// The visit as decisions take it, with what is remembered.
-    pub(super) fn view<'a>(&self, visit: &'a Visit, refusals: &'a Refusals) -> View<'a> {
+    pub(super) fn view<'a>(&'a self, visit: &'a Visit, refusals: &'a Refusals) -> View<'a> {
         View {
-            draining_since: self.memory.draining_since,
+            remembered: Some(&self.memory.former),
             ..visit.view(refusals)
         }
     }
@@ -125,7 +125,7 @@ impl Seen {
         self.scope = (!is_at_rest(visit)).then(|| Scope {
             tags: self.memory.contention.is_on(),
             depth: self.observed.depth,
-            ..view::scope(&visit.view(&self.refusals))
+            ..view::scope(&self.view(visit, &self.refusals))
         });
     }
 
@@ -189,7 +189,11 @@ impl Seen {
                 self.progress = Progress::Reading;
                 return;
             }
-            Opened::Changed => Report::unchanged(Ending::After(CHANGED), memory()),
+            Opened::Changed => {
+                let mut memory = memory();
+                let wait = memory.behind();
+                Report::unchanged(Ending::After(wait), memory)
+            }
             Opened::Unanswered(error) => report::unconfirmed(visit, &error, memory(), now),
         };
         self.progress = Progress::Stopped(Box::new(Report {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use api::{
     bucket_replication::{
-        BucketReplicationStatus, DestinationStatus, Drift, Mode, RequiredAction, RuleStatus,
-        SourceStatus,
+        BucketReplicationStatus, DestinationStatus, DrainingStatus, Drift, Mode, RequiredAction,
+        RuleStatus, SourceStatus,
     },
     condition::{ConditionType, Reason},
     finding::Finding,
@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::{
     Object, Problem,
     assess::Resolved,
-    composition::desired::{Desired, RoleOwnership},
+    composition::desired::Desired,
     names::{InstallationId, ObjectKey},
     visit::{
         disposition::Disposition,
@@ -54,12 +54,7 @@ pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus
         _ => None,
     };
     let kept = || (previous.source.clone(), previous.destination.clone());
-    // Where no policy of a role names the places that may have statements, the status does until none is left.
-    let role = grounds.decision.desired.role.as_ref();
-    let is_checked = role.is_some_and(|role| role.ownership == RoleOwnership::Checked);
-    let is_moving =
-        is_checked && previous.destination.is_some() && grounds.outcome.open().next().is_some();
-    let (source, destination) = match resolved.filter(|_| !is_moving) {
+    let (source, destination) = match resolved {
         Some(resolved) => ends(resolved),
         None => kept(),
     };
@@ -82,8 +77,23 @@ pub fn status(object: &Object, grounds: &Grounds<'_>) -> BucketReplicationStatus
         plan: pending,
         required_actions: required_actions(disposition, previous),
         drift: drift(key, grounds).or_else(|| previous.drift.clone()),
+        draining: draining(key, disposition, grounds, previous),
         verification: None,
     }
+}
+
+/// The permissions of former rules that stay. Of an object that does not act, nothing changes.
+fn draining(
+    key: &ObjectKey,
+    disposition: &Disposition,
+    grounds: &Grounds<'_>,
+    previous: &BucketReplicationStatus,
+) -> Option<DrainingStatus> {
+    if !matches!(disposition, Disposition::Acting { .. }) {
+        return previous.draining.clone();
+    }
+    let former = grounds.decision.former.get(key)?;
+    former.remains(grounds.outcome).then(|| former.status())
 }
 
 fn conditions(

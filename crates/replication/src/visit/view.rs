@@ -18,8 +18,11 @@ use crate::{
     observed::{Depth, Failure, KeyQuery, Scope},
     plan::Step,
     validate::Valid,
-    visit::narrowing::Narrowing,
-    visit::times::Times,
+    visit::{
+        former::{self, Former},
+        narrowing::Narrowing,
+        times::Times,
+    },
 };
 
 /// A visit as decisions take it: a source bucket and all objects that name it.
@@ -41,22 +44,35 @@ pub struct View<'a> {
     pub times: &'a Times,
     /// When the visit began.
     pub now: Timestamp,
+    /// The namespaces that the operator watches; all, if there are none.
+    pub namespaces: &'a BTreeSet<String>,
     /// What AWS refused in this visit.
     pub refusals: &'a Refusals,
-    /// Since when permissions of former rules are known to stay, which the tags of the operator's own role also say.
-    pub draining_since: Option<Timestamp>,
+    /// The permissions of former rules that this process knows to stay, which the objects' statuses also say.
+    pub remembered: Option<&'a BTreeMap<ObjectKey, Former>>,
 }
 
 impl<'a> View<'a> {
     /// How long permissions of former rules stay, if they do.
     pub(crate) fn drain(&self) -> Option<Drain> {
         let (period, now) = (self.times.drain, self.now);
-        let remembered = self.draining_since;
+        let known = self.objects.iter().filter_map(|object| self.former(object));
+        let remembered = known.map(|former| former.since).max();
         (!period.is_zero()).then_some(Drain {
             period,
             now,
             remembered,
         })
+    }
+
+    /// Whether the operator does not know if the object of a rule exists, since it does not watch its namespace. What is there for it does not change.
+    pub(crate) fn is_unwatched(&self, key: &ObjectKey) -> bool {
+        !self.namespaces.is_empty() && !self.namespaces.contains(&key.namespace)
+    }
+
+    /// What stays for the object since its last edits.
+    pub(crate) fn former(&self, object: &Object) -> Option<Former> {
+        former::known(object, self.remembered, self.source.partition)
     }
 
     pub(crate) fn valid(&self, object: &Object) -> Result<&'a Valid, &'a [Problem]> {
@@ -115,7 +131,7 @@ pub fn scope(visit: &View<'_>) -> Scope {
         writes_roles: account.is_none_or(|account| !account.roles.are_checked()),
         named_role: account
             .and_then(|account| account.roles.named.get(&visit.source.name).cloned()),
-        former: (BTreeSet::new(), BTreeSet::new()),
+        former: BTreeSet::new(),
         synced: BTreeSet::new(),
         boundary: visit
             .accounts
@@ -146,37 +162,15 @@ pub fn scope(visit: &View<'_>) -> Scope {
             add(&mut scope, visit, object, valid);
         }
         if !scope.writes_roles {
-            add_former(&mut scope, object);
+            let named = former::named_by(&object.status, scope.source.partition);
+            scope.former.extend(named);
+            let known = visit.former(object);
+            scope
+                .former
+                .extend(known.into_iter().flat_map(|former| former.policies));
         }
     }
     scope
-}
-
-/// Adds the places that the object's status names. If it was not written since the object changed, they are those before.
-fn add_former(scope: &mut Scope, object: &Object) {
-    let status = &object.status;
-    if let Some(destination) = &status.destination {
-        let named = destination
-            .bucket
-            .as_deref()
-            .and_then(|name| name.parse().ok());
-        let account = destination.account_id.parse().ok();
-        scope
-            .former
-            .0
-            .extend(named.zip(account).map(|(name, account)| OwnedBucket {
-                partition: scope.source.partition,
-                account,
-                name,
-            }));
-        let key = destination.kms_key_arn.as_deref();
-        scope.former.1.extend(key.and_then(|key| key.parse().ok()));
-    }
-    let keys = status.source.iter().flat_map(|source| &source.kms_key_arns);
-    scope
-        .former
-        .1
-        .extend(keys.filter_map(|key| key.parse::<crate::keys::KeyArn>().ok()));
 }
 
 /// Adds what one object needs.
