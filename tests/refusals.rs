@@ -313,7 +313,7 @@ async fn one_that_is_made_again_is_tried_at_once() {
     judged.visit().await;
     assert_eq!(reason(&judged, "tax"), "RefusedByAWS");
     judged.cluster.delete("tax");
-    for _ in 0..3 {
+    while judged.cluster.objects.contains_key(&object_key("tax")) {
         judged.visit().await;
         judged.cluster.pass(5);
     }
