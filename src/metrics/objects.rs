@@ -25,7 +25,8 @@ pub(super) struct Objects(Arc<Mutex<Inside>>);
 
 #[derive(Debug, Default)]
 struct Inside {
-    by_bucket: HashMap<String, HashMap<ObjectKey, Known>>,
+    /// By bucket, in the order of their keys: most buckets have one, which takes little room.
+    by_bucket: HashMap<Box<str>, Vec<(ObjectKey, Known)>>,
     /// Every state that an object was in, once: there are few, and many objects are in the same.
     states: BTreeSet<Arc<Counted>>,
 }
@@ -34,8 +35,8 @@ struct Inside {
 #[derive(Debug, Default)]
 struct Known {
     counted: Option<Arc<Counted>>,
-    canaries: Option<Canaries>,
-    health: Option<Health>,
+    canaries: Option<Box<Canaries>>,
+    health: Option<Box<Health>>,
 }
 
 /// Status and reason of the condition `Ready`.
@@ -84,10 +85,12 @@ impl Objects {
     pub(super) fn set_verified(&self, bucket: &str, key: &ObjectKey, verified: &Verified) {
         let found = verified.verification.as_ref();
         let lag = found.and_then(|found| found.lag.as_ref()?.trim_end_matches('s').parse().ok());
-        let canaries = verified.condition().map(|condition| Canaries {
-            holds: condition.status == "True",
-            reason: condition.reason.clone(),
-            lag,
+        let canaries = verified.condition().map(|condition| {
+            Box::new(Canaries {
+                holds: condition.status == "True",
+                reason: condition.reason.clone(),
+                lag,
+            })
         });
         self.inside().of(bucket, key).canaries = canaries;
     }
@@ -98,10 +101,12 @@ impl Objects {
         key: &ObjectKey,
         said: Option<(&Finding, Vec<(String, RuleReading)>)>,
     ) {
-        let health = said.map(|(finding, rules)| Health {
-            holds: finding.holds == Some(true),
-            reason: finding.reason.as_str().to_owned(),
-            rules,
+        let health = said.map(|(finding, rules)| {
+            Box::new(Health {
+                holds: finding.holds == Some(true),
+                reason: finding.reason.as_str().to_owned(),
+                rules,
+            })
         });
         self.inside().of(bucket, key).health = health;
     }
@@ -112,7 +117,7 @@ impl Objects {
         let Some(of_bucket) = all.get_mut(bucket) else {
             return;
         };
-        of_bucket.retain(|key, _| keys.contains(key));
+        of_bucket.retain(|(key, _)| keys.contains(key));
         if of_bucket.is_empty() {
             all.remove(bucket);
         }
@@ -125,8 +130,14 @@ impl Objects {
 
 impl Inside {
     fn of(&mut self, bucket: &str, key: &ObjectKey) -> &mut Known {
-        let of_bucket = self.by_bucket.entry(bucket.to_owned()).or_default();
-        of_bucket.entry(key.clone()).or_default()
+        let of_bucket = self.by_bucket.entry(bucket.into()).or_default();
+        let place = of_bucket.binary_search_by(|(known, _)| known.cmp(key));
+        let place = place.unwrap_or_else(|place| {
+            of_bucket.reserve_exact(1);
+            of_bucket.insert(place, (key.clone(), Known::default()));
+            place
+        });
+        &mut of_bucket[place].1
     }
 
     /// What is known of each object, as far as it is.
@@ -139,7 +150,7 @@ impl Inside {
     }
 
     fn encode_canaries(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let canaries = || self.each(|object| object.canaries.as_ref());
+        let canaries = || self.each(|object| object.canaries.as_deref());
         let gauge = ConstGauge::<i64>::TYPE;
         let mut family = encoder.encode_descriptor("verified", help("verified"), None, gauge)?;
         for (key, found) in canaries() {
@@ -169,7 +180,7 @@ type Shown = (&'static str, fn(&RuleReading) -> Option<f64>);
 
 impl Inside {
     fn encode_health(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let objects = || self.each(|object| object.health.as_ref());
+        let objects = || self.each(|object| object.health.as_deref());
         let gauge = ConstGauge::<i64>::TYPE;
         let mut family = encoder.encode_descriptor("healthy", help("healthy"), None, gauge)?;
         for (key, health) in objects() {
