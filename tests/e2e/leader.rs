@@ -197,13 +197,15 @@ pub async fn an_api_server_that_is_silent_for_a_minute_stops_nobody(
     stage.is_tidy().await?.map_err(anyhow::Error::msg)
 }
 
-/// Whatever the API server does for a while: the operator does not end, does not flood it, and goes on once it answers again.
+/// Whatever the API server does for 20 seconds, or `TROUBLE_SECONDS`: the operator does not end, does not flood it, and goes on once it answers again.
 pub async fn an_api_server_in_trouble_stops_nobody_for_long(ground: &Ground) -> anyhow::Result<()> {
-    const TROUBLE: Duration = Duration::from_secs(20);
     /// A watch that says nothing is given up after a minute, and opened again.
     const RECOVERY: Duration = Duration::from_secs(75);
     /// In a second, with two watches, a lease and one object.
     const MOST_REQUESTS: usize = 5;
+    let seconds = std::env::var("TROUBLE_SECONDS").ok();
+    let seconds = seconds.map_or(Ok(20), |seconds| seconds.parse())?;
+    let trouble_lasts = Duration::from_secs(seconds);
     let flags = [
         ("LEADER_ELECTION", "true"),
         ("RELEASE_NAME", "trouble"),
@@ -234,10 +236,10 @@ pub async fn an_api_server_in_trouble_stops_nobody_for_long(ground: &Ground) -> 
         front.set(trouble)?;
         let prefix = format!("Tax/{}", number + 1);
         edit(&stage, &prefix).await?;
-        tokio::time::sleep(TROUBLE).await;
+        tokio::time::sleep(trouble_lasts).await;
         let asked = front.requests() - before;
         ensure!(
-            asked <= MOST_REQUESTS * usize::try_from(TROUBLE.as_secs())?,
+            asked <= MOST_REQUESTS * usize::try_from(seconds)?,
             "{trouble:?}: {asked} requests"
         );
         let seen = prefixes(&stage).await?;

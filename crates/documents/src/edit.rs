@@ -73,6 +73,15 @@ impl StatementEdit {
         self.released.values().cloned().collect()
     }
 
+    /// Whether the edit most likely writes nothing: it only releases what other source buckets still use.
+    #[must_use]
+    pub fn leaves_all(&self, policy: &SharedPolicy, uses: &Uses) -> bool {
+        let released = self.released.keys().cloned();
+        self.statements.is_empty()
+            && !self.released.is_empty()
+            && uses.are_used_by_others(policy, &self.role, released)
+    }
+
     /// A role for which something that is released stays, though what is known of it is old: its policies have to be read first.
     #[must_use]
     pub fn doubtful_user(
@@ -563,11 +572,13 @@ mod tests {
         let both = Document::of([theirs("One"), shared()]);
         assert_eq!(apply(adds("a"), &mut uses, 0), both);
         assert_eq!(apply(adds("b"), &mut uses, 1), both);
+        assert!(leaves("a").leaves_all(&policy, &uses) && !adds("a").leaves_all(&policy, &uses));
         assert_eq!(apply(leaves("a"), &mut uses, 2), both, "b uses it");
         assert_eq!(apply(leaves("a"), &mut uses, 3), both, "b still uses it");
         let seen = |uses: &Uses, role: &str| uses.seen(&policy, &source(role), both.clone(), at(5));
         assert_eq!(seen(&uses, "c"), both);
         let none = Document::of([theirs("One")]);
+        assert!(!leaves("b").leaves_all(&policy, &uses), "no other uses it");
         assert_eq!(apply(leaves("b"), &mut uses, 4), none);
         // A read that still shows it is not believed, but by the one that removes it: its removal may have failed.
         assert_eq!(seen(&uses, "c"), none);

@@ -168,6 +168,23 @@ impl Uses {
         !gone
     }
 
+    /// Whether source buckets other than that of `role` use all of the statements `released`, so that none is removed now.
+    #[must_use]
+    pub fn are_used_by_others(
+        &self,
+        policy: &SharedPolicy,
+        role: &SourceRole,
+        mut released: impl Iterator<Item = String>,
+    ) -> bool {
+        let Some(known) = self.accounts.get(&role.account) else {
+            return false;
+        };
+        released.all(|sid| {
+            let mut others = known.roles.iter().filter(|(name, _)| **name != role.name);
+            others.any(|(_, (used, _))| used.get(policy).is_some_and(|sids| sids.contains(&sid)))
+        })
+    }
+
     /// Notes that an edit for `role` begins, which adds the statements `added` and no longer needs those `released`. Returns those of the latter
     /// that no other source bucket of the account uses: the edit removes them.
     pub fn begin(
