@@ -14,6 +14,7 @@ mod support;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bucket_replication_operator::api::bucket_replication::BucketReplicationStatus;
 use bucket_replication_operator::replication::{
     arns::RoleArn,
     grantee::Grantee,
@@ -663,6 +664,27 @@ async fn two_installations_share_a_destination() {
     fleet.clusters[1].delete("o");
     fleet.settle().await;
     assert_eq!(fleet.shared(), before);
+}
+
+/// The operator is gone before it reports what it created, the object is deleted, and reads do not show the role yet.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_deleted_before_anything_is_reported_leaves_nothing() {
+    let mut fleet = Fleet::new(&SOURCES[..1]);
+    let before = fleet.shared();
+    fleet.fair(5_000);
+    fleet.clusters[0].apply("o", &wish(0, "prod", 0));
+    fleet.visit(0).await;
+    assert_eq!(fleet.roles(), 1);
+    for (_, _, status) in fleet.clusters[0].objects.values_mut() {
+        *status = BucketReplicationStatus::default();
+    }
+    fleet.restart();
+    fleet.clusters[0].delete("o");
+    fleet.visit(0).await;
+    fleet.visit(0).await;
+    fleet.settle().await;
+    assert!(fleet.clusters[0].objects.is_empty());
+    assert_eq!((fleet.roles(), fleet.shared()), (0, before));
 }
 
 /// What happens in a history.

@@ -29,12 +29,13 @@ pub(super) fn is_doubtful(key: &ObjectKey, visit: &View<'_>, observed: &Observed
     lacks_rules || lacks_role(key, visit, observed)
 }
 
-/// Whether the object's status names the operator's role for the bucket, which was not read.
+/// Whether the object's status names the operator's role for the bucket, which was not read, or no visit that may have created one came to report it.
 fn lacks_role(key: &ObjectKey, visit: &View<'_>, observed: &Observed) -> bool {
     let mut objects = visit.objects.iter();
     let object = objects.find(|object| object.key == *key);
     let named = object.and_then(|object| object.status.role_arn.as_deref());
     let named: Option<RoleArn> = named.and_then(|arn| arn.parse().ok());
     let own = RoleName::of(visit.installation, visit.source);
-    observed.role == Facet::Absent && named.is_some_and(|role| role.name == own)
+    let was_acted_on = object.is_some_and(|object| object.held);
+    observed.role == Facet::Absent && named.map_or(was_acted_on, |role| role.name == own)
 }
