@@ -218,23 +218,5 @@ async fn a_further_edit_begins_again() {
 #[tokio::test]
 async fn former_permissions_never_forbid_an_edit() {
     let mut judged = ready().await;
-    for number in 0..40 {
-        let mut edited = object();
-        edited["rules"] = json!(
-            (0..10)
-                .map(|rule| json!({"name": format!("r{rule}"), "prefix": format!("Tax/{number}/{rule}/{}/", "x".repeat(100))}))
-                .collect::<Vec<_>>()
-        );
-        judged.cluster.apply("tax", &edited);
-        for _ in 0..3 {
-            judged.visit().await;
-            judged.cluster.pass(30);
-        }
-        assert_eq!(
-            judged.cluster.condition("tax", "Ready").1,
-            "Ready",
-            "{number}: {}",
-            judged.cluster.message("tax", "Ready")
-        );
-    }
+    judged.edit_forty_times(&object()).await;
 }

@@ -558,25 +558,7 @@ async fn a_deletion_removes_what_drains_for_a_role_that_others_create() {
 #[tokio::test]
 async fn what_drains_for_a_role_that_others_create_never_forbids_an_edit() {
     let mut judged = ready_for_anything().await;
-    for number in 0..40 {
-        let mut edited = with_vault();
-        edited["rules"] = json!(
-            (0..10)
-                .map(|rule| json!({"name": format!("r{rule}"), "prefix": format!("Tax/{number}/{rule}/{}/", "x".repeat(100))}))
-                .collect::<Vec<_>>()
-        );
-        judged.cluster.apply("tax", &edited);
-        for _ in 0..3 {
-            judged.visit().await;
-            judged.cluster.pass(30);
-        }
-        let said = judged.cluster.message("tax", "Ready");
-        assert_eq!(
-            judged.cluster.condition("tax", "Ready").1,
-            "Ready",
-            "{number}: {said}"
-        );
-    }
+    judged.edit_forty_times(&with_vault()).await;
 }
 
 /// The rules of an object that can't get what it now asks for stay, and so does what they use, whatever its neighbours do.

@@ -172,13 +172,8 @@ impl Context {
             Key::Canaries(object) => self.visit_canaries(object, slot).await,
             Key::Metrics(account) => {
                 let read = tokio::time::timeout(LONGEST_VISIT, self.read_metrics(account));
-                let again = || {
-                    Some((
-                        self.due(Ending::Retry, account, 1),
-                        [account.clone()].into(),
-                    ))
-                };
-                Box::pin(read).await.unwrap_or_else(|_| again())
+                let read = Box::pin(read).await;
+                read.unwrap_or_else(|_| Some(self.of_account(Ending::Retry, account)))
             }
             Key::Account(account) => {
                 let visit = self
@@ -187,9 +182,13 @@ impl Context {
                 let ending = tokio::time::timeout(LONGEST_VISIT, visit)
                     .await
                     .unwrap_or(Some(Ending::Retry));
-                ending.map(|ending| (self.due(ending, account, 1), [account.clone()].into()))
+                ending.map(|ending| self.of_account(ending, account))
             }
         }
+    }
+
+    fn of_account(&self, ending: Ending, account: &str) -> (Due, Called) {
+        (self.due(ending, account, 1), [account.to_owned()].into())
     }
 
     fn due(&self, ending: Ending, name: &str, attempts: u32) -> Due {

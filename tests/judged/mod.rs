@@ -200,6 +200,27 @@ impl Judged {
         false
     }
 
+    /// Gives the object `tax` ten other rules with long prefixes forty times; each time it becomes ready, although what drains of all of them would not
+    /// fit into a policy.
+    pub async fn edit_forty_times(&mut self, object: &Value) {
+        for number in 0..40 {
+            let mut edited = object.clone();
+            edited["rules"] = json!(
+                (0..10)
+                    .map(|rule| json!({"name": format!("r{rule}"), "prefix": format!("Tax/{number}/{rule}/{}/", "x".repeat(100))}))
+                    .collect::<Vec<_>>()
+            );
+            self.cluster.apply("tax", &edited);
+            for _ in 0..3 {
+                self.visit().await;
+                self.cluster.pass(30);
+            }
+            let said = self.cluster.message("tax", "Ready");
+            let (_, reason) = self.cluster.condition("tax", "Ready");
+            assert_eq!(reason, "Ready", "{number}: {said}");
+        }
+    }
+
     /// All that the operator made or changed in AWS, as its owners see it.
     pub fn made(&self) -> BTreeMap<String, String> {
         self.aws.with(|state| {

@@ -167,15 +167,11 @@ impl Journal {
     /// Notes what a read shows that no edit was made on.
     pub fn show(&mut self, read: &Document, installation: &InstallationId, now: Timestamp) {
         // A visit that finds that something is missing has it corrected once a later one finds the same.
-        if !self.is_over(now) && self.lags(read) {
+        let is_over = self.is_over(now) || self.entries.is_empty();
+        if !is_over && !self.applied_to(read).means(read) {
             self.doubt(read, now);
         }
         self.shown = Some((foreign(read, installation), now));
-    }
-
-    /// Whether the read is not what this process made of the policy.
-    fn lags(&self, read: &Document) -> bool {
-        !self.entries.is_empty() && !self.applied_to(read).means(read)
     }
 
     /// Since when the policy was read so, and not believed.
@@ -203,7 +199,12 @@ impl Journal {
         grace: SignedDuration,
         now: Timestamp,
     ) -> Judgement {
-        let lags = !self.is_over(now) && self.lags(read);
+        let base = if self.is_over(now) {
+            read.clone()
+        } else {
+            self.applied_to(read)
+        };
+        let lags = !base.means(read);
         let theirs = foreign(read, &edit.installation);
         if lags || self.lacks_shown(&theirs) {
             let since = self.doubt(read, now);
@@ -213,7 +214,7 @@ impl Journal {
         }
         self.doubted = None;
         self.shown = Some((theirs, now));
-        let wanted = edit.applied_to(&self.applied_to(read));
+        let wanted = edit.applied_to(&base);
         if !lags && wanted.means(read) {
             Judgement::Nothing
         } else {

@@ -7,8 +7,8 @@ use api::bucket_replication::DeletionPolicy;
 use crate::{
     Object,
     assess::Resolved,
-    composition::desired::Desired,
-    configuration::{Configuration, ReplicationRule},
+    composition::{desired::Desired, drain::Drain},
+    configuration::Configuration,
     names::{ObjectKey, RoleName},
     observation::ledger::ledger,
     observed::Facet,
@@ -17,7 +17,7 @@ use crate::{
     shared_policy::SharedPolicy,
     visit::{
         disposition::{Disposition, Dispositions},
-        former::{Former, named_by},
+        former::Former,
         stage::Stage,
     },
 };
@@ -35,8 +35,35 @@ pub(super) struct CheckedRole<'a> {
     pub(super) withheld: &'a BTreeSet<ObjectKey>,
     /// The objects whose rules change.
     pub(super) changing: BTreeSet<ObjectKey>,
-    /// Whether permissions of former rules stay for a while.
+    /// How long permissions of former rules stay, if they do.
+    pub(super) drain: Option<Drain>,
+    /// Whether there is room for them.
     pub(super) drains: bool,
+    /// The policies that the existing rules of each object need.
+    pub(super) existing: ByObject,
+}
+
+/// The policies that the rules of each object need.
+pub(super) type ByObject = BTreeMap<ObjectKey, BTreeSet<SharedPolicy>>;
+
+/// The policies that the rules of `configuration` need, by object.
+pub(super) fn by_object(stage: &Stage<'_>, configuration: Option<&Configuration>) -> ByObject {
+    let (installation, source) = (stage.view.installation, stage.view.source);
+    let mut by_object = ByObject::new();
+    for rule in configuration.into_iter().flat_map(|read| &read.rules) {
+        let Some(mark) = rule.mark(installation) else {
+            continue;
+        };
+        let alone = Configuration {
+            role: String::new(),
+            rules: vec![rule.clone()],
+        };
+        let (buckets, keys) = ledger(installation, source, Some(&alone), &[]);
+        let needed = by_object.entry(mark.object).or_default();
+        needed.extend(buckets.into_iter().map(SharedPolicy::OfBucket));
+        needed.extend(keys.into_iter().map(SharedPolicy::OfKey));
+    }
+    by_object
 }
 
 impl CheckedRole<'_> {
@@ -67,53 +94,19 @@ impl CheckedRole<'_> {
                 _ => kept.extend(before),
             }
         }
-        let wanted = self.desired.configuration.as_ref();
-        kept.extend(self.of_rules(wanted, |rule| {
-            let mark = rule.mark(self.stage.view.installation);
-            mark.is_some_and(|mark| !acting.contains(&mark.object))
-        }));
+        let wanted = by_object(self.stage, self.desired.configuration.as_ref()).into_iter();
+        let of_others = wanted.filter(|(object, _)| !acting.contains(object));
+        kept.extend(of_others.flat_map(|(_, policies)| policies));
         (former, kept)
-    }
-
-    /// The policies that rules of `configuration` need.
-    fn of_rules(
-        &self,
-        configuration: Option<&Configuration>,
-        counts: impl Fn(&ReplicationRule) -> bool,
-    ) -> BTreeSet<SharedPolicy> {
-        let Some(configuration) = configuration else {
-            return BTreeSet::new();
-        };
-        let rules = configuration.rules.iter().filter(|rule| counts(rule));
-        let counted = Configuration {
-            role: configuration.role.clone(),
-            rules: rules.cloned().collect(),
-        };
-        let view = self.stage.view;
-        let (buckets, keys) = ledger(view.installation, view.source, Some(&counted), &[]);
-        let buckets = buckets.into_iter().map(SharedPolicy::OfBucket);
-        buckets
-            .chain(keys.into_iter().map(SharedPolicy::OfKey))
-            .collect()
     }
 
     /// The policies that may have statements for what the object was before: by its status, by what is remembered, and by its existing rules, which
     /// a status may not name yet.
     fn before(&self, object: &Object) -> BTreeSet<SharedPolicy> {
         let stage = self.stage;
-        let mut before = named_by(&object.status, stage.view.source.partition);
-        before.extend(
-            stage
-                .view
-                .former(object)
-                .into_iter()
-                .flat_map(|former| former.policies),
-        );
-        let existing = stage.observed.configuration.present();
-        before.extend(self.of_rules(existing, |rule| {
-            let mark = rule.mark(stage.view.installation);
-            mark.is_some_and(|mark| mark.object == object.key)
-        }));
+        let mut before = stage.view.used_before(object);
+        let existing = self.existing.get(&object.key);
+        before.extend(existing.into_iter().flatten().cloned());
         // In the account of the role, bucket policies need no statement.
         before.retain(|policy| match policy {
             SharedPolicy::OfBucket(bucket) => bucket.account != stage.view.source.account,
@@ -145,7 +138,7 @@ impl CheckedRole<'_> {
             .as_ref()
             .is_none_or(|known| !policies.is_subset(&known.policies));
         let since = known.map(|known| known.since);
-        let drain = view.drain();
+        let drain = self.drain;
         let since = drain.map_or(view.now, |drain| drain.begun(since, changes || grows));
         let stayed = drain.is_none_or(|drain| drain.is_over(Some(since)));
         let is_crowded = !self.drains || policies.len() > MOST;

@@ -32,6 +32,20 @@ struct Fight {
     shared: bool,
 }
 
+impl Fight {
+    /// Adds a correction that is later than all others. Visits to several source buckets that found the same change corrected it together.
+    fn add(&mut self, now: Timestamp) {
+        let last = self.corrections.last();
+        if last.is_some_and(|last| until(*last, SAME, now).is_some()) {
+            return;
+        }
+        self.corrections
+            .retain(|correction| until(*correction, LONG, now).is_some());
+        self.corrections.push(now);
+        self.contended |= self.corrections.len() >= MOST;
+    }
+}
+
 /// What the steps of a visit are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -91,7 +105,8 @@ impl Contention {
     /// Whether the `needed` steps may be applied at `now`, if nothing was edited since the last visit. New rules come a settle delay after an edit: they
     /// only wait for what is contended.
     #[must_use]
-    pub fn verdict(&self, needed: &[Step], reverts: bool, now: Timestamp) -> Verdict {
+    pub fn verdict(&self, needed: &[Step], what: Work, now: Timestamp) -> Verdict {
+        let is_paced = |step| what == Work::Correction || !writes_rules(step);
         let mut verdict = Verdict::Correct;
         for step in needed {
             let Some((element, fight)) = self.fight_about(step) else {
@@ -105,9 +120,7 @@ impl Contention {
                     let element = element.clone();
                     return Verdict::Contended { element, wait };
                 }
-            } else if let Some(wait) =
-                until(*last, PACE, now).filter(|_| reverts || !writes_rules(step))
-            {
+            } else if let Some(wait) = until(*last, PACE, now).filter(|_| is_paced(step)) {
                 verdict = Verdict::Later(wait);
             }
         }
@@ -124,10 +137,7 @@ impl Contention {
             let all: BTreeSet<_> = all.copied().collect();
             fight.corrections.clear();
             for correction in all {
-                let last = fight.corrections.last();
-                if last.is_none_or(|last| until(*last, SAME, correction).is_none()) {
-                    fight.corrections.push(correction);
-                }
+                fight.add(correction);
             }
             fight.contended |= theirs.contended;
             fight.shared = true;
@@ -177,20 +187,8 @@ impl Contention {
             .collect();
         for element in done {
             let fight = self.elements.entry(element.clone()).or_default();
-            // Visits to several source buckets that found the same change corrected it together.
-            if fight
-                .corrections
-                .last()
-                .is_some_and(|last| until(*last, SAME, now).is_some())
-            {
-                continue;
-            }
-            fight
-                .corrections
-                .retain(|correction| until(*correction, LONG, now).is_some());
             fight.shared = shared.contains(&element);
-            fight.corrections.push(now);
-            fight.contended |= fight.corrections.len() >= MOST;
+            fight.add(now);
         }
     }
 }
@@ -225,7 +223,8 @@ mod tests {
         let (mut contention, steps) = (Contention::default(), [step()]);
         let mut corrections = vec![];
         for second in (0..4 * 3600).step_by(5) {
-            let correct = contention.verdict(&steps, true, at(second)) == Verdict::Correct;
+            let correct =
+                contention.verdict(&steps, Work::Correction, at(second)) == Verdict::Correct;
             // What is contended is not ready, and then its drift is none by name.
             contention.note(
                 &steps,
@@ -243,7 +242,7 @@ mod tests {
         contention.note(&[], &[], Work::Unedited, at(11040 + 3600));
         assert_eq!(contention, Contention::default());
         assert_eq!(
-            contention.verdict(&steps, true, at(11040 + 3600)),
+            contention.verdict(&steps, Work::Correction, at(11040 + 3600)),
             Verdict::Correct
         );
     }
@@ -255,16 +254,19 @@ mod tests {
         contention.note(&steps, &steps, Work::Correction, at(0));
         for second in (1..3_000).step_by(10) {
             assert_eq!(
-                contention.verdict(&steps, false, at(second)),
+                contention.verdict(&steps, Work::Unedited, at(second)),
                 Verdict::Correct
             );
             let work = [Work::Edited, Work::Unedited][usize::from(second % 20 == 1)];
             contention.note(&steps, &steps, work, at(second));
         }
         let paced = Contention::default();
-        assert_eq!(paced.verdict(&steps, true, at(0)), Verdict::Correct);
         assert_eq!(
-            contention.verdict(&steps, true, at(3_000)),
+            paced.verdict(&steps, Work::Correction, at(0)),
+            Verdict::Correct
+        );
+        assert_eq!(
+            contention.verdict(&steps, Work::Correction, at(3_000)),
             Verdict::Correct
         );
     }
@@ -291,7 +293,7 @@ mod tests {
         for second in (0..1_800).step_by(5) {
             // Twelve visits at once, each with what its own bucket remembers.
             let (now, before) = (at(second), together.clone());
-            let may = before.verdict(&shared, true, now) == Verdict::Correct;
+            let may = before.verdict(&shared, Work::Correction, now) == Verdict::Correct;
             for _ in 0..12 {
                 let mut own = Contention::default();
                 own.absorb(&before, now);
@@ -319,7 +321,10 @@ mod tests {
         let (mut contention, steps) = (Contention::default(), [step()]);
         for hour in 0..20 {
             let now = at(hour * 3600);
-            assert_eq!(contention.verdict(&steps, true, now), Verdict::Correct);
+            assert_eq!(
+                contention.verdict(&steps, Work::Correction, now),
+                Verdict::Correct
+            );
             contention.note(&steps, &steps, Work::Correction, now);
         }
     }

@@ -40,13 +40,9 @@ impl Former {
 
     /// As the status has it.
     fn of_status(status: &DrainingStatus, partition: Partition) -> Self {
-        let buckets = status.buckets.iter().filter_map(|named| {
-            Some(SharedPolicy::OfBucket(OwnedBucket {
-                partition,
-                account: named.account_id.parse().ok()?,
-                name: named.bucket.parse().ok()?,
-            }))
-        });
+        let buckets = status.buckets.iter();
+        let buckets =
+            buckets.filter_map(|named| bucket(partition, &named.account_id, &named.bucket));
         let keys = status.kms_key_arns.iter();
         let keys = keys.filter_map(|key| Some(SharedPolicy::OfKey(key.parse().ok()?)));
         Self {
@@ -77,11 +73,15 @@ impl Former {
     pub(super) fn remains(&self, outcome: &Outcome) -> bool {
         !self.over || self.unread || outcome.open().next().is_some()
     }
+}
 
-    /// Whether policies may lose them now.
-    pub(super) fn is_over(&self) -> bool {
-        self.over
-    }
+/// The policy of the bucket that a status names so.
+fn bucket(partition: Partition, account: &str, name: &str) -> Option<SharedPolicy> {
+    Some(SharedPolicy::OfBucket(OwnedBucket {
+        partition,
+        account: account.parse().ok()?,
+        name: name.parse().ok()?,
+    }))
 }
 
 /// What stays for an object by what this process remembers, or else by its status.
@@ -105,11 +105,11 @@ pub(super) fn named_by(
 ) -> BTreeSet<SharedPolicy> {
     let destination = status.destination.as_ref();
     let bucket = destination.and_then(|destination| {
-        Some(OwnedBucket {
+        bucket(
             partition,
-            account: destination.account_id.parse().ok()?,
-            name: destination.bucket.as_deref()?.parse().ok()?,
-        })
+            &destination.account_id,
+            destination.bucket.as_deref()?,
+        )
     });
     let replica_key = destination.and_then(|destination| destination.kms_key_arn.as_ref());
     let source_keys = status.source.iter().flat_map(|source| &source.kms_key_arns);
@@ -117,7 +117,7 @@ pub(super) fn named_by(
     let keys = keys.filter_map(|key| Some(SharedPolicy::OfKey(key.parse().ok()?)));
     let draining = status.draining.as_ref();
     let former = draining.map(|draining| Former::of_status(draining, partition).policies);
-    let mut named: BTreeSet<_> = bucket.map(SharedPolicy::OfBucket).into_iter().collect();
+    let mut named: BTreeSet<_> = bucket.into_iter().collect();
     named.extend(keys.chain(former.into_iter().flatten()));
     named
 }

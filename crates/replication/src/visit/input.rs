@@ -17,6 +17,7 @@ use crate::{
     visit::{
         times::Times,
         view::{Refusals, View},
+        watched::Watched,
     },
 };
 
@@ -37,8 +38,8 @@ pub struct Visit {
     pub times: Times,
     /// When the visit began.
     pub now: Timestamp,
-    /// The namespaces that the operator watches; all, if there are none.
-    namespaces: BTreeSet<String>,
+    /// The namespaces that the operator watches.
+    pub(super) watched: Watched,
     validated: BTreeMap<ObjectKey, Result<Valid, Vec<Problem>>>,
     pub(super) inputs: String,
 }
@@ -68,7 +69,7 @@ impl Visit {
             upstream,
             times,
             now,
-            namespaces: BTreeSet::new(),
+            watched: Watched::default(),
             validated,
             inputs,
         }
@@ -78,7 +79,7 @@ impl Visit {
     #[must_use]
     pub fn watching(self, namespaces: impl IntoIterator<Item = String>) -> Self {
         Self {
-            namespaces: namespaces.into_iter().collect(),
+            watched: Watched(namespaces.into_iter().collect()),
             ..self
         }
     }
@@ -101,7 +102,7 @@ impl Visit {
             upstream: &self.upstream,
             times: &self.times,
             now: self.now,
-            namespaces: &self.namespaces,
+            watched: &self.watched,
             refusals,
             remembered: None,
         }

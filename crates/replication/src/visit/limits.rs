@@ -90,22 +90,23 @@ fn is_crowded(round: &Round<'_>) -> bool {
     let role = round.desired.role.as_ref();
     let of_role = role.map_or(0, |role| length(&role.policy));
     let steps = round.steps(Settling::Nothing);
-    let is_full = |planned: &PlannedStep| {
-        if let Step::PutBucketPolicy { document, .. } = &planned.step {
-            length(document) > MOST_BUCKET_POLICY / 2
-        } else if let Step::PutKeyPolicy { document, .. } = &planned.step {
-            length(document) > MOST_KEY_POLICY / 2
-        } else {
-            false
-        }
+    let is_half_full = |policy: &SharedPolicy, document: &Document| match policy {
+        SharedPolicy::OfBucket(_) => length(document) > MOST_BUCKET_POLICY / 2,
+        SharedPolicy::OfKey(_) => length(document) > MOST_KEY_POLICY / 2,
     };
-    let is_half_full = |(policy, length): (&SharedPolicy, usize)| match policy {
-        SharedPolicy::OfBucket(_) => length > MOST_BUCKET_POLICY / 2,
-        SharedPolicy::OfKey(_) => length > MOST_KEY_POLICY / 2,
+    let fills_half = |planned: &PlannedStep| {
+        let (Step::PutBucketPolicy { document, .. } | Step::PutKeyPolicy { document, .. }) =
+            &planned.step
+        else {
+            return false;
+        };
+        let shared = planned.step.shared();
+        shared.is_some_and(|(policy, _)| is_half_full(&policy, document))
     };
+    let mut former = round.former_policies();
     of_role > MOST_PERMISSIONS / 2
-        || steps.iter().any(is_full)
-        || round.former_lengths().any(is_half_full)
+        || steps.iter().any(fills_half)
+        || former.any(|(policy, document)| is_half_full(policy, document))
 }
 
 fn problem(condition: ConditionType, what: &str, size: usize, most: usize) -> Problem {

@@ -30,6 +30,7 @@ mod stage;
 pub mod status;
 mod times;
 pub mod view;
+mod watched;
 
 pub use input::{Visit, upstream_of};
 pub use next::{Next, next};

@@ -130,8 +130,8 @@ fn contention(
     let mut refusals = seen.refusals.clone();
     loop {
         let (memory, decision) = (&prepared.memory, &prepared.decision);
-        let reverts = prepared.work == Work::Correction;
-        match memory.contention.verdict(&decision.needed(), reverts, now) {
+        let work = prepared.work;
+        match memory.contention.verdict(&decision.needed(), work, now) {
             Verdict::Correct => return Ok(prepared),
             Verdict::Later(wait) => {
                 return Err(Box::new(Report {

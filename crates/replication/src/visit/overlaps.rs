@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// Refuses what overlaps: unmanaged rules come first, then retained rules and those of namespaces that are not watched, then the rules of objects by their age. The rules of objects that only
-/// show what would be done are compared as if they acted, but hold up no one.
+/// Refuses what overlaps: unmanaged rules come first, then retained rules and those of namespaces that are not watched, then the rules of objects by
+/// their age. The rules of objects that only show what would be done are compared as if they acted, but hold up no one.
 pub(super) fn refuse(stage: &Stage<'_>, mut dispositions: Dispositions) -> Dispositions {
     let mut first = Rules::of_no_object(stage);
     for object in &stage.objects {
@@ -57,7 +57,8 @@ impl<'a> Rules<'a> {
     fn of_no_object(stage: &Stage<'a>) -> Self {
         let of = |rule: &ReplicationRule| {
             let mark = rule.mark(stage.view.installation);
-            let mark = mark.filter(|mark| !mark.retained && !stage.view.is_unwatched(&mark.object));
+            let mark =
+                mark.filter(|mark| !mark.retained && stage.view.watched.includes(&mark.object));
             mark.map(|mark| mark.object)
         };
         let existing: Vec<_> = stage

@@ -12,7 +12,7 @@ use crate::{
     uses::Used,
     visit::{
         contention::Work, decision::Decision, disposition::Disposition, in_use::in_use,
-        input::Visit, memory::Memory, notice::Notice, outcome::Outcome, view::Refusals,
+        input::Visit, memory::Memory, notice::Notice, outcome::Outcome,
     },
 };
 
@@ -52,10 +52,8 @@ impl Prepared {
             .into_iter()
             .flatten()
             .filter_map(|rule| rule.mark(&visit.installation));
-        let refusals = Refusals::default();
-        let view = visit.view(&refusals);
         let is_known = |key: &ObjectKey| {
-            view.is_unwatched(key) || visit.objects.iter().any(|object| object.key == *key)
+            !visit.watched.includes(key) || visit.objects.iter().any(|object| object.key == *key)
         };
         Confirmation {
             acting: self.acting(),

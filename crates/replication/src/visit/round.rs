@@ -18,7 +18,7 @@ use crate::{
     settle::{self, Need},
     shared_policy::SharedPolicy,
     visit::{
-        checked_role::CheckedRole,
+        checked_role::{CheckedRole, by_object},
         disposition::{Disposition, Dispositions, External},
         former::Former,
         stage::Stage,
@@ -107,11 +107,12 @@ impl<'a> Round<'a> {
                 desired: &self.desired,
                 withheld: &self.withheld,
                 changing: plan::changing_rules(&self.basis()),
+                drain: self.stage.view.drain(),
                 drains: self.drains,
+                existing: by_object(self.stage, self.stage.observed.configuration.present()),
             }
             .former(dispositions);
-            let is_removed = |former: &Former| former.is_over();
-            self.desired.drained |= former.values().any(is_removed);
+            self.desired.drained |= former.values().any(|former| former.over);
             (self.former, self.kept) = (former, kept);
         } else if let Some(since) = self.desired.draining_since {
             let draining = self.desired.draining.iter().cloned();
@@ -121,7 +122,7 @@ impl<'a> Round<'a> {
 
     /// Whether permissions of former rules stay for any object.
     pub(super) fn is_draining(&self) -> bool {
-        self.former.values().any(|former| !former.is_over())
+        self.former.values().any(|former| !former.over)
     }
 }
 
@@ -183,7 +184,7 @@ impl Parts {
         let existing = stage.observed.configuration.present();
         let rules = existing.into_iter().flat_map(|existing| &existing.rules);
         for mark in rules.filter_map(|rule| rule.mark(stage.view.installation)) {
-            if stage.view.is_unwatched(&mark.object) {
+            if !stage.view.watched.includes(&mark.object) {
                 self.carried.insert(mark.object, Carry::Unchanged);
             }
         }
@@ -223,12 +224,12 @@ fn add_user(users: &mut Users, resolved: &Resolved) {
 }
 
 impl Round<'_> {
-    /// The lengths of the policies that keep statements of former rules only because these drain.
-    pub(super) fn former_lengths(&self) -> impl Iterator<Item = (&SharedPolicy, usize)> {
+    /// The existing policies that have statements of former rules.
+    pub(super) fn former_policies(&self) -> impl Iterator<Item = (&SharedPolicy, &Document)> {
         let policies = self.former.values().flat_map(|former| &former.policies);
         policies.filter_map(|policy| {
             let read = self.stage.observed.policy(policy)?.present()?;
-            Some((policy, read.compact().len()))
+            Some((policy, read))
         })
     }
 

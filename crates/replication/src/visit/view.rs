@@ -17,11 +17,13 @@ use crate::{
     names::{AccountId, BucketName, InstallationId, ObjectKey, OwnedBucket, RoleName},
     observed::{Depth, Failure, KeyQuery, Scope},
     plan::Step,
+    shared_policy::SharedPolicy,
     validate::Valid,
     visit::{
         former::{self, Former},
         narrowing::Narrowing,
         times::Times,
+        watched::Watched,
     },
 };
 
@@ -44,8 +46,8 @@ pub struct View<'a> {
     pub times: &'a Times,
     /// When the visit began.
     pub now: Timestamp,
-    /// The namespaces that the operator watches; all, if there are none.
-    pub namespaces: &'a BTreeSet<String>,
+    /// The namespaces that the operator watches.
+    pub watched: &'a Watched,
     /// What AWS refused in this visit.
     pub refusals: &'a Refusals,
     /// The permissions of former rules that this process knows to stay, which the objects' statuses also say.
@@ -65,14 +67,17 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Whether the operator does not know if the object of a rule exists, since it does not watch its namespace. What is there for it does not change.
-    pub(crate) fn is_unwatched(&self, key: &ObjectKey) -> bool {
-        !self.namespaces.is_empty() && !self.namespaces.contains(&key.namespace)
-    }
-
     /// What stays for the object since its last edits.
     pub(crate) fn former(&self, object: &Object) -> Option<Former> {
         former::known(object, self.remembered, self.source.partition)
+    }
+
+    /// The policies that may have statements for what the object was before, by its status and by what is remembered.
+    pub(crate) fn used_before(&self, object: &Object) -> BTreeSet<SharedPolicy> {
+        let mut used = former::named_by(&object.status, self.source.partition);
+        let known = self.former(object);
+        used.extend(known.into_iter().flat_map(|former| former.policies));
+        used
     }
 
     pub(crate) fn valid(&self, object: &Object) -> Result<&'a Valid, &'a [Problem]> {
@@ -162,12 +167,7 @@ pub fn scope(visit: &View<'_>) -> Scope {
             add(&mut scope, visit, object, valid);
         }
         if !scope.writes_roles {
-            let named = former::named_by(&object.status, scope.source.partition);
-            scope.former.extend(named);
-            let known = visit.former(object);
-            scope
-                .former
-                .extend(known.into_iter().flat_map(|former| former.policies));
+            scope.former.extend(visit.used_before(object));
         }
     }
     scope
